@@ -1,0 +1,70 @@
+"""Actors: addresses with a mailbox, a name and an audience, run by supervisors.
+
+Reading order, each file leaning only on the ones above it:
+
+    errors    what can go wrong, and whose move is next
+    timers    one heap of deadlines for a whole trio loop
+    mailbox   a bounded queue with one reader; the slip a caller waits on
+    actor     address and life: cast, call, monitor, send_after
+    audience  topics, members, one event for all, conflation
+    registry  names, and who keeps them true
+
+What is promised
+    * An actor handles one message at a time, to its end, before the next.
+    * Messages of one sender arrive in the order sent. Nothing is said about the order across senders.
+    * `cast` never waits. A full mailbox refuses (`MailboxFull`) and hands the message back.
+    * `call` ends: with the answer, at its deadline (`CallTimeout`), or the moment the receiver's life
+      does: `ActorCrashed` if it was handling this very message, `ActorGone` if it had not come to it.
+    * An answer that comes after the deadline is dropped, and so is a second answer.
+    * When a life ends, its unread messages end with it. Calls among them hear `ActorGone`; casts are lost.
+    * Watchers get one `Down` per `monitor`, after the last message of that life.
+    * A name belongs to a life. Look-ups never return an actor that has ended.
+    * Timers and `Down` get in even when the mailbox is full.
+    * A member of an audience sees event numbers grow, never twice the same, and in the end the newest.
+
+What is not promised
+    * `CallTimeout` and `ActorCrashed` do not say whether the message had an effect.
+    * `is_alive` being true says nothing about the next instant; act, and handle the refusal.
+    * A cast that was taken may never be handled: the life may end first.
+    * Members may miss states in between.
+    * Nothing here crosses a process border.
+"""
+
+from actors.core.actor import CALL_TIMEOUT_S, MAILBOX_SLOTS, Actor, Down, send_after
+from actors.core.audience import Audiences, Event, Member, next_seq
+from actors.core.errors import (
+    ActorCrashed,
+    ActorError,
+    ActorGone,
+    AlreadyRegistered,
+    CallTimeout,
+    MailboxFull,
+    NotDelivered,
+    TooMany,
+)
+from actors.core.mailbox import Reply
+from actors.core.registry import Registry
+from actors.core.timers import Timer
+
+__all__ = [
+    "CALL_TIMEOUT_S",
+    "MAILBOX_SLOTS",
+    "Actor",
+    "ActorCrashed",
+    "ActorError",
+    "ActorGone",
+    "AlreadyRegistered",
+    "Audiences",
+    "CallTimeout",
+    "Down",
+    "Event",
+    "MailboxFull",
+    "Member",
+    "NotDelivered",
+    "Registry",
+    "Reply",
+    "Timer",
+    "TooMany",
+    "next_seq",
+    "send_after",
+]

@@ -1,0 +1,229 @@
+"""An actor: an address that others talk to, and a task that lives behind it, one life after the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, TypeVar
+
+import trio
+
+from actors.core.errors import ActorCrashed, ActorGone
+from actors.core.mailbox import Mailbox, Reply
+from actors.core.timers import timers
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from actors.core.timers import Timer
+    from supervision import Life
+
+M = TypeVar("M")
+
+# Enough to make the cost of yielding vanish (a checkpoint is worth about ten
+# messages), few enough that a flooded actor holds the loop below a millisecond.
+YIELD_EVERY: Final = 128
+MAILBOX_SLOTS: Final = 1024
+CALL_TIMEOUT_S: Final = 5.0
+
+
+class Down(NamedTuple):
+    """News that a monitored actor's life has ended.
+
+    Attributes:
+        ref: What the watcher gave to `monitor`.
+        reason: What the life raised; None after a normal end, and where there was no life to watch.
+    """
+
+    ref: Hashable
+    reason: BaseException | None
+
+
+class _Exit(NamedTuple):
+    """The supervisor asks an actor that traps exits to end."""
+
+
+class Actor(Generic[M]):
+    """One task, one mailbox, one message at a time.
+
+    A subclass says in `receive` what a message means. Make what must not
+    survive a crash in `init`; what must survive belongs to somebody else
+    (a table handed to the constructor). `run` is one life, and is what a
+    child spec starts.
+
+    Attributes:
+        name: Who it is, in logs, errors and the registry.
+        traps_exit: Set on the class to be asked to end, after the messages already there,
+            instead of being cancelled. Costs a second task.
+    """
+
+    __slots__ = ("_mailbox", "_monitors", "_reply", "_stopping", "name")
+
+    traps_exit: ClassVar[bool] = False
+
+    def __init__(self, name: Hashable, *, mailbox_slots: int = MAILBOX_SLOTS) -> None:
+        self.name = name
+        self._mailbox = Mailbox(mailbox_slots)
+        self._monitors: list[tuple[Actor[Any], Hashable]] | None = None
+        self._reply: Reply | None = None
+        self._stopping = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+    # -- what others do ---------------------------------------------------------------
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether messages are taken now. True promises nothing about the next instant."""
+        return self._mailbox.is_open
+
+    @property
+    def unread(self) -> int:
+        """Messages waiting."""
+        return len(self._mailbox)
+
+    def cast(self, message: M) -> None:
+        """Send and forget. Never waits.
+
+        Raises:
+            MailboxFull: The receiver has too many unread messages.
+            ActorGone: The receiver has ended.
+        """
+        self._mailbox.put(self.name, message, message)
+
+    async def call(self, message: M, *, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+        """Send, and wait for what `receive` returns.
+
+        Raises:
+            MailboxFull: As for `cast`.
+            ActorGone: The receiver ended before it came to the message.
+            ActorCrashed: The receiver crashed in handling it.
+            CallTimeout: No answer in `timeout_s` seconds.
+        """
+        reply = Reply(self.name, message)
+        self._mailbox.put(self.name, reply, message)
+        return await reply.wait(timeout_s)
+
+    def tell(self, message: object) -> bool:
+        """Put a message that the receiver itself asked for, whatever its mailbox holds; false if it has ended.
+
+        For timers, news of deaths and answers to requests the receiver has under
+        way: their number is bounded by who asked, not by the mailbox.
+        """
+        return self._mailbox.put_always(message)
+
+    def monitor(self, watcher: Actor[Any], ref: Hashable) -> None:
+        """Let `watcher` receive `Down(ref, reason)` once, when this life ends; at once if it has ended."""
+        if not self.is_alive:
+            watcher.tell(Down(ref, None))
+        elif self._monitors is None:
+            self._monitors = [(watcher, ref)]
+        else:
+            self._monitors.append((watcher, ref))
+
+    def demonitor(self, watcher: Actor[Any], ref: Hashable) -> None:
+        """Forget a `monitor`. A `Down` already sent stays sent."""
+        if self._monitors is not None:
+            self._monitors = [
+                entry for entry in self._monitors if entry[0] is not watcher or entry[1] != ref
+            ] or None
+
+    # -- what a subclass says ---------------------------------------------------------
+
+    async def init(self) -> None:
+        """Prepare a life, before it counts as started. Raising makes the start fail."""
+
+    async def receive(self, message: M) -> object:
+        """Handle one message; for a call, return the answer. Raising ends this life."""
+        raise NotImplementedError
+
+    async def terminate(self) -> None:
+        """Clean up at an orderly end (`stop`, or asked to when trapping exits); not after a crash or a kill."""
+
+    # -- what a subclass uses, inside `receive` ----------------------------------------
+
+    def defer(self) -> Reply | None:
+        """Take the answer of the call under way into own hands; None for a cast. The return value is then dropped."""
+        reply, self._reply = self._reply, None
+        return reply
+
+    def stop(self) -> None:
+        """End this life normally once the message under way is done."""
+        self._stopping = True
+
+    # -- one life ----------------------------------------------------------------------
+
+    async def run(self, life: Life) -> None:
+        """Live once: `init`, then message after message until stopped, cancelled or crashed."""
+        self._stopping = False
+        self._mailbox.open()
+        reason: BaseException | None = None
+        try:
+            if self.traps_exit:
+                await self._live_until_asked(life)
+            else:
+                await self._live(life)
+        except BaseException as error:
+            reason = error
+            raise
+        finally:
+            self._end(reason)
+
+    async def _live_until_asked(self, life: Life) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._pass_on, life.trap_exit())
+            await self._live(life)
+            nursery.cancel_scope.cancel()
+
+    async def _pass_on(self, exit_asked: trio.Event) -> None:
+        await exit_asked.wait()
+        self.tell(_Exit())
+
+    async def _live(self, life: Life) -> None:
+        await self.init()
+        life.started()
+        mailbox = self._mailbox
+        while not self._stopping:
+            queue = await mailbox.take()
+            for _ in range(min(len(queue), YIELD_EVERY)):
+                entry = queue.popleft()
+                if type(entry) is Reply:
+                    self._reply = entry
+                    answer = await self.receive(entry.message)  # type: ignore[arg-type]  # `call` took an M
+                    if self._reply is not None:
+                        self._reply = None
+                        entry.send(answer)
+                elif type(entry) is _Exit:
+                    self._stopping = True
+                else:
+                    await self.receive(entry)
+                if self._stopping:
+                    break
+            else:
+                if queue:
+                    await trio.lowlevel.checkpoint()
+        await self.terminate()
+
+    def _end(self, reason: BaseException | None) -> None:
+        """Answer everybody who waits for this life, and tell those who watch it."""
+        under_way, self._reply = self._reply, None
+        if under_way is not None:
+            under_way.fail(ActorCrashed(self.name, under_way.message, reason))
+        for entry in self._mailbox.close():
+            if type(entry) is Reply:
+                entry.fail(ActorGone(self.name, entry.message))
+        watchers, self._monitors = self._monitors, None
+        for watcher, ref in watchers or ():
+            watcher.tell(Down(ref, reason))
+
+
+def send_after(delay_s: float, actor: Actor[Any], message: object) -> Timer:
+    """Put `message` into the mailbox of `actor` after `delay_s` seconds; nothing happens if it is gone by then.
+
+    A timer belongs to the address, not to a life: one armed by a life that
+    crashed reaches the next, unless cancelled.
+    """
+
+    def fire() -> None:
+        actor.tell(message)
+
+    return timers().arm(delay_s, fire)

@@ -1,0 +1,83 @@
+"""What can go wrong between two actors, and whose move is next."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+
+class ActorError(Exception):
+    """Any trouble in talking to an actor."""
+
+
+class NotDelivered(ActorError):
+    """The message was not handled. The sender's move: use it elsewhere, later, or say so.
+
+    Attributes:
+        actor: Name of the receiver.
+        message: The message, handed back.
+    """
+
+    def __init__(self, actor: Hashable, message: object) -> None:
+        super().__init__(f"{type(self).__name__}: {actor!r}")
+        self.actor = actor
+        self.message = message
+
+
+class MailboxFull(NotDelivered):
+    """The receiver is alive but has as many unread messages as it may hold."""
+
+
+class ActorGone(NotDelivered):
+    """The receiver has ended; the message was not handled."""
+
+
+class ActorCrashed(ActorGone):
+    """The receiver crashed while it handled this very message; what it did of it is unknown.
+
+    Attributes:
+        reason: What the receiver raised.
+    """
+
+    def __init__(self, actor: Hashable, message: object, reason: BaseException | None) -> None:
+        super().__init__(actor, message)
+        self.reason = reason
+
+
+class CallTimeout(ActorError):
+    """No answer within the deadline. The message may yet be handled; its late answer is dropped.
+
+    Attributes:
+        actor: Name of the receiver.
+        message: The question.
+    """
+
+    def __init__(self, actor: Hashable, message: object) -> None:
+        super().__init__(f"no answer in time from {actor!r}")
+        self.actor = actor
+        self.message = message
+
+
+class AlreadyRegistered(ActorError):
+    """Another living actor has the name.
+
+    Attributes:
+        name: The contested name.
+    """
+
+    def __init__(self, name: Hashable) -> None:
+        super().__init__(f"name {name!r} is taken")
+        self.name = name
+
+
+class TooMany(ActorError):
+    """A table is full.
+
+    Attributes:
+        what: Which limit was met: `names`, `members` or `members_of_topic`.
+        limit: How many there may be.
+    """
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"limit of {limit} {what} reached")
+        self.what = what
+        self.limit = limit

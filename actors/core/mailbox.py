@@ -1,0 +1,180 @@
+"""The queue in front of an actor, and the slip on which a caller waits.
+
+A mailbox is a deque and the one task that may be parked on it. An idle
+mailbox holds no deque at all (an empty one weighs 600 bytes, and most actors
+are idle): its queue is the shared empty tuple, which says at the same time
+that the reader is parked. So putting into a busy mailbox is a length check
+and an append.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from actors.core.errors import ActorGone, CallTimeout, MailboxFull
+from actors.core.timers import timers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from actors.core.timers import Timer
+
+_IDLE: Final[tuple[()]] = ()
+
+
+class Reply:
+    """The answer to one call, to be given once; later ones are dropped.
+
+    Attributes:
+        message: The question.
+    """
+
+    __slots__ = ("_actor", "_answer", "_error", "_task", "_timer", "message")
+
+    def __init__(self, actor: Hashable, message: object) -> None:
+        self._actor = actor
+        self._answer: object = None
+        self._error: BaseException | None = None
+        self._task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        self._timer: Timer | None = None
+        self.message = message
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody still waits: no answer was given, and the deadline has not passed."""
+        return self._task is not None
+
+    def send(self, answer: object) -> None:
+        """Give the answer. Dropped where nobody waits any more."""
+        if self._task is not None:
+            self._answer = answer
+            self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Raise `error` in the caller instead."""
+        if self._task is not None:
+            self._error = error
+            self._wake()
+
+    def _wake(self) -> None:
+        task, self._task = self._task, None
+        if self._timer is not None:
+            self._timer.cancel()
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    def _give_up(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        """The caller is cancelled: forget it now, since it must not be woken twice."""
+        self._task = None
+        if self._timer is not None:
+            self._timer.cancel()
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _expire(self) -> None:
+        self.fail(CallTimeout(self._actor, self.message))
+
+    async def wait(self, timeout_s: float) -> Any:
+        """Wait for the answer, at most `timeout_s` seconds.
+
+        Raises:
+            CallTimeout: No answer in time.
+            ActorGone: The receiver ended first.
+        """
+        if self._task is not None:
+            self._timer = timers().arm(timeout_s, self._expire)
+            await trio.lowlevel.wait_task_rescheduled(self._give_up)
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+class Mailbox:
+    """A bounded queue with one reader. Closed until further notice once its reader has ended.
+
+    `put` refuses at `slots` unread entries; `put_always` does not, and is for
+    what the reader itself asked for (timers, news of deaths).
+    """
+
+    __slots__ = ("_open_slots", "_parked", "_queue", "_slots")
+
+    def __init__(self, slots: int) -> None:
+        if slots < 1:
+            msg = f"a mailbox needs at least one slot, not {slots}"
+            raise ValueError(msg)
+        self._queue: deque[Any] | tuple[()] = _IDLE
+        self._slots = slots
+        self._open_slots = slots  # 0 while closed, so that one comparison covers both refusals
+        self._parked: trio.lowlevel.Task | None = None
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def slots(self) -> int:
+        """How many unread entries it may hold."""
+        return self._slots
+
+    @property
+    def is_open(self) -> bool:
+        """Whether entries are taken."""
+        return self._open_slots > 0
+
+    def put(self, actor: Hashable, entry: object, message: object) -> None:
+        """Append `entry` and wake the reader.
+
+        Raises:
+            MailboxFull: `slots` entries are unread.
+            ActorGone: The mailbox is closed.
+        """
+        queue = self._queue
+        if len(queue) >= self._open_slots:
+            raise (MailboxFull if self._open_slots else ActorGone)(actor, message)
+        if queue:
+            queue.append(entry)  # type: ignore[union-attr]  # only the idle tuple has no append, and it is empty
+        else:
+            self._put_first(entry)
+
+    def put_always(self, entry: object) -> bool:
+        """Append `entry` whatever the length; false if the mailbox is closed."""
+        if not self._open_slots:
+            return False
+        if self._queue:
+            self._queue.append(entry)  # type: ignore[union-attr]
+        else:
+            self._put_first(entry)
+        return True
+
+    def _put_first(self, entry: object) -> None:
+        if self._queue is _IDLE:
+            self._queue = deque((entry,))
+            task, self._parked = self._parked, None
+            if task is not None:
+                trio.lowlevel.reschedule(task)
+        else:
+            self._queue.append(entry)
+
+    async def take(self) -> deque[Any]:
+        """Wait until there is something to read, and return the queue itself, to be popped from the left."""
+        if not self._queue:
+            self._queue = _IDLE
+            self._parked = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._give_up)
+        return self._queue  # type: ignore[return-value]  # whoever woke us has put a deque there
+
+    def _give_up(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        """The reader is cancelled: forget it now, since it must not be woken twice."""
+        self._parked = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def open(self) -> None:
+        """Take entries (again)."""
+        self._open_slots = self._slots
+
+    def close(self) -> tuple[Any, ...]:
+        """Refuse entries from now on; what was unread."""
+        self._open_slots = 0
+        unread, self._queue = tuple(self._queue), _IDLE
+        return unread

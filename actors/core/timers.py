@@ -1,0 +1,110 @@
+"""One heap of deadlines for everything that waits for an answer or a wake-up.
+
+A cancel scope per call would halve the rate of calls; a heap entry costs a
+fraction of one. The heap belongs to the running trio loop: the first timer
+starts a system task that sleeps until the nearest deadline, and it ends with
+the loop.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Cancelled timers stay in the heap until they are due or outnumber the live
+# ones; below this many they are not worth a clean-up.
+COMPACT_ABOVE: Final = 256
+
+
+class Timer:
+    """A pending wake-up. `cancel` is idempotent and costs no search."""
+
+    __slots__ = ("_fire", "_timers", "deadline")
+
+    def __init__(self, timers: Timers, deadline: float, fire: Callable[[], None]) -> None:
+        self._timers = timers
+        self._fire: Callable[[], None] | None = fire
+        self.deadline = deadline
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it has neither fired nor been cancelled."""
+        return self._fire is not None
+
+    def cancel(self) -> None:
+        """Never fire."""
+        if self._fire is not None:
+            self._fire = None
+            self._timers.note_cancelled()
+
+    def fire(self) -> None:
+        """Call what was armed, once."""
+        fire, self._fire = self._fire, None
+        if fire is not None:
+            fire()
+
+
+class Timers:
+    """Deadlines of one trio loop, on its clock (`trio.current_time`, seconds)."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._cancelled = 0
+        self._sleep = trio.CancelScope()
+
+    def __len__(self) -> int:
+        return len(self._heap) - self._cancelled
+
+    def arm(self, delay_s: float, fire: Callable[[], None]) -> Timer:
+        """Call `fire` after `delay_s` seconds. It must neither wait nor raise."""
+        deadline = trio.current_time() + delay_s
+        timer = Timer(self, deadline, fire)
+        heapq.heappush(self._heap, (deadline, next(self._order), timer))
+        if deadline < self._sleep.deadline:
+            self._sleep.deadline = deadline
+        return timer
+
+    def note_cancelled(self) -> None:
+        """Count a dead entry, and rebuild the heap once the dead outnumber the living."""
+        self._cancelled += 1
+        if self._cancelled > COMPACT_ABOVE and self._cancelled * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].is_pending]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
+
+    def fire_due(self, now: float) -> float:
+        """Fire what is due at `now`; the deadline of the next entry, or infinity."""
+        while self._heap and self._heap[0][0] <= now:
+            timer = heapq.heappop(self._heap)[2]
+            if timer.is_pending:
+                timer.fire()
+            else:
+                self._cancelled -= 1
+        return self._heap[0][0] if self._heap else float("inf")
+
+    async def run(self) -> None:
+        """Sleep from deadline to deadline, for ever."""
+        while True:
+            with trio.CancelScope(deadline=self.fire_due(trio.current_time())) as self._sleep:
+                await trio.sleep_forever()
+
+
+_timers: Final[trio.lowlevel.RunVar[Timers]] = trio.lowlevel.RunVar("greenroom_timers")
+
+
+def timers() -> Timers:
+    """The timers of the trio loop that is running."""
+    try:
+        return _timers.get()
+    except LookupError:
+        made = Timers()
+        _timers.set(made)
+        trio.lowlevel.spawn_system_task(made.run, name="actor timers")
+        return made

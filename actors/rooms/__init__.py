@@ -1,0 +1,29 @@
+"""Rooms: JSON states that anybody may write and anybody may watch.
+
+Reading order, each file leaning only on the ones above it:
+
+    record    one version of a room, its bytes, and what a conditional write asks of it
+    table     every room's last record; outlives all tasks
+    room      the task through which every write of one room goes
+    downtime  how long a room that crashes too often is left alone
+    rooms     all of them: what handlers, matches and the sweeper call
+    sweeper   removes the old ones
+"""
+
+from actors.rooms.record import ALWAYS, Condition, Kind, Record, Refusal, iso_utc
+from actors.rooms.rooms import Rooms, RoomStatistics
+from actors.rooms.sweeper import Sweeper
+from actors.rooms.table import RoomTable
+
+__all__ = [
+    "ALWAYS",
+    "Condition",
+    "Kind",
+    "Record",
+    "Refusal",
+    "RoomStatistics",
+    "RoomTable",
+    "Rooms",
+    "Sweeper",
+    "iso_utc",
+]

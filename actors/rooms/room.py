@@ -1,0 +1,121 @@
+"""One room: the task through which every write of it goes, one at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, assert_never
+
+from actors.core import Actor
+from actors.rooms.record import Kind, Refusal, no_room
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.core import Registry
+    from actors.rooms.record import Condition
+    from actors.rooms.table import RoomTable
+
+
+class Put(NamedTuple):
+    """Write the next version; answered with the Record or a Refusal."""
+
+    state: bytes
+    condition: Condition
+    secret: str | None
+
+
+class Delete(NamedTuple):
+    """Remove the room; answered with None or a Refusal."""
+
+    secret: str | None
+
+
+class Expire(NamedTuple):
+    """Remove the room if it was last written before `before_s` (Unix seconds)."""
+
+    before_s: float
+
+
+class Announce(NamedTuple):
+    """Tell the audience what the table says now."""
+
+
+Message = Put | Delete | Expire | Announce
+
+
+class Room(Actor[Message]):
+    """Writes one room's record and tells its audience.
+
+    The record itself stands in the table, so a crash of this task loses
+    nothing: its next life tells the audience what it had not heard yet.
+    A PUT is answered before its fan-out begins.
+    """
+
+    __slots__ = ("_clock", "_registry", "_table", "room_id")
+
+    def __init__(
+        self, room_id: str, *, table: RoomTable, registry: Registry, clock: Callable[[], float], mailbox_slots: int
+    ) -> None:
+        super().__init__(("room", room_id), mailbox_slots=mailbox_slots)
+        self.room_id = room_id
+        self._table = table
+        self._registry = registry
+        self._clock = clock
+
+    async def init(self) -> None:
+        """Take the name, and finish a fan-out that a crash may have cut short."""
+        self._registry.register(self.name, self)
+        if self._table.get(self.room_id) is not None:
+            await self._announce()
+
+    async def receive(self, message: Message) -> object:
+        """Handle one message; a room without a record ends."""
+        answer: object = None
+        match message:
+            case Put():
+                answer = await self._put(message)
+            case Delete():
+                answer = await self._delete(message)
+            case Expire():
+                await self._expire(message)
+            case Announce():
+                await self._announce()
+            case _:
+                assert_never(message)
+        if self._table.get(self.room_id) is None:
+            self.stop()
+        return answer
+
+    async def _put(self, put: Put) -> object:
+        refusal = self._table.refusal(self.room_id, len(put.state), put.condition, put.secret)
+        if refusal is not None:
+            return refusal
+        record = self._table.write(self.room_id, put.state, now_s=self._clock(), secret=put.secret)
+        reply = self.defer()
+        if reply is not None:
+            reply.send(record)
+        await self._announce()
+        return None
+
+    async def _delete(self, delete: Delete) -> Refusal | None:
+        record = self._table.get(self.room_id)
+        if record is None:
+            return Refusal("room_not_found")
+        if record.kind is Kind.MATCH:
+            return Refusal("room_is_authoritative")
+        if not self._table.may_write(self.room_id, delete.secret):
+            return Refusal("forbidden")
+        self._table.remove(self.room_id)
+        await self._announce()
+        return None
+
+    async def _expire(self, expire: Expire) -> None:
+        record = self._table.get(self.room_id)
+        if record is not None and record.kind is Kind.PLAIN and record.updated_at_s < expire.before_s:
+            self._table.remove(self.room_id)
+            await self._announce()
+
+    async def _announce(self) -> None:
+        if not self._registry.audiences.count(self.name):
+            return
+        record = self._table.get(self.room_id)
+        await self._registry.broadcast(self.name, no_room(self.room_id) if record is None else record.event)

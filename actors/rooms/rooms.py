@@ -1,0 +1,277 @@
+"""All rooms of this node: what handlers, matches and the sweeper call."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from actors.core import ActorCrashed, ActorGone, CallTimeout, MailboxFull, TooMany
+from actors.rooms.downtime import Down, next_pause
+from actors.rooms.record import ALWAYS, Kind, Record, Refusal, no_room
+from actors.rooms.room import Announce, Delete, Expire, Put, Room
+from supervision import (
+    BRUTAL_KILL,
+    AlreadyStarted,
+    ChildSpec,
+    DynamicSupervisor,
+    MaxChildren,
+    Restart,
+    SupervisorNotRunning,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from actors.core import Event, Member, Registry
+    from actors.rooms.record import Condition
+    from actors.rooms.room import Message
+    from actors.rooms.table import RoomTable
+    from supervision import Life
+
+# A room this far behind is tens of milliseconds late; past that, telling the
+# sender beats queueing more.
+ROOM_MAILBOX_SLOTS: Final = 256
+BUSY: Final = Refusal("busy", retry_after_s=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RoomStatistics:
+    """Counts since the start, and how things stand.
+
+    Attributes:
+        rooms: Rooms with a record.
+        state_bytes: Bytes of their records.
+        writes: Accepted writes, those of matches included.
+        removed: Rooms removed on request or for their age.
+        given_up: Times a room crashed past its limit.
+        down: Rooms that are being left alone after that.
+    """
+
+    rooms: int
+    state_bytes: int
+    writes: int
+    removed: int
+    given_up: int
+    down: int
+
+
+class Rooms:
+    """Rooms by id, their tasks, and their audiences.
+
+    Reads come straight from the table; writes go through the room's task,
+    started when needed. As a child of the tree it is `run`: a dynamic
+    supervisor of the rooms' tasks.
+
+    Args:
+        table: The records; outlives every task.
+        registry: Names and audiences.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, table: RoomTable, registry: Registry, *, max_tasks: int, clock: Callable[[], float] = time.time) -> None:
+        self._table = table
+        self._registry = registry
+        self._clock = clock
+        self._down: dict[str, Down] = {}
+        self._writes = self._removed = self._given_up = 0
+        self.supervisor = DynamicSupervisor(max_children=max_tasks, on_given_up=self._on_given_up)
+
+    # -- reading ---------------------------------------------------------------------
+
+    def get(self, room_id: str) -> Record | None:
+        """The last record."""
+        return self._table.get(room_id)
+
+    def page(self, limit: int, after: str = "") -> list[Record]:
+        """At most `limit` records in the order of their ids, from the first id above `after`."""
+        return self._table.page(limit, after)
+
+    def ids(self) -> Iterator[str]:
+        """Ids of all rooms, as of now."""
+        return iter(self._table)
+
+    def streams(self, room_id: str) -> int:
+        """How many listen to the room."""
+        return self._registry.audiences.count(("room", room_id))
+
+    def statistics(self) -> RoomStatistics:
+        """How things stand."""
+        table = self._table
+        return RoomStatistics(len(table), table.bytes, self._writes, self._removed, self._given_up, len(self._down))
+
+    # -- listening -------------------------------------------------------------------
+
+    def join(self, room_id: str, member: Member) -> tuple[Record | None, Event]:
+        """Let `member` hear the room from now on; the record as of now, and the event that tells of it.
+
+        Nothing comes between the two: the caller hands that event on before
+        it waits for anything, and sees neither gap nor repeat.
+
+        Raises:
+            TooMany: A limit of the audiences is reached.
+        """
+        self._registry.audiences.join(("room", room_id), member)
+        record = self._table.get(room_id)
+        return record, no_room(room_id) if record is None else record.event
+
+    def leave(self, room_id: str, member: Member) -> None:
+        """Let `member` hear no more; nothing happens if it did not."""
+        self._registry.audiences.leave(("room", room_id), member)
+
+    # -- writing, for everybody ------------------------------------------------------
+
+    async def put(
+        self, room_id: str, state: bytes, *, condition: Condition = ALWAYS, secret: str | None = None
+    ) -> Record | Refusal:
+        """Write the next version of a plain room with the encoded JSON `state`.
+
+        Raises:
+            ActorCrashed: The room's task crashed on it; whether it was written is unknown.
+        """
+        refusal = self._table.refusal(room_id, len(state), condition, secret)
+        answer = refusal or await self._ask(room_id, Put(state, condition, secret))
+        if isinstance(answer, Record):
+            self._writes += 1
+        return answer  # type: ignore[no-any-return]  # what `Put` is answered with
+
+    async def delete(self, room_id: str, *, secret: str | None = None) -> Refusal | None:
+        """Remove a plain room; its streams go on with version 0.
+
+        Raises:
+            ActorCrashed: As for `put`.
+        """
+        if self._table.get(room_id) is None:
+            return Refusal("room_not_found")
+        answer = await self._ask(room_id, Delete(secret))
+        if answer is None:
+            self._removed += 1
+        return answer  # type: ignore[no-any-return]  # what `Delete` is answered with
+
+    async def _ask(self, room_id: str, message: Message) -> Any:
+        try:
+            return await self._call(room_id, message)
+        except ActorCrashed:
+            raise
+        except ActorGone:
+            # It ended before it came to the message, so asking its successor is safe.
+            try:
+                return await self._call(room_id, message)
+            except ActorCrashed:
+                raise
+            except ActorGone:
+                return BUSY
+
+    async def _call(self, room_id: str, message: Message) -> Any:
+        room = self._open(room_id)
+        if isinstance(room, Refusal):
+            return room
+        try:
+            return await room.call(message)
+        except (MailboxFull, CallTimeout):
+            return BUSY
+
+    # -- writing, for matches ----------------------------------------------------------
+
+    def publish(self, room_id: str, state: bytes) -> Record:
+        """Write the next version of a match's room. Over a plain room it is the first of a new life, streams kept."""
+        record = self._table.write(room_id, state, now_s=self._clock(), kind=Kind.MATCH)
+        self._writes += 1
+        self._announce(room_id)
+        return record
+
+    def remove(self, room_id: str) -> None:
+        """Remove a match's room; nothing happens if it is not there or not a match's."""
+        record = self._table.get(room_id)
+        if record is not None and record.kind is Kind.MATCH:
+            self._table.remove(room_id)
+            self._removed += 1
+            self._announce(room_id)
+
+    def _announce(self, room_id: str) -> None:
+        room = self._open(room_id)
+        if isinstance(room, Room):
+            room.tell(Announce())
+
+    # -- ageing ------------------------------------------------------------------------
+
+    def expire(self, room_id: str, before_s: float) -> bool:
+        """Ask the room to go if it was last written before `before_s`; whether it is that old."""
+        record = self._table.get(room_id)
+        if record is None or record.kind is not Kind.PLAIN or record.updated_at_s >= before_s:
+            return False
+        room = self._open(room_id)
+        if isinstance(room, Refusal):
+            return False
+        try:
+            room.cast(Expire(before_s))
+        except (MailboxFull, ActorGone):
+            return False
+        self._removed += 1
+        return True
+
+    def forget_recovered(self) -> None:
+        """Drop the memory of crashes that lie so far back that the next would start from the shortest pause."""
+        now = trio.current_time()
+        for room_id, down in tuple(self._down.items()):
+            if next_pause(down, now) == next_pause(None, now):
+                del self._down[room_id]
+
+    # -- tasks -------------------------------------------------------------------------
+
+    async def run(self, life: Life) -> None:
+        """Supervise the rooms' tasks until cancelled."""
+        await self.supervisor.run(_Resuming(life, self))
+
+    def resume(self) -> None:
+        """Start the rooms that have listeners: one may not have heard the newest record before all tasks ended."""
+        for topic in self._registry.audiences.topics():
+            if isinstance(topic, tuple) and topic[0] == "room" and self._table.get(topic[1]) is not None:
+                self._open(topic[1])
+
+    def _open(self, room_id: str) -> Room | Refusal:
+        """The room's task, started if there is none."""
+        found = self._registry.whereis(("room", room_id))
+        if found is not None:
+            return found  # type: ignore[return-value]  # only rooms have such names
+        down = self._down.get(room_id)
+        if down is not None and (left_s := down.retry_after_s(trio.current_time())):
+            return Refusal("room_down", retry_after_s=left_s)
+        room = Room(
+            room_id,
+            table=self._table,
+            registry=self._registry,
+            clock=self._clock,
+            mailbox_slots=ROOM_MAILBOX_SLOTS,
+        )
+        try:
+            self._registry.register(room.name, room)
+            self.supervisor.spawn(
+                ChildSpec(id=room_id, start=room.run, restart=Restart.TRANSIENT, shutdown_s=BRUTAL_KILL)
+            )
+        except (AlreadyStarted, MaxChildren, SupervisorNotRunning, TooMany):
+            self._registry.unregister(room.name)
+            return BUSY
+        return room
+
+    def _on_given_up(self, spec: ChildSpec, _reason: BaseException) -> None:
+        room_id = str(spec.id)
+        self._given_up += 1
+        self._down[room_id] = next_pause(self._down.get(room_id), trio.current_time())
+
+
+class _Resuming:
+    """A life that wakes the rooms with listeners once their supervisor is up."""
+
+    def __init__(self, life: Life, rooms: Rooms) -> None:
+        self._life = life
+        self._rooms = rooms
+
+    def started(self) -> None:
+        self._life.started()
+        self._rooms.resume()
+
+    def trap_exit(self) -> trio.Event:
+        return self._life.trap_exit()
