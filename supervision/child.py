@@ -1,0 +1,163 @@
+"""What both supervisors keep about a child, and hand to it as its `Life`."""
+
+import logging
+from typing import Final
+
+import trio
+
+from supervision.errors import Killed, Shutdown
+from supervision.policy import Exit, classify, unwrap
+from supervision.spec import BRUTAL_KILL, ChildInfo, ChildSpec, State, Supervises
+
+logger: Final = logging.getLogger("supervision")
+
+# A last reason is kept as text: the exception itself would keep its frames alive.
+REASON_CHARS: Final = 200
+
+# What `told` holds while a supervisor ends a life for good.
+STOP: Final = Shutdown("stopped by its supervisor")
+
+
+class Child:
+    """A child's record.
+
+    Attributes:
+        spec: Its recipe.
+        state: Where it stands.
+        born: `trio.current_time()` at the beginning of the life under way.
+        restarts: Lives begun after the first.
+        last_reason: How the last life ended, as short text.
+        scope: What cancels the life under way, once there is one.
+        trap: Set to ask a life to stop, if that life asked to be asked.
+        told: Why the life under way is being ended from outside: a `Killed`, `STOP`, or None.
+        nested: The supervisor this life runs, if it runs one; for the picture of the tree.
+    """
+
+    __slots__ = ("born", "last_reason", "nested", "restarts", "scope", "spec", "state", "told", "trap")
+
+    def __init__(self, spec: ChildSpec) -> None:
+        """A child that has not lived yet."""
+        self.spec = spec
+        self.state = State.STARTING
+        self.born = 0.0
+        self.restarts = 0
+        self.last_reason: str | None = None
+        self.scope: trio.CancelScope | None = None
+        self.trap: trio.Event | None = None
+        self.told: Killed | Shutdown | None = None
+        self.nested: Supervises | None = None
+
+    @property
+    def lives(self) -> bool:
+        """Whether a life is under way."""
+        return self.state in LIVING
+
+    def started(self) -> None:
+        """See `Life.started`."""
+        if self.state is State.STARTING:
+            self.state = State.RUNNING
+            self.tell()
+
+    def trap_exit(self) -> trio.Event:
+        """See `Life.trap_exit`."""
+        if self.trap is None:
+            self.trap = trio.Event()
+        return self.trap
+
+    def tell(self) -> None:
+        """Wake whoever waits for a change of this child."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Cancel the life under way."""
+        raise NotImplementedError
+
+    def ask_to_stop(self) -> float:
+        """Make the life under way end, by the means its spec and its manners allow.
+
+        Returns:
+            Seconds to wait before `cancel`; 0.0 if that has been done.
+        """
+        self.state = State.STOPPING
+        self.told = STOP
+        if self.trap is None or self.spec.shutdown_s == BRUTAL_KILL:
+            self.cancel()
+            return 0.0
+        self.trap.set()
+        return self.spec.shutdown_s
+
+    def kill(self, reason: object) -> None:
+        """End the life under way as abnormally as a crash; nothing happens outside of a life."""
+        if self.state is State.STARTING or self.state is State.RUNNING:
+            self.told = Killed(reason)
+            self.cancel()
+
+    def judge(self, raised: BaseException | None) -> tuple[Exit, BaseException | None]:
+        """Say how a life ended and for what reason, log it if need be, remember it as text.
+
+        Clears what belonged to that life. A life that its supervisor stopped is SHUTDOWN,
+        whatever it raised on the way.
+        """
+        told, started = self.told, self.state is not State.STARTING
+        self.told = self.trap = self.scope = self.nested = None
+        end = classify(raised, started=started)
+        if end is Exit.CRASHED:
+            self._log_crash(raised, started=started, told=told)
+        if isinstance(told, Killed):
+            raised, end = told, Exit.KILLED
+            logger.warning("child_killed", extra={"child": self.spec.id, "reason": told.reason})
+        elif told is not None:
+            raised, end = told, Exit.SHUTDOWN
+        self.last_reason = "normal" if raised is None else repr(unwrap(raised))[:REASON_CHARS]
+        return end, raised
+
+    def _log_crash(self, raised: BaseException | None, *, started: bool, told: object) -> None:
+        event = "child_crashed" if told is None else "child_crashed_while_stopping"
+        facts = {"child": self.spec.id, "started": started, "restarts": self.restarts}
+        logger.error(event, extra=facts, exc_info=raised)
+
+    def info(self, now: float) -> ChildInfo:
+        """Describe the child."""
+        return ChildInfo(
+            id=self.spec.id,
+            type=self.spec.type,
+            state=self.state,
+            restarts=self.restarts,
+            last_reason=self.last_reason,
+            age_s=now - self.born if self.lives else 0.0,
+            nested=self.nested,
+        )
+
+
+LIVING: Final = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
+
+
+def without_crashes(child: Child, raised: BaseException) -> BaseException:
+    """Take the crashes out of what interrupted a child, and log them.
+
+    A child cancelled together with its supervisor may crash on its way out, and a nursery of its
+    own then mixes both. The crash is the child's affair; only the interruption goes on.
+
+    Returns:
+        The rest, never an `Exception`.
+    """
+    if isinstance(raised, BaseExceptionGroup):
+        crashes, rest = raised.split(Exception)
+        if crashes is not None and rest is not None:
+            logger.error("child_crashed_while_stopping", extra={"child": child.spec.id}, exc_info=crashes)
+            return rest
+    return raised
+
+
+def leave(scope: trio.CancelScope, raised: BaseException | None) -> BaseException | None:
+    """Leave a scope entered by `late.enter_for`.
+
+    Returns:
+        What is left of the exception once the scope has taken out its own cancellation.
+    """
+    try:
+        kind = None if raised is None else type(raised)
+        taken = scope.__exit__(kind, raised, None if raised is None else raised.__traceback__)
+    except BaseException as rest:  # noqa: BLE001 - handed to the caller, who goes on raising it
+        return rest
+    return None if taken else raised
