@@ -104,7 +104,7 @@ class Actor(Generic[M]):
         return await reply.wait(timeout_s)
 
     def tell(self, message: object) -> bool:
-        """Put a message that the receiver itself asked for, whatever its mailbox holds; false if it has ended.
+        """Put a message the receiver itself asked for, whatever its mailbox holds; false if it has ended.
 
         For timers, news of deaths and answers to requests the receiver has under
         way: their number is bounded by who asked, not by the mailbox.
@@ -112,7 +112,7 @@ class Actor(Generic[M]):
         return self._mailbox.put_always(message)
 
     def monitor(self, watcher: Actor[Any], ref: Hashable) -> None:
-        """Let `watcher` receive `Down(ref, reason)` once, when this life ends; at once if it has ended."""
+        """Let `watcher` receive `Down(ref, reason)` once, when this life ends; at once if it has."""
         if not self.is_alive:
             watcher.tell(Down(ref, None))
         elif self._monitors is None:
@@ -137,12 +137,15 @@ class Actor(Generic[M]):
         raise NotImplementedError
 
     async def terminate(self) -> None:
-        """Clean up at an orderly end (`stop`, or asked to when trapping exits); not after a crash or a kill."""
+        """Clean up at an orderly end (`stop`, or asked when trapping exits); not after a crash or kill."""
 
     # -- what a subclass uses, inside `receive` ----------------------------------------
 
     def defer(self) -> Reply | None:
-        """Take the answer of the call under way into own hands; None for a cast. The return value is then dropped."""
+        """Take the answer of the call under way into own hands; None for a cast.
+
+        What `receive` returns is then dropped.
+        """
         reply, self._reply = self._reply, None
         return reply
 
@@ -217,7 +220,7 @@ class Actor(Generic[M]):
 
 
 def send_after(delay_s: float, actor: Actor[Any], message: object) -> Timer:
-    """Put `message` into the mailbox of `actor` after `delay_s` seconds; nothing happens if it is gone by then.
+    """Put `message` into the mailbox of `actor` after `delay_s` seconds, unless it is gone by then.
 
     A timer belongs to the address, not to a life: one armed by a life that
     crashed reaches the next, unless cancelled.

@@ -47,7 +47,7 @@ class Member(Protocol):
     """One listener. Neither method ever waits or raises."""
 
     def offer(self, event: Event) -> None:
-        """Take `event` now or later, or a newer one instead; skip it unless its `seq` is newer than the last."""
+        """Take `event` now or later, or a newer one instead; skip it unless newer than the last."""
 
     def close(self, reason: str) -> None:
         """End this listener."""

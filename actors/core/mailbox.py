@@ -133,7 +133,7 @@ class Mailbox:
         if len(queue) >= self._open_slots:
             raise (MailboxFull if self._open_slots else ActorGone)(actor, message)
         if queue:
-            queue.append(entry)  # type: ignore[union-attr]  # only the idle tuple has no append, and it is empty
+            queue.append(entry)
         else:
             self._put_first(entry)
 
@@ -142,19 +142,19 @@ class Mailbox:
         if not self._open_slots:
             return False
         if self._queue:
-            self._queue.append(entry)  # type: ignore[union-attr]
+            self._queue.append(entry)
         else:
             self._put_first(entry)
         return True
 
     def _put_first(self, entry: object) -> None:
-        if self._queue is _IDLE:
-            self._queue = deque((entry,))
-            task, self._parked = self._parked, None
-            if task is not None:
-                trio.lowlevel.reschedule(task)
-        else:
+        if isinstance(self._queue, deque):
             self._queue.append(entry)
+            return
+        self._queue = deque((entry,))
+        task, self._parked = self._parked, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
 
     async def take(self) -> deque[Any]:
         """Wait until there is something to read, and return the queue itself, to be popped from the left."""

@@ -62,13 +62,17 @@ class Timers:
     def __len__(self) -> int:
         return len(self._heap) - self._cancelled
 
+    @property
+    def held(self) -> int:
+        """Entries in memory, cancelled ones included."""
+        return len(self._heap)
+
     def arm(self, delay_s: float, fire: Callable[[], None]) -> Timer:
         """Call `fire` after `delay_s` seconds. It must neither wait nor raise."""
         deadline = trio.current_time() + delay_s
         timer = Timer(self, deadline, fire)
         heapq.heappush(self._heap, (deadline, next(self._order), timer))
-        if deadline < self._sleep.deadline:
-            self._sleep.deadline = deadline
+        self._sleep.deadline = min(self._sleep.deadline, deadline)
         return timer
 
     def note_cancelled(self) -> None:

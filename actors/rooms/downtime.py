@@ -26,7 +26,7 @@ class Down(NamedTuple):
 
 
 def next_pause(before: Down | None, now_s: float) -> Down:
-    """The pause after a room was given up at `now_s`: twice the last one, unless it has been well for long."""
+    """The pause after a room was given up at `now_s`: twice the last, unless it has been well for long."""
     if before is None or now_s - before.until_s > CEILING_S:
         pause_s = FIRST_S
     else:

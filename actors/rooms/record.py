@@ -70,7 +70,9 @@ def new_epoch() -> str:
     return "".join(secrets.choice(_EPOCH_ALPHABET) for _ in range(EPOCH_LENGTH))
 
 
-def write(before: Record | None, room_id: str, state: bytes, *, now_s: float, kind: Kind = Kind.PLAIN) -> Record:
+def write(
+    before: Record | None, room_id: str, state: bytes, *, now_s: float, kind: Kind = Kind.PLAIN
+) -> Record:
     """The record after `before` with the encoded JSON `state`; version 1 of a new epoch if there was none."""
     version = 1 if before is None else before.version + 1
     body = b'{"room_id":"%b","version":%d,"updated_at":"%b","state":%b}' % (

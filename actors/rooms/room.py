@@ -53,7 +53,13 @@ class Room(Actor[Message]):
     __slots__ = ("_clock", "_registry", "_table", "room_id")
 
     def __init__(
-        self, room_id: str, *, table: RoomTable, registry: Registry, clock: Callable[[], float], mailbox_slots: int
+        self,
+        room_id: str,
+        *,
+        table: RoomTable,
+        registry: Registry,
+        clock: Callable[[], float],
+        mailbox_slots: int,
     ) -> None:
         super().__init__(("room", room_id), mailbox_slots=mailbox_slots)
         self.room_id = room_id

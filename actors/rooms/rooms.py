@@ -71,7 +71,9 @@ class Rooms:
         clock: Unix seconds.
     """
 
-    def __init__(self, table: RoomTable, registry: Registry, *, max_tasks: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, table: RoomTable, registry: Registry, *, max_tasks: int, clock: Callable[[], float] = time.time
+    ) -> None:
         self._table = table
         self._registry = registry
         self._clock = clock
@@ -100,7 +102,9 @@ class Rooms:
     def statistics(self) -> RoomStatistics:
         """How things stand."""
         table = self._table
-        return RoomStatistics(len(table), table.bytes, self._writes, self._removed, self._given_up, len(self._down))
+        return RoomStatistics(
+            len(table), table.bytes, self._writes, self._removed, self._given_up, len(self._down)
+        )
 
     # -- listening -------------------------------------------------------------------
 
@@ -135,7 +139,7 @@ class Rooms:
         answer = refusal or await self._ask(room_id, Put(state, condition, secret))
         if isinstance(answer, Record):
             self._writes += 1
-        return answer  # type: ignore[no-any-return]  # what `Put` is answered with
+        return answer
 
     async def delete(self, room_id: str, *, secret: str | None = None) -> Refusal | None:
         """Remove a plain room; its streams go on with version 0.
@@ -176,7 +180,10 @@ class Rooms:
     # -- writing, for matches ----------------------------------------------------------
 
     def publish(self, room_id: str, state: bytes) -> Record:
-        """Write the next version of a match's room. Over a plain room it is the first of a new life, streams kept."""
+        """Write the next version of a match's room.
+
+        Over a plain room it is the first version of a new life; streams stay.
+        """
         record = self._table.write(room_id, state, now_s=self._clock(), kind=Kind.MATCH)
         self._writes += 1
         self._announce(room_id)
@@ -213,7 +220,7 @@ class Rooms:
         return True
 
     def forget_recovered(self) -> None:
-        """Drop the memory of crashes that lie so far back that the next would start from the shortest pause."""
+        """Drop the memory of crashes so long ago that the next would start from the shortest pause."""
         now = trio.current_time()
         for room_id, down in tuple(self._down.items()):
             if next_pause(down, now) == next_pause(None, now):
@@ -226,7 +233,7 @@ class Rooms:
         await self.supervisor.run(_Resuming(life, self))
 
     def resume(self) -> None:
-        """Start the rooms that have listeners: one may not have heard the newest record before all tasks ended."""
+        """Start the rooms that have listeners: one may not have heard the newest record yet."""
         for topic in self._registry.audiences.topics():
             if isinstance(topic, tuple) and topic[0] == "room" and self._table.get(topic[1]) is not None:
                 self._open(topic[1])

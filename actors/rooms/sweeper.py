@@ -26,7 +26,9 @@ class Sweeper:
         clock: Unix seconds.
     """
 
-    def __init__(self, rooms: Rooms, *, ttl_s: float, interval_s: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, rooms: Rooms, *, ttl_s: float, interval_s: float, clock: Callable[[], float] = time.time
+    ) -> None:
         self._rooms = rooms
         self._ttl_s = ttl_s
         self._interval_s = interval_s

@@ -9,6 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from actors.core import Actor, ActorCrashed, ActorGone, CallTimeout, Down, MailboxFull, Reply, send_after
+from actors.core.timers import COMPACT_ABOVE, timers
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -220,7 +221,9 @@ async def _cancel_when_blocked(scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def test_a_crash_answers_the_call_under_way_and_the_unread_ones_differently(nursery: trio.Nursery) -> None:
+async def test_a_crash_answers_the_call_under_way_and_the_unread_ones_differently(
+    nursery: trio.Nursery,
+) -> None:
     actor = Notebook()
     heard: list[tuple[object, type]] = []
 
@@ -238,7 +241,9 @@ async def test_a_crash_answers_the_call_under_way_and_the_unread_ones_differentl
     assert sorted(heard, key=str) == sorted([(Boom, ActorCrashed), ("unread", ActorGone)], key=str)
 
 
-async def test_between_two_lives_messages_are_refused_and_the_next_life_starts_empty(nursery: trio.Nursery) -> None:
+async def test_between_two_lives_messages_are_refused_and_the_next_life_starts_empty(
+    nursery: trio.Nursery,
+) -> None:
     actor = Notebook()
     actor.cast(Boom)
     actor.cast("lost with the life")
@@ -253,7 +258,9 @@ async def test_between_two_lives_messages_are_refused_and_the_next_life_starts_e
 
 
 @pytest.mark.parametrize(("message", "reason"), [(Boom, Boom), ("stop", type(None))])
-async def test_a_watcher_hears_once_how_a_life_ended(nursery: trio.Nursery, message: object, reason: type) -> None:
+async def test_a_watcher_hears_once_how_a_life_ended(
+    nursery: trio.Nursery, message: object, reason: type
+) -> None:
     actor, watcher = Notebook("watched"), Notebook("watcher")
     nursery.start_soon(watcher.run, Life())
     actor.monitor(watcher, "ref")
@@ -266,7 +273,9 @@ async def test_a_watcher_hears_once_how_a_life_ended(nursery: trio.Nursery, mess
     assert isinstance(down.reason, reason)
 
 
-async def test_watching_the_dead_is_answered_at_once_and_a_withdrawn_watch_never(nursery: trio.Nursery) -> None:
+async def test_watching_the_dead_is_answered_at_once_and_a_withdrawn_watch_never(
+    nursery: trio.Nursery,
+) -> None:
     actor, watcher = Notebook("watched"), Notebook("watcher")
     nursery.start_soon(watcher.run, Life())
     actor.monitor(watcher, "withdrawn")
@@ -313,11 +322,9 @@ async def test_a_timer_sends_after_its_delay_unless_cancelled(
 
 
 async def test_answered_calls_leave_no_timers_behind(nursery: trio.Nursery) -> None:
-    from actors.core.timers import COMPACT_ABOVE, timers
-
     actor = Notebook()
     nursery.start_soon(actor.run, Life())
     for _ in range(3 * COMPACT_ABOVE):
         await actor.call(1)
     assert len(timers()) == 0
-    assert len(timers()._heap) <= COMPACT_ABOVE + 1
+    assert timers().held <= COMPACT_ABOVE + 1

@@ -91,7 +91,9 @@ async def test_names_are_bounded() -> None:
         names.register("b", Idle("b", names))
 
 
-async def test_deaths_during_a_crash_of_the_registry_are_cleaned_up_by_its_next_life(nursery: trio.Nursery) -> None:
+async def test_deaths_during_a_crash_of_the_registry_are_cleaned_up_by_its_next_life(
+    nursery: trio.Nursery,
+) -> None:
     names = registry()
     kept, gone = Idle("kept", names), Idle("gone", names)
     with trio.CancelScope() as scope:
@@ -121,7 +123,9 @@ async def test_a_broadcast_reaches_every_member_of_its_topic_and_nobody_else(cou
     assert stranger.got == []
 
 
-async def test_who_joins_during_a_broadcast_with_the_state_it_tells_of_hears_it_once(nursery: trio.Nursery) -> None:
+async def test_who_joins_during_a_broadcast_with_the_state_it_tells_of_hears_it_once(
+    nursery: trio.Nursery,
+) -> None:
     audiences = Audiences(max_members=1000)
     for _ in range(3 * OFFERS_PER_SLICE):
         audiences.join("topic", Listener())

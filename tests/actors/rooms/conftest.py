@@ -1,0 +1,85 @@
+"""Rooms with their supervisor and registry running."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from actors.core import Audiences, Event, Registry
+from actors.rooms import Rooms, RoomTable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class Life:
+    """A life without a supervisor."""
+
+    def __init__(self) -> None:
+        self.is_started = trio.Event()
+
+    def started(self) -> None:
+        self.is_started.set()
+
+    def trap_exit(self) -> trio.Event:
+        return trio.Event()
+
+
+class Listener:
+    """A member that keeps what it was offered."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.got: list[bytes] = []
+
+    def offer(self, event: Event) -> None:
+        if event.seq > self.seq:
+            self.seq = event.seq
+            self.got.append(event.frame)
+
+    def close(self, reason: str) -> None:
+        self.got.append(reason.encode())
+
+
+@dataclass
+class Clock:
+    """Unix seconds, moved by hand."""
+
+    now_s: float = 1_770_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@dataclass
+class House:
+    """Rooms and what stands around them."""
+
+    clock: Clock = field(default_factory=Clock)
+    table: RoomTable = field(default_factory=lambda: RoomTable(max_rooms=100, max_bytes=100_000))
+    registry: Registry = field(default_factory=lambda: Registry(Audiences(max_members=100)))
+    rooms: Rooms = field(init=False)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    def __post_init__(self) -> None:
+        self.rooms = Rooms(self.table, self.registry, max_tasks=100, clock=self.clock)
+
+    async def live(self, life: Life) -> None:
+        """One life of the supervisor of rooms."""
+        with trio.CancelScope() as self.scope:
+            await self.rooms.run(life)
+
+
+@pytest.fixture
+async def house(nursery: trio.Nursery) -> AsyncIterator[House]:
+    """A running house."""
+    made = House()
+    for run in (made.registry.run, made.live):
+        life = Life()
+        nursery.start_soon(run, life)
+        await life.is_started.wait()
+    yield made
+    nursery.cancel_scope.cancel()

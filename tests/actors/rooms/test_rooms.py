@@ -1,0 +1,289 @@
+"""Rooms as handlers, matches and the sweeper see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from actors.core import ActorCrashed
+from actors.rooms import Condition, Kind, Record, Refusal, Rooms, Sweeper
+
+from .conftest import House, Life, Listener
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+async def put(house: House, room_id: str = "r", state: bytes = b"{}", **more: Any) -> Record:
+    record = await house.rooms.put(room_id, state, **more)
+    assert isinstance(record, Record)
+    return record
+
+
+async def refused(house: House, room_id: str = "r", state: bytes = b"{}", **more: Any) -> Refusal:
+    refusal = await house.rooms.put(room_id, state, **more)
+    assert isinstance(refusal, Refusal)
+    return refusal
+
+
+def versions(listener: Listener) -> list[int]:
+    return [orjson.loads(frame.split(b"data: ")[1])["version"] for frame in listener.got]
+
+
+async def test_a_write_grows_the_version_by_one_and_keeps_the_epoch(house: House) -> None:
+    first = await put(house, state=b'{"a":1}')
+    second = await put(house, state=b"[2]")
+    assert (first.version, second.version) == (1, 2)
+    assert first.epoch == second.epoch
+    assert orjson.loads(second.body) == {
+        "room_id": "r",
+        "version": 2,
+        "updated_at": "2026-02-02T02:40:00.000Z",
+        "state": [2],
+    }
+    assert house.rooms.get("r") == second
+
+
+async def test_rooms_live_apart(house: House) -> None:
+    await put(house, "a")
+    assert (await put(house, "b")).version == 1
+    assert [record.room_id for record in house.rooms.page(1)] == ["a"]
+    assert [record.room_id for record in house.rooms.page(5, after="a")] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "on_nothing", "on_version_1"),
+    [
+        (Condition(), True, True),
+        (Condition(must_exist=True), False, True),
+        (Condition(must_not_exist=True), True, False),
+        (Condition(any_of=("1",)), False, True),
+        (Condition(any_of=("2",)), False, False),
+        (Condition(any_of=("other-1", "1")), False, True),
+    ],
+)
+async def test_a_conditional_write_is_accepted_only_where_its_condition_holds(
+    house: House, condition: Condition, *, on_nothing: bool, on_version_1: bool
+) -> None:
+    new = await house.rooms.put("new", b"{}", condition=condition)
+    assert isinstance(new, Record) is on_nothing
+    if not on_nothing:
+        assert new == Refusal("version_mismatch", version=0)
+    await put(house, "old")
+    old = await house.rooms.put("old", b"{}", condition=condition)
+    assert isinstance(old, Record) is on_version_1
+    if not on_version_1:
+        assert old == Refusal("version_mismatch", version=1)
+
+
+async def test_the_entity_tag_of_another_life_of_the_room_does_not_match(house: House) -> None:
+    tag = (await put(house)).etag
+    await house.rooms.delete("r")
+    await put(house)
+    assert (await refused(house, condition=Condition(any_of=(tag,)))).code == "version_mismatch"
+
+
+async def test_a_secret_given_at_creation_is_needed_until_the_room_goes(house: House) -> None:
+    await put(house, secret="s")
+    assert (await refused(house)).code == "forbidden"
+    assert (await refused(house, secret="wrong")).code == "forbidden"
+    assert (await put(house, secret="s")).version == 2
+    assert await house.rooms.delete("r") == Refusal("forbidden")
+    assert await house.rooms.delete("r", secret="s") is None
+    assert (await put(house)).version == 1
+
+
+async def test_a_secret_given_later_locks_nobody_out(house: House) -> None:
+    await put(house)
+    await put(house, secret="late")
+    assert (await put(house)).version == 3
+
+
+async def test_limits_refuse_with_a_time_to_come_back_and_change_nothing(house: House) -> None:
+    for number in range(100):
+        await put(house, f"room{number}")
+    refusal = await refused(house, "one-too-many")
+    assert (refusal.code, refusal.retry_after_s is not None) == ("too_many_rooms", True)
+    assert (await put(house, "room0")).version == 2
+    refusal = await refused(house, "room0", b'"' + b"x" * 100_000 + b'"')
+    assert refusal.code == "too_much_state"
+    assert house.rooms.get("one-too-many") is None
+
+
+async def test_bytes_are_counted_exactly(house: House) -> None:
+    await put(house, "a", b'{"x":"long enough"}')
+    await put(house, "a", b"{}")
+    await put(house, "b", b"[]")
+    await house.rooms.delete("b")
+    record = house.rooms.get("a")
+    assert record is not None
+    assert house.rooms.statistics().state_bytes == len(record.body)
+
+
+async def test_a_listener_sees_the_record_and_then_every_write_once(house: House) -> None:
+    await put(house)
+    listener = Listener()
+    record, event = house.rooms.join("r", listener)
+    listener.offer(event)
+    assert record is not None
+    await put(house)
+    await put(house)
+    await wait_all_tasks_blocked()
+    assert versions(listener) == [1, 2, 3]
+    house.rooms.leave("r", listener)
+    await put(house)
+    await wait_all_tasks_blocked()
+    assert versions(listener) == [1, 2, 3]
+
+
+async def test_a_listener_outlives_its_room(house: House) -> None:
+    listener = Listener()
+    record, event = house.rooms.join("r", listener)
+    assert record is None
+    listener.offer(event)
+    await put(house)
+    await wait_all_tasks_blocked()
+    await house.rooms.delete("r")
+    await put(house)
+    await wait_all_tasks_blocked()
+    assert versions(listener) == [0, 1, 0, 1]
+    epochs = [frame.split(b"id: ")[1].split(b"-")[0] for frame in listener.got]
+    assert epochs[0] == epochs[2] == b"none"
+    assert epochs[1] != epochs[3]
+
+
+async def test_a_removed_room_leaves_no_task_and_no_name(house: House) -> None:
+    await put(house)
+    await house.rooms.delete("r")
+    await wait_all_tasks_blocked()
+    assert house.rooms.supervisor.count_children().active == 0
+    assert house.registry.whereis(("room", "r")) is None
+    assert await house.rooms.delete("r") == Refusal("room_not_found")
+
+
+async def test_a_match_owns_its_room(house: House) -> None:
+    listener = Listener()
+    await put(house)
+    house.rooms.join("r", listener)
+    taken = house.rooms.publish("r", b'{"status":"ready"}')
+    assert (taken.version, taken.kind) == (1, Kind.MATCH)
+    assert house.rooms.publish("r", b'{"status":"playing"}').version == 2
+    assert (await refused(house)).code == "room_is_authoritative"
+    assert await house.rooms.delete("r") == Refusal("room_is_authoritative")
+    await wait_all_tasks_blocked()
+    house.rooms.remove("r")
+    await wait_all_tasks_blocked()
+    assert versions(listener)[-2:] == [2, 0]
+    assert (await put(house)).version == 1
+
+
+async def test_the_sweep_takes_the_old_and_spares_the_young_and_the_matches(house: House) -> None:
+    listener = Listener()
+    await put(house, "old")
+    house.rooms.join("old", listener)
+    house.rooms.publish("match", b"{}")
+    house.clock.now_s += 100
+    await put(house, "young")
+    assert await Sweeper(house.rooms, ttl_s=50, interval_s=1, clock=house.clock).sweep() == 1
+    await wait_all_tasks_blocked()
+    assert sorted(house.rooms.ids()) == ["match", "young"]
+    assert versions(listener) == [0]
+    assert (await put(house, "old")).version == 1
+
+
+async def test_a_write_that_overtakes_the_sweep_saves_the_room(house: House) -> None:
+    await put(house)
+    house.clock.now_s += 100
+    assert house.rooms.expire("r", house.clock.now_s - 50)
+    house.table.write("r", b"{}", now_s=house.clock.now_s)
+    await wait_all_tasks_blocked()
+    assert house.rooms.get("r") is not None
+
+
+def crash(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the next fan-out fail."""
+
+    def fail(*_args: object) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("fault")
+
+    monkeypatch.setattr(house.registry.audiences, "broadcast", fail)
+
+
+async def test_a_room_that_crashes_comes_back_with_its_last_record(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(house)
+    listener = Listener()
+    house.rooms.join("r", listener)
+    crash(house, monkeypatch)
+    # Answered before its fan-out, in which the room crashes; the next life finishes it.
+    assert (await put(house)).version == 2
+    await wait_all_tasks_blocked()
+    assert versions(listener) == [2]
+    assert (await put(house)).version == 3
+
+
+async def test_the_write_under_way_in_a_crash_is_said_to_be_uncertain(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(house)
+
+    def fail(*_args: object, **_more: object) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("fault")
+
+    monkeypatch.setattr(house.table, "write", fail)
+    with pytest.raises(ActorCrashed):
+        await house.rooms.put("r", b"{}")
+    assert (await put(house)).version == 2
+
+
+async def test_a_room_that_crashes_too_often_is_left_alone_and_then_goes_on(
+    house: House, autojump_clock: MockClock
+) -> None:
+    record = await put(house)
+    for _ in range(4):
+        house.rooms.supervisor.kill_child("r")
+        await wait_all_tasks_blocked()
+    refusal = await refused(house)
+    assert (refusal.code, refusal.retry_after_s) == ("room_down", 1)
+    assert house.rooms.get("r") == record
+    await trio.sleep(1.1)
+    assert (await put(house)).version == 2
+    for _ in range(4):
+        house.rooms.supervisor.kill_child("r")
+        await wait_all_tasks_blocked()
+    assert (await refused(house)).retry_after_s == 2
+    assert (await put(house, "other")).version == 1
+    assert house.rooms.statistics().down == 1
+
+
+async def test_when_all_rooms_lose_their_tasks_listeners_still_get_the_newest(
+    house: House, nursery: trio.Nursery
+) -> None:
+    await put(house)
+    listener = Listener()
+    house.rooms.join("r", listener)
+    house.scope.cancel()
+    await wait_all_tasks_blocked()
+    assert (await refused(house)).code == "busy"
+    house.table.write("r", b"{}", now_s=house.clock.now_s)
+    nursery.start_soon(house.live, Life())
+    await wait_all_tasks_blocked()
+    assert versions(listener) == [2]
+    assert (await put(house)).version == 3
+
+
+async def test_writes_from_many_at_once_are_all_counted(house: House) -> None:
+    async with trio.open_nursery() as writers:
+        for _ in range(100):
+            writers.start_soon(house.rooms.put, "r", b"{}")
+    record = house.rooms.get("r")
+    assert record is not None
+    assert record.version == 100
+    assert isinstance(house.rooms, Rooms)

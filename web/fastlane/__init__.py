@@ -1,0 +1,19 @@
+"""The short way for the hot routes: requests answered, and streams fed, on the raw socket.
+
+A lane takes a connection as it comes from `accept`. What it does not
+understand completely, or does not care about, it hands over untouched.
+
+Reading order, each file leaning only on the ones above it:
+
+    head        whether a request is plain enough to be answered here
+    encoding    answers as bytes
+    connection  a socket, what was read of it, how long its client may dawdle
+    outlet      streams: one small object each, one task for all
+    lane        a connection's requests, one after the other
+"""
+
+from web.fastlane.connection import Patience
+from web.fastlane.lane import Ending, Lane
+from web.fastlane.outlet import Outlet
+
+__all__ = ["Ending", "Lane", "Outlet", "Patience"]

@@ -1,0 +1,41 @@
+"""Answers as bytes (RFC 9112)."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from web.handlers.http import Answer, Headers
+
+_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+# RFC 9110, section 8.6: neither has a body, and 304 must not seem to have one.
+_WITHOUT_LENGTH: Final = frozenset({204, 304})
+
+_date: tuple[int, str] = (-1, "")
+
+
+def encode_answer(answer: Answer, *, keep_alive: bool, sends_body: bool = True) -> bytes:
+    """A whole answer. Without `sends_body` it is the head that GET would have got."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
+    length = "" if answer.status in _WITHOUT_LENGTH else f"content-length: {len(answer.body)}\r\n"
+    connection = "" if keep_alive else "connection: close\r\n"
+    head = f"{_STATUS_LINES[answer.status]}{lines}{length}date: {_http_date()}\r\n{connection}\r\n"
+    return head.encode("latin-1") + answer.body if sends_body else head.encode("latin-1")
+
+
+def encode_stream_head(headers: Headers) -> bytes:
+    """The head of a 200 whose body comes in chunks."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    head = f"{_STATUS_LINES[200]}{lines}transfer-encoding: chunked\r\ndate: {_http_date()}\r\n\r\n"
+    return head.encode("latin-1")
+
+
+def _http_date() -> str:
+    global _date  # noqa: PLW0603  # it changes once a second and is asked for thousands of times
+    now = int(time.time())
+    if _date[0] != now:
+        _date = (now, formatdate(now, usegmt=True))
+    return _date[1]

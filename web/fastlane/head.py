@@ -1,0 +1,121 @@
+"""Whether a request's head is plain enough to be answered here, and what it says.
+
+The lane takes only what can be read in one way: HTTP/1.1, no body or a body
+of a stated length, no upgrade, no expectation. Everything else, malformed or
+merely rich, is for Hypercorn, which gets the very same bytes; so there is one
+place that refuses, and nothing is ever understood twice in two ways.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import httptools
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+END_OF_HEAD: Final = b"\r\n\r\n"
+MAX_HEAD_BYTES: Final = 16 * 1024
+# RFC 9110, section 8.6 allows any number of digits; nobody sends a petabyte.
+MAX_LENGTH_DIGITS: Final = 15
+
+# Fields that change how a message is framed or what becomes of the
+# connection (RFC 9112, sections 6 and 9; RFC 9110, sections 7.8 and 10.1.1).
+_NOT_PLAIN: Final = frozenset({"transfer-encoding", "upgrade", "expect", "http2-settings", "te", "trailer"})
+# Fields of which a second one would have to be merged or refused.
+_ONCE: Final = frozenset({"host", "content-length", "connection"})
+_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "PATCH", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A plain request head.
+
+    Attributes:
+        method: `GET`, `HEAD`, `PUT`, `PATCH` or `OPTIONS`.
+        target: As sent, in origin form: path and query.
+        headers: Values by lower-case name; repeated fields joined with `, `.
+        content_length: Bytes of body to follow.
+        keep_alive: Whether the connection goes on after the answer.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    content_length: int
+    keep_alive: bool
+
+
+class _Collector:
+    """What httptools calls while it reads."""
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.fields: list[tuple[str, str]] = []
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")))
+
+
+def read_head(head: bytes) -> Head | None:
+    """Read a head, its empty line included; None if it is not plain."""
+    if not _lines_are_plain(head):
+        return None
+    collector = _Collector()
+    parser = httptools.HttpRequestParser(collector)
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserError:
+        return None
+    method = parser.get_method().decode("latin-1")
+    if parser.get_http_version() != "1.1" or method not in _METHODS or not collector.target.startswith(b"/"):
+        return None
+    headers = _merge(collector.fields)
+    if headers is None:
+        return None
+    return _framed(method, collector.target.decode("latin-1"), headers)
+
+
+def _lines_are_plain(head: bytes) -> bool:
+    """Every line ends with CRLF, none is folded, and the visible ASCII is all there is in it.
+
+    A stray CR, LF or NUL and a folded line are what parsers differ about.
+    """
+    lines = head.split(b"\r\n")
+    return (
+        head.isascii()
+        and b"\0" not in head
+        and not any(b"\r" in line or b"\n" in line or line[:1] in {b" ", b"\t"} for line in lines)
+    )
+
+
+def _merge(fields: list[tuple[str, str]]) -> dict[str, str] | None:
+    headers: dict[str, str] = {}
+    for name, value in fields:
+        if name in _NOT_PLAIN or (name in _ONCE and name in headers):
+            return None
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _framed(method: str, target: str, headers: dict[str, str]) -> Head | None:
+    length = headers.get("content-length", "0")
+    if (
+        not (length.isascii() and length.isdigit() and len(length) <= MAX_LENGTH_DIGITS)
+        or "host" not in headers
+    ):
+        return None
+    match headers.get("connection", "keep-alive").lower():
+        case "keep-alive":
+            keep_alive = True
+        case "close":
+            keep_alive = False
+        case _:
+            return None
+    return Head(method, target, MappingProxyType(headers), int(length), keep_alive)
