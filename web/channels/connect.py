@@ -1,0 +1,134 @@
+"""May this request become a socket? Decided from its values alone.
+
+    Origin present, not ours and not on the list    refused
+    vsn missing                                     version 1
+    vsn 1.0.x, 2.0.x                                version 1, version 2
+    any other vsn, or not a string                  refused
+    otherwise                                       its token is to be verified
+
+Every refusal is the same 403 with an empty body, so it tells nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl
+
+from web.channels.serializer import V1, V2, Serializer
+from web.handlers.cors import Cors
+from web.handlers.http import Answer
+
+__all__ = ["FORBIDDEN", "SUBPROTOCOL", "Candidate", "Refused", "decide", "origin_allowed", "parameters"]
+
+FORBIDDEN: Final = Answer(403, b"", headers=())
+SUBPROTOCOL: Final = "phoenix"
+BEARER: Final = "base64url.bearer.phx."
+# A JWT of a few claims has some 300 characters; a request head ends at 16 KiB anyway.
+MAX_TOKEN_LENGTH: Final = 8192
+MAX_PARAMETERS: Final = 100
+_VSN: Final = re.compile(r"([12])\.0\.(?:0|[1-9]\d{0,8})(?:\+[0-9A-Za-z.-]{1,64})?", re.ASCII)
+_SERIALIZERS: Final[Mapping[str, Serializer]] = {"1": V1, "2": V2}
+_STANDARD_TO_URL: Final = str.maketrans("+/", "-_")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A request that may connect if its token is good.
+
+    Attributes:
+        serializer: The version it asked for.
+        token: What it showed, None if nothing.
+        subprotocol: What to answer with: `phoenix` where it was offered, or browsers fail the handshake.
+    """
+
+    serializer: Serializer
+    token: str | None
+    subprotocol: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A request that may not connect.
+
+    Attributes:
+        reason: For the log: `origin`, `vsn` or `token`. The client hears 403 and no more.
+    """
+
+    reason: str
+
+
+def decide(query: str, headers: Mapping[str, str], cors: Cors) -> Candidate | Refused:
+    """Judge a request for a socket.
+
+    Args:
+        query: The raw query string.
+        headers: By lower-case name; repeated ones joined with a comma.
+        cors: The origins that may.
+    """
+    if not origin_allowed(headers, cors):
+        return Refused("origin")
+    asked = parameters(query)
+    if asked is None:
+        return Refused("vsn")
+    version = _VSN.fullmatch(_last(asked, "vsn") or "1.0.0")
+    if version is None or "vsn[]" in asked:
+        return Refused("vsn")
+    offered = [name.strip() for name in headers.get("sec-websocket-protocol", "").split(",")]
+    try:
+        token = _bearer(offered) or _first(asked, "token")
+    except ValueError:
+        return Refused("token")
+    subprotocol = SUBPROTOCOL if SUBPROTOCOL in offered else None
+    return Candidate(_SERIALIZERS[version[1]], token, subprotocol)
+
+
+def origin_allowed(headers: Mapping[str, str], cors: Cors) -> bool:
+    """Whether the page that asks may. No Origin means no browser, and no page to protect against."""
+    origin = headers.get("origin")
+    return origin is None or cors.allows(origin, headers.get("host", ""))
+
+
+def parameters(query: str) -> Mapping[str, list[str]] | None:
+    """The parameters of a query string, every value of each in order; None when there are far too many."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS, errors="replace")
+    except ValueError:
+        return None
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _first(asked: Mapping[str, list[str]], name: str) -> str | None:
+    # Long polling repeats `token` for the session's own; the user's comes first.
+    return next((value for value in asked.get(name, ()) if value and len(value) <= MAX_TOKEN_LENGTH), None)
+
+
+def _last(asked: Mapping[str, list[str]], name: str) -> str | None:
+    values = asked.get(name)
+    return values[-1] if values else None
+
+
+def _bearer(offered: list[str]) -> str | None:
+    """The token among the sub-protocols. Clients write it in either base64 alphabet, without padding.
+
+    Raises:
+        ValueError: There is one, and it is not base64 of text.
+    """
+    encoded = next((name.removeprefix(BEARER) for name in offered if name.startswith(BEARER)), None)
+    if not encoded:
+        return None
+    if len(encoded) > 2 * MAX_TOKEN_LENGTH:
+        raise ValueError("too long for a token")
+    plain = encoded.rstrip("=").translate(_STANDARD_TO_URL)
+    try:
+        token = base64.b64decode(plain + "=" * (-len(plain) % 4), altchars=b"-_", validate=True)
+    except binascii.Error as error:
+        raise ValueError("not base64") from error
+    return token.decode("ascii")

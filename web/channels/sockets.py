@@ -1,0 +1,143 @@
+"""All sessions of this process: how many, their sweeps, and their end.
+
+Clients come back without any jitter, so a drain closes them in small batches
+over its whole time; closing all at once would bring all back at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from supervision import Life
+from web.channels.identity import User
+from web.channels.serializer import Serializer
+from web.channels.session import Session
+from web.channels.topics import Topics
+from web.channels.transport import Transport
+
+__all__ = ["SocketStatistics", "Sockets", "batches"]
+
+SWEEP_S: Final = 2.0
+# Ticks between which other tasks run: well under a millisecond of them.
+TICKS_PER_SLICE: Final = 500
+DRAIN_STEP_S: Final = 0.1
+MAX_SOCKETS: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class SocketStatistics:
+    """Counts.
+
+    Attributes:
+        open: Sessions now, long polls included.
+        opened: Sessions since the start.
+        refused: Requests turned away, by reason.
+    """
+
+    open: int
+    opened: int
+    refused: dict[str, int]
+
+
+class Sockets:
+    """The table of sessions.
+
+    Args:
+        topics: Who decides about joins.
+        max_sockets: How many sessions there may be.
+        clock: Seconds that only go forward.
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        *,
+        max_sockets: int = MAX_SOCKETS,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self._topics = topics
+        self._max_sockets = max_sockets
+        self._clock = clock
+        self._sessions: dict[Session, None] = {}
+        self._opened = 0
+        self._refused: dict[str, int] = {}
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    @property
+    def full(self) -> bool:
+        """Whether the limit is reached."""
+        return len(self._sessions) >= self._max_sockets
+
+    def now(self) -> float:
+        """The time sessions are to be told."""
+        return self._clock()
+
+    def open(self, user: User, serializer: Serializer, transport: Transport) -> Session:
+        """A session for a client that has been let in; forgotten when it ends."""
+        session = Session(
+            user,
+            serializer=serializer,
+            transport=transport,
+            topics=self._topics,
+            now=self._clock(),
+            on_end=self._forget,
+        )
+        self._sessions[session] = None
+        self._opened += 1
+        return session
+
+    def refused(self, reason: str) -> None:
+        """Count a request that was turned away."""
+        self._refused[reason] = self._refused.get(reason, 0) + 1
+
+    def statistics(self) -> SocketStatistics:
+        """How things stand."""
+        return SocketStatistics(len(self._sessions), self._opened, dict(self._refused))
+
+    def logout(self, user_id: str) -> int:
+        """Close every socket of a user with 1001; how many there were."""
+        theirs = [session for session in self._sessions if session.user.user_id == user_id]
+        for session in theirs:
+            session.logout()
+        return len(theirs)
+
+    async def run(self, life: Life) -> None:
+        """Sweep for ever: idle sockets are closed, unanswered joins answered."""
+        life.started()
+        while True:
+            await trio.sleep(SWEEP_S)
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """Tell every session the time."""
+        for number, session in enumerate(tuple(self._sessions), 1):
+            session.tick(self._clock())
+            if number % TICKS_PER_SLICE == 0:
+                await trio.lowlevel.checkpoint()
+
+    async def drain(self, over_s: float) -> None:
+        """Let nobody in any more and close all with 1012, spread over `over_s` seconds."""
+        self.draining = True
+        started = trio.current_time()
+        for number, batch in enumerate(batches(tuple(self._sessions), over_s)):
+            await trio.sleep_until(started + number * DRAIN_STEP_S)
+            for session in batch:
+                session.drain()
+
+    def _forget(self, session: Session) -> None:
+        self._sessions.pop(session, None)
+
+
+def batches(sessions: Sequence[Session], over_s: float) -> Iterator[Sequence[Session]]:
+    """The sessions in equal batches, one for every tenth of a second of `over_s`."""
+    steps = max(1, int(over_s / DRAIN_STEP_S))
+    size = max(1, math.ceil(len(sessions) / steps))
+    return (sessions[at : at + size] for at in range(0, len(sessions), size))

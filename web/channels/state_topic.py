@@ -1,0 +1,133 @@
+"""`state:{id}`: a room's record over a socket, for clients that cannot use SSE.
+
+The join answers with the record as it is; after that every write is a push
+`state`. A client whose frames wait gets the newest record once they are gone,
+not all those in between: a record is a whole state.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Protocol
+
+from orjson import Fragment
+
+from actors.core import Event, Member, TooMany
+from web.channels.broadcast import Broadcast
+from web.channels.seat import Push, Seat
+from web.channels.topics import Left
+
+__all__ = ["STATE_PATTERN", "Records", "StateTopic"]
+
+STATE_PATTERN: Final = "state:*"
+PREFIX: Final = "state:"
+_ROOM_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DATA: Final = b"\ndata: "
+_END: Final = b"\n\n"
+
+
+class Records(Protocol):
+    """The rooms, as far as a listener needs them (`actors.rooms.Rooms` has these)."""
+
+    def join(self, room_id: str, member: Member) -> tuple[object, Event]:
+        """Let `member` hear the room from now on; the event that tells how it stands.
+
+        Raises:
+            TooMany: A limit of listeners is reached.
+        """
+
+    def leave(self, room_id: str, member: Member) -> None:
+        """Let `member` hear no more."""
+
+
+class StateTopic:
+    """Opens `state:*`, for anybody who may connect."""
+
+    __slots__ = ("_last", "_records")
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._last: tuple[Event, Broadcast] | None = None
+
+    def __call__(self, seat: Seat, payload: object) -> None:  # noqa: ARG002  # there is nothing to ask for
+        """Let the client in and answer with the record; version 0 if there is no room."""
+        room_id = seat.topic.removeprefix(PREFIX)
+        if not _ROOM_ID.fullmatch(room_id):
+            seat.refuse({"reason": "invalid_room_id"}, final=True)
+            return
+        watcher = _Watcher(seat, self)
+        try:
+            _, event = self._records.join(room_id, watcher)
+        except TooMany:
+            seat.refuse({"reason": "too_many_streams"})
+            return
+        watcher.seq = event.seq
+        if not seat.accept(watcher, Fragment(body_of(event))):
+            self.leave(seat, watcher)
+
+    def leave(self, seat: Seat, watcher: Member) -> None:
+        """The watcher has ended."""
+        self._records.leave(seat.topic.removeprefix(PREFIX), watcher)
+
+    def broadcast_of(self, topic: str, event: Event) -> Broadcast:
+        """The event as a push: made for its first watcher, and the same object for those after it."""
+        last = self._last
+        if last is not None and last[0] is event and last[1].topic == topic:
+            return last[1]
+        broadcast = Broadcast(topic, "state", Fragment(body_of(event)))
+        self._last = (event, broadcast)
+        return broadcast
+
+
+class _Watcher:
+    """One client on one room: a `Channel` of its session, a `Member` of the room's audience.
+
+    Attributes:
+        seq: Number of the newest event the client has, or is about to get.
+    """
+
+    __slots__ = ("_newest", "_seat", "_topic", "seq")
+
+    def __init__(self, seat: Seat, topic: StateTopic) -> None:
+        self._seat = seat
+        self._topic = topic
+        self._newest: Event | None = None
+        self.seq = 0
+
+    def offer(self, event: Event) -> None:
+        """Send the event, or keep it while frames wait; a newer one takes its place."""
+        if event.seq <= self.seq:
+            return
+        self.seq = event.seq
+        if self._seat.congested:
+            if self._newest is None:
+                self._seat.when_writable(self._catch_up)
+            self._newest = event
+        else:
+            self._seat.send(self._topic.broadcast_of(self._seat.topic, event))
+
+    def close(self, reason: str) -> None:  # noqa: ARG002  # the frame that ends a channel has no room for it
+        """End it in good order."""
+        self._seat.close()
+
+    def joined(self) -> None:
+        """The answer to the join was the record; there is nothing to add."""
+
+    def receive(self, push: Push) -> None:
+        """A watcher has nothing to say."""
+        push.reply("error", {"reason": "read_only"})
+
+    def left(self, why: Left) -> None:  # noqa: ARG002  # whyever it left
+        """Hear no more."""
+        self._topic.leave(self._seat, self)
+
+    def _catch_up(self) -> None:
+        event, self._newest = self._newest, None
+        if event is not None:
+            self._seat.send(self._topic.broadcast_of(self._seat.topic, event))
+
+
+def body_of(event: Event) -> bytes:
+    """The record in an event, which is written for SSE: its one `data:` line, which ends it."""
+    frame = event.frame
+    return frame[frame.index(_DATA) + len(_DATA) : -len(_END)]
