@@ -1,0 +1,24 @@
+"""What talks to engines, in worker threads, and says whether they are there.
+
+Reading order, each file leaning only on the ones above it:
+
+    errors              the engine is away
+    redis_link          pipelines, and the task that knows whether Redis is there
+    redis_blocking      a command that waits inside Redis and can be called back
+    redis_subscription  a Pub/Sub channel
+"""
+
+from actors.links.errors import LinkDown
+from actors.links.redis_blocking import BlockingCommand
+from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink
+from actors.links.redis_subscription import Subscription
+
+__all__ = [
+    "BlockingCommand",
+    "Command",
+    "LinkDown",
+    "LinkState",
+    "LinkStatistics",
+    "RedisLink",
+    "Subscription",
+]

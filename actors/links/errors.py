@@ -1,0 +1,18 @@
+"""What can go wrong between us and an engine, and whose move is next."""
+
+
+class LinkDown(Exception):
+    """The engine cannot be reached, or did not answer in time.
+
+    Whether a command that was under way took effect is unknown. The caller's
+    move: wait with `until_up` and do again what may be done twice.
+
+    Attributes:
+        link: Name of the link.
+        cause: What the driver said; None if the link was known to be down and nothing was sent.
+    """
+
+    def __init__(self, link: str, cause: Exception | None = None) -> None:
+        super().__init__(f"link {link!r} is down")
+        self.link = link
+        self.cause = cause

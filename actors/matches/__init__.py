@@ -1,0 +1,61 @@
+"""Match rooms: from the matchmaker's queue to the word of the API server.
+
+Reading order, each file leaning only on the ones above it:
+
+    creation_job       what a matchmaker may ask for
+    callback           what the API server is told, as values
+    delivery           what its answers mean: tables, no network
+    callbacks          the task that calls it, in order per room
+    settlement         what became of a job
+    match_state        how a match stands: a value
+    match              the actor of one match
+    matches            all of them
+    in_flight          jobs under way, and suspects among them
+    room_queue         the queue in Redis: names, commands, shelves
+    take_back          jobs of dead nodes
+    creation_consumer  takes jobs and sees them through
+    room_command       what operators may say
+    command_listener   hears it
+"""
+
+from actors.matches.callbacks import Callbacks, CallbackStatistics, Outcome
+from actors.matches.command_listener import CommandListener, ListenerStatistics
+from actors.matches.creation_consumer import CreationConsumer, CreationPolicy, CreationStatistics
+from actors.matches.creation_job import CreationJob, KnownRules, Reason, Refusal, read_job
+from actors.matches.delivery import Patience, Verdict
+from actors.matches.match import MatchRoom
+from actors.matches.match_state import AbortReason, MatchState, RoomPublisher, Status
+from actors.matches.matches import Matches, MatchStatistics
+from actors.matches.room_queue import DEAD, QUEUE, QueueDelivery
+from actors.matches.settlement import Fate, Settled, Settlement
+
+__all__ = [
+    "DEAD",
+    "QUEUE",
+    "AbortReason",
+    "CallbackStatistics",
+    "Callbacks",
+    "CommandListener",
+    "CreationConsumer",
+    "CreationJob",
+    "CreationPolicy",
+    "CreationStatistics",
+    "Fate",
+    "KnownRules",
+    "ListenerStatistics",
+    "MatchRoom",
+    "MatchState",
+    "MatchStatistics",
+    "Matches",
+    "Outcome",
+    "Patience",
+    "QueueDelivery",
+    "Reason",
+    "Refusal",
+    "RoomPublisher",
+    "Settled",
+    "Settlement",
+    "Status",
+    "Verdict",
+    "read_job",
+]

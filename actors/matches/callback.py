@@ -1,0 +1,105 @@
+"""What Greenroom tells the API server about a match: five calls, as values.
+
+| Call | When | Body |
+|---|---|---|
+| `POST /rooms` | the room is up, or could not be made | `{room_id,node_name,status}`, `reason` if it failed |
+| `PUT /rooms/{id}/started` | every expected player has joined | `{room_id,started_at,player_ids}` |
+| `PUT /rooms/{id}/finished` | the rules say it is over | `{room_id,winner_id,result_data,finished_at}` |
+| `PUT /rooms/{id}/aborted` | it ended in any other way | `{room_id,reason,aborted_at}` |
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+
+NAMESPACE: Final = uuid.UUID("6f1c9c0e-1f0b-5d0a-9a55-7e0e3c1d2b40")
+
+
+class Call(StrEnum):
+    """Which of the five."""
+
+    READY = "ready"
+    FAILED = "failed"
+    STARTED = "started"
+    FINISHED = "finished"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """One call to make.
+
+    Attributes:
+        call: Which.
+        room_id: Whose; calls of one room are made in the order they were submitted.
+        method: `POST` or `PUT`.
+        path: Below the API server's base address.
+        body: JSON.
+    """
+
+    call: Call
+    room_id: str
+    method: str
+    path: str
+    body: bytes
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for the same call with the same body, however often and from whatever life it is made."""
+        return str(uuid.uuid5(NAMESPACE, f"{self.method} {self.path}\n{self.body.decode()}"))
+
+
+def ready(room_id: str, *, node_name: str) -> Callback:
+    """The room is up on this node."""
+    return _post(Call.READY, {"room_id": room_id, "node_name": node_name, "status": "ready"})
+
+
+def failed(room_id: str, *, node_name: str, reason: str) -> Callback:
+    """There will be no room; `reason` in snake_case."""
+    body = {"room_id": room_id, "node_name": node_name, "status": "failed", "reason": reason}
+    return _post(Call.FAILED, body)
+
+
+def started(room_id: str, *, player_ids: Sequence[str], at_s: float) -> Callback:
+    """Everybody is there, since the Unix time `at_s`."""
+    body = {"room_id": room_id, "started_at": iso_utc(at_s), "player_ids": list(player_ids)}
+    return _put(Call.STARTED, body)
+
+
+def finished(room_id: str, *, winner_id: str | None, result_data: dict[str, Any], at_s: float) -> Callback:
+    """The rules say it is over.
+
+    `result_data` is `{players:{uid:{hp,result}},turns_played,duration_seconds}`.
+    """
+    body = {
+        "room_id": room_id,
+        "winner_id": winner_id,
+        "result_data": result_data,
+        "finished_at": iso_utc(at_s),
+    }
+    return _put(Call.FINISHED, body)
+
+
+def aborted(room_id: str, *, reason: str, at_s: float) -> Callback:
+    """It ended otherwise: `join_timeout`, `all_disconnected`, `admin_terminated` or `process_error`."""
+    return _put(Call.ABORTED, {"room_id": room_id, "reason": reason, "aborted_at": iso_utc(at_s)})
+
+
+def iso_utc(at_s: float) -> str:
+    """A Unix time as ISO-8601 with milliseconds and `Z`."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _post(call: Call, body: dict[str, Any]) -> Callback:
+    return Callback(call, body["room_id"], "POST", "/rooms", orjson.dumps(body))
+
+
+def _put(call: Call, body: dict[str, Any]) -> Callback:
+    return Callback(call, body["room_id"], "PUT", f"/rooms/{body['room_id']}/{call}", orjson.dumps(body))

@@ -1,0 +1,324 @@
+"""The one task that calls the API server: in order per room, rooms side by side.
+
+What is waiting stands in a table beside the task, so a new life goes on with
+it. A request that was under way in a crash is made again, under the same
+`Idempotency-Key`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+import trio
+
+from actors.matches.callback import Callback
+from actors.matches.delivery import (
+    Answer,
+    Attempts,
+    Patience,
+    Verdict,
+    judge,
+    read_retry_after,
+    sort,
+)
+from supervision import Life
+
+logger: Final = logging.getLogger("actors.matches.callbacks")
+
+# An acknowledgement is a hundred bytes; what is longer is a page about an error.
+MAX_ANSWER_BYTES: Final = 16_384
+LOGGED_BODY_CHARS: Final = 500
+PATIENCE: Final = Patience()
+
+HOW_TO_LOG: Final = {
+    Verdict.ACKNOWLEDGED: (logging.DEBUG, "callback_acknowledged"),
+    Verdict.NOT_ACKNOWLEDGED: (logging.INFO, "callback_not_acknowledged"),
+    Verdict.UNKNOWN_ROOM: (logging.INFO, "callback_room_unknown"),
+    Verdict.REFUSED: (logging.ERROR, "callback_refused"),
+    Verdict.UNAUTHORIZED: (logging.ERROR, "security_callback_unauthorized"),
+    Verdict.UNDELIVERABLE: (logging.ERROR, "callback_given_up"),
+    Verdict.OVERLOADED: (logging.ERROR, "callback_queue_full"),
+    Verdict.STOPPED: (logging.WARNING, "callback_not_sent_before_stop"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a callback ended.
+
+    Attributes:
+        verdict: In a word.
+        status: Of the last answer; None if there was none.
+        body: Of the last answer, at most 16 KiB.
+        requests: How many were made.
+    """
+
+    verdict: Verdict
+    status: int | None = None
+    body: bytes = b""
+    requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackStatistics:
+    """Counts since the start, and how things stand.
+
+    Attributes:
+        waiting: Callbacks submitted and not settled.
+        requests: Requests made.
+        retries: Those that followed a failure.
+        security_events: Callbacks that ended with a 401.
+        verdicts: How many ended in which way.
+    """
+
+    waiting: int
+    requests: int
+    retries: int
+    security_events: int
+    verdicts: dict[str, int]
+
+
+class Delivery:
+    """A callback on its way.
+
+    Attributes:
+        callback: What is to be said.
+        outcome: None until it is settled.
+    """
+
+    __slots__ = ("_settled", "_then", "callback", "outcome")
+
+    def __init__(self, callback: Callback, then: Callable[[Outcome], None] | None) -> None:
+        self.callback = callback
+        self.outcome: Outcome | None = None
+        self._then = then
+        self._settled: trio.Event | None = None
+
+    def settle(self, outcome: Outcome) -> None:
+        """Tell whoever asked."""
+        self.outcome = outcome
+        if self._settled is not None:
+            self._settled.set()
+        if self._then is not None:
+            self._then(outcome)
+
+    async def wait(self) -> Outcome:
+        """Wait for the outcome."""
+        if self._settled is None:
+            self._settled = trio.Event()
+        while self.outcome is None:
+            await self._settled.wait()
+        return self.outcome
+
+
+class Callbacks:
+    """Says to the API server what it must hear about matches.
+
+    As a child of the tree it is `run`; asked to end, it first sends what is
+    waiting for up to `drain_s` seconds (give its spec a longer `shutdown_s`).
+
+    Args:
+        base_url: Such as `http://api-server:3001/internal`.
+        keys: Sent as `X-Internal-Api-Key`: the first, and after a 401 the second.
+        patience: How long and how often to try.
+        parallel: Requests under way at the same time.
+        max_waiting: Callbacks waiting; one more is not taken and ends as OVERLOADED.
+        drain_s: Seconds to send what is left at an orderly stop; the rest ends as STOPPED.
+        clock: Unix seconds.
+        transport: Instead of the network, in tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        keys: Sequence[str],
+        patience: Patience = PATIENCE,
+        parallel: int = 64,
+        max_waiting: int = 10_000,
+        drain_s: float = 4.0,
+        clock: Callable[[], float] = time.time,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._keys = tuple(keys) or ("",)
+        self._patience = patience
+        self._parallel = parallel
+        self._max_waiting = max_waiting
+        self._drain_s = drain_s
+        self._clock = clock
+        self._transport = transport
+        self._rooms: dict[str, deque[Delivery]] = {}
+        self._waiting = 0
+        self._nursery: trio.Nursery | None = None
+        self._client: httpx.AsyncClient | None = None
+        self._places = trio.CapacityLimiter(parallel)
+        self._idle = trio.Event()
+        self._requests = self._retries = 0
+        self._verdicts: Counter[str] = Counter()
+
+    # -- what others do ----------------------------------------------------------------
+
+    def submit(self, callback: Callback, then: Callable[[Outcome], None] | None = None) -> Delivery:
+        """Take a callback; never waits.
+
+        Args:
+            then: Called with the outcome, once; it must neither wait nor raise. May happen before
+                `submit` returns, if there is no more room.
+        """
+        delivery = Delivery(callback, then)
+        if self._waiting >= self._max_waiting:
+            self._settle(delivery, Outcome(Verdict.OVERLOADED))
+            return delivery
+        self._waiting += 1
+        line = self._rooms.get(callback.room_id)
+        if line is not None:
+            line.append(delivery)
+        else:
+            self._rooms[callback.room_id] = deque((delivery,))
+            self._begin(callback.room_id)
+        return delivery
+
+    def statistics(self) -> CallbackStatistics:
+        """How things stand."""
+        verdicts = {verdict.value: self._verdicts[verdict] for verdict in Verdict}
+        security_events = self._verdicts[Verdict.UNAUTHORIZED]
+        return CallbackStatistics(self._waiting, self._requests, self._retries, security_events, verdicts)
+
+    # -- the task ----------------------------------------------------------------------
+
+    async def run(self, life: Life) -> None:
+        """Call until asked to end."""
+        exit_asked = life.trap_exit()
+        try:
+            async with self._new_client() as self._client, trio.open_nursery() as self._nursery:
+                for room_id in self._rooms:
+                    self._begin(room_id)
+                life.started()
+                await exit_asked.wait()
+                await self._drain()
+                self._nursery.cancel_scope.cancel()
+        finally:
+            self._nursery = self._client = None
+            if exit_asked.is_set():
+                self._give_back()
+
+    def _new_client(self) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=self._parallel, max_keepalive_connections=self._parallel)
+        return httpx.AsyncClient(
+            transport=self._transport,
+            limits=limits,
+            timeout=self._patience.request_s,
+            # Neither proxies nor .netrc: this is a neighbour, and the key is for it alone.
+            trust_env=False,
+        )
+
+    def _begin(self, room_id: str) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._serve, room_id, name=f"callbacks of {room_id}")
+
+    async def _serve(self, room_id: str) -> None:
+        """Send what one room has to say, one after the other."""
+        line = self._rooms[room_id]
+        while line:
+            outcome = await self._deliver(line[0].callback)
+            delivery = line.popleft()
+            self._waiting -= 1
+            self._settle(delivery, outcome)
+        del self._rooms[room_id]
+        if not self._rooms:
+            self._idle.set()
+
+    async def _drain(self) -> None:
+        self._idle = trio.Event()
+        if self._rooms:
+            with trio.move_on_after(self._drain_s):
+                await self._idle.wait()
+
+    def _give_back(self) -> None:
+        """Tell those whose turn did not come."""
+        rooms, self._rooms, self._waiting = self._rooms, {}, 0
+        for line in rooms.values():
+            for delivery in line:
+                self._settle(delivery, Outcome(Verdict.STOPPED))
+
+    def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        self._verdicts[outcome.verdict] += 1
+        level, event = HOW_TO_LOG[outcome.verdict]
+        callback = delivery.callback
+        facts = {
+            "room_id": callback.room_id,
+            "callback": callback.call.value,
+            "status": outcome.status,
+            "requests": outcome.requests,
+        }
+        if outcome.verdict is Verdict.REFUSED:
+            facts["answer"] = outcome.body.decode(errors="replace")[:LOGGED_BODY_CHARS]
+        logger.log(level, event, extra=facts)
+        delivery.settle(outcome)
+
+    # -- one callback ------------------------------------------------------------------
+
+    async def _deliver(self, callback: Callback) -> Outcome:
+        failures = key = requests = 0
+        while True:
+            status, body, retry_after = await self._request(callback, self._keys[key])
+            requests += 1
+            answer = sort(status, body)
+            next_move = judge(
+                answer,
+                Attempts(failures, may_change_key=key == 0 and len(self._keys) > 1),
+                self._patience,
+                luck=random.random(),
+                retry_after_s=read_retry_after(retry_after, self._clock()),
+            )
+            if isinstance(next_move, Verdict):
+                return Outcome(next_move, status, body, requests)
+            if next_move.next_key:
+                key += 1
+                logger.warning("callback_key_refused", extra={"room_id": callback.room_id})
+            if answer is Answer.FAILURE:
+                failures += 1
+                self._retries += 1
+                logger.info(
+                    "callback_failed_once",
+                    extra={"room_id": callback.room_id, "callback": callback.call.value, "status": status},
+                )
+                await trio.sleep(next_move.after_s)
+
+    async def _request(self, callback: Callback, key: str) -> tuple[int | None, bytes, str | None]:
+        """Make one request: status (None: nothing came), body, and the `Retry-After` of a 429."""
+        async with self._places:
+            self._requests += 1
+            with trio.move_on_after(self._patience.request_s):
+                try:
+                    return await self._exchange(callback, key)
+                except httpx.RequestError:
+                    return None, b"", None
+        return None, b"", None
+
+    async def _exchange(self, callback: Callback, key: str) -> tuple[int, bytes, str | None]:
+        assert self._client is not None  # noqa: S101 - `run` made it before anybody can get here
+        headers = {
+            "Content-Type": "application/json",
+            "X-Internal-Api-Key": key,
+            "Idempotency-Key": callback.idempotency_key,
+        }
+        url = self._base_url + callback.path
+        async with self._client.stream(
+            callback.method, url, content=callback.body, headers=headers
+        ) as response:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk[: MAX_ANSWER_BYTES - len(body)]
+                if len(body) >= MAX_ANSWER_BYTES:
+                    break
+        retry_after = response.headers.get("Retry-After") if response.status_code == 429 else None  # noqa: PLR2004
+        return response.status_code, bytes(body), retry_after

@@ -1,0 +1,316 @@
+"""Takes jobs off the matchmaker's queue and sees each of them through.
+
+Two loops and a task per job: one loop takes jobs and looks after what stands
+on this node's shelf, one says every few seconds that the node is alive (and
+`take_back` a third, for the dead). A job stays on the shelf until it is
+settled, so whatever ends this task, the next life, or another node, finds it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from actors.links import BlockingCommand, Command, LinkDown, RedisLink
+from actors.matches import callback
+from actors.matches.callbacks import Callbacks
+from actors.matches.creation_job import CreationJob, KnownRules, Reason, Refusal, read_job
+from actors.matches.delivery import DECIDED
+from actors.matches.in_flight import InFlight, Suspects, strangers
+from actors.matches.matches import Matches
+from actors.matches.room_queue import (
+    AtLeastOnce,
+    AtMostOnce,
+    QueueDelivery,
+    alive_key,
+    dead_letter,
+)
+from actors.matches.settlement import Fate, Settled
+from actors.matches.take_back import TakeBack
+from supervision import Life
+
+logger: Final = logging.getLogger("actors.matches.creation")
+
+# Jobs per pipeline after the first one; a burst of a thousand takes some sixty trips.
+BATCH: Final = 16
+# A job that has crashed this task so often is not tried again.
+MOST_CRASHES: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreationPolicy:
+    """How the consumer goes about its work.
+
+    Attributes:
+        delivery: What a crash of this node may do to a job.
+        deadline_s: The API server gives up so long after the push.
+        expire: Do not even try jobs older than that.
+        max_in_flight: Jobs under way at the same time; the others stay in the queue.
+        wait_s: One blocking pop.
+        alive_s: A node that has not been heard of for so long is dead.
+        renew_every_s: How often this one is heard of; also the pace of looking for the dead.
+        drain_s: Seconds to settle what is under way at an orderly stop.
+    """
+
+    delivery: QueueDelivery = QueueDelivery.AT_LEAST_ONCE
+    deadline_s: float = 15.0
+    expire: bool = False
+    max_in_flight: int = 256
+    wait_s: float = 5.0
+    alive_s: float = 15.0
+    renew_every_s: float = 5.0
+    drain_s: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class CreationStatistics:
+    """Counts since the start, and how things stand.
+
+    Attributes:
+        in_flight: Jobs under way.
+        taken: Jobs taken from the queue or found on the shelf.
+        late: Those that were older than the deadline.
+        taken_back: Jobs of dead nodes moved to the queue.
+        handed_back: Jobs given back at an orderly stop.
+        fates: How many were settled in which way.
+        dead_letters: How many went to the dead letters for which reason.
+    """
+
+    in_flight: int
+    taken: int
+    late: int
+    taken_back: int
+    handed_back: int
+    fates: dict[str, int]
+    dead_letters: dict[str, int]
+
+
+class CreationConsumer:
+    """The consumer of `room_creation_queue`.
+
+    As a child of the tree it is `run`. Give its spec a `shutdown_s` of
+    `drain_s` and then some.
+
+    Args:
+        link: The way to Redis.
+        matches: Where jobs become matches.
+        callbacks: For `failed`; matches say `ready` themselves.
+        known_rules: Rules this node has.
+        node_name: As told to the API server.
+        boot_id: Of this life of the process.
+        policy: How to go about it.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        link: RedisLink,
+        matches: Matches,
+        callbacks: Callbacks,
+        known_rules: KnownRules,
+        node_name: str,
+        boot_id: str,
+        policy: CreationPolicy = CreationPolicy(),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._link = link
+        self._matches = matches
+        self._callbacks = callbacks
+        self._known_rules = known_rules
+        self._node_name = node_name
+        self._policy = policy
+        self._clock = clock
+        owner = f"{node_name}:{boot_id}"
+        self._alive: Command = ("SET", alive_key(owner), "1", "PX", int(policy.alive_s * 1000))
+        self._shelf: AtLeastOnce | AtMostOnce
+        if policy.delivery is QueueDelivery.AT_LEAST_ONCE:
+            self._shelf = AtLeastOnce(link, owner=owner, wait_s=policy.wait_s)
+        else:
+            self._shelf = AtMostOnce(link, wait_s=policy.wait_s)
+        self._take_back = TakeBack(link, me=owner, every_s=policy.renew_every_s)
+        self._in_flight = InFlight(policy.max_in_flight)
+        self._suspects = Suspects()
+        self._taken = self._late = self._handed_back = 0
+        self._fates: Counter[str] = Counter()
+        self._dead: Counter[str] = Counter()
+
+    def statistics(self) -> CreationStatistics:
+        """How things stand."""
+        return CreationStatistics(
+            len(self._in_flight),
+            self._taken,
+            self._late,
+            self._take_back.taken_back,
+            self._handed_back,
+            dict(self._fates),
+            dict(self._dead),
+        )
+
+    # -- the task ----------------------------------------------------------------------
+
+    async def run(self, life: Life) -> None:
+        """Consume until asked to end; then settle what is under way, and hand the rest back."""
+        exit_asked = life.trap_exit()
+        self._in_flight.clear()
+        async with trio.open_nursery() as jobs, trio.open_nursery() as loops:
+            loops.start_soon(self._stay_alive)
+            loops.start_soon(self._take_back.run)
+            taking, taken = trio.CancelScope(), trio.Event()
+            loops.start_soon(self._take, jobs, taking, taken)
+            life.started()
+            await exit_asked.wait()
+            taking.cancel()
+            await taken.wait()
+            with trio.move_on_after(self._policy.drain_s):
+                await self._in_flight.until_empty()
+            loops.cancel_scope.cancel()
+            await self._hand_back(jobs)
+
+    async def _stay_alive(self) -> None:
+        while True:
+            try:
+                await self._link.pipeline([self._alive])
+            except LinkDown:
+                await self._link.until_up()
+            else:
+                await trio.sleep(self._policy.renew_every_s)
+
+    async def _take(self, jobs: trio.Nursery, scope: trio.CancelScope, taken: trio.Event) -> None:
+        pop = BlockingCommand(self._link, wait_s=self._policy.wait_s)
+        try:
+            with scope:
+                while True:
+                    try:
+                        await self._take_until_trouble(pop, jobs)
+                    except LinkDown:
+                        await self._link.until_up()
+        finally:
+            pop.close()
+            taken.set()
+
+    async def _take_until_trouble(self, pop: BlockingCommand, jobs: trio.Nursery) -> None:
+        # Alive first: a list without an owner is anybody's.
+        await self._link.pipeline([self._alive])
+        await self._look_on_shelf(jobs)
+        while True:
+            await self._in_flight.until_free()
+            answer = await pop.call(self._shelf.wait_command)
+            if answer is None:
+                await self._look_on_shelf(jobs)
+            else:
+                self._begin(self._shelf.first(answer), jobs)
+                await trio.lowlevel.checkpoint_if_cancelled()
+                await self._take_more(jobs)
+
+    async def _take_more(self, jobs: trio.Nursery) -> None:
+        """Take what else is there, while there is a place for it."""
+        while wanted := min(BATCH, self._in_flight.free):
+            found = await self._shelf.more(wanted)
+            for payload in found:
+                self._begin(payload, jobs)
+            if len(found) < wanted:
+                return
+
+    async def _look_on_shelf(self, jobs: trio.Nursery) -> None:
+        """Go on with what stands there and nobody works on.
+
+        A former life left it, or the answer to its pop never came.
+        """
+        known = self._in_flight.copy()
+        for payload in strangers(await self._shelf.held(), known)[: self._in_flight.free]:
+            self._begin(payload, jobs)
+
+    async def _hand_back(self, jobs: trio.Nursery) -> None:
+        begun = list(self._in_flight.copy().elements())
+        jobs.cancel_scope.cancel()
+        for payload in begun:
+            job = read_job(payload, self._known_rules)
+            if isinstance(job, CreationJob):
+                self._matches.discard(job.room_id)
+        with trio.CancelScope(shield=True):
+            await self._put_back(begun)
+
+    async def _put_back(self, begun: list[bytes]) -> None:
+        try:
+            count = await self._shelf.hand_back(begun)
+        except LinkDown:
+            logger.warning("creation_jobs_left", extra={"jobs": len(begun)})
+        else:
+            self._handed_back += count
+            logger.info("creation_jobs_handed_back", extra={"jobs": count})
+
+    # -- one job -----------------------------------------------------------------------
+
+    def _begin(self, payload: bytes, jobs: trio.Nursery) -> None:
+        self._taken += 1
+        self._in_flight.add(payload)
+        jobs.start_soon(self._see_through, payload)
+
+    async def _see_through(self, payload: bytes) -> None:
+        try:
+            with self._suspects.watch(payload):
+                await self._settle(payload)
+        finally:
+            self._in_flight.remove(payload)
+
+    async def _settle(self, payload: bytes) -> None:
+        job = read_job(payload, self._known_rules)
+        if isinstance(job, Refusal):
+            await self._bury(payload, job.reason, job.detail)
+        elif self._suspects.crashes(payload) >= MOST_CRASHES:
+            await self._bury(payload, Reason.CRASHED, f"crashed {MOST_CRASHES} times", job)
+        elif self._is_late(job) and self._policy.expire:
+            await self._report_failed(job, "expired")
+            await self._bury(payload, Reason.EXPIRED, f"older than {self._policy.deadline_s:g} s", job)
+        else:
+            await self._conclude(payload, job, await self._matches.create(job).wait())
+
+    def _is_late(self, job: CreationJob) -> bool:
+        late = job.age_s(self._clock()) > self._policy.deadline_s
+        if late:
+            self._late += 1
+            logger.warning("creation_job_late", extra={"room_id": job.room_id})
+        return late
+
+    async def _conclude(self, payload: bytes, job: CreationJob, settled: Settled) -> None:
+        self._fates[settled.fate] += 1
+        facts = {"room_id": job.room_id, "fate": settled.fate.value, "detail": settled.detail}
+        logger.info("creation_job_settled", extra=facts)
+        if settled.fate is Fate.UNCONFIRMED:
+            await self._bury(payload, Reason.UNCONFIRMED, settled.detail, job)
+        elif settled.fate is Fate.FAILED and not await self._report_failed(job, settled.detail):
+            await self._bury(payload, Reason.UNCONFIRMED, f"failed_{settled.detail}", job)
+        else:
+            await self._write(self._shelf.done(payload))
+
+    async def _report_failed(self, job: CreationJob, reason: str) -> bool:
+        """Tell the API server that there will be no room; whether it has heard."""
+        report = callback.failed(job.room_id, node_name=self._node_name, reason=reason)
+        outcome = await self._callbacks.submit(report).wait()
+        return outcome.verdict in DECIDED
+
+    async def _bury(
+        self, payload: bytes, reason: Reason, detail: str, job: CreationJob | None = None
+    ) -> None:
+        """Send a job to the dead letters."""
+        self._dead[reason] += 1
+        facts = {"reason": reason.value, "detail": detail, "room_id": job and job.room_id}
+        logger.error("creation_job_dead", extra=facts)
+        letter = dead_letter(payload, reason, detail, node_name=self._node_name, now_s=self._clock())
+        await self._write(self._shelf.bury(payload, letter))
+
+    async def _write(self, commands: list[Command]) -> None:
+        """Carry out what settles a job, however long Redis is away."""
+        while commands:
+            try:
+                await self._link.pipeline(commands, transaction=True)
+                return
+            except LinkDown:
+                await self._link.until_up()

@@ -1,0 +1,202 @@
+"""What a matchmaker may ask for: bytes in, a job or the reason why not out.
+
+```json
+{"room_id":"uuid","game_type_id":"uuid","player_ids":["u1","u2"],
+ "config":{"player_count":2,"turn_time_limit":60,"game_rules":"simple_card_battle"},
+ "enqueued_at":"2026-02-10T01:00:00Z"}
+```
+`turn_time_limit` (60) and `game_rules` (`simple_card_battle`) have defaults,
+everything else must be there. Keys not named here are kept in `config` for the
+rules and ignored elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, NoReturn, TypeVar
+
+import orjson
+
+T = TypeVar("T")
+
+DEFAULT_RULES: Final = "simple_card_battle"
+DEFAULT_TURN_TIME_S: Final = 60.0
+LONGEST_TURN_TIME_S: Final = 86_400.0
+FEWEST_PLAYERS: Final = 2
+MOST_PLAYERS: Final = 12
+LONGEST_ID: Final = 200
+ROOM_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+# Names of the rules this node has, each with the numbers of players it takes.
+KnownRules = Mapping[str, Container[int]]
+
+
+class Reason(StrEnum):
+    """Why a job is among the dead letters."""
+
+    BAD_JSON = "bad_json"
+    MISSING_FIELD = "missing_field"
+    BAD_FIELD = "bad_field"
+    BAD_ROOM_ID = "bad_room_id"
+    BAD_PLAYER_COUNT = "bad_player_count"
+    UNKNOWN_GAME_RULES = "unknown_game_rules"
+    # The ones above are said here, the ones below by the consumer.
+    EXPIRED = "expired"
+    UNCONFIRMED = "unconfirmed"
+    CRASHED = "crashed"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A payload that is no job.
+
+    Attributes:
+        reason: For programs.
+        detail: For people.
+    """
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreationJob:
+    """A match that somebody wants.
+
+    Attributes:
+        room_id: `[A-Za-z0-9_-]{1,64}`.
+        game_type_id: Opaque; the API server's.
+        player_ids: Who may join: 2 to 12 different ones, as many as the rules take.
+        game_rules: One of the known names.
+        turn_time_limit_s: Seconds for one turn.
+        config: As it came, for the rules.
+        enqueued_at_s: Unix seconds, on the producer's clock.
+    """
+
+    room_id: str
+    game_type_id: str
+    player_ids: tuple[str, ...]
+    game_rules: str
+    turn_time_limit_s: float
+    config: Mapping[str, Any]
+    enqueued_at_s: float
+
+    def age_s(self, now_s: float) -> float:
+        """Seconds since it was pushed, at the Unix time `now_s`."""
+        return now_s - self.enqueued_at_s
+
+
+class _NoJob(Exception):
+    """Carries a refusal out of the checks."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.refusal = Refusal(reason, detail)
+
+
+def read_job(payload: bytes, known_rules: KnownRules) -> CreationJob | Refusal:
+    """Check a payload from the queue. Never raises."""
+    try:
+        return _read(payload, known_rules)
+    except _NoJob as refused:
+        return refused.refusal
+
+
+def _read(payload: bytes, known_rules: KnownRules) -> CreationJob:
+    job = _object(payload)
+    config = _field(job, "config", _mapping)
+    rules = _optional(config, "game_rules", _text, DEFAULT_RULES)
+    players = _field(job, "player_ids", _distinct_texts)
+    room_id = _field(job, "room_id", _text, Reason.BAD_ROOM_ID)
+    if ROOM_ID.fullmatch(room_id) is None:
+        _refuse(Reason.BAD_ROOM_ID, "room_id must be 1 to 64 of A-Z, a-z, 0-9, _ and -")
+    if rules not in known_rules:
+        _refuse(Reason.UNKNOWN_GAME_RULES, f"no rules named {rules[:LONGEST_ID]!r} here")
+    _check_count(len(players), _field(config, "player_count", _whole), known_rules[rules])
+    return CreationJob(
+        room_id=room_id,
+        game_type_id=_field(job, "game_type_id", _text),
+        player_ids=players,
+        game_rules=rules,
+        turn_time_limit_s=_optional(config, "turn_time_limit", _turn_time, DEFAULT_TURN_TIME_S),
+        config=config,
+        enqueued_at_s=_field(job, "enqueued_at", _unix_time),
+    )
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    try:
+        job = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        _refuse(Reason.BAD_JSON, str(error))
+    if not isinstance(job, dict):
+        _refuse(Reason.BAD_JSON, "not an object")
+    return job
+
+
+def _check_count(players: int, wanted: int, allowed: Container[int]) -> None:
+    if not FEWEST_PLAYERS <= players <= MOST_PLAYERS:
+        _refuse(Reason.BAD_PLAYER_COUNT, f"{players} players; {FEWEST_PLAYERS} to {MOST_PLAYERS} can play")
+    if players != wanted:
+        _refuse(Reason.BAD_PLAYER_COUNT, f"{players} player_ids, but player_count is {wanted}")
+    if players not in allowed:
+        _refuse(Reason.BAD_PLAYER_COUNT, f"the rules do not take {players} players")
+
+
+def _refuse(reason: Reason, detail: str) -> NoReturn:
+    raise _NoJob(reason, detail)
+
+
+# -- fields: a check returns the value, or None when it is of no use ------------------
+
+
+def _field(
+    where: Mapping[str, Any], name: str, check: Callable[[Any], T | None], reason: Reason = Reason.BAD_FIELD
+) -> T:
+    if name not in where:
+        _refuse(Reason.MISSING_FIELD, f"{name} is missing")
+    value = check(where[name])
+    if value is None:
+        _refuse(reason, f"{name} is not what it should be")
+    return value
+
+
+def _optional(where: Mapping[str, Any], name: str, check: Callable[[Any], T | None], default: T) -> T:
+    return default if where.get(name) is None else _field(where, name, check)
+
+
+def _mapping(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_ID else None
+
+
+def _distinct_texts(value: Any) -> tuple[str, ...] | None:
+    if not isinstance(value, list) or not all(_text(item) for item in value):
+        return None
+    return tuple(value) if len(set(value)) == len(value) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _turn_time(value: Any) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if 0 < value <= LONGEST_TURN_TIME_S else None
+
+
+def _unix_time(value: Any) -> float | None:
+    """Seconds of an ISO-8601 time; one without an offset is meant as UTC."""
+    try:
+        time = datetime.fromisoformat(value)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None

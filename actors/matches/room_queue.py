@@ -1,0 +1,205 @@
+"""The matchmaker's queue as it stands in Redis: names, commands, and the two ways of taking a job.
+
+Producers `LPUSH` to the left end, everybody takes from the right. Taking
+with `BLMOVE` leaves a copy of the job in a list of this node until it is
+settled; taking with `BRPOP` does not. Nobody else can tell the two apart.
+"""
+
+from __future__ import annotations
+
+import base64
+from abc import ABC, abstractmethod
+from collections import Counter
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+import redis
+import trio
+from redis.client import Pipeline
+
+from actors.links import Command, RedisLink
+from actors.matches.callback import iso_utc
+from actors.matches.creation_job import Reason
+from actors.matches.in_flight import strangers
+
+QUEUE: Final = "room_creation_queue"
+DEAD: Final = "room_creation_queue:dead"
+PROCESSING: Final = "room_creation_queue:processing:"
+ALIVE: Final = "greenroom:node:"
+
+# The newest ones; whoever reads them has time. Each has also been logged when it came.
+DEAD_LETTERS_KEPT: Final = 100_000
+
+# A write whose answer got lost is sent again: only the one that finds the job may bury it.
+BURY: Final = """
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+redis.call('LPUSH', KEYS[2], ARGV[2])
+redis.call('LTRIM', KEYS[2], 0, ARGV[3])
+return 1
+"""
+
+
+class QueueDelivery(StrEnum):
+    """What a crash of this node may do to a job: have it done again, or not at all."""
+
+    AT_LEAST_ONCE = "at_least_once"
+    AT_MOST_ONCE = "at_most_once"
+
+
+def alive_key(owner: str) -> str:
+    """The key that lives as long as the node does; `owner` is `{node_name}:{boot_id}`."""
+    return ALIVE + owner
+
+
+def processing_list(owner: str) -> str:
+    """Where jobs stand that this life of a node is working on."""
+    return PROCESSING + owner
+
+
+def dead_letter(payload: bytes, reason: Reason, detail: str, *, node_name: str, now_s: float) -> bytes:
+    """A job that will not be done, as JSON: `{reason,detail,job,node_name,dead_at}`.
+
+    `job` is the payload as text; `job_base64` takes its place if it is not UTF-8.
+    """
+    letter = {"reason": reason.value, "detail": detail, "node_name": node_name, "dead_at": iso_utc(now_s)}
+    try:
+        return orjson.dumps({**letter, "job": payload.decode()})
+    except UnicodeDecodeError:
+        return orjson.dumps({**letter, "job_base64": base64.b64encode(payload).decode()})
+
+
+class Shelf(ABC):
+    """Where the jobs of this node stand while they are worked on.
+
+    Attributes:
+        wait_command: Takes the oldest job of the queue, waiting for one.
+    """
+
+    wait_command: Command
+
+    @abstractmethod
+    def first(self, answer: Any) -> bytes:
+        """The job in an answer to `wait_command`. Call it before the next checkpoint."""
+
+    @abstractmethod
+    async def more(self, count: int) -> list[bytes]:
+        """Take up to `count` jobs that are there, oldest first. Not cancelled half-way."""
+
+    @abstractmethod
+    async def held(self) -> list[bytes]:
+        """Jobs on the shelf, oldest first."""
+
+    @abstractmethod
+    def done(self, payload: bytes) -> list[Command]:
+        """Take a settled job off the shelf."""
+
+    @abstractmethod
+    def bury(self, payload: bytes, letter: bytes) -> list[Command]:
+        """Move a job from the shelf to the dead letters."""
+
+    @abstractmethod
+    async def hand_back(self, begun: list[bytes]) -> int:
+        """Put what is on the shelf back to where it came from; how many.
+
+        Args:
+            begun: Jobs that may have had an effect already.
+        """
+
+
+class AtLeastOnce(Shelf):
+    """A list in Redis: what stands there when the node dies is taken back by any other."""
+
+    def __init__(self, link: RedisLink, *, owner: str, wait_s: float) -> None:
+        self._link = link
+        self._list = processing_list(owner)
+        self._alive = alive_key(owner)
+        self.wait_command = ("BLMOVE", QUEUE, self._list, "RIGHT", "LEFT", wait_s)
+
+    def first(self, answer: Any) -> bytes:
+        """See `Shelf.first`."""
+        return bytes(answer)
+
+    async def more(self, count: int) -> list[bytes]:
+        """See `Shelf.more`."""
+        take: Command = ("LMOVE", QUEUE, self._list, "RIGHT", "LEFT")
+        with trio.CancelScope(shield=True):
+            answers = await self._link.pipeline([take] * count)
+        return [answer for answer in answers if answer is not None]
+
+    async def held(self) -> list[bytes]:
+        """See `Shelf.held`."""
+        jobs: list[bytes] = await self._link.command("LRANGE", self._list, 0, -1)
+        return jobs[::-1]
+
+    def done(self, payload: bytes) -> list[Command]:
+        """See `Shelf.done`."""
+        return [("LREM", self._list, 1, payload)]
+
+    def bury(self, payload: bytes, letter: bytes) -> list[Command]:
+        """See `Shelf.bury`."""
+        return [("EVAL", BURY, 2, self._list, DEAD, payload, letter, DEAD_LETTERS_KEPT - 1)]
+
+    async def hand_back(self, begun: list[bytes]) -> int:  # noqa: ARG002 - doing them again is the promise
+        """See `Shelf.hand_back`."""
+        return await self._link.work(self._move_all_back)
+
+    def _move_all_back(self, client: redis.Redis) -> int:
+        with client.pipeline() as pipe:
+            add_moves(pipe, self._list, client.llen(self._list))
+            pipe.delete(self._alive)
+            return sum(job is not None for job in pipe.execute()[:-1])
+
+
+class AtMostOnce(Shelf):
+    """A list in memory: what stands there when the node dies is gone."""
+
+    def __init__(self, link: RedisLink, *, wait_s: float) -> None:
+        self._link = link
+        self._held: list[bytes] = []
+        self.wait_command = ("BRPOP", QUEUE, wait_s)
+
+    def first(self, answer: Any) -> bytes:
+        """See `Shelf.first`."""
+        payload = bytes(answer[1])
+        self._held.append(payload)
+        return payload
+
+    async def more(self, count: int) -> list[bytes]:
+        """See `Shelf.more`."""
+        with trio.CancelScope(shield=True):
+            jobs = await self._link.command("RPOP", QUEUE, count) or []
+        self._held += jobs
+        return list(jobs)
+
+    async def held(self) -> list[bytes]:
+        """See `Shelf.held`."""
+        await trio.lowlevel.checkpoint()
+        return list(self._held)
+
+    def done(self, payload: bytes) -> list[Command]:
+        """See `Shelf.done`."""
+        self._held.remove(payload)
+        return []
+
+    def bury(self, payload: bytes, letter: bytes) -> list[Command]:
+        """See `Shelf.bury`."""
+        self._held.remove(payload)
+        return [("LPUSH", DEAD, letter), ("LTRIM", DEAD, 0, DEAD_LETTERS_KEPT - 1)]
+
+    async def hand_back(self, begun: list[bytes]) -> int:
+        """See `Shelf.hand_back`."""
+        self._held = strangers(self._held, Counter(begun))
+        if not self._held:
+            return 0
+        # The newest first, so that the oldest is at the right end again.
+        await self._link.command("RPUSH", QUEUE, *reversed(self._held))
+        count = len(self._held)
+        self._held.clear()
+        return count
+
+
+def add_moves(pipe: Pipeline, source: str, count: int) -> None:
+    """Move `count` jobs to the right end of the queue: the newest first, so that the oldest is the next."""
+    for _ in range(count):
+        pipe.lmove(source, QUEUE, "LEFT", "RIGHT")
