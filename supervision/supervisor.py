@@ -336,15 +336,19 @@ class Supervisor:
         if life is not None:
             life.started()
         while not row.leaving:
-            due = min(row, key=lambda child: child.retry_at, default=None)
-            due_at = math.inf if due is None else due.retry_at
-            if due is not None and due_at <= trio.current_time():
+            due = self._next_due(row)
+            if due is not None and due.retry_at <= trio.current_time():
                 await self._revive(row, due)
             elif self._inbox:
                 await self._handle(row, self._inbox.popleft())
             else:
-                with trio.move_on_at(due_at):
+                with trio.move_on_at(math.inf if due is None else due.retry_at):
                     await self._bell.until(lambda: bool(self._inbox) or row.leaving)
+
+    def _next_due(self, row: Row) -> StaticChild | None:
+        if self._backoff is None:
+            return None
+        return min(row, key=lambda child: child.retry_at, default=None)
 
     async def _first_start(self, row: Row, spec: ChildSpec) -> None:
         child = row.add(spec)
@@ -446,6 +450,8 @@ class Supervisor:
                 if not await row.start(member):
                     row.settle(member)
             except ChildStartError as error:
+                if row.leaving:
+                    return
                 facts = {"child": member.spec.id}
                 logger.warning("child_start_failed", extra=facts, exc_info=error.cause)
                 member.rest(State.RESTARTING)
