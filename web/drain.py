@@ -1,0 +1,98 @@
+"""How open streams come to an end when the program stops.
+
+Every stream is told when to come back (`retry`), later ones later, and is
+closed in that order. An unmodified EventSource gives up for good when it is
+answered 503, so nobody may be told to come back while this node still
+answers: closing is done within the first part of the time, and the earliest
+come back after it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from web.handlers.streams import StreamMember, Streams
+    from web.server.connections import Connections
+
+# Parts of the time for the drain: closings are spread over the first, retries
+# over the rest of it.
+CLOSING: Final = 0.4
+EARLIEST_RETRY: Final = 0.5
+# How long /healthz says 503 at the least, for whoever looks now and then.
+NOTICE_S: Final = 1.0
+SLICES_PER_S: Final = 20
+# For requests under way, and for the last bytes to reach their readers.
+GRACE_S: Final = 5.0
+
+
+class Slice(NamedTuple):
+    """Streams that are closed together.
+
+    Attributes:
+        at_s: Seconds from the beginning of the drain.
+        first: Index of the first of them.
+        last: Index after the last of them.
+    """
+
+    at_s: float
+    first: int
+    last: int
+
+
+def plan(count: int, drain_s: float) -> Iterator[Slice]:
+    """When to close which of `count` streams."""
+    closing_s = drain_s * CLOSING
+    slices = max(1, min(count, math.ceil(closing_s * SLICES_PER_S)))
+    for number in range(slices):
+        yield Slice(closing_s * number / slices, count * number // slices, count * (number + 1) // slices)
+
+
+def retry_ms(index: int, count: int, drain_s: float) -> int:
+    """When stream `index` of `count` is to come back."""
+    part = EARLIEST_RETRY + (1 - EARLIEST_RETRY) * (index + 1) / count
+    return round(drain_s * part * 1000)
+
+
+def farewell(wait_ms: int) -> bytes:
+    """What a stream is sent last."""
+    return b'event: drain\ndata: {"retry_ms":%d}\nretry: %d\n\n' % (wait_ms, wait_ms)
+
+
+async def close_streams(streams: Streams, drain_s: float, *, hurry: bool = False) -> None:
+    """Tell every stream to come back later, and end it. New ones are refused from now on.
+
+    Args:
+        streams: All of them.
+        drain_s: What the closing and the coming back are spread over.
+        hurry: Close all at once, still spreading when they come back.
+    """
+    streams.draining = True
+    members = streams.members()
+    start = trio.current_time()
+    for piece in plan(len(members), 0.0 if hurry else drain_s):
+        await trio.sleep_until(start + piece.at_s)
+        _close(members, piece, drain_s)
+
+
+def _close(members: Sequence[StreamMember], piece: Slice, drain_s: float) -> None:
+    for index in range(piece.first, piece.last):
+        members[index].close("drained", farewell(retry_ms(index, len(members), drain_s)))
+
+
+async def finish(streams: Streams, connections: Connections, grace_s: float = GRACE_S) -> None:
+    """Wait for the last bytes and the requests under way, then cut off whoever still holds on."""
+    with trio.move_on_after(min(grace_s, NOTICE_S)):
+        await streams.wait_none()
+    for member in streams.members():
+        member.abort()
+    with trio.move_on_after(grace_s):
+        await connections.wait_none()
+    connections.abort_all()
+    with trio.move_on_after(NOTICE_S):
+        await connections.wait_none()

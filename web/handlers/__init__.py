@@ -1,0 +1,21 @@
+"""What answers a request, whichever lane carried it: plain functions, no framework.
+
+Reading order, each file leaning only on the ones above it:
+
+    http        what a request is and what answers it
+    paths       a request's target as segments and query
+    routes      which endpoint a path means
+    cors        which other origins may read our answers
+    addresses   whose request it is
+    tokens      bearer tokens
+    limits      so much per client, in tables that stay small
+    front       from the head of a request to its answer: what every lane does the same way
+
+    state_body  the body of a PUT
+    conditions  If-Match and If-None-Match
+    resume      what a stream is sent first
+    streams     all open streams: who may open one, and how they end
+    rooms       /api/rooms
+    health      /healthz and /internal/health
+    metrics     /metrics
+"""

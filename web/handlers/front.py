@@ -1,0 +1,135 @@
+"""From the head of a request to its answer: what every lane does the same way.
+
+A lane reads the head and calls `begin`; if that is no answer yet it reads a
+body of at most `max_body` bytes and calls `complete`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from web.handlers.addresses import client_address
+from web.handlers.cors import Cors, is_preflight
+from web.handlers.http import Answer, OpenStream, Request, error
+from web.handlers.paths import split_target
+from web.handlers.routes import endpoint_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from web.handlers.routes import Endpoint, Route, Routes
+    from web.settings_types import Network
+
+logger = logging.getLogger(__name__)
+
+PAYLOAD_TOO_LARGE: Final = error(413, "payload_too_large")
+BODY_TOO_SLOW: Final = error(408, "request_timeout", "the body did not arrive in time")
+BAD_LENGTH: Final = error(400, "bad_request", "Content-Length is no number")
+
+
+class Pending(NamedTuple):
+    """A request whose head is fine and whose body has not been read.
+
+    Attributes:
+        route: What the path means.
+        endpoint: What answers the method.
+        request: The request without its body.
+    """
+
+    route: Route
+    endpoint: Endpoint
+    request: Request
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of body the endpoint takes; more is `PAYLOAD_TOO_LARGE`."""
+        return self.endpoint.max_body
+
+
+class Front:
+    """The routes, and what holds for every answer.
+
+    Args:
+        routes: All paths.
+        cors: Which other origins may read.
+        trusted: Proxies whose `X-Forwarded-For` is believed.
+    """
+
+    def __init__(
+        self, routes: Routes, *, cors: Cors | None = None, trusted: Collection[Network] = ()
+    ) -> None:
+        self._routes = routes
+        self._cors = cors or Cors()
+        self._trusted = trusted
+        self.faults = 0
+        self.answers: dict[int, int] = {}
+
+    def begin(
+        self, method: str, target: str, headers: Mapping[str, str], *, peer: str, http2: bool = False
+    ) -> Pending | Answer:
+        """Find what answers; refuse what can be refused before a body is read."""
+        found = self.find(method, target, headers, peer=peer, http2=http2)
+        return self.seal(found, headers) if isinstance(found, Answer) else found
+
+    def find(
+        self, method: str, target: str, headers: Mapping[str, str], *, peer: str, http2: bool = False
+    ) -> Pending | Answer:
+        """As `begin`, but a refusal is not sealed yet, and nothing is counted."""
+        path, query = split_target(target)
+        found = self._routes.find(path)
+        if isinstance(found, Answer):
+            return found
+        route, segments = found
+        if is_preflight(method, headers):
+            return self._cors.preflight(headers, route.allow)
+        endpoint = endpoint_of(route, method)
+        if isinstance(endpoint, Answer):
+            return endpoint
+        refusal = _length_refusal(headers.get("content-length"), endpoint.max_body)
+        if refusal is not None:
+            return refusal
+        client = client_address(peer, headers.get("x-forwarded-for"), self._trusted)
+        asked = "GET" if method == "HEAD" else method
+        return Pending(route, endpoint, Request(asked, segments, query, headers, b"", client, http2))
+
+    async def complete(self, pending: Pending, body: bytes) -> Answer | OpenStream:
+        """The answer, now that the body is here. A fault of ours is a 500 with an id that is in the log."""
+        request = pending.request._replace(body=body) if body else pending.request
+        try:
+            answer = await pending.endpoint.handler(request)
+        except Exception:  # noqa: BLE001  # the border to strangers: they get an answer, the log the trace
+            answer = self.fault(request.method, pending.route.pattern)
+        if isinstance(answer, Answer):
+            return self.seal(answer, request.headers)
+        added = self._cors.headers(request.headers)
+        return dataclasses.replace(answer, headers=answer.headers + added) if added else answer
+
+    def fault(self, method: str, path: str) -> Answer:
+        """A 500 for the exception being handled, which goes to the log with the same id."""
+        fault_id = secrets.token_hex(8)
+        self.faults += 1
+        facts = {"fault_id": fault_id, "method": method, "route": path}
+        logger.exception("request_failed", extra=facts)  # noqa: LOG004  # called where one is handled
+        return error(500, "internal_error", id=fault_id)
+
+    def seal(self, answer: Answer, request_headers: Mapping[str, str]) -> Answer:
+        """The answer with what holds for all of them, counted."""
+        added = self._cors.headers(request_headers)
+        return self._count(answer._replace(headers=answer.headers + added) if added else answer)
+
+    def _count(self, answer: Answer) -> Answer:
+        self.answers[answer.status] = self.answers.get(answer.status, 0) + 1
+        return answer
+
+
+def _length_refusal(length: str | None, max_body: int) -> Answer | None:
+    if length is None:
+        return None
+    if not (length.isascii() and length.isdecimal()):
+        return BAD_LENGTH
+    # So many digits that converting them would be work.
+    too_large = len(length) > 18 or int(length) > max_body  # noqa: PLR2004
+    return PAYLOAD_TOO_LARGE if too_large else None

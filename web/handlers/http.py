@@ -1,0 +1,118 @@
+"""What a request is and what answers it, whichever lane carried it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from actors.core import Member
+
+Headers = tuple[tuple[str, str], ...]
+
+JSON: Final[Headers] = (("Content-Type", "application/json"),)
+
+
+class Request(NamedTuple):
+    """One request, its body read whole.
+
+    Attributes:
+        method: Upper case; HEAD arrives as GET.
+        segments: The path, split at `/` and percent-decoded after that.
+        query: The raw query string.
+        headers: By lower-case name; repeated ones joined with a comma.
+        body: Never longer than the endpoint's `max_body`.
+        client: Address of whoever asks, proxies believed only where configured.
+        http2: Whether hop-by-hop headers are forbidden in the answer.
+    """
+
+    method: str
+    segments: tuple[str, ...]
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+    client: str
+    http2: bool = False
+
+
+class Answer(NamedTuple):
+    """A whole answer. The lane adds Content-Length, Date, and what framing needs.
+
+    Attributes:
+        status: The status code.
+        body: What goes after the head; a lane leaves it out for HEAD.
+        headers: In order, names as they go out.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: Headers = JSON
+
+
+class Opening(NamedTuple):
+    """How a stream begins.
+
+    Attributes:
+        frames: What goes out first.
+        seq: Events up to this number are told by `frames`.
+    """
+
+    frames: bytes
+    seq: int
+
+
+class StreamSource(Protocol):
+    """Where the events of a stream come from."""
+
+    def join(self, wanted: OpenStream, member: Member) -> Opening | Answer:
+        """Let `member` hear events from now on, or say why not."""
+
+    def leave(self, wanted: OpenStream, member: Member) -> None:
+        """Let `member` hear no more; nothing happens if it did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStream:
+    """The answer to a request for a stream: the lane makes a member and lets it join `source`.
+
+    Attributes:
+        source: Joined and left with this very object.
+        topic: What to listen to.
+        resume: The last event id the client has seen.
+        client: Address of whoever asks.
+        headers: Of the answer, whose status is 200.
+    """
+
+    source: StreamSource
+    topic: str
+    resume: str | None
+    client: str
+    headers: Headers
+
+
+if TYPE_CHECKING:
+    Handler = Callable[[Request], Awaitable[Answer | OpenStream]]
+
+
+def json_answer(status: int, value: object, headers: Headers = ()) -> Answer:
+    """`value` as JSON."""
+    return Answer(status, orjson.dumps(value), JSON + headers)
+
+
+def error(
+    status: int, code: str, message: str | None = None, *, headers: Headers = (), **facts: object
+) -> Answer:
+    """`{"error": code, "message"?: for people, …facts}`."""
+    body: dict[str, object] = {"error": code}
+    if message is not None:
+        body["message"] = message
+    return json_answer(status, body | facts, headers)
+
+
+def retry_later(status: int, code: str, retry_after_s: int, message: str | None = None) -> Answer:
+    """A 503 or 429 that says when to come back."""
+    return error(status, code, message, headers=(("Retry-After", str(retry_after_s)),))

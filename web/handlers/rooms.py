@@ -1,0 +1,218 @@
+"""Rooms over HTTP: read, write, remove, list and watch."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from actors.core import TooMany
+from actors.rooms import Refusal
+from web.handlers.conditions import is_unchanged, write_condition
+from web.handlers.http import JSON, Answer, Opening, OpenStream, error, json_answer, retry_later
+from web.handlers.paths import query_value
+from web.handlers.resume import opening
+from web.handlers.routes import Endpoint, Route
+from web.handlers.state_body import BadState, read_state
+from web.handlers.streams import EVENT_STREAM, KEEP_ALIVE, RETRY_AFTER_S
+from web.handlers.tokens import admin_refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic import SecretStr
+
+    from actors.core import Member
+    from actors.rooms import Record, Rooms
+    from web.handlers.http import Request
+    from web.handlers.limits import PerMinute
+
+logger = logging.getLogger(__name__)
+
+IS_ROOM_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z").match
+ROOM_ID_AT: Final = 2  # in /api/rooms/{id}
+IS_PAGE_LIMIT: Final = re.compile(r"[0-9]{1,4}\Z").match
+MAX_SECRET: Final = 256
+PAGE: Final = 100
+MAX_PAGE: Final = 1000
+
+INVALID_ROOM_ID: Final = error(422, "invalid_room_id", "a room id is 1 to 64 of A-Z a-z 0-9 _ -")
+ROOM_NOT_FOUND: Final = error(404, "room_not_found")
+REFUSALS: Final = {
+    "room_not_found": 404,
+    "forbidden": 403,
+    "version_mismatch": 412,
+    "room_is_authoritative": 409,
+    "rate_limited": 429,
+    "too_many_rooms": 503,
+    "too_much_state": 503,
+    "room_down": 503,
+    "busy": 503,
+}
+
+
+class RoomHandlers:
+    """The endpoints of `/api/rooms`.
+
+    Args:
+        rooms: Where rooms are read and written.
+        admin_token: Opens DELETE and the list; without one they do not exist.
+        creations: How often one client may create a room.
+        on_put: Hears of every accepted PUT: room id, bytes of its body, version.
+    """
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        *,
+        admin_token: SecretStr | None,
+        creations: PerMinute,
+        on_put: Callable[[str, int, int], None],
+    ) -> None:
+        self._rooms = rooms
+        self._streams = RoomStreams(rooms)
+        self._admin_token = admin_token
+        self._creations = creations
+        self._on_put = on_put
+
+    def routes(self, max_state_bytes: int) -> tuple[Route, ...]:
+        """The paths and what answers them."""
+        room = {
+            "GET": Endpoint(self.get),
+            "PUT": Endpoint(self.put, max_state_bytes),
+            "DELETE": Endpoint(self.delete, listed=self._admin_token is not None),
+        }
+        public = (
+            Route("/api/rooms/{id}", room),
+            Route("/api/rooms/{id}/stream", {"GET": Endpoint(self.stream)}),
+        )
+        if self._admin_token is None:
+            return public
+        return (*public, Route("/api/rooms", {"GET": Endpoint(self.list)}))
+
+    async def get(self, request: Request) -> Answer:
+        """The record; 304 if the asker has it."""
+        room_id = request.segments[ROOM_ID_AT]
+        record = self._rooms.get(room_id)
+        if record is None:
+            return ROOM_NOT_FOUND if IS_ROOM_ID(room_id) else INVALID_ROOM_ID
+        if is_unchanged(request.headers, record.etag):
+            return Answer(304, headers=_etag(record))
+        return Answer(200, record.body, JSON + _etag(record))
+
+    async def put(self, request: Request) -> Answer:
+        """Write the next version.
+
+        Raises:
+            ActorCrashed: The room's task crashed on it.
+        """
+        room_id = request.segments[ROOM_ID_AT]
+        if not IS_ROOM_ID(room_id):
+            return INVALID_ROOM_ID
+        secret = request.headers.get("x-room-secret")
+        if secret is not None and len(secret) > MAX_SECRET:
+            return error(422, "invalid_room_secret", f"a secret has at most {MAX_SECRET} characters")
+        try:
+            state = read_state(request.body)
+        except BadState as bad:
+            return error(422, str(bad))
+        if self._rooms.get(room_id) is None and (wait_s := self._creations.take(request.client)):
+            return retry_later(429, "rate_limited", wait_s)
+        answer = await self._rooms.put(
+            room_id, state, condition=write_condition(request.headers), secret=secret
+        )
+        if isinstance(answer, Refusal):
+            return refused(answer)
+        self._on_put(room_id, len(request.body), answer.version)
+        return Answer(200, answer.body, JSON + _etag(answer))
+
+    async def delete(self, request: Request) -> Answer:
+        """Remove a room. A room with a secret wants that too.
+
+        Raises:
+            ActorCrashed: The room's task crashed on it.
+        """
+        refusal = admin_refusal(request.headers, self._admin_token)
+        if refusal is not None:
+            return refusal
+        room_id = request.segments[ROOM_ID_AT]
+        if not IS_ROOM_ID(room_id):
+            return INVALID_ROOM_ID
+        answer = await self._rooms.delete(room_id, secret=request.headers.get("x-room-secret"))
+        return Answer(204, headers=()) if answer is None else refused(answer)
+
+    async def list(self, request: Request) -> Answer:
+        """A page of all rooms, in the order of their ids."""
+        refusal = admin_refusal(request.headers, self._admin_token)
+        if refusal is not None:
+            return refusal
+        limit = query_value(request.query, "limit") or str(PAGE)
+        if not IS_PAGE_LIMIT(limit) or not 1 <= int(limit) <= MAX_PAGE:
+            return error(422, "invalid_limit", f"wanted 1 to {MAX_PAGE}")
+        cursor = query_value(request.query, "cursor") or ""
+        if cursor and not IS_ROOM_ID(cursor):
+            return error(422, "invalid_cursor")
+        records = self._rooms.page(int(limit), cursor)
+        next_cursor = records[-1].room_id if len(records) == int(limit) else None
+        return json_answer(200, {"rooms": list(map(self._row, records)), "next_cursor": next_cursor})
+
+    def _row(self, record: Record) -> dict[str, Any]:
+        return {
+            "room_id": record.room_id,
+            "version": record.version,
+            "updated_at": record.updated_at,
+            "streams": self._rooms.streams(record.room_id),
+            "kind": record.kind.value,
+        }
+
+    async def stream(self, request: Request) -> Answer | OpenStream:
+        """Every version of the room from now on, whether it exists or not."""
+        room_id = request.segments[ROOM_ID_AT]
+        if not IS_ROOM_ID(room_id):
+            return INVALID_ROOM_ID
+        return OpenStream(
+            source=self._streams,
+            topic=room_id,
+            resume=request.headers.get("last-event-id") or query_value(request.query, "last_event_id"),
+            client=request.client,
+            headers=EVENT_STREAM if request.http2 else EVENT_STREAM + KEEP_ALIVE,
+        )
+
+
+class RoomStreams:
+    """Where the events of a room's streams come from. Topics are room ids."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def join(self, wanted: OpenStream, member: Member) -> Opening | Answer:
+        """Let `member` hear the room; 503 if there are too many streams."""
+        try:
+            record, event = self._rooms.join(wanted.topic, member)
+        except TooMany as full:
+            return retry_later(503, "too_many_streams", RETRY_AFTER_S, str(full))
+        self._log("stream_opened", wanted)
+        return Opening(opening(wanted.topic, record, event, wanted.resume), event.seq)
+
+    def leave(self, wanted: OpenStream, member: Member) -> None:
+        """Let `member` hear no more."""
+        self._rooms.leave(wanted.topic, member)
+        self._log("stream_closed", wanted)
+
+    def _log(self, event: str, wanted: OpenStream) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(event, extra={"room_id": wanted.topic, "streams": self._rooms.streams(wanted.topic)})
+
+
+def refused(refusal: Refusal) -> Answer:
+    """A refusal of the rooms as an answer."""
+    status = REFUSALS[refusal.code]
+    if refusal.retry_after_s is not None:
+        return retry_later(status, refusal.code, refusal.retry_after_s)
+    if refusal.version is not None:
+        return error(status, refusal.code, version=refusal.version)
+    return error(status, refusal.code)
+
+
+def _etag(record: Record) -> tuple[tuple[str, str], ...]:
+    return (("ETag", f'"{record.etag}"'),)

@@ -1,0 +1,109 @@
+"""Which endpoint a path means: a table, and a look-up that knows no framework."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from web.handlers.http import Answer, error
+from web.handlers.paths import BadPath, segments_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from web.handlers.http import Handler
+
+# A body nobody asked for is read so that the connection stays usable, but not
+# a long one.
+UNUSED_BODY_BYTES: Final = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What answers one method of one path.
+
+    Attributes:
+        handler: Gets the request with its body.
+        max_body: Bytes of body it takes.
+        listed: Whether `Allow` and preflights speak of it.
+    """
+
+    handler: Handler
+    max_body: int = UNUSED_BODY_BYTES
+    listed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path and its methods. A segment in braces, as in `/api/rooms/{id}`, stands for any one segment."""
+
+    pattern: str
+    endpoints: Mapping[str, Endpoint]
+
+    @property
+    def allow(self) -> str:
+        """The methods, for `Allow`."""
+        methods = [method for method, endpoint in self.endpoints.items() if endpoint.listed]
+        if "GET" in methods:
+            methods.insert(methods.index("GET") + 1, "HEAD")
+        return ", ".join([*methods, "OPTIONS"])
+
+
+@dataclass(slots=True)
+class _Node:
+    literals: dict[str, _Node] = field(default_factory=dict)
+    any_segment: _Node | None = None
+    route: Route | None = None
+
+    def find(self, segments: tuple[str, ...], at: int = 0) -> Route | None:
+        if at == len(segments):
+            return self.route
+        literal = self.literals.get(segments[at])
+        found = None if literal is None else literal.find(segments, at + 1)
+        if found is None and self.any_segment is not None:
+            found = self.any_segment.find(segments, at + 1)
+        return found
+
+    def descend(self, part: str) -> _Node:
+        if part.startswith("{"):
+            self.any_segment = self.any_segment or _Node()
+            return self.any_segment
+        return self.literals.setdefault(part, _Node())
+
+
+class Routes:
+    """All paths. A literal segment wins over one in braces."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._root = _Node()
+        for route in routes:
+            node = self._root
+            for part in filter(None, route.pattern.split("/")):
+                node = node.descend(part)
+            if node.route is not None:
+                raise ValueError(f"{route.pattern} is {node.route.pattern} again")
+            node.route = route
+
+    def find(self, path: str) -> tuple[Route, tuple[str, ...]] | Answer:
+        """The route of a raw path and the path's segments; 400 or 404 if there is none."""
+        try:
+            segments = segments_of(path)
+        except BadPath:
+            return BAD_PATH
+        route = self._root.find(segments)
+        return NOT_FOUND if route is None else (route, segments)
+
+
+NOT_FOUND: Final = error(404, "not_found")
+BAD_PATH: Final = error(400, "bad_request", "the path has a broken percent-escape")
+
+
+def endpoint_of(route: Route, method: str) -> Endpoint | Answer:
+    """What answers `method`; HEAD is answered as GET. 405 for an unknown one, 204 for OPTIONS."""
+    endpoint = route.endpoints.get("GET" if method == "HEAD" else method)
+    if endpoint is not None:
+        return endpoint
+    allow = (("Allow", route.allow),)
+    if method == "OPTIONS":
+        return Answer(204, headers=allow)
+    return error(405, "method_not_allowed", headers=allow)

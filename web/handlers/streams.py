@@ -1,0 +1,124 @@
+"""All open streams of the node: who may open one, how it begins, and how all of them end."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from web.handlers.http import Answer, Headers, Opening, retry_later
+from web.handlers.limits import AtOnce
+from web.handlers.resume import retry
+
+if TYPE_CHECKING:
+    from actors.core import Event
+    from web.handlers.http import OpenStream
+
+HEARTBEAT: Final = b": heartbeat\n\n"
+EVENT_STREAM: Final[Headers] = (
+    ("Content-Type", "text/event-stream"),
+    ("Cache-Control", "no-cache"),
+    ("X-Accel-Buffering", "no"),
+)
+# HTTP/2 forbids it (RFC 9113, section 8.2.2).
+KEEP_ALIVE: Final[Headers] = (("Connection", "keep-alive"),)
+RETRY_AFTER_S: Final = 5
+
+
+class StreamMember(Protocol):
+    """What a lane lets join: one client's stream. No method waits or raises."""
+
+    def offer(self, event: Event) -> None:
+        """Take `event` now or later, or a newer one instead; skip it unless it is newer than the last."""
+
+    def close(self, reason: str, farewell: bytes = b"") -> None:
+        """End the stream, after `farewell` if it can be written; what it had not sent yet may be dropped."""
+
+    def abort(self) -> None:
+        """End the connection now, whatever has not been written."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatistics:
+    """Counts since the start, and how things stand.
+
+    Attributes:
+        open: Streams now.
+        opened: Streams there have been.
+        refused: Streams turned down, by reason.
+        ended: Streams that ended, by reason.
+    """
+
+    open: int
+    opened: int
+    refused: dict[str, int]
+    ended: dict[str, int]
+
+
+class Streams:
+    """Lets members in and out, and knows them all.
+
+    Args:
+        per_client: How many streams one address may have at once; 0 for no limit.
+        rng: For the jitter of `retry:`.
+    """
+
+    def __init__(self, *, per_client: int = 0, rng: random.Random | None = None) -> None:
+        self._members: dict[StreamMember, None] = {}
+        self._clients = AtOnce(per_client)
+        self._rng = rng or random.Random()  # spreads load, keeps no secret
+        self._opened = 0
+        self._refused: dict[str, int] = {}
+        self._ended: dict[str, int] = {}
+        self._last_left: trio.Event | None = None
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def enter(self, wanted: OpenStream, member: StreamMember) -> Opening | Answer:
+        """Let `member` hear what is wanted from now on: what to send first, or why not."""
+        if self.draining:
+            return self._refuse("draining", retry_later(503, "draining", RETRY_AFTER_S))
+        if not self._clients.enter(wanted.client):
+            return self._refuse("per_client", retry_later(429, "too_many_streams", RETRY_AFTER_S))
+        opening = wanted.source.join(wanted, member)
+        if isinstance(opening, Answer):
+            self._clients.leave(wanted.client)
+            return self._refuse("limit", opening)
+        self._members[member] = None
+        self._opened += 1
+        return Opening(retry(self._rng) + opening.frames, opening.seq)
+
+    def leave(self, wanted: OpenStream, member: StreamMember, reason: str) -> None:
+        """Forget `member`, which ended for `reason`; nothing happens if it is not there."""
+        if member not in self._members:
+            return
+        del self._members[member]
+        self._ended[reason] = self._ended.get(reason, 0) + 1
+        self._clients.leave(wanted.client)
+        wanted.source.leave(wanted, member)
+        if not self._members and self._last_left is not None:
+            self._last_left.set()
+            self._last_left = None
+
+    async def wait_none(self) -> None:
+        """Return when no stream is open."""
+        while self._members:
+            if self._last_left is None:
+                self._last_left = trio.Event()
+            await self._last_left.wait()
+
+    def members(self) -> tuple[StreamMember, ...]:
+        """All of them, as of now, oldest first."""
+        return tuple(self._members)
+
+    def statistics(self) -> StreamStatistics:
+        """How things stand."""
+        return StreamStatistics(len(self._members), self._opened, dict(self._refused), dict(self._ended))
+
+    def _refuse(self, reason: str, answer: Answer) -> Answer:
+        self._refused[reason] = self._refused.get(reason, 0) + 1
+        return answer

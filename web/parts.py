@@ -1,0 +1,131 @@
+"""Everything that outlives tasks, built once from the settings, before the tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from actors.core import Audiences, Registry
+from actors.rooms import Rooms, RoomTable, Sweeper
+from web.handlers.cors import Cors
+from web.handlers.front import Front
+from web.handlers.health import HealthHandlers
+from web.handlers.limits import PerMinute
+from web.handlers.metrics import MetricsHandlers, Readings
+from web.handlers.rooms import RoomHandlers
+from web.handlers.routes import Routes
+from web.handlers.streams import Streams
+from web.quart_lane import make_app
+from web.readings import connection_readings, http_readings, limit_readings, room_readings, stream_readings
+from web.server.acceptor import Acceptor
+from web.server.connections import Connections
+from web.server.hypercorn_lane import HypercornLane
+from web.server.tls import server_context
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+    from ssl import SSLContext
+
+    from web.log import PutLog
+    from web.settings import Settings
+
+# A sweep looks at every room, a millisecond per thousand; nobody misses a
+# room that stays a minute longer.
+MAX_SWEEP_INTERVAL_S: Final = 60.0
+SWEEPS_PER_TTL: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """The actors' side: tables, and what supervises the tasks that write them."""
+
+    registry: Registry
+    rooms: Rooms
+    sweeper: Sweeper
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The web side: streams, answers, connections, and who accepts them."""
+
+    streams: Streams
+    front: Front
+    lane: HypercornLane
+    connections: Connections
+    acceptors: tuple[Acceptor, ...]
+
+
+def build_domain(settings: Settings) -> Domain:
+    """Tables and actors, nothing running yet."""
+    registry = Registry(
+        Audiences(max_members=settings.max_streams, max_members_per_topic=settings.streams_per_room)
+    )
+    table = RoomTable(max_rooms=settings.max_rooms, max_bytes=settings.max_total_state_bytes)
+    rooms = Rooms(table, registry, max_tasks=settings.max_rooms)
+    interval_s = min(MAX_SWEEP_INTERVAL_S, settings.room_ttl_seconds / SWEEPS_PER_TTL)
+    sweeper = Sweeper(rooms, ttl_s=settings.room_ttl_seconds, interval_s=interval_s)
+    return Domain(registry, rooms, sweeper)
+
+
+def build_outside(
+    settings: Settings,
+    domain: Domain,
+    listeners: Sequence[socket.socket],
+    *,
+    put_log: PutLog,
+    clock: Callable[[], float],
+) -> Outside:
+    """What answers the world; nothing is accepted yet.
+
+    Raises:
+        BadCertificate: TLS is configured and its files cannot be used.
+    """
+    streams = Streams(per_client=settings.max_streams_per_ip)
+    readings = Readings()
+    routes = _routes(settings, domain, streams, readings, put_log, clock)
+    front = Front(routes, cors=Cors(frozenset(settings.cors_origins)), trusted=settings.trusted_proxies)
+    stall_s = settings.stream_stall_seconds
+    app = make_app(front, streams, heartbeat_s=settings.heartbeat_seconds, stall_s=stall_s)
+    lane = HypercornLane(app, stall_s=stall_s, tls=_tls(settings))
+    connections = Connections(lane.serve, limit=settings.max_connections)
+    acceptors = tuple(Acceptor(listener, connections.admit) for listener in listeners)
+    readings.add(lambda: room_readings(domain.rooms))
+    readings.add(lambda: stream_readings(streams))
+    readings.add(lambda: http_readings(front))
+    readings.add(lambda: connection_readings(connections, acceptors))
+    readings.add(lambda: limit_readings(settings))
+    return Outside(streams, front, lane, connections, acceptors)
+
+
+def _routes(
+    settings: Settings,
+    domain: Domain,
+    streams: Streams,
+    readings: Readings,
+    put_log: PutLog,
+    clock: Callable[[], float],
+) -> Routes:
+    started_at = clock()
+    rooms = RoomHandlers(
+        domain.rooms,
+        admin_token=settings.admin_token,
+        creations=PerMinute(settings.max_room_creates_per_ip_per_minute, clock),
+        on_put=put_log.note,
+    )
+    health = HealthHandlers(
+        node_name=settings.node_name,
+        is_draining=lambda: streams.draining,
+        active_rooms=lambda: domain.rooms.statistics().rooms,
+        connected_players=lambda: 0,
+        uptime_s=lambda: clock() - started_at,
+        away=lambda: (),
+    )
+    metrics = MetricsHandlers(readings, token=settings.metrics_token)
+    return Routes([*rooms.routes(settings.max_state_bytes), *health.routes(), *metrics.routes()])
+
+
+def _tls(settings: Settings) -> SSLContext | None:
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    return server_context(settings.tls_cert_file, settings.tls_key_file)

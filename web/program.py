@@ -1,0 +1,171 @@
+"""The life of the whole program: start, serve, drain, end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import TYPE_CHECKING, Final, Self
+
+import trio
+
+from supervision import SupervisionError
+from web.drain import NOTICE_S, close_streams, finish
+from web.parts import build_domain, build_outside
+from web.server.sockets import listen, raise_descriptor_limit
+from web.tree import WEB, root_of
+
+if TYPE_CHECKING:
+    from web.log import PutLog
+    from web.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+# Longer than any child has to end by itself; past that the program ends anyway.
+STOP_TREE_S: Final = 10.0
+
+
+class Program:
+    """One node, from its settings.
+
+    Making one opens the listening socket and builds every table; `run`
+    starts the tree and serves until `stop`.
+
+    Args:
+        settings: All of them.
+        put_log: Notes accepted PUTs.
+
+    Attributes:
+        domain: The actors' side.
+        outside: The web side.
+        root: The tree.
+        port: Where it listens; the real one if 0 was asked for.
+
+    Raises:
+        CannotListen: The address is taken, unknown or not ours.
+        BadCertificate: TLS is configured and its files cannot be used.
+    """
+
+    def __init__(self, settings: Settings, put_log: PutLog) -> None:
+        self._settings = settings
+        self._listener = listen(settings.host, settings.port, stall_s=settings.stream_stall_seconds)
+        self.port: int = self._listener.getsockname()[1]
+        self.domain = build_domain(settings)
+        self.outside = build_outside(
+            settings, self.domain, [self._listener], put_log=put_log, clock=trio.current_time
+        )
+        self.root = root_of(self.domain, self.outside.acceptors, put_log)
+        self._wanted = trio.Event()
+        self._hurry = False
+        self._abandon = trio.CancelScope()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def stop(self, *, hurry: bool = False) -> None:
+        """Drain and end; asked again, end at once.
+
+        Args:
+            hurry: Do not take the time to spread the closing of streams.
+        """
+        if self._wanted.is_set():
+            logger.warning("stopping_at_once")
+            self.outside.connections.abort_all()
+            self._abandon.cancel()
+        self._hurry = hurry
+        self._wanted.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> bool:
+        """Serve until stopped; whether it ended in order.
+
+        Raises:
+            ChildStartError: A part did not start.
+            RestartLimitReached: Something crashed more often than the tree allows.
+        """
+        try:
+            with self._abandon:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(self.outside.connections.run)
+                    await self._serve(nursery, task_status)
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._listener.close()
+        return not self._abandon.cancelled_caught
+
+    async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+        ended = trio.Event()
+        tree = await nursery.start(self._run_tree, ended)
+        task_status.started()
+        logger.info("serving", extra={"port": self.port, "node_name": self._settings.node_name})
+        await self._wanted.wait()
+        await self._drain()
+        self.root.stop()
+        with trio.move_on_after(STOP_TREE_S):
+            await ended.wait()
+        tree.cancel()
+        logger.info("stopped")
+
+    async def _run_tree(
+        self, ended: trio.Event, *, task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        with trio.CancelScope() as scope:
+            await self.root.run(_Root(lambda: task_status.started(scope)))
+        ended.set()
+
+    async def _drain(self) -> None:
+        start = trio.current_time()
+        drain_s = self._settings.drain_seconds
+        logger.info("draining", extra={"streams": len(self.outside.streams)})
+        await close_streams(self.outside.streams, drain_s, hurry=self._hurry)
+        if not self._hurry:
+            await trio.sleep_until(start + min(NOTICE_S, drain_s))
+        await self._stop_accepting()
+        await self.outside.lane.wind_up()
+        await finish(self.outside.streams, self.outside.connections)
+
+    async def _stop_accepting(self) -> None:
+        try:
+            await self.root.terminate_child(WEB)
+        except SupervisionError:
+            logger.warning("web_was_not_running")
+        self._listener.close()
+
+
+class _Root:
+    """The life of the root, which has nobody above it."""
+
+    def __init__(self, on_started: object) -> None:
+        self._on_started = on_started
+        self._never = trio.Event()
+
+    def started(self) -> None:
+        self._on_started()  # type: ignore[operator]
+
+    def trap_exit(self) -> trio.Event:
+        return self._never
+
+
+async def run_until_signalled(program: Program) -> bool:
+    """Run `program`; SIGTERM drains it, SIGINT does so in a hurry, a second one of either ends it at once."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_obey_signals, program)
+        in_order = await program.run()
+        nursery.cancel_scope.cancel()
+    return in_order
+
+
+async def _obey_signals(
+    program: Program, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+        task_status.started()
+        async for number in signals:
+            program.stop(hurry=number == signal.SIGINT)
+
+
+def prepare_process() -> None:
+    """Make room for as many connections as the system allows."""
+    raise_descriptor_limit()

@@ -1,0 +1,210 @@
+"""The Quart application: every request goes to the routes in `web.handlers`.
+
+Quart's own routing is not asked: it decodes paths before it splits them and
+redirects where slashes are doubled. One hook, run before it, answers all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+import trio
+from quart import Response, request
+from quart.wrappers.response import ResponseBody
+from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from web.handlers.front import BODY_TOO_SLOW, PAYLOAD_TOO_LARGE
+from web.handlers.http import Answer, OpenStream, error
+from web.quart_lane.slot import StreamSlot
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from hypercorn.typing import ASGISendCallable, HTTPScope
+    from quart.wrappers import Request as QuartRequest
+
+    from web.handlers.front import Front
+    from web.handlers.streams import Streams
+
+BODY_S: Final = 30.0
+# Where a request keeps the stream it has opened.
+SLOT: Final = "greenroom.slot"
+# Nothing that any route takes is longer; what a client sends beyond is not kept.
+MAX_BODY_BYTES: Final = 1 << 20
+HTTP_2: Final = "2"
+
+
+class PlainResponse(Response):
+    """A response with the headers it is given."""
+
+    default_mimetype = None  # type: ignore[assignment]  # what werkzeug itself allows
+
+
+class SlotBody(ResponseBody):
+    """A stream's frames, one after the other."""
+
+    def __init__(self, slot: StreamSlot) -> None:
+        self._slot = slot
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        frame = await self._slot.next()
+        if frame is None:
+            raise StopAsyncIteration
+        return frame
+
+
+class Connection(TrioASGIHTTPConnection):
+    """One request; lets go of a stream when it is over, however it ends."""
+
+    async def handle_request(  # type: ignore[override]  # the nursery is quart-trio's own addition
+        self, nursery: trio.Nursery, request: QuartRequest, send: ASGISendCallable
+    ) -> None:
+        """Answer it."""
+        try:
+            await super().handle_request(nursery, request, send)
+        finally:
+            slot = _slot_of(self.scope)
+            if slot is not None:
+                slot.end()
+
+    async def _send_response(self, send: ASGISendCallable, response: Any) -> None:
+        slot = _slot_of(self.scope)
+        if slot is not None and self.scope["http_version"] == HTTP_2:
+            send = _impatient(send, slot, self.app.config["STALL_S"])
+        await super()._send_response(send, response)
+
+
+def _slot_of(scope: HTTPScope) -> StreamSlot | None:
+    """The stream the request has opened."""
+    return cast("StreamSlot | None", scope.get(SLOT))
+
+
+def _impatient(send: ASGISendCallable, slot: StreamSlot, stall_s: float) -> ASGISendCallable:
+    """`send` with a deadline: one HTTP/2 stream may be shut by flow control while its connection moves on."""
+
+    async def send_soon(message: Any) -> None:
+        with trio.move_on_after(stall_s):
+            await send(message)
+            return
+        slot.cut_off()
+
+    return send_soon
+
+
+def make_app(front: Front, streams: Streams, *, heartbeat_s: float, stall_s: float) -> QuartTrio:
+    """The application.
+
+    Args:
+        front: Finds and gives the answers.
+        streams: Whom streams join.
+        heartbeat_s: Seconds within which a stream is sent something.
+        stall_s: Seconds a stream's client may take nothing.
+    """
+    app = QuartTrio(__name__, static_folder=None)
+    app.asgi_http_class = Connection
+    app.config.update(
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES, RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, STALL_S=stall_s
+    )
+    lane = _Lane(front, streams, heartbeat_s)
+    app.before_request(lane.answer)
+    app.register_error_handler(Exception, lane.fault)
+    return app
+
+
+class _Lane:
+    def __init__(self, front: Front, streams: Streams, heartbeat_s: float) -> None:
+        self._front = front
+        self._streams = streams
+        self._heartbeat_s = heartbeat_s
+
+    async def answer(self) -> Response:
+        """Answer the request under way."""
+        scope = cast("HTTPScope", request.scope)
+        headers = header_map(scope)
+        http2 = scope["http_version"] == HTTP_2
+        peer = scope["client"][0] if scope["client"] else ""
+        begun = self._front.begin(scope["method"], _target(scope), headers, peer=peer, http2=http2)
+        if isinstance(begun, Answer):
+            return _response(begun, close=not http2 and _has_body(headers))
+        body = await _read_body(begun.max_body)
+        if isinstance(body, Answer):
+            return _response(self._front.seal(body, headers), close=not http2)
+        answer = await self._front.complete(begun, body)
+        if isinstance(answer, OpenStream):
+            return self._open(answer, headers)
+        return _response(answer)
+
+    def _open(self, wanted: OpenStream, headers: Mapping[str, str]) -> Response:
+        if request.method == "HEAD":
+            return _response(Answer(200, headers=wanted.headers))
+        slot = StreamSlot(
+            wanted,
+            streams=self._streams,
+            connection=request.scope["state"]["connection"],
+            heartbeat_s=self._heartbeat_s,
+        )
+        opening = self._streams.enter(wanted, slot)
+        if isinstance(opening, Answer):
+            return _response(self._front.seal(opening, headers))
+        slot.begin(opening)
+        request.scope[SLOT] = slot  # type: ignore[typeddict-unknown-key]
+        response = PlainResponse(SlotBody(slot), headers=list(wanted.headers))  # type: ignore[arg-type]
+        response.timeout = None
+        return response
+
+    async def fault(self, fault: Exception) -> Response:
+        """Answer for what went wrong outside the handlers."""
+        if isinstance(fault, HTTPException) and fault.code is not None and fault.code < 500:  # noqa: PLR2004
+            return _response(error(fault.code, fault.name.lower().replace(" ", "_")))
+        return _response(self._front.fault(request.method, "quart"))
+
+
+def header_map(scope: HTTPScope) -> dict[str, str]:
+    """Headers by lower-case name; a repeated one is joined with commas (RFC 9110, section 5.3)."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _target(scope: HTTPScope) -> str:
+    path = scope["raw_path"].decode("latin-1")
+    query = scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+def _has_body(headers: Mapping[str, str]) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+async def _read_body(limit: int) -> bytes | Answer:
+    """The body, unless it is longer than `limit` or too slow."""
+    chunks, size = [], 0
+    with trio.move_on_after(BODY_S):
+        try:
+            async for chunk in request.body:
+                size += len(chunk)
+                if size > limit:
+                    return PAYLOAD_TOO_LARGE
+                chunks.append(chunk)
+        except RequestEntityTooLarge:
+            return PAYLOAD_TOO_LARGE
+        return b"".join(chunks)
+    return BODY_TOO_SLOW
+
+
+def _response(answer: Answer, *, close: bool = False) -> Response:
+    headers = [*answer.headers, ("Connection", "close")] if close else list(answer.headers)
+    return PlainResponse(answer.body, answer.status, headers=headers)  # type: ignore[arg-type]

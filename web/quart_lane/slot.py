@@ -1,0 +1,127 @@
+"""A stream's member of an audience, on the Quart lane.
+
+It holds what is to be sent first, and after that only the newest event: the
+generator that feeds Hypercorn takes it when Hypercorn has sent the last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from web.handlers.streams import HEARTBEAT
+
+if TYPE_CHECKING:
+    from actors.core import Event
+    from web.handlers.http import Opening, OpenStream
+    from web.handlers.streams import Streams
+    from web.server.patience import PatientStream
+
+CLIENT_GONE: Final = "client_gone"
+STALLED: Final = "stalled"
+# A heartbeat is promised at least every so often; timers are late, never early.
+EARLY: Final = 0.9
+
+
+class StreamSlot:
+    """One client's stream.
+
+    Args:
+        wanted: What it listens to.
+        streams: Whom it is known to.
+        connection: What it is sent over.
+        heartbeat_s: Seconds within which a comment must go out.
+    """
+
+    __slots__ = (
+        "_beat_at",
+        "_connection",
+        "_farewell",
+        "_first",
+        "_heartbeat_s",
+        "_newest",
+        "_reason",
+        "_seq",
+        "_streams",
+        "_wake",
+        "_wanted",
+    )
+
+    def __init__(
+        self, wanted: OpenStream, *, streams: Streams, connection: PatientStream, heartbeat_s: float
+    ) -> None:
+        self._wanted = wanted
+        self._streams = streams
+        self._connection = connection
+        self._heartbeat_s = heartbeat_s * EARLY
+        self._beat_at = trio.current_time() + self._heartbeat_s
+        self._seq = 0
+        self._first = b""
+        self._newest: bytes | None = None
+        self._farewell: bytes | None = None
+        self._reason = CLIENT_GONE
+        self._wake: trio.Event | None = None
+
+    def begin(self, opening: Opening) -> None:
+        """Take what is to be sent first."""
+        self._first = opening.frames
+        self._seq = opening.seq
+
+    def offer(self, event: Event) -> None:
+        """Keep `event` in place of an older one that has not been sent."""
+        if event.seq > self._seq:
+            self._seq = event.seq
+            self._newest = event.frame
+            self._notify()
+
+    def close(self, reason: str, farewell: bytes = b"") -> None:
+        """End the stream after what is there and `farewell`."""
+        if self._farewell is None:
+            self._reason = reason
+            self._farewell = farewell
+            self._notify()
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        self._connection.abort()
+
+    def cut_off(self) -> None:
+        """Reset the connection of a client that takes nothing."""
+        self._reason = STALLED
+        self._connection.abort()
+
+    def end(self) -> None:
+        """Leave the audience; for the lane, when the request is over in whatever way."""
+        stalled = self._connection.stalled and self._reason == CLIENT_GONE
+        self._streams.leave(self._wanted, self, STALLED if stalled else self._reason)
+
+    async def next(self) -> bytes | None:
+        """What to send next, when there is something; None at the end."""
+        while True:
+            now = trio.current_time()
+            ready = self._ready(now)
+            if ready is not None:
+                return ready or None
+            self._wake = trio.Event()
+            with trio.move_on_at(self._beat_at):
+                await self._wake.wait()
+
+    def _ready(self, now: float) -> bytes | None:
+        """What can be sent now, empty at the end; None if there is nothing yet."""
+        if self._first:
+            ready, self._first = self._first, b""
+        elif now >= self._beat_at:
+            self._beat_at = now + self._heartbeat_s
+            ready = HEARTBEAT
+        elif self._newest is not None:
+            ready, self._newest = self._newest, None
+        elif self._farewell is not None:
+            ready, self._farewell = self._farewell, b""
+        else:
+            return None
+        return ready
+
+    def _notify(self) -> None:
+        if self._wake is not None:
+            self._wake.set()

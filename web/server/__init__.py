@@ -1,0 +1,11 @@
+"""Sockets: listening, accepting, and giving up on peers that take nothing.
+
+Reading order, each file leaning only on the ones above it:
+
+    sockets         listening sockets, and what accepted ones inherit from them
+    patience        a stream over one socket that waits only as long as its peer makes progress
+    connections     every connection's task; outlives whoever accepts them
+    acceptor        the supervised loop that accepts
+    tls             certificates
+    hypercorn_lane  one connection, served by Hypercorn
+"""

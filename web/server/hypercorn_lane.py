@@ -1,0 +1,77 @@
+"""One connection, served by Hypercorn: HTTP/1.1, HTTP/2, TLS and WebSockets."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import LifespanState
+from hypercorn.utils import wrap_app
+
+from web.server.patience import PatientStream
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+    from hypercorn.typing import ASGIFramework
+
+# Idle between requests, and also how long the head of the first may take.
+KEEP_ALIVE_S: Final = 60.0
+HANDSHAKE_S: Final = 10.0
+HEAD_BYTES: Final = 16 * 1024
+# One busy HTTP/2 connection may carry streams for days; Hypercorn would end
+# it, and them, after a thousand requests.
+REQUESTS_PER_CONNECTION: Final = 1 << 62
+# Where an application finds its connection in `scope["state"]`.
+CONNECTION: Final = "connection"
+
+
+class HypercornLane:
+    """Speaks HTTP on a socket through an ASGI application.
+
+    Args:
+        app: The application. In `scope["state"]` it finds the connection's `PatientStream`.
+        stall_s: Seconds a peer may take nothing.
+        tls: Speak TLS.
+    """
+
+    def __init__(self, app: ASGIFramework, *, stall_s: float, tls: ssl.SSLContext | None = None) -> None:
+        self._config = _config()
+        self._app = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
+        self._context = WorkerContext(None)
+        self._stall_s = stall_s
+        self._tls = tls
+
+    async def serve(self, sock: socket.socket, prefix: bytes = b"") -> None:
+        """Serve until either side ends it. `prefix` are bytes already read from the socket."""
+        stream = PatientStream(sock, stall_s=self._stall_s, prefix=prefix)
+        transport: Any = stream
+        if self._tls is not None:
+            transport = trio.SSLStream(stream, self._tls, server_side=True, https_compatible=True)
+        state = LifespanState({CONNECTION: stream})
+        try:
+            await TCPServer(self._app, self._config, self._context, state, transport)
+        finally:
+            stream.socket.close()
+
+    async def wind_up(self) -> None:
+        """End idle connections now, and others after the answer they are at."""
+        await self._context.terminated.set()
+
+
+def _config() -> Config:
+    config = Config()
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.include_server_header = False
+    config.keep_alive_timeout = KEEP_ALIVE_S
+    config.keep_alive_max_requests = REQUESTS_PER_CONNECTION
+    config.ssl_handshake_timeout = HANDSHAKE_S
+    config.h11_max_incomplete_size = HEAD_BYTES
+    config.h2_max_header_list_size = HEAD_BYTES
+    config.websocket_max_message_size = 128 * 1024
+    return config

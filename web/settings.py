@@ -1,0 +1,192 @@
+"""All configuration: environment variables, read once and checked before anything starts."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from web.settings_types import (
+    DatabaseUrl,
+    HttpUrl,
+    Lower,
+    Networks,
+    NotNegative,
+    Origins,
+    Port,
+    Positive,
+    RedisUrl,
+    Seconds,
+    Secrets,
+    StatNames,
+    Switch,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_core import ErrorDetails
+
+
+class SettingsError(Exception):
+    """The environment has a value that cannot be used.
+
+    Attributes:
+        variable: Name of the environment variable.
+        problem: What is wrong with it, in one line; never the value of a secret.
+    """
+
+    def __init__(self, variable: str, problem: str) -> None:
+        super().__init__(f"{variable}: {problem}")
+        self.variable = variable
+        self.problem = problem
+
+
+def _env_name(field: str) -> str:
+    return field.upper()
+
+
+class Settings(BaseModel):
+    """Every setting, under the name of its environment variable in lower case.
+
+    Times are seconds, sizes bytes. A limit of 0 means no limit where the
+    comment says so.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=_env_name, hide_input_in_errors=True
+    )
+
+    # -- listening -------------------------------------------------------------------
+    port: Port = 4000
+    host: str = "0.0.0.0"  # noqa: S104  # a server in a container is reached from outside it
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    fastlane: Switch = True
+    max_connections: Positive = 32_768
+    trusted_proxies: Networks = ()
+    drain_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 10.0
+
+    # -- rooms and streams -----------------------------------------------------------
+    cors_origins: Origins = ()
+    max_state_bytes: Positive = 32_768
+    room_ttl_seconds: Seconds = 86_400.0
+    heartbeat_seconds: Seconds = 15.0
+    stream_stall_seconds: Seconds = 60.0
+    max_streams: Positive = 20_000
+    max_streams_per_room: Positive | None = None  # as max_streams
+    max_streams_per_ip: NotNegative = 0  # 0: no limit
+    max_rooms: Positive = 200_000
+    max_room_creates_per_ip_per_minute: NotNegative = 0  # 0: no limit
+    max_total_state_bytes: Positive = 1 << 30
+    room_store: Annotated[Literal["memory", "redis"], Lower] = "memory"
+
+    # -- who may do what -------------------------------------------------------------
+    admin_token: SecretStr | None = None
+    metrics_token: SecretStr | None = None
+    jwt_secret: Secrets = ()
+    auth_verify: Annotated[Literal["local", "remote"], Lower] = "local"
+
+    # -- this node and its neighbours ------------------------------------------------
+    node_name: Annotated[str, Field(min_length=1, max_length=255)] = Field(default_factory=socket.gethostname)
+    redis_url: RedisUrl | None = None
+    database_url: DatabaseUrl | None = None
+    data_dir: Path = Path("var")
+    config_dir: Path | None = None
+
+    # -- matches ---------------------------------------------------------------------
+    api_base_url: HttpUrl | None = None
+    internal_api_key: Secrets = ()
+    room_queue_delivery: Annotated[Literal["at_least_once", "at_most_once"], Lower] = "at_least_once"
+    room_creation_deadline_seconds: Seconds = 15.0
+    room_creation_expiry: Switch = False
+    join_timeout_seconds: Seconds = 120.0
+    reconnect_grace_seconds: Seconds = 60.0
+    persist_recovery_enabled: Switch = False
+    persist_recovery_interval_seconds: Seconds = 300.0
+
+    # -- game servers ----------------------------------------------------------------
+    game_server_tokens: Secrets = ()
+    stats_read: Annotated[Literal["public", "token"], Lower] = "public"
+    stat_names: StatNames = ("exp", "cash", "pills")
+    non_negative_stats: StatNames = ("cash", "pills")
+    transaction_ttl_seconds: Annotated[Seconds, Field(ge=1)] = 7 * 86_400.0
+    game_config_file: Path | None = None
+
+    # -- GRPS automation -------------------------------------------------------------
+    inbound_api_keys: Secrets = ()
+    roblox_api_base: HttpUrl = "https://apis.roblox.com"
+    roblox_open_cloud_api_key: SecretStr | None = None
+    roblox_group_id: Positive | None = None
+    roblox_universe_id: Positive | None = None
+    roblox_datastore_name: str | None = None
+    roblox_datastore_scope: str = "global"
+    roblox_datastore_prefix: str = ""
+
+    # -- logs ------------------------------------------------------------------------
+    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], Lower] = "info"
+    log_format: Annotated[Literal["json", "text"], Lower] = "json"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Read what `env` has under our names; an empty value counts as absent.
+
+        Raises:
+            SettingsError: A value cannot be used; names the first such variable.
+        """
+        values = {name: env[name] for name in map(_env_name, cls.model_fields) if env.get(name, "").strip()}
+        if "CORS_ORIGINS" not in values and env.get("ALLOWED_ORIGINS", "").strip():
+            values["CORS_ORIGINS"] = env["ALLOWED_ORIGINS"]
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise _first_problem(error) from None
+
+    @property
+    def streams_per_room(self) -> int:
+        """How many streams one room may have."""
+        return self.max_streams if self.max_streams_per_room is None else self.max_streams_per_room
+
+    @property
+    def matches_enabled(self) -> bool:
+        """Whether rooms are made for a matchmaker: there is a queue to read and an API server to tell."""
+        return self.redis_url is not None and self.api_base_url is not None
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        for variable, other, problem in _contradictions(self):
+            raise ValueError(f"{variable}\0{problem.format(other)}")
+        return self
+
+
+def _contradictions(settings: Settings) -> list[tuple[str, str, str]]:
+    """Pairs of settings that make no sense together: variable, the other one, what to do."""
+    found = []
+    if settings.tls_cert_file is not None and settings.tls_key_file is None:
+        found.append(("TLS_KEY_FILE", "TLS_CERT_FILE", "needed because {} is set"))
+    if settings.tls_key_file is not None and settings.tls_cert_file is None:
+        found.append(("TLS_CERT_FILE", "TLS_KEY_FILE", "needed because {} is set"))
+    if settings.room_store == "redis" and settings.redis_url is None:
+        found.append(("REDIS_URL", "ROOM_STORE", "needed because {} is redis"))
+    if settings.auth_verify == "remote" and settings.api_base_url is None:
+        found.append(("API_BASE_URL", "AUTH_VERIFY", "needed because {} is remote"))
+    said = "non_negative_stats" in settings.model_fields_set
+    if said and not set(settings.non_negative_stats) <= set(settings.stat_names):
+        found.append(("NON_NEGATIVE_STATS", "STAT_NAMES", "names a stat that {} does not"))
+    return found
+
+
+def _first_problem(error: ValidationError) -> SettingsError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    problem = first["msg"].removeprefix("Value error, ")
+    if "\0" in problem:
+        variable, _, problem = problem.partition("\0")
+        return SettingsError(variable, problem)
+    return SettingsError(_variable(first), problem)
+
+
+def _variable(details: ErrorDetails) -> str:
+    location: tuple[Any, ...] = details["loc"]
+    return str(location[0]).upper()

@@ -1,0 +1,98 @@
+"""How one environment variable is read: small types that pydantic checks with."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off"})
+_STAT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def split_commas(value: object) -> object:
+    """`"a, b,"` as `("a", "b")`; what is no text is left alone."""
+    if isinstance(value, str):
+        return tuple(part for part in (piece.strip() for piece in value.split(",")) if part)
+    return value
+
+
+def _switch(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    word = value.strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("wanted on or off")
+
+
+def _origin(value: str) -> str:
+    if value in {"*", "null"}:
+        return value
+    parts = urlsplit(value)
+    if parts.scheme and parts.netloc and value == f"{parts.scheme}://{parts.netloc}":
+        return value.lower()
+    raise ValueError(f"{value!r} is not an origin: wanted scheme://host[:port] without a path, or *")
+
+
+def _network(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            raise ValueError(f"{value!r} is not an address or a network such as 10.0.0.0/8") from None
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("wanted an http:// or https:// URL")
+    return value.rstrip("/")
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    if urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("wanted a redis://, rediss:// or unix:// URL")
+    return value
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    engine = urlsplit(value.get_secret_value()).scheme.partition("+")[0]
+    if engine not in {"sqlite", "postgres", "postgresql"}:
+        raise ValueError("wanted a sqlite: or postgresql: URL")
+    return value
+
+
+def _stat_name(value: str) -> str:
+    if not _STAT_NAME.match(value):
+        raise ValueError(f"{value!r} is not a name for a stat: wanted lower-case letters, digits and _")
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+StatNames = Annotated[tuple[Annotated[str, AfterValidator(_stat_name)], ...], BeforeValidator(split_commas)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(split_commas)]
+Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(split_commas)]
+Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(split_commas)]
+Switch = Annotated[bool, BeforeValidator(_switch)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+Lower = BeforeValidator(_lower)
+Port = Annotated[int, Field(ge=0, le=65535)]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86400, allow_inf_nan=False)]
