@@ -229,4 +229,4 @@ def send_after(delay_s: float, actor: Actor[Any], message: object) -> Timer:
     def fire() -> None:
         actor.tell(message)
 
-    return timers().arm(delay_s, fire)
+    return timers().call_after(delay_s, fire)

@@ -20,30 +20,30 @@ from actors.core.timers import timers
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from actors.core.timers import Timer
-
 _IDLE: Final[tuple[()]] = ()
 
 
 class Reply:
     """The answer to one call, to be given once; later ones are dropped.
 
+    Made by the task that waits for it, and its own entry among the timers.
+
     Attributes:
         message: The question.
     """
 
-    __slots__ = ("_actor", "_answer", "_error", "_task", "_timer", "message")
+    __slots__ = ("_actor", "_answer", "_error", "_is_armed", "_task", "message")
 
     def __init__(self, actor: Hashable, message: object) -> None:
         self._actor = actor
         self._answer: object = None
         self._error: BaseException | None = None
         self._task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-        self._timer: Timer | None = None
+        self._is_armed = False
         self.message = message
 
     @property
-    def is_awaited(self) -> bool:
+    def is_pending(self) -> bool:
         """Whether somebody still waits: no answer was given, and the deadline has not passed."""
         return self._task is not None
 
@@ -59,22 +59,24 @@ class Reply:
             self._error = error
             self._wake()
 
+    def fire(self) -> None:
+        """The deadline has passed."""
+        self._is_armed = False
+        self.fail(CallTimeout(self._actor, self.message))
+
     def _wake(self) -> None:
         task, self._task = self._task, None
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._is_armed:
+            timers().note_cancelled()
         if task is not None:
             trio.lowlevel.reschedule(task)
 
     def _give_up(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
         """The caller is cancelled: forget it now, since it must not be woken twice."""
         self._task = None
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._is_armed:
+            timers().note_cancelled()
         return trio.lowlevel.Abort.SUCCEEDED
-
-    def _expire(self) -> None:
-        self.fail(CallTimeout(self._actor, self.message))
 
     async def wait(self, timeout_s: float) -> Any:
         """Wait for the answer, at most `timeout_s` seconds.
@@ -84,7 +86,8 @@ class Reply:
             ActorGone: The receiver ended first.
         """
         if self._task is not None:
-            self._timer = timers().arm(timeout_s, self._expire)
+            timers().add(timeout_s, self)
+            self._is_armed = True
             await trio.lowlevel.wait_task_rescheduled(self._give_up)
         if self._error is not None:
             raise self._error

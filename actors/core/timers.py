@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from typing import TYPE_CHECKING, Final
+import math
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
@@ -22,41 +23,52 @@ if TYPE_CHECKING:
 COMPACT_ABOVE: Final = 256
 
 
+class Wakeup(Protocol):
+    """What stands in the heap."""
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it still wants to be fired."""
+
+    def fire(self) -> None:
+        """The deadline has come. Must neither wait nor raise."""
+
+
 class Timer:
-    """A pending wake-up. `cancel` is idempotent and costs no search."""
+    """A call of a function at a deadline. `cancel` is idempotent and costs no search."""
 
-    __slots__ = ("_fire", "_timers", "deadline")
+    __slots__ = ("_call", "_timers")
 
-    def __init__(self, timers: Timers, deadline: float, fire: Callable[[], None]) -> None:
+    def __init__(self, timers: Timers, call: Callable[[], None]) -> None:
         self._timers = timers
-        self._fire: Callable[[], None] | None = fire
-        self.deadline = deadline
+        self._call: Callable[[], None] | None = call
 
     @property
     def is_pending(self) -> bool:
         """Whether it has neither fired nor been cancelled."""
-        return self._fire is not None
+        return self._call is not None
 
     def cancel(self) -> None:
         """Never fire."""
-        if self._fire is not None:
-            self._fire = None
+        if self._call is not None:
+            self._call = None
             self._timers.note_cancelled()
 
     def fire(self) -> None:
-        """Call what was armed, once."""
-        fire, self._fire = self._fire, None
-        if fire is not None:
-            fire()
+        """Call what was given, once."""
+        call, self._call = self._call, None
+        if call is not None:
+            call()
 
 
 class Timers:
     """Deadlines of one trio loop, on its clock (`trio.current_time`, seconds)."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Timer]] = []
+        self._heap: list[tuple[float, int, Wakeup]] = []
         self._order = itertools.count()
         self._cancelled = 0
+        self._wakes_at = math.inf
         self._sleep = trio.CancelScope()
 
     def __len__(self) -> int:
@@ -67,13 +79,18 @@ class Timers:
         """Entries in memory, cancelled ones included."""
         return len(self._heap)
 
-    def arm(self, delay_s: float, fire: Callable[[], None]) -> Timer:
-        """Call `fire` after `delay_s` seconds. It must neither wait nor raise."""
-        deadline = trio.current_time() + delay_s
-        timer = Timer(self, deadline, fire)
-        heapq.heappush(self._heap, (deadline, next(self._order), timer))
-        self._sleep.deadline = min(self._sleep.deadline, deadline)
+    def call_after(self, delay_s: float, call: Callable[[], None]) -> Timer:
+        """Call `call` after `delay_s` seconds. It must neither wait nor raise."""
+        timer = Timer(self, call)
+        self.add(delay_s, timer)
         return timer
+
+    def add(self, delay_s: float, wakeup: Wakeup) -> None:
+        """Fire `wakeup` after `delay_s` seconds, unless it stops pending before and says `note_cancelled`."""
+        deadline = trio.current_time() + delay_s
+        heapq.heappush(self._heap, (deadline, next(self._order), wakeup))
+        if deadline < self._wakes_at:
+            self._wakes_at = self._sleep.deadline = deadline
 
     def note_cancelled(self) -> None:
         """Count a dead entry, and rebuild the heap once the dead outnumber the living."""
@@ -86,17 +103,18 @@ class Timers:
     def fire_due(self, now: float) -> float:
         """Fire what is due at `now`; the deadline of the next entry, or infinity."""
         while self._heap and self._heap[0][0] <= now:
-            timer = heapq.heappop(self._heap)[2]
-            if timer.is_pending:
-                timer.fire()
+            wakeup = heapq.heappop(self._heap)[2]
+            if wakeup.is_pending:
+                wakeup.fire()
             else:
                 self._cancelled -= 1
-        return self._heap[0][0] if self._heap else float("inf")
+        return self._heap[0][0] if self._heap else math.inf
 
     async def run(self) -> None:
         """Sleep from deadline to deadline, for ever."""
         while True:
-            with trio.CancelScope(deadline=self.fire_due(trio.current_time())) as self._sleep:
+            self._wakes_at = self.fire_due(trio.current_time())
+            with trio.CancelScope(deadline=self._wakes_at) as self._sleep:
                 await trio.sleep_forever()
 
 

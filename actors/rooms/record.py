@@ -11,7 +11,7 @@ import string
 import time
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from actors.core import Event, next_seq
 
@@ -27,8 +27,7 @@ class Kind(Enum):
     MATCH = "match"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One version of a room.
 
     Attributes:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 # A room this far behind is tens of milliseconds late; past that, telling the
 # sender beats queueing more.
 ROOM_MAILBOX_SLOTS: Final = 256
+# A room that ends of itself may be met at its very end, once.
+ATTEMPTS: Final = 2
 BUSY: Final = Refusal("busy", retry_after_s=1)
 
 
@@ -135,7 +137,8 @@ class Rooms:
         Raises:
             ActorCrashed: The room's task crashed on it; whether it was written is unknown.
         """
-        refusal = self._table.refusal(room_id, len(state), condition, secret)
+        room = self._registry.whereis(("room", room_id))
+        refusal = None if room is not None else self._table.refusal(room_id, len(state), condition, secret)
         answer = refusal or await self._ask(room_id, Put(state, condition, secret))
         if isinstance(answer, Record):
             self._writes += 1
@@ -155,27 +158,19 @@ class Rooms:
         return answer  # type: ignore[no-any-return]  # what `Delete` is answered with
 
     async def _ask(self, room_id: str, message: Message) -> Any:
-        try:
-            return await self._call(room_id, message)
-        except ActorCrashed:
-            raise
-        except ActorGone:
-            # It ended before it came to the message, so asking its successor is safe.
+        for _ in range(ATTEMPTS):
+            room = self._open(room_id)
+            if isinstance(room, Refusal):
+                return room
             try:
-                return await self._call(room_id, message)
+                return await room.call(message)
             except ActorCrashed:
                 raise
             except ActorGone:
-                return BUSY
-
-    async def _call(self, room_id: str, message: Message) -> Any:
-        room = self._open(room_id)
-        if isinstance(room, Refusal):
-            return room
-        try:
-            return await room.call(message)
-        except (MailboxFull, CallTimeout):
-            return BUSY
+                continue  # it ended before it came to the message, so its successor may be asked
+            except (MailboxFull, CallTimeout):
+                break
+        return BUSY
 
     # -- writing, for matches ----------------------------------------------------------
 
