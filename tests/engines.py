@@ -1,4 +1,4 @@
-"""Real servers for tests: a Redis of one's own, on a free port, gone with the test."""
+"""A real Redis for tests: one's own, on a free port, gone with the test."""
 
 from __future__ import annotations
 

