@@ -7,13 +7,13 @@ Reading order, each file leaning only on the ones above it:
 
     head        whether a request is plain enough to be answered here
     encoding    answers as bytes
+    poller      one epoll for every socket of the lane
     connection  a socket, what was read of it, how long its client may dawdle
-    outlet      streams: one small object each, one task for all
+    outlet      streams: one small object each, no task
     lane        a connection's requests, one after the other
+    service     all of it, as the program sees it
 """
 
-from web.fastlane.connection import Patience
-from web.fastlane.lane import Ending, Lane
-from web.fastlane.outlet import Outlet
+from web.fastlane.service import FastLane, FastLaneStatistics
 
-__all__ = ["Ending", "Lane", "Outlet", "Patience"]
+__all__ = ["FastLane", "FastLaneStatistics"]

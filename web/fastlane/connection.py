@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import socket
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import trio
+
+from web.fastlane.poller import ENDED, READABLE, WRITABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RECEIVE_BYTES: Final = 64 * 1024
 
@@ -15,67 +20,96 @@ class Patience(NamedTuple):
 
     Attributes:
         head_s: For the rest of a head, once its first byte is here.
-        body_s: For a whole body.
+        body_s: For the next part of a body.
         idle_s: Between two requests.
-        send_s: For the next byte of an answer to be taken.
+        send_s: For the next part of an answer to be taken.
     """
 
     head_s: float = 10.0
-    body_s: float = 30.0
+    body_s: float = 10.0
     idle_s: float = 60.0
     send_s: float = 60.0
 
 
 class Connection:
-    """A non-blocking socket that one task reads and writes.
+    """A non-blocking socket that one task reads and writes; watches it in the poller.
 
-    Instead of a cancel scope around every wait it has a deadline, which
-    somebody looks at now and then (`hang_up` wakes the task that waits).
+    Made by that task. Instead of a cancel scope around every wait it has a
+    deadline, which somebody looks at now and then (`hang_up` wakes the task).
 
     Attributes:
         sock: The socket. Closed by whoever owns the connection.
         peer: The client's address.
         data: What was read and not used.
         deadline: When the client has taken too long, on trio's clock.
+        mask: What the kernel said of the socket, less what has turned out to be over.
     """
 
-    __slots__ = ("data", "deadline", "peer", "sock")
+    __slots__ = ("_is_parked", "_task", "data", "deadline", "mask", "peer", "sock")
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.sock = sock
         self.peer = peer
         self.data = b""
         self.deadline = float("inf")
+        self.mask = WRITABLE
+        self._task = trio.lowlevel.current_task()
+        self._is_parked = False
+
+    def ready(self, mask: int) -> None:
+        """The kernel says that the socket can do more than before."""
+        self.mask |= mask
+        if self._is_parked:
+            self._is_parked = False
+            trio.lowlevel.reschedule(self._task)
+
+    def _give_up(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        self._is_parked = False
+        return trio.lowlevel.Abort.SUCCEEDED
 
     async def receive(self, patience_s: float) -> bool:
-        """Read what there is; false at the end. The deadline is set only if that means waiting."""
+        """Read what there is, waiting for it if need be; false at the end."""
         while True:
+            if not self.mask & (READABLE | ENDED):
+                self.deadline = trio.current_time() + patience_s
+                self._is_parked = True
+                await trio.lowlevel.wait_task_rescheduled(self._give_up)
+                continue
             try:
                 got = self.sock.recv(RECEIVE_BYTES)
             except BlockingIOError:
-                self.deadline = trio.current_time() + patience_s
-                await trio.lowlevel.wait_readable(self.sock)
+                self.mask &= ~READABLE
+                continue
             except OSError:
                 return False
-            else:
-                self.data = self.data + got if self.data else got
-                return bool(got)
+            if len(got) < RECEIVE_BYTES:
+                # A short read has emptied the socket (epoll(7), "Questions and answers", 9).
+                self.mask &= ~READABLE
+            self.data = self.data + got if self.data else got
+            return bool(got)
 
-    async def send(self, data: bytes, patience_s: float) -> bool:
-        """Write all of `data`, with `patience_s` for each part; false if the client is gone."""
-        rest: bytes | memoryview = data
-        while True:
-            try:
-                sent = self.sock.send(rest)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                return False
-            if sent == len(rest):
-                return True
-            rest = memoryview(rest)[sent:]
+    def send_now(self, data: bytes | memoryview) -> int:
+        """Write as much of `data` as there is room for: how many bytes; -1 if the client is gone."""
+        try:
+            return self.sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return -1
+
+    async def send_rest(self, rest: memoryview, patience_s: float) -> bool:
+        """Write what `send_now` left, with `patience_s` for each part; false if the client is gone."""
+        while rest:
+            self.mask &= ~WRITABLE
             self.deadline = trio.current_time() + patience_s
-            await trio.lowlevel.wait_writable(self.sock)
+            while not self.mask & (WRITABLE | ENDED):
+                self._is_parked = True
+                await trio.lowlevel.wait_task_rescheduled(self._give_up)
+            sent = self.send_now(rest)
+            if sent < 0:
+                return False
+            rest = rest[sent:]
+        return True
 
     def hang_up(self) -> None:
         """End both directions: whoever waits for this socket wakes up and finds it at its end."""

@@ -8,7 +8,7 @@ them as if it had had the connection from the beginning.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import trio
 
@@ -21,10 +21,12 @@ from web.handlers.http import Answer
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Awaitable
 
     from supervision import Life
     from web.fastlane.connection import Patience
     from web.fastlane.outlet import Outlet
+    from web.fastlane.poller import Poller
     from web.handlers.front import Front
     from web.handlers.http import OpenStream
     from web.handlers.streams import Streams
@@ -60,15 +62,21 @@ class Plan(NamedTuple):
 
     Attributes:
         pending: The request, up to its body.
-        body_bytes: Length of that body.
+        body_at: Where its body begins, counted from the beginning of the head.
+        end: Where its body ends.
         keep_alive: Whether the connection goes on after the answer.
         sends_body: Whether the answer's body is sent: not for HEAD.
     """
 
     pending: Pending
-    body_bytes: int
-    keep_alive: bool
-    sends_body: bool
+    body_at: int = 0
+    end: int = 0
+    keep_alive: bool = False
+    sends_body: bool = True
+
+
+# The plan for every head that is not for this lane.
+NOT_OURS: Final = Plan(cast("Pending", None))
 
 
 class Lane:
@@ -77,7 +85,8 @@ class Lane:
     Args:
         front: Finds and gives the answers.
         streams: Who may open a stream.
-        outlet: Writes to the streams.
+        poller: Says when sockets change.
+        outlet: Keeps the streams.
         patience: How long clients may take.
 
     Attributes:
@@ -87,9 +96,12 @@ class Lane:
         timed_out: Connections ended because their client took too long.
     """
 
-    def __init__(self, front: Front, streams: Streams, outlet: Outlet, *, patience: Patience) -> None:
+    def __init__(
+        self, front: Front, streams: Streams, poller: Poller, outlet: Outlet, *, patience: Patience
+    ) -> None:
         self._front = front
         self._streams = streams
+        self._poller = poller
         self._outlet = outlet
         self._patience = patience
         self._plans: dict[tuple[bytes, str], Plan] = {}
@@ -109,64 +121,79 @@ class Lane:
         """
         connection = Connection(sock, peer)
         self._connections.add(connection)
+        self._poller.add(sock.fileno(), connection)
+        ending = None
         try:
-            ending = None
-            served = 0
-            while ending is None:
-                ending = await self._serve_one(connection)
-                served += 1
-                if served % YIELD_EVERY == 0:
-                    await trio.lowlevel.checkpoint()
+            ending = await self._serve(connection)
         finally:
             self._connections.discard(connection)
+            if ending is not Ending.STREAM:
+                self._poller.forget(sock.fileno(), stays_open=True)
         self.handed_over += ending is Ending.HANDED_OVER
         return ending, connection.data
 
-    async def _serve_one(self, connection: Connection) -> Ending | None:
-        """Serve one request; None if there may be another."""
-        head = await self._receive_head(connection)
-        if isinstance(head, Ending):
-            return head
-        plan = self._plans.get((head, connection.peer)) or self._plan(head, connection.peer)
-        if plan is None:
-            return Ending.HANDED_OVER
-        end = len(head) + plan.body_bytes
-        while len(connection.data) < end:
+    async def _serve(self, connection: Connection) -> Ending:
+        served = 0
+        while True:
+            plan = self._next_plan(connection)
+            if plan is None:
+                if not await self._receive_head(connection):
+                    return Ending.DONE
+                continue
+            if plan is NOT_OURS:
+                return Ending.HANDED_OVER
+            ending = await self._answer(connection, plan)
+            if ending is not None:
+                return ending
+            served += 1
+            if served % YIELD_EVERY == 0 and connection.data:
+                await trio.lowlevel.checkpoint()
+
+    def _next_plan(self, connection: Connection) -> Plan | None:
+        """What to do about the head that was read; None if it is not all here."""
+        head_end = connection.data.find(END_OF_HEAD)
+        if head_end < 0:
+            return NOT_OURS if len(connection.data) > MAX_HEAD_BYTES else None
+        head = connection.data[: head_end + len(END_OF_HEAD)]
+        return self._plans.get((head, connection.peer)) or self._plan(head, connection.peer)
+
+    def _receive_head(self, connection: Connection) -> Awaitable[bool]:
+        patience = self._patience
+        return connection.receive(patience.head_s if connection.data else patience.idle_s)
+
+    async def _answer(self, connection: Connection, plan: Plan) -> Ending | None:
+        """Read the body and answer; None if there may be another request."""
+        while len(connection.data) < plan.end:
             if not await connection.receive(self._patience.body_s):
                 return Ending.DONE
-        body, connection.data = connection.data[len(head) : end], connection.data[end:]
+        body, connection.data = connection.data[plan.body_at : plan.end], connection.data[plan.end :]
         answer = await self._front.complete(plan.pending, body)
         self.answered += 1
         if not isinstance(answer, Answer):
-            opened = self._open_stream(connection, answer)
-            if opened is None:
+            refusal = self._open_stream(connection, answer)
+            if refusal is None:
                 return Ending.STREAM
-            answer = self._front.seal(opened, plan.pending.request.headers)
+            answer = self._front.seal(refusal, plan.pending.request.headers)
         keep_alive = plan.keep_alive and not self.closing
         encoded = encode_answer(answer, keep_alive=keep_alive, sends_body=plan.sends_body)
-        sent = await connection.send(encoded, self._patience.send_s)
-        return None if sent and keep_alive else Ending.DONE
+        sent = connection.send_now(encoded)
+        if sent != len(encoded) and not await self._send_rest(connection, encoded, sent):
+            return Ending.DONE
+        return None if keep_alive else Ending.DONE
 
-    async def _receive_head(self, connection: Connection) -> bytes | Ending:
-        patience_s = self._patience.head_s if connection.data else self._patience.idle_s
-        while (end := connection.data.find(END_OF_HEAD)) < 0:
-            if len(connection.data) > MAX_HEAD_BYTES:
-                return Ending.HANDED_OVER
-            if not await connection.receive(patience_s):
-                # Half a head: Hypercorn says what is wrong with it, if anybody still listens.
-                return Ending.DONE
-            patience_s = self._patience.head_s
-        return connection.data[: end + len(END_OF_HEAD)]
+    async def _send_rest(self, connection: Connection, encoded: bytes, sent: int) -> bool:
+        return sent >= 0 and await connection.send_rest(memoryview(encoded)[sent:], self._patience.send_s)
 
-    def _plan(self, head: bytes, peer: str) -> Plan | None:
-        """What to do about a head; None if it is not for this lane."""
+    def _plan(self, head: bytes, peer: str) -> Plan:
+        """What to do about a head that is not remembered."""
         read = read_head(head)
         if read is None:
-            return None
+            return NOT_OURS
         pending = self._front.find(read.method, read.target, read.headers, peer=peer)
         if not isinstance(pending, Pending) or (pending.route.pattern, pending.request.method) not in HOT:
-            return None
-        plan = Plan(pending, read.content_length, read.keep_alive, read.method != "HEAD")
+            return NOT_OURS
+        end = len(head) + read.content_length
+        plan = Plan(pending, len(head), end, read.keep_alive, read.method != "HEAD")
         if len(head) <= REMEMBERED_HEAD_BYTES:
             if len(self._plans) >= REMEMBERED_HEADS:
                 self._plans.clear()

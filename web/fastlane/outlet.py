@@ -1,38 +1,34 @@
-"""Streams on raw sockets: one small object each, and one task for all of them.
+"""Streams on raw sockets: one small object each, no task.
 
 A stream is offered events by its audience and writes them straight to its
 socket. When the socket takes only part, the stream keeps the rest of the
-event under way and the newest event after it, and the outlet finishes the
-job once the kernel has room: it waits on one epoll for every blocked stream,
-and for every stream whose client has hung up.
+event under way and the newest event after it, and goes on when the poller
+says that there is room again.
 """
 
 from __future__ import annotations
 
 import math
-import select
 import socket
 import struct
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from web.fastlane.poller import ENDED, READABLE, WRITABLE
 from web.handlers.streams import HEARTBEAT
 
 if TYPE_CHECKING:
     from actors.core import Event
     from supervision import Life
+    from web.fastlane.poller import Poller
     from web.handlers.http import Opening, OpenStream
     from web.handlers.streams import Streams
 
 # Reset instead of FIN: what is unsent is not worth waiting for.
 LINGER_NOTHING: Final = struct.pack("ii", 1, 0)
-_IDLE: Final = select.EPOLLIN | select.EPOLLRDHUP
-_BLOCKED: Final = _IDLE | select.EPOLLOUT
-_GONE: Final = select.EPOLLERR | select.EPOLLHUP | select.EPOLLRDHUP
-# Events taken from epoll before other tasks have their turn.
-EVENTS_PER_TURN: Final = 256
 BEATS_PER_SLICE: Final = 64
+DISCARD_BYTES: Final = 4096
 LAST_CHUNK: Final = b"0\r\n\r\n"
 NEVER: Final = 1 << 63
 
@@ -86,7 +82,7 @@ class RawStream:
         if self.blocked_since is None:
             self._write(HEARTBEAT_CHUNK)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         try:
             sent = self.sock.send(data)
         except BlockingIOError:
@@ -97,29 +93,24 @@ class RawStream:
         if sent != len(data) and self.is_open:
             self._rest = memoryview(data)[sent:]
             self.blocked_since = trio.current_time()
-            self._outlet.watch(self, blocked=True)
+            self._outlet.note_blocked(self)
 
-    def flush(self) -> None:
-        """The socket has room again: the rest of the event under way, then the newest."""
-        if self._rest is None:
-            return
-        try:
-            sent = self.sock.send(self._rest)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._end("gone")
-            return
-        if sent != len(self._rest):
-            self._rest = self._rest[sent:]
-            self.blocked_since = trio.current_time()
-            return
-        self._rest = self.blocked_since = None
-        event, self._newest = self._newest, None
-        if event is not None:
+    @property
+    def is_blocked(self) -> bool:
+        """Whether bytes wait for room in the socket."""
+        return self.blocked_since is not None
+
+    def _flush(self) -> None:
+        """There is room again: the rest of the event under way, then the newest."""
+        rest, self._rest = self._rest, None
+        self.blocked_since = None
+        self._outlet.note_flowing(self)
+        if rest is not None:
+            self._write(rest)
+        event = self._newest
+        if event is not None and not self.is_blocked:
+            self._newest = None
             self._write(self._outlet.encoded(event))
-        if self.blocked_since is None:
-            self._outlet.watch(self, blocked=False)
 
     def close(self, reason: str, farewell: bytes = b"") -> None:
         """End the response properly, after `farewell`; cut it off where the client does not take it."""
@@ -131,13 +122,28 @@ class RawStream:
         """End the connection now."""
         self._end("aborted")
 
-    def hang_up(self) -> None:
-        """The client has left."""
-        self._end("gone")
-
     def cut_off(self) -> None:
-        """The client takes nothing."""
+        """End the connection of a client that takes nothing."""
         self._end("stalled")
+
+    def ready(self, mask: int) -> None:
+        """The kernel says that the socket can do more than before."""
+        if mask & ENDED or (mask & READABLE and not self._discard()):
+            self._end("gone")
+        elif mask & WRITABLE and self.blocked_since is not None:
+            self._flush()
+
+    def _discard(self) -> bool:
+        """Drop what a client sends into its stream; false if it has closed its side."""
+        try:
+            while got := self.sock.recv(DISCARD_BYTES):
+                if len(got) < DISCARD_BYTES:
+                    return True
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
 
     def _end(self, reason: str) -> None:
         if not self.is_open:
@@ -155,6 +161,7 @@ class Outlet:
     """All raw streams of this process.
 
     Args:
+        poller: Says when sockets change.
         streams: Who may open one; hears how each ends.
         stall_s: Seconds without a byte taken, while bytes wait, after which a stream is cut off.
         heartbeat_s: No stream is left without a byte for longer.
@@ -163,13 +170,13 @@ class Outlet:
         conflated: Events that were overtaken by a newer one before they could be written.
     """
 
-    def __init__(self, streams: Streams, *, stall_s: float, heartbeat_s: float) -> None:
+    def __init__(self, poller: Poller, streams: Streams, *, stall_s: float, heartbeat_s: float) -> None:
+        self._poller = poller
         self._all = streams
         self._stall_s = stall_s
         self._heartbeat_s = heartbeat_s
-        self._epoll = select.epoll()
-        self._streams: dict[int, RawStream] = {}
-        self._blocked: dict[int, RawStream] = {}
+        self._streams: set[RawStream] = set()
+        self._blocked: set[RawStream] = set()
         self._last: Event | None = None
         self._last_chunk = b""
         self.conflated = 0
@@ -178,29 +185,24 @@ class Outlet:
         return len(self._streams)
 
     def add(self, stream: RawStream) -> None:
-        """Watch over `stream` until it ends."""
-        fd = stream.sock.fileno()
-        self._streams[fd] = stream
-        self._epoll.register(fd, _IDLE)
+        """Watch over `stream`, whose socket the poller knows already, until it ends."""
+        self._streams.add(stream)
+        self._poller.replace(stream.sock.fileno(), stream)
 
     def remove(self, stream: RawStream, reason: str) -> None:
         """`stream` ends for `reason`; its socket is still open."""
-        fd = stream.sock.fileno()
-        if self._streams.pop(fd, None) is not None:
-            self._blocked.pop(fd, None)
-            self._epoll.unregister(fd)
+        self._streams.discard(stream)
+        self._blocked.discard(stream)
+        self._poller.forget(stream.sock.fileno())
         self._all.leave(stream.wanted, stream, reason)
 
-    def watch(self, stream: RawStream, *, blocked: bool) -> None:
-        """Wait for room in the socket too, or no longer."""
-        fd = stream.sock.fileno()
-        if fd not in self._streams:
-            return
-        self._epoll.modify(fd, _BLOCKED if blocked else _IDLE)
-        if blocked:
-            self._blocked[fd] = stream
-        else:
-            self._blocked.pop(fd, None)
+    def note_blocked(self, stream: RawStream) -> None:
+        """`stream` waits for room in its socket."""
+        self._blocked.add(stream)
+
+    def note_flowing(self, stream: RawStream) -> None:
+        """`stream` waits no longer."""
+        self._blocked.discard(stream)
 
     def encoded(self, event: Event) -> bytes:
         """`event` as a chunk; made once for all streams that get it one after the other."""
@@ -210,23 +212,17 @@ class Outlet:
         return self._last_chunk
 
     async def run(self, life: Life) -> None:
-        """Write what can be written, end what has hung up or stalled, keep the rest alive; for ever."""
+        """Cut off streams that stall, keep the others alive; for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._cut_off_stalled)
             nursery.start_soon(self._beat)
             life.started()
-            while True:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
-                for fd, mask in self._epoll.poll(0, EVENTS_PER_TURN):
-                    stream = self._streams.get(fd)
-                    if stream is not None:
-                        _serve(stream, mask)
 
     async def _cut_off_stalled(self) -> None:
         while True:
             await trio.sleep(self._stall_s / 4)
             cutoff = trio.current_time() - self._stall_s
-            for stream in tuple(self._blocked.values()):
+            for stream in tuple(self._blocked):
                 if stream.blocked_since is not None and stream.blocked_since < cutoff:
                     stream.cut_off()
 
@@ -237,26 +233,9 @@ class Outlet:
         after its place in one round waits for the next.
         """
         while True:
-            streams = tuple(self._streams.values())
+            streams = tuple(self._streams)
             slices = max(1, math.ceil(len(streams) / BEATS_PER_SLICE))
             for number in range(slices):
                 await trio.sleep(self._heartbeat_s / 2 / slices)
                 for stream in streams[number * BEATS_PER_SLICE : (number + 1) * BEATS_PER_SLICE]:
                     stream.beat()
-
-
-def _serve(stream: RawStream, mask: int) -> None:
-    if mask & _GONE or (mask & select.EPOLLIN and not _still_there(stream.sock)):
-        stream.hang_up()
-    elif mask & select.EPOLLOUT:
-        stream.flush()
-
-
-def _still_there(sock: socket.socket) -> bool:
-    """Drop what a client sends into its stream; false if it has closed its side."""
-    try:
-        return sock.recv(4096) != b""
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
