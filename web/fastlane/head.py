@@ -8,6 +8,7 @@ place that refuses, and nothing is ever understood twice in two ways.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,11 @@ MAX_LENGTH_DIGITS: Final = 15
 _NOT_PLAIN: Final = frozenset({"transfer-encoding", "upgrade", "expect", "http2-settings", "te", "trailer"})
 # Fields of which a second one would have to be merged or refused.
 _ONCE: Final = frozenset({"host", "content-length", "connection"})
+# One blank here, CRLF there, no folded line, visible ASCII: a stray CR, LF or
+# NUL and a folded line are what parsers differ about.
+_PLAIN: Final = re.compile(
+    rb"[A-Z]+ /[!-~]* HTTP/1\.1\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+\r\n"
+).fullmatch
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT", "PATCH", "OPTIONS"})
 
 
@@ -65,34 +71,21 @@ class _Collector:
 
 def read_head(head: bytes) -> Head | None:
     """Read a head, its empty line included; None if it is not plain."""
-    if not _lines_are_plain(head):
+    if _PLAIN(head) is None:
         return None
     collector = _Collector()
     parser = httptools.HttpRequestParser(collector)
     try:
         parser.feed_data(head)
-    except httptools.HttpParserError:
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
     method = parser.get_method().decode("latin-1")
-    if parser.get_http_version() != "1.1" or method not in _METHODS or not collector.target.startswith(b"/"):
+    if method not in _METHODS:
         return None
     headers = _merge(collector.fields)
     if headers is None:
         return None
     return _framed(method, collector.target.decode("latin-1"), headers)
-
-
-def _lines_are_plain(head: bytes) -> bool:
-    """Every line ends with CRLF, none is folded, and the visible ASCII is all there is in it.
-
-    A stray CR, LF or NUL and a folded line are what parsers differ about.
-    """
-    lines = head.split(b"\r\n")
-    return (
-        head.isascii()
-        and b"\0" not in head
-        and not any(b"\r" in line or b"\n" in line or line[:1] in {b" ", b"\t"} for line in lines)
-    )
 
 
 def _merge(fields: list[tuple[str, str]]) -> dict[str, str] | None:
