@@ -1,6 +1,7 @@
 """What both supervisors keep about a child, and hand to it as its `Life`."""
 
 import logging
+import math
 from typing import Final
 
 import trio
@@ -24,6 +25,7 @@ class Child:
     Attributes:
         spec: Its recipe.
         state: Where it stands.
+        begun: Whether the present life, or else the last, has said `started()`.
         born: `trio.current_time()` at the beginning of the life under way.
         restarts: Lives begun after the first.
         last_reason: How the last life ended, as short text.
@@ -33,12 +35,24 @@ class Child:
         nested: The supervisor this life runs, if it runs one; for the picture of the tree.
     """
 
-    __slots__ = ("born", "last_reason", "nested", "restarts", "scope", "spec", "state", "told", "trap")
+    __slots__ = (
+        "begun",
+        "born",
+        "last_reason",
+        "nested",
+        "restarts",
+        "scope",
+        "spec",
+        "state",
+        "told",
+        "trap",
+    )
 
     def __init__(self, spec: ChildSpec) -> None:
         """A child that has not lived yet."""
         self.spec = spec
         self.state = State.STARTING
+        self.begun = False
         self.born = 0.0
         self.restarts = 0
         self.last_reason: str | None = None
@@ -54,8 +68,10 @@ class Child:
 
     def started(self) -> None:
         """See `Life.started`."""
-        if self.state is State.STARTING:
-            self.state = State.RUNNING
+        if not self.begun:
+            self.begun = True
+            if self.state is State.STARTING:
+                self.state = State.RUNNING
             self.tell()
 
     def trap_exit(self) -> trio.Event:
@@ -95,14 +111,17 @@ class Child:
     def judge(self, raised: BaseException | None) -> tuple[Exit, BaseException | None]:
         """Say how a life ended and for what reason, log it if need be, remember it as text.
 
-        Clears what belonged to that life. A life that its supervisor stopped is SHUTDOWN,
-        whatever it raised on the way.
+        Clears what belonged to that life. To be called by the child's task, outside of the life's
+        scope. A life that its supervisor stopped is SHUTDOWN with reason `STOP`, whatever it raised.
         """
-        told, started = self.told, self.state is not State.STARTING
+        told = self.told
         self.told = self.trap = self.scope = self.nested = None
-        end = classify(raised, started=started)
+        end = classify(raised, started=self.begun)
         if end is Exit.CRASHED:
-            self._log_crash(raised, started=started, told=told)
+            if told is None and trio.current_effective_deadline() == -math.inf:
+                # It was cancelled together with its supervisor, which this exception covers up.
+                told = STOP
+            self._log_crash(raised, told)
         if isinstance(told, Killed):
             raised, end = told, Exit.KILLED
             logger.warning("child_killed", extra={"child": self.spec.id, "reason": told.reason})
@@ -111,9 +130,9 @@ class Child:
         self.last_reason = "normal" if raised is None else repr(unwrap(raised))[:REASON_CHARS]
         return end, raised
 
-    def _log_crash(self, raised: BaseException | None, *, started: bool, told: object) -> None:
+    def _log_crash(self, raised: BaseException | None, told: object) -> None:
         event = "child_crashed" if told is None else "child_crashed_while_stopping"
-        facts = {"child": self.spec.id, "started": started, "restarts": self.restarts}
+        facts = {"child": self.spec.id, "started": self.begun, "restarts": self.restarts}
         logger.error(event, extra=facts, exc_info=raised)
 
     def info(self, now: float) -> ChildInfo:

@@ -86,14 +86,23 @@ class _DynamicChild(Child):
 
 
 class _FirstStart:
-    """What `start_child` waits for: the fate of the first life before `started()`."""
+    """What a `start_child` waits for: the fate of the first life up to `started()`."""
 
-    __slots__ = ("cause", "failed", "ignored")
+    __slots__ = ("cause", "failed", "ignored", "settled")
 
     def __init__(self) -> None:
-        self.failed = False
-        self.ignored = False
+        self.settled = self.failed = self.ignored = False
         self.cause: BaseException | None = None
+
+    def settle(self, *, begun: bool, end: Exit | None = None, cause: BaseException | None = None) -> bool:
+        """Note the end of a life; says whether that was a start that came to nothing."""
+        if self.settled:
+            return False
+        self.settled = True
+        self.ignored = not begun and end is Exit.IGNORED
+        self.failed = not begun and not self.ignored
+        self.cause = cause
+        return not begun
 
 
 class DynamicSupervisor:
@@ -225,7 +234,7 @@ class DynamicSupervisor:
         child = self._begin(spec)
         first = self._awaited[child] = _FirstStart()
         try:
-            while child.state is State.STARTING:
+            while not (child.begun or first.settled):
                 await child.change()
         except trio.Cancelled:
             if child.lives:
@@ -307,6 +316,7 @@ class DynamicSupervisor:
                 if pause_s > 0:
                     await self._pause(child, pause_s)
                 await checkpoint_if_cancelled()
+                child.begun = False
                 child.state = State.STARTING if child.told is None else State.STOPPING
         finally:
             self._forget(child)
@@ -336,16 +346,13 @@ class DynamicSupervisor:
             return None
         if raised is not None and not isinstance(raised, Exception):
             raise without_crashes(child, raised)
-        stopped = child.state is State.STOPPING
-        begun = child.state is not State.STARTING
         end, reason = child.judge(raised)
         if end is Exit.CRASHED:
             self._crashes += 1
         first = self._awaited.get(child)
-        if first is not None and not begun:
-            first.ignored, first.failed, first.cause = end is Exit.IGNORED, end is not Exit.IGNORED, reason
+        if first is not None and first.settle(begun=child.begun, end=end, cause=reason):
             return None
-        if stopped or not RESTARTS[child.spec.restart, end]:
+        if reason is STOP or not RESTARTS[child.spec.restart, end]:
             return None
         return self._next_life(child, reason)
 
@@ -378,8 +385,8 @@ class DynamicSupervisor:
 
     def _forget(self, child: _DynamicChild) -> None:
         first = self._awaited.get(child)
-        if first is not None and child.state is State.STARTING and not first.ignored:
-            first.failed = True
+        if first is not None:
+            first.settle(begun=child.begun)
         child.state = State.STOPPED
         del self._children[child.spec.id]
         if child.spec.type is ChildType.SUPERVISOR:

@@ -45,14 +45,13 @@ class StaticChild(Child):
     Attributes:
         generation: Grows whenever the supervisor has settled what follows a life; news from an
             earlier generation is void.
-        begun: Whether the life that ended had said `started()`.
         end: How it ended.
         reason: What it raised.
         failures: Failures in a row, for the backoff.
         retry_at: When the next attempt is due, in trio's time; infinity if none is.
     """
 
-    __slots__ = ("begun", "bell", "end", "failures", "generation", "reason", "retry_at")
+    __slots__ = ("bell", "end", "failures", "generation", "reason", "retry_at")
 
     def __init__(self, spec: ChildSpec, bell: Bell) -> None:
         """A child that has not lived yet."""
@@ -60,7 +59,6 @@ class StaticChild(Child):
         self.state = State.STOPPED
         self.bell = bell
         self.generation = 0
-        self.begun = False
         self.end = Exit.NORMAL
         self.reason: BaseException | None = None
         self.failures = 0
@@ -148,6 +146,7 @@ class Row:
         child.rest(State.STARTING)
         if child.last_reason is not None:
             child.restarts += 1
+        child.begun = False
         child.born = trio.current_time()
         child.scope = trio.CancelScope()
         self._nursery.start_soon(self._live, child, child.scope, name=f"child {child.spec.id!r}")
@@ -213,7 +212,6 @@ class Row:
 
     def _life_over(self, child: StaticChild, raised: BaseException | None) -> None:
         stopped = child.state is State.STOPPING
-        child.begun = child.state is not State.STARTING
         child.end, child.reason = child.judge(raised)
         if stopped:
             child.rest()

@@ -358,7 +358,8 @@ class Supervisor:
         except ChildStartError as error:
             if row.leaving:
                 return
-            logger.error("child_start_failed", extra={"child": spec.id}, exc_info=error.cause)  # noqa: TRY400
+            # The crash itself has been logged by the child's own task.
+            logger.error("child_start_failed", extra={"child": spec.id, "reason": repr(error.cause)})  # noqa: TRY400
             raise
 
     async def _handle(self, row: Row, item: Ended | _TryAgain | _Request) -> None:
@@ -452,8 +453,8 @@ class Supervisor:
             except ChildStartError as error:
                 if row.leaving:
                     return
-                facts = {"child": member.spec.id}
-                logger.warning("child_start_failed", extra=facts, exc_info=error.cause)
+                facts = {"child": member.spec.id, "reason": repr(error.cause)}
+                logger.warning("child_start_failed", extra=facts)
                 member.rest(State.RESTARTING)
                 self._inbox.append(_TryAgain(member, member.generation))
                 return

@@ -50,6 +50,11 @@ def test_a_window_allows_a_restart_unless_that_many_were_allowed_within_the_time
             allowed.append(now)
 
 
+def otp_add_restart(past: list[float], now: float, period: float) -> list[float]:
+    """supervisor.erl, add_restart/3: newest first, cut at the first that is too old."""
+    return list(takewhile(lambda then: now <= then + period, [now, *past]))
+
+
 @given(times, st.integers(0, 6), st.floats(0.1, 20))
 def test_a_window_gives_up_at_the_same_restart_as_otp(
     moments: list[float], max_restarts: int, max_seconds: float
@@ -57,8 +62,7 @@ def test_a_window_gives_up_at_the_same_restart_as_otp(
     window = RestartWindow(max_restarts, max_seconds)
     past: list[float] = []
     for now in moments:
-        # supervisor.erl, add_restart/3: newest first, cut at the first too old, then count.
-        past = list(takewhile(lambda then: now <= then + max_seconds, [now, *past]))
+        past = otp_add_restart(past, now, max_seconds)
         assert window.allows(now) == (len(past) <= max_restarts)
         if len(past) > max_restarts:
             return
