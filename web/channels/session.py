@@ -64,7 +64,7 @@ class Session:
         topics: Who decides about joins.
         now: The time, in seconds of any clock that only goes forward.
         max_topics: How many topics it may be on.
-        on_end: Called once, when it has ended.
+        on_end: Called once, when the transport has ended.
 
     Attributes:
         user: As given.
@@ -136,7 +136,13 @@ class Session:
         self.heard_at = now
 
     def tick(self, now: float) -> None:
-        """Close a silent socket, and answer joins nobody has answered. Call it every few seconds."""
+        """Close a silent socket, and answer joins nobody has answered.
+
+        To be called every few seconds, until `closed`.
+        """
+        self._transport.tick(now)
+        if self.ended:
+            return
         if now - self.heard_at >= IDLE_S:
             self.close(CloseCode.GOING_AWAY, "idle")
             return
@@ -155,7 +161,7 @@ class Session:
         """End the socket from this side; its channels hear it."""
         if not self.ended:
             self._transport.close(code, reason)
-            self.closed()
+            self.hang_up()
 
     def logout(self) -> None:
         """End the socket because its user has been logged out elsewhere. The client may come back."""
@@ -166,15 +172,18 @@ class Session:
         self.close(CloseCode.RESTART, "restarting")
 
     def closed(self) -> None:
-        """The transport has ended; the channels hear it. Does nothing the second time."""
-        if self.ended:
-            return
+        """The transport has ended, for whatever reason; the channels hear it if they have not."""
+        self.hang_up()
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(self)
+
+    def hang_up(self) -> None:
+        """The client has said goodbye, or been told so: its channels hear it, nothing more is handled."""
         self.ended = True
         self._waiting = None
         for seat in tuple(self._seats.values()):
             seat.end(Left.GONE)
-        if self._on_end is not None:
-            self._on_end(self)
 
     # -- what seats call -------------------------------------------------------------
 

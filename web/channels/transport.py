@@ -29,3 +29,6 @@ class Transport(Protocol):
 
     def close(self, code: int, reason: str) -> None:
         """End the connection after the frames already taken. Later calls do nothing."""
+
+    def tick(self, now: float) -> None:
+        """Learn the time, every few seconds, until the owner has told the session of the end."""

@@ -1,0 +1,326 @@
+"""The WebSocket protocol over a raw socket, with no input or output of its own.
+
+The library reads frames and keeps the protocol's state; this class puts
+messages together, hands them to the session, and bounds what waits to be
+written. Whoever owns the socket lends it a `Sink` that takes bytes without
+waiting, and calls
+
+    feed(data, now)   bytes have come
+    flush()           the sink has room again, after it was asked to say so
+    eof()             the other side has closed, or the socket is broken
+
+Time comes through the session, which is told it every few seconds.
+
+Limits: a message of at most 1 MiB however many fragments it comes in; at most
+256 KiB waiting to be written (or one frame, if that is larger), after which the
+socket is cut. No extensions: compression would cost 100 KiB a socket.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+from collections import deque
+from enum import Enum
+from typing import Final, Protocol
+
+from websockets.frames import CloseCode as LibraryCloseCode
+from websockets.frames import Frame as LibraryFrame
+from websockets.frames import Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from web.channels.frames import Frame
+from web.channels.session import Session
+
+__all__ = ["MAX_MESSAGE_BYTES", "MAX_WAITING_BYTES", "Cut", "Sink", "WebSocket"]
+
+MAX_MESSAGE_BYTES: Final = 1 << 20
+# Some thousand pushes of a match; a client this far behind is not playing any more.
+MAX_WAITING_BYTES: Final = 256 * 1024
+# Half of the idle limit: a dead peer shows in the write, not only in the silence.
+PING_AFTER_S: Final = 30.0
+# A client that has taken nothing for this long is gone or stuck.
+STALL_S: Final = 30.0
+# How long the other side may take to answer our close.
+CLOSE_S: Final = 5.0
+# A control frame carries 125 bytes, two of them the code (RFC 6455, section 5.5).
+MAX_REASON_BYTES: Final = 123
+
+# The library logs every connection; we log what our own words say.
+_quiet: Final = logging.getLogger("web.channels.websocket.library")
+_quiet.setLevel(logging.ERROR)
+logger = logging.getLogger(__name__)
+
+
+class Cut(Enum):
+    """Why a socket is reset instead of closed in good order."""
+
+    OVERFLOW = "overflow"  # too much waits to be written
+    STALLED = "stalled"  # nothing has been taken for too long
+    NO_CLOSE = "no_close"  # our close was not answered
+
+
+class Sink(Protocol):
+    """The socket's writing end. Nothing here waits or raises."""
+
+    def write(self, data: bytes) -> int:
+        """How many of the bytes were taken now; 0 when there is no room, or nobody there."""
+
+    def want_flush(self) -> None:
+        """Bytes wait: call `WebSocket.flush` when there is room again."""
+
+    def finish(self, cut: Cut | None) -> None:
+        """Nothing will be written any more.
+
+        Without `cut`, shut the writing side down and read on until the other side
+        ends; if that takes too long this is called again, with a cut. With `cut`,
+        reset the connection. The owner's read ends, and it calls `WebSocket.eof`.
+        """
+
+
+class WebSocket:
+    """One open WebSocket, server side; the `Transport` of its session.
+
+    Args:
+        sink: Where bytes go.
+        now: The time, in seconds of a clock that only goes forward.
+        max_message_bytes: Of one message, fragments together.
+        max_waiting_bytes: Of frames the sink has not taken.
+    """
+
+    __slots__ = (
+        "_closing_since",
+        "_corked",
+        "_finished",
+        "_fragments",
+        "_max_waiting_bytes",
+        "_now",
+        "_pinged",
+        "_protocol",
+        "_read_at",
+        "_session",
+        "_sink",
+        "_taken_at",
+        "_text",
+        "_waiting",
+        "_waiting_bytes",
+    )
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        now: float,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
+    ) -> None:
+        self._protocol = ServerProtocol(state=State.OPEN, max_size=max_message_bytes, logger=_quiet)
+        self._sink = sink
+        self._session: Session | None = None
+        self._max_waiting_bytes = max_waiting_bytes
+        self._waiting: deque[bytes] | None = None
+        self._waiting_bytes = 0
+        self._corked: list[bytes] | None = None
+        self._fragments: bytearray | None = None
+        self._text: codecs.IncrementalDecoder | None = None
+        self._now = self._read_at = self._taken_at = now
+        self._pinged = False
+        self._closing_since: float | None = None
+        self._finished = False
+
+    def attach(self, session: Session) -> None:
+        """Hand what comes to this session from now on."""
+        self._session = session
+
+    # -- for the owner of the socket -------------------------------------------------
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Take bytes from the socket; the session has handled their messages when this returns."""
+        self._now = self._read_at = now
+        self._pinged = False
+        self._protocol.receive_data(data)
+        self._corked = []
+        try:
+            for event in self._protocol.events_received():
+                if isinstance(event, LibraryFrame):
+                    self._take(event)
+        finally:
+            corked, self._corked = self._corked, None
+            self._pump(corked)
+
+    def flush(self) -> None:
+        """Write what waits, as far as there is room."""
+        waiting = self._waiting
+        if waiting is None:
+            return
+        while waiting:
+            taken = self._sink.write(waiting[0])
+            if taken:
+                self._taken_at = self._now
+                self._waiting_bytes -= taken
+            if taken < len(waiting[0]):
+                waiting[0] = waiting[0][taken:]
+                self._sink.want_flush()
+                return
+            waiting.popleft()
+        self._waiting = None
+        self._finish_if_done()
+        if self._session is not None and not self._finished:
+            self._session.writable()
+
+    def eof(self) -> None:
+        """The connection has ended; the session hears it. Does nothing the second time."""
+        self._finished = True
+        self._closing_since = None
+        self._protocol.state = State.CLOSED
+        self._drop_waiting()
+        session, self._session = self._session, None
+        if session is not None:
+            session.closed()
+
+    # -- for the session -------------------------------------------------------------
+
+    @property
+    def congested(self) -> bool:
+        """Whether frames wait to be written."""
+        return self._waiting is not None
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait to be written."""
+        return self._waiting_bytes
+
+    def send(self, frame: Frame) -> None:
+        """Write a frame, or keep it until there is room."""
+        if self._protocol.state is not State.OPEN:
+            return
+        if self._corked is not None:
+            self._corked.append(frame.websocket)
+        else:
+            self._write(frame.websocket)
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye; the socket ends when the client has answered, or has not for 5 s."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
+            self._closing_since = self._now
+            if self._corked is None:
+                self._pump([])
+
+    def tick(self, now: float) -> None:
+        """Ping a quiet client; cut one that does not read, or does not answer our close."""
+        self._now = now
+        if self._waiting is not None and now - self._taken_at >= STALL_S:
+            self._cut(Cut.STALLED)
+        elif self._closing_since is not None and now - self._closing_since >= CLOSE_S:
+            self._cut(Cut.NO_CLOSE)
+        elif not self._pinged and now - self._read_at >= PING_AFTER_S:
+            self._pinged = True
+            self._ping()
+
+    def _ping(self) -> None:
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_ping(b"")
+            self._pump([])
+
+    # -- reading ---------------------------------------------------------------------
+
+    def _take(self, frame: LibraryFrame) -> None:
+        if frame.opcode is Opcode.PING:
+            if self._session is not None:
+                self._session.heard(self._now)
+        elif frame.opcode in {Opcode.TEXT, Opcode.BINARY} and frame.fin:
+            self._deliver(bytes(frame.data), is_text=frame.opcode is Opcode.TEXT)
+        elif frame.opcode in {Opcode.TEXT, Opcode.BINARY, Opcode.CONT}:
+            self._gather(frame)
+
+    def _gather(self, frame: LibraryFrame) -> None:
+        """Put a fragment to the others; the library has checked order and size."""
+        if frame.opcode is not Opcode.CONT:
+            # One buffer, not a list: a fragment may be empty, and there may be any number of them.
+            self._fragments = bytearray()
+            self._text = codecs.getincrementaldecoder("utf-8")() if frame.opcode is Opcode.TEXT else None
+        if self._fragments is None:
+            return  # the text so far was not UTF-8, and the socket is closing
+        self._fragments += frame.data
+        if self._text is not None:
+            try:
+                self._text.decode(frame.data, frame.fin)
+            except UnicodeDecodeError:
+                self._fail_text()
+                return
+        if frame.fin:
+            data, is_text = bytes(self._fragments), self._text is not None
+            self._fragments = self._text = None
+            self._deliver(data, is_text=is_text)
+
+    def _deliver(self, data: bytes, *, is_text: bool) -> None:
+        message: str | bytes = data
+        if is_text:
+            try:
+                message = data.decode()
+            except UnicodeDecodeError:
+                self._fail_text()
+                return
+        # Once closing, what the client still says is not listened to (RFC 6455, section 1.4).
+        if self._session is not None and self._closing_since is None:
+            self._session.receive(message, self._now)
+
+    def _fail_text(self) -> None:
+        self._fragments = self._text = None
+        self._protocol.fail(LibraryCloseCode.INVALID_DATA, "text is not UTF-8")
+        self._closing_since = self._now
+
+    # -- writing ---------------------------------------------------------------------
+
+    def _pump(self, before: list[bytes]) -> None:
+        """Write our frames, then what the library has to say: pongs, a close, the end."""
+        ours = b"".join(before)
+        theirs = self._protocol.data_to_send()
+        if ours or theirs:
+            self._write(ours + b"".join(theirs))
+        if self._protocol.eof_sent:
+            if self._session is not None:
+                self._session.hang_up()
+            self._finish_if_done()
+
+    def _write(self, data: bytes) -> None:
+        if self._finished or not data:
+            return
+        if self._waiting is not None:
+            self._wait(data)
+            return
+        taken = self._sink.write(data)
+        if taken < len(data):
+            self._waiting = deque()
+            self._taken_at = self._now
+            self._wait(data[taken:])
+            self._sink.want_flush()
+
+    def _wait(self, data: bytes) -> None:
+        if self._waiting and self._waiting_bytes + len(data) > self._max_waiting_bytes:
+            self._cut(Cut.OVERFLOW)
+        elif self._waiting is not None:
+            self._waiting.append(data)
+            self._waiting_bytes += len(data)
+
+    def _finish_if_done(self) -> None:
+        if self._protocol.eof_sent and self._waiting is None and not self._finished:
+            self._finished = True
+            if self._closing_since is None:
+                self._closing_since = self._now
+            self._sink.finish(None)
+
+    def _cut(self, why: Cut) -> None:
+        logger.info("socket_cut", extra={"reason": why.value, "waiting_bytes": self._waiting_bytes})
+        self._finished = True
+        self._closing_since = None
+        self._drop_waiting()
+        # Whatever is sent from here on goes nowhere.
+        self._protocol.state = State.CLOSED
+        self._sink.finish(why)
+
+    def _drop_waiting(self) -> None:
+        self._waiting = None
+        self._waiting_bytes = 0
