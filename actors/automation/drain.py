@@ -1,0 +1,189 @@
+"""The loop that carries decisions from the outbox to Roblox. Any number of nodes may run one each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+import trio
+from sqlalchemy import Connection
+
+from actors.automation import outbox, transactions
+from actors.automation.outbox import Claimed, Depth, Status, progress_after
+from actors.automation.outcome import Outcome, RetryIn
+from actors.automation.policy import Policy
+from actors.automation.steps import Step
+
+if TYPE_CHECKING:
+    from supervision import Life
+
+logger = logging.getLogger(__name__)
+
+# How often the outbox is looked at unasked: what another node left, and what is due again.
+LOOK_EVERY_S: Final = 1.0
+# Decisions under way at once; each waits for one answer at a time.
+AT_ONCE: Final = 32
+
+T = TypeVar("T")
+
+
+class Transact(Protocol):
+    """Runs a function in a transaction of the database, elsewhere, and brings back what it returns."""
+
+    def __call__(self, function: Callable[[Connection], T], /) -> Awaitable[T]:
+        """Commit, then return; raise what the function or the database raises, with nothing written."""
+        ...
+
+
+class Cloud(Protocol):
+    """Roblox, as `actors.automation.roblox.OpenCloud` speaks to it."""
+
+    async def perform(self, step: Step, user_id: int, *, attempts: int) -> Outcome:
+        """Say one step, hear one outcome."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainStatistics:
+    """Counts since the start, and how the outbox looked last.
+
+    Attributes:
+        waiting: Decisions pending in the database, of all nodes.
+        oldest: When the oldest of them was decided.
+        problem: What Roblox or the network said at the last failure, None since the last success.
+    """
+
+    done: int
+    refused: int
+    retries: int
+    leases_lost: int
+    waiting: int
+    oldest: datetime | None
+    problem: str | None
+
+
+class Drain:
+    """Claims decisions and carries them out, until cancelled.
+
+    A crash or a cancellation in the middle loses nothing: leases lapse, and somebody goes on from the
+    last step that was recorded.
+
+    Args:
+        owner: Unique to this life of this node; leases carry it.
+        policy: The policy in force, asked for when a player's row is written.
+        on_changed: Hears the user ids whose stored player has changed. Must not wait or raise.
+        now: Aware, UTC.
+    """
+
+    def __init__(
+        self,
+        transact: Transact,
+        cloud: Cloud,
+        *,
+        owner: str,
+        policy: Callable[[], Policy],
+        now: Callable[[], datetime],
+        on_changed: Callable[[int], None],
+    ) -> None:
+        self._transact = transact
+        self._cloud = cloud
+        self._owner = owner
+        self._policy = policy
+        self._now = now
+        self._on_changed = on_changed
+        self._wake = trio.Event()
+        self._counts = {Status.DONE: 0, Status.REFUSED: 0}
+        self._retries = 0
+        self._leases_lost = 0
+        self._depth = Depth(0, None)
+        self._problem: str | None = None
+
+    def statistics(self) -> DrainStatistics:
+        """For metrics and health."""
+        return DrainStatistics(
+            done=self._counts[Status.DONE],
+            refused=self._counts[Status.REFUSED],
+            retries=self._retries,
+            leases_lost=self._leases_lost,
+            waiting=self._depth.pending,
+            oldest=self._depth.oldest,
+            problem=self._problem,
+        )
+
+    def poke(self) -> None:
+        """Say that something was queued. Never waits."""
+        self._wake.set()
+
+    async def run(self, life: Life) -> None:
+        """Drain until cancelled; a child for a supervisor."""
+        life.started()
+        free = trio.CapacityLimiter(AT_ONCE)
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._start_what_is_due(nursery, free)
+                self._depth = await self._transact(outbox.outbox_depth)
+                with trio.move_on_after(LOOK_EVERY_S):
+                    await self._wake.wait()
+
+    async def _start_what_is_due(self, nursery: trio.Nursery, free: trio.CapacityLimiter) -> None:
+        self._wake = trio.Event()
+        if not (places := int(free.available_tokens)):
+            return
+        claim = partial(outbox.claim_decisions, owner=self._owner, limit=places, now=self._now())
+        for job in await self._transact(claim):
+            free.acquire_on_behalf_of_nowait(job.id)
+            nursery.start_soon(self._carry_out, job, free)
+
+    async def _carry_out(self, job: Claimed, free: trio.CapacityLimiter) -> None:
+        try:
+            following: Claimed | None = job
+            while following is not None:
+                following = await self._advance(following)
+        finally:
+            free.release_on_behalf_of(job.id)
+            self._wake.set()
+
+    async def _advance(self, job: Claimed) -> Claimed | None:
+        """One step; the decision as it goes on at once, or None."""
+        outcome = await self._cloud.perform(job.step, job.user_id, attempts=job.attempts)
+        now = self._now()
+        progress = progress_after(job, outcome, now)
+        record = partial(
+            transactions.advance,
+            job=job,
+            progress=progress,
+            owner=self._owner,
+            policy=self._policy(),
+            now=now,
+        )
+        # Roblox has answered: what it said is written down even while this node is stopping.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
+            written = await self._transact(record)
+            self._took_note(job, outcome, progress, written=written)
+            if written and isinstance(outcome, RetryIn):
+                return None
+            return job.after(progress) if written else None
+        return None
+
+    def _took_note(self, job: Claimed, outcome: Outcome, progress: outbox.Progress, *, written: bool) -> None:
+        facts = {"request_id": job.request_id, "action": job.action, "step": job.next_step}
+        self._problem = progress.problem
+        if not written:
+            self._leases_lost += 1
+            logger.warning("decision_lease_lost", extra=facts)
+            return
+        if isinstance(outcome, RetryIn):
+            self._retries += 1
+            logger.warning("decision_postponed", extra=facts | {"problem": outcome.problem})
+        if progress.status in self._counts:
+            self._counts[progress.status] += 1
+            logger.info(
+                "decision_settled",
+                extra=facts | {"status": progress.status.value, "problem": progress.problem},
+            )
+        if job.next_step == 0 and progress.next_step > 0:
+            self._on_changed(job.user_id)

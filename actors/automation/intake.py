@@ -1,0 +1,133 @@
+"""One snapshot folded into one player, as values: no database, no clock.
+
+Rules, where a snapshot and what is stored disagree:
+
+    identical to the newest one applied → nothing changes but `last_synced_at`; no second history row
+    older than it by `capturedAt`       → kept as history only
+    otherwise                           → the snapshot is the player's whole state
+
+Absent `displayName` and `metadata` leave what is stored. An absent `rank` leaves what a snapshot or
+Roblox has said before; while nobody has, the rank follows from the points.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final
+
+from actors.automation.decision import Action, decide
+from actors.automation.player import Player
+from actors.automation.policy import Policy
+from actors.automation.snapshot import Instructions, Snapshot
+
+# A Roblox server caches a player's group rank for the session and goes on reporting the one the
+# player has just left; the mirror tells it better soon after.
+RANK_LAG: Final = timedelta(minutes=15)
+
+
+class Standing(Enum):
+    """What became of a snapshot."""
+
+    APPLIED = "applied"
+    REPEATED = "repeated"
+    OUTDATED = "outdated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sync:
+    """What is remembered beside a player to judge the next snapshot by.
+
+    Attributes:
+        captured_at: The newest `capturedAt` applied.
+        digest: Of the newest snapshot applied.
+        rank_known: Whether a snapshot or Roblox has said the rank.
+        left_rank: Where the newest role change confirmed by Roblox led away from, at `left_at`.
+        banned_at: When Roblox confirmed a ban that snapshots still call for.
+    """
+
+    captured_at: datetime | None = None
+    digest: bytes | None = None
+    rank_known: bool = False
+    left_rank: str | None = None
+    left_at: datetime | None = None
+    banned_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The player after a snapshot, and what became of it."""
+
+    player: Player
+    sync: Sync
+    standing: Standing
+
+
+def digest_of(snapshot: Snapshot, instructions: Instructions) -> bytes:
+    """Equal for snapshots that say the same about the same moment and come from the same place."""
+    said = [snapshot.to_json(), instructions.experience_key, instructions.actor_user_id]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).digest()
+
+
+def fold(
+    player: Player | None, sync: Sync, snapshot: Snapshot, *, digest: bytes, policy: Policy, now: datetime
+) -> Folded:
+    """The player as it stands after this snapshot, received at `now`."""
+    # A server whose clock runs ahead must not make everybody else's snapshots out of date.
+    captured_at = None if snapshot.captured_at is None else min(snapshot.captured_at, now)
+    if player is not None:
+        if digest == sync.digest:
+            return Folded(replace(player, last_synced_at=now), sync, Standing.REPEATED)
+        if captured_at is not None and sync.captured_at is not None and captured_at < sync.captured_at:
+            return Folded(player, sync, Standing.OUTDATED)
+    known = sync.rank_known or snapshot.rank is not None
+    applied = _applied(player, snapshot, _rank(player, sync, snapshot, policy, now), now)
+    # A ban is over when a snapshot no longer calls for one.
+    banned_at = sync.banned_at if decide(applied, policy, now).action is Action.BAN else None
+    remembered = replace(
+        sync,
+        captured_at=captured_at or sync.captured_at,
+        digest=digest,
+        rank_known=known,
+        banned_at=banned_at,
+    )
+    return Folded(applied, remembered, Standing.APPLIED)
+
+
+def _rank(player: Player | None, sync: Sync, snapshot: Snapshot, policy: Policy, now: datetime) -> str:
+    if snapshot.rank is None:
+        if player is not None and sync.rank_known:
+            return player.rank
+        return policy.rank_for_points(snapshot.rank_points).name
+    lags = sync.left_at is not None and now - sync.left_at < RANK_LAG
+    if player is not None and lags and snapshot.rank == sync.left_rank:
+        return player.rank
+    return snapshot.rank
+
+
+def _applied(player: Player | None, snapshot: Snapshot, rank: str, now: datetime) -> Player:
+    metadata, display_name = snapshot.metadata, snapshot.display_name
+    if player is not None and "metadata" not in snapshot.model_fields_set:
+        metadata = player.metadata
+    if player is not None and "display_name" not in snapshot.model_fields_set:
+        display_name = player.display_name
+    return Player(
+        user_id=snapshot.user_id,
+        username=snapshot.username,
+        display_name=display_name,
+        rank=rank,
+        rank_points=snapshot.rank_points,
+        kos=snapshot.kos,
+        wos=snapshot.wos,
+        warnings=snapshot.warnings,
+        recommendations=snapshot.recommendations,
+        punishment_status=snapshot.punishment_status,
+        punishment_expires_at=snapshot.punishment_expires_at,
+        metadata=metadata,
+        created_at=now if player is None else player.created_at,
+        last_synced_at=now,
+        updated_at=now,
+    )

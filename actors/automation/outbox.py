@@ -1,0 +1,226 @@
+"""Decisions waiting for Roblox: queued, claimed, advanced, finished. Each function is part of a transaction.
+
+A decision is `pending` until it is `done`, `refused` (Roblox said no), or `superseded` (a different
+decision about the same player came while no request of this one was under way). Pending decisions of
+one player are carried out in order, one at a time.
+
+To claim is to hold a lease: nobody else is handed the decision before it ends. A node that dies keeps
+nothing: its leases lapse. Leases compare the clocks of nodes, which must agree to within a few seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, Select, Update, and_, delete, exists, func, or_, select, update
+
+from actors.automation.outcome import Done, Outcome, Refused, RetryIn
+from actors.automation.steps import Step, from_json
+from actors.automation.tables import automation_decisions
+
+LEASE: Final = timedelta(seconds=60)
+
+decisions: Final = automation_decisions.c
+
+
+class Status(Enum):
+    """Where a decision stands."""
+
+    PENDING = "pending"
+    DONE = "done"
+    REFUSED = "refused"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A decision this node may carry out while its lease lasts."""
+
+    id: int
+    request_id: str
+    user_id: int
+    action: str
+    from_rank: str
+    target_rank: str | None
+    punishment_status: str | None
+    punishment_expires_at: datetime | None
+    steps: tuple[Step, ...]
+    next_step: int
+    attempts: int
+
+    @property
+    def step(self) -> Step:
+        """What Roblox is to be told now."""
+        return self.steps[self.next_step]
+
+    def after(self, progress: Progress) -> Claimed | None:
+        """The same decision at its next step; None when it is settled."""
+        if progress.status is not Status.PENDING:
+            return None
+        return replace(self, next_step=progress.next_step, attempts=progress.attempts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where an outcome leaves a decision; not before `not_before` for the next attempt."""
+
+    status: Status
+    next_step: int
+    attempts: int
+    not_before: datetime
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How much is waiting: the count, and when the oldest was decided."""
+
+    pending: int
+    oldest: datetime | None
+
+
+def progress_after(job: Claimed, outcome: Outcome, now: datetime) -> Progress:
+    """The next state of a decision. The first step decides; later ones cannot undo it."""
+    match outcome:
+        case RetryIn(delay_s, problem):
+            return Progress(
+                status=Status.PENDING,
+                next_step=job.next_step,
+                attempts=job.attempts + 1,
+                not_before=now + timedelta(seconds=delay_s),
+                problem=problem,
+            )
+        case Refused(code, message) if job.next_step == 0:
+            return _settled(Status.REFUSED, job.next_step, now, f"{code}: {message}")
+        case Refused(code, message):
+            return _moved_on(job, now, f"{code}: {message}")
+        case Done():
+            return _moved_on(job, now, None)
+
+
+def _moved_on(job: Claimed, now: datetime, problem: str | None) -> Progress:
+    ahead = job.next_step + 1
+    status = Status.DONE if ahead == len(job.steps) else Status.PENDING
+    return _settled(status, ahead, now, problem)
+
+
+def _settled(status: Status, next_step: int, now: datetime, problem: str | None) -> Progress:
+    return Progress(status=status, next_step=next_step, attempts=0, not_before=now, problem=problem)
+
+
+def claim_decisions(connection: Connection, *, owner: str, limit: int, now: datetime) -> list[Claimed]:
+    """Take up to `limit` decisions that are due, oldest first, for a lease's length.
+
+    PostgreSQL: nodes claiming at once pass over each other's rows. SQLite: writers take turns.
+    """
+    # A common table expression with FOR UPDATE runs exactly once; as a plain subquery a
+    # planner may run it again and lock more than `limit`.
+    due = _due(now).limit(limit).with_for_update(skip_locked=True).cte("due")
+    claim = (
+        update(automation_decisions)
+        .where(decisions.id.in_(select(due.c.id)))
+        .values(lease_owner=owner, lease_until=now + LEASE)
+        .returning(automation_decisions)
+    )
+    rows = connection.execute(claim).mappings().all()
+    return sorted((_claimed(row) for row in rows), key=lambda job: job.id)
+
+
+def _due(now: datetime) -> Select[tuple[int]]:
+    older = automation_decisions.alias("older")
+    first_of_player = ~exists().where(
+        older.c.user_id == decisions.user_id,
+        older.c.status == Status.PENDING.value,
+        older.c.id < decisions.id,
+    )
+    return (
+        select(decisions.id)
+        .where(
+            decisions.status == Status.PENDING.value,
+            decisions.not_before <= now,
+            or_(decisions.lease_until.is_(None), decisions.lease_until < now),
+            first_of_player,
+        )
+        .order_by(decisions.id)
+    )
+
+
+def _claimed(row: RowMapping) -> Claimed:
+    fields = {name: row[name] for name in Claimed.__slots__ if name != "steps"}
+    return Claimed(**fields, steps=from_json(row["steps"]))
+
+
+def record_progress(
+    connection: Connection, job: Claimed, progress: Progress, *, owner: str, now: datetime
+) -> bool:
+    """Write down where a decision stands; False when the lease was lost and nothing was written.
+
+    The lease goes on for a decision that goes on at once, and ends with every other.
+    """
+    goes_on = progress.status is Status.PENDING and progress.next_step > job.next_step
+    statement = (
+        update(automation_decisions)
+        .where(_held(job, owner))
+        .values(
+            status=progress.status.value,
+            next_step=progress.next_step,
+            attempts=progress.attempts,
+            not_before=progress.not_before,
+            problem=func.coalesce(progress.problem, decisions.problem),
+            lease_owner=owner if goes_on else None,
+            lease_until=now + LEASE if goes_on else None,
+            updated_at=now,
+        )
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def _held(job: Claimed, owner: str) -> Any:
+    # The step too: a lease that was lost, taken by a namesake and passed on is not this one.
+    return and_(
+        decisions.id == job.id,
+        decisions.status == Status.PENDING.value,
+        decisions.lease_owner == owner,
+        decisions.next_step == job.next_step,
+    )
+
+
+def supersede(request_ids: Sequence[str], now: datetime) -> Update:
+    """The statement that takes waiting decisions out of the queue."""
+    return (
+        update(automation_decisions)
+        .where(decisions.request_id.in_(request_ids), decisions.status == Status.PENDING.value)
+        .values(status=Status.SUPERSEDED.value, lease_owner=None, lease_until=None, updated_at=now)
+    )
+
+
+def release_decisions(connection: Connection, *, owner: str) -> int:
+    """Give back every lease of a node that stops in order; how many there were."""
+    statement = (
+        update(automation_decisions)
+        .where(decisions.lease_owner == owner, decisions.status == Status.PENDING.value)
+        .values(lease_owner=None, lease_until=None)
+    )
+    return connection.execute(statement).rowcount
+
+
+def outbox_depth(connection: Connection) -> Depth:
+    """How much is waiting, for health and metrics."""
+    waiting = decisions.status == Status.PENDING.value
+    statement = select(func.count(), func.min(decisions.created_at)).where(waiting)
+    count, oldest = connection.execute(statement).one()
+    return Depth(count, oldest)
+
+
+def forget_settled(connection: Connection, *, before: datetime, limit: int) -> int:
+    """Drop up to `limit` decisions settled before a time; how many there were."""
+    old = (
+        select(decisions.id)
+        .where(decisions.status != Status.PENDING.value, decisions.updated_at < before)
+        .limit(limit)
+    )
+    return connection.execute(delete(automation_decisions).where(decisions.id.in_(old))).rowcount

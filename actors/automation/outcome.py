@@ -1,0 +1,123 @@
+"""What an answer of Roblox means for a step: done, again later, or refused. No clock, no network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from actors.automation import times
+from actors.automation.steps import Assign, Unassign
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from actors.automation.steps import Step
+
+FIRST_RETRY_S: Final = 0.5
+# Two attempts are at most 30 s apart, whatever Roblox asks for; the rest is for the outbox to notice.
+LONGEST_RETRY_S: Final = 28.0
+MAX_MESSAGE: Final = 300
+
+_KEY_TROUBLE: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+# gRPC's words for "somebody else was faster; try again", which come as 4xx.
+_AGAIN_CODES: Final = frozenset({"ABORTED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED"})
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Roblox has said yes."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryIn:
+    """Not now.
+
+    Attributes:
+        delay_s: Not before so many seconds from the answer on.
+        problem: For logs and operators.
+    """
+
+    delay_s: float
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Roblox has said no, and would say it again."""
+
+    code: str
+    message: str
+
+
+Outcome = Done | RetryIn | Refused
+
+
+def judge(
+    step: Step, status: int, headers: Mapping[str, str], body: bytes, *, attempts: int, now: datetime
+) -> Outcome:
+    """What an answer to a step means, after so many attempts that failed.
+
+    Header names are lower-case, or the mapping does not mind; `now` is for a `retry-after` given as a
+    date. Trouble with the key (401, 403) is retried: it is the operator's to cure, and no decision is to be
+    lost over it.
+    """
+    if HTTPStatus(200) <= status < HTTPStatus(300):
+        return Done()
+    code, message = _error(status, body)
+    if _already_so(step, status, code):
+        return Done()
+    problem = f"{status} {code}: {message}"
+    if status == HTTPStatus.TOO_MANY_REQUESTS and (wait := retry_after(headers, now)) is not None:
+        return RetryIn(wait, problem)
+    if status in _KEY_TROUBLE:
+        return RetryIn(LONGEST_RETRY_S, problem)
+    if status in _AGAIN or status >= HTTPStatus.INTERNAL_SERVER_ERROR or code in _AGAIN_CODES:
+        return RetryIn(backoff(attempts), problem)
+    return Refused(code, message)
+
+
+def unreachable(problem: str, *, attempts: int) -> RetryIn:
+    """What it means that there was no answer."""
+    return RetryIn(backoff(attempts), problem)
+
+
+def backoff(attempts: int) -> float:
+    """Seconds to wait after so many failures: doubling from half a second to `LONGEST_RETRY_S`."""
+    return min(FIRST_RETRY_S * 2.0 ** min(attempts, 16), LONGEST_RETRY_S)
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds to wait by `retry-after` (RFC 9110, 10.2.3), at most `LONGEST_RETRY_S`; None without one."""
+    if (value := headers.get("retry-after", "").strip()) == "":
+        return None
+    if value.isascii() and value.isdecimal():
+        return min(float(value[:9]), LONGEST_RETRY_S)
+    try:
+        wait = (times.utc(parsedate_to_datetime(value)) - now).total_seconds()
+    except ValueError:
+        return None
+    return min(max(wait, 0.0), LONGEST_RETRY_S)
+
+
+def _already_so(step: Step, status: int, code: str) -> bool:
+    """Whether an error says that things are as the step wants them: the trace of an earlier attempt."""
+    if isinstance(step, Assign):
+        return code == "ALREADY_EXISTS"
+    return isinstance(step, Unassign) and (status == HTTPStatus.NOT_FOUND or code == "NOT_FOUND")
+
+
+def _error(status: int, body: bytes) -> tuple[str, str]:
+    """Code and message of `{"code":…,"message":…}`; the status, when the body is something else."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        return f"HTTP_{status}", ""
+    code, message = said.get("code"), said.get("message")
+    return str(code)[:64] if code else f"HTTP_{status}", str(message or "")[:MAX_MESSAGE]

@@ -1,0 +1,224 @@
+"""Ranks, punishments, permissions: what a community has decided beforehand.
+
+The *ladder* is the ranks that are not punishments, in order of level: a player's next and previous
+rank are the neighbours on it. A rank is *earned* when points alone can give it: it is on the ladder
+and not privileged (those are given by hand).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+INT32_MAX: Final = 2**31 - 1
+INT64_MAX: Final = 2**63 - 1
+MAX_RANKS: Final = 1000
+
+# The width of the columns that hold a rank's name.
+RankName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]+$")]
+Points = Annotated[int, Field(ge=0, le=INT32_MAX)]
+Level = Annotated[int, Field(ge=0, le=INT32_MAX)]
+
+
+class _File(BaseModel):
+    """Policy is strict: a misspelt key or a number in quotes is refused, not guessed at."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, alias_generator=to_camel, populate_by_name=True
+    )
+
+
+class Rank(_File):
+    """One rank of the table.
+
+    Attributes:
+        name: Unique in the table.
+        min_points: From how many rank points on the rank is deserved.
+        min_time_days: Days since the player was first seen before automation promotes to it.
+        level: Place on the ladder; higher is better.
+        role_id: The Roblox group role. Without one, decisions leading here are reported, never applied.
+        is_punishment: Off the ladder; only a suspension leads here, only people lead away.
+        privileged: Given by hand; automation never promotes to it.
+    """
+
+    name: RankName
+    min_points: Points
+    min_time_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
+    level: Level
+    role_id: Annotated[int, Field(ge=1, le=INT64_MAX)] | None = None
+    is_punishment: bool = False
+    privileged: bool = False
+
+    @property
+    def is_earned(self) -> bool:
+        """Whether points alone can give this rank."""
+        return not (self.is_punishment or self.privileged)
+
+
+class RankTable(_File):
+    """`policy.ranks.json`. The order in the file does not matter: levels say it."""
+
+    schema_: str | None = Field(default=None, alias="$schema")
+    ranks: Annotated[tuple[Rank, ...], Field(max_length=MAX_RANKS, strict=False)]
+
+    @model_validator(mode="after")
+    def _obeys_the_rules(self) -> Self:
+        if problems := list(_problems(self.ranks)):
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class Punishments(_File):
+    """`policy.punishments.json`: how many warnings it takes, and for how long.
+
+    Attributes:
+        trial_threshold: From so many warnings on a player is suspended.
+        severe_threshold: From so many warnings on a player is banned.
+        trial_days: How long a suspension lasts.
+    """
+
+    # This file's keys are snake_case, unlike its neighbours'.
+    model_config = ConfigDict(alias_generator=None)
+
+    schema_: str | None = Field(default=None, alias="$schema")
+    trial_threshold: Annotated[int, Field(ge=1, le=INT32_MAX)] = 4
+    severe_threshold: Annotated[int, Field(ge=1, le=INT32_MAX)] = 7
+    trial_days: Annotated[int, Field(ge=1, le=36_500)] = 14
+
+    @model_validator(mode="after")
+    def _severe_is_worse(self) -> Self:
+        if self.severe_threshold < self.trial_threshold:
+            msg = (
+                f"severe_threshold ({self.severe_threshold}) must not be below "
+                f"trial_threshold ({self.trial_threshold})"
+            )
+            raise ValueError(msg)
+        return self
+
+
+class Role(_File):
+    """What holders of a rank may do, and whether automation leaves them alone.
+
+    Attributes:
+        level: Standing among roles; for the programs that read this file.
+        can_earn: May earn rank points; for the programs that read this file, as the other `can_…`.
+        ignored: Automation takes no decision about them but punishments.
+        locked: As `ignored`; says that the rank is held on purpose.
+    """
+
+    level: Level
+    can_earn: bool = True
+    can_warn: bool = False
+    can_adjust: bool = False
+    can_ban: bool = False
+    ignored: bool = False
+    locked: bool = False
+
+    @property
+    def blocks_decisions(self) -> bool:
+        """Whether automation neither promotes nor demotes holders of this rank."""
+        return self.ignored or self.locked
+
+
+class Permissions(_File):
+    """`permissions.json`: a role for each rank that needs one, by the rank's name."""
+
+    schema_: str | None = Field(default=None, alias="$schema")
+    roles: Annotated[dict[RankName, Role], Field(max_length=MAX_RANKS)]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The three files together; what a decision is taken by."""
+
+    table: RankTable
+    punishments: Punishments
+    permissions: Permissions
+
+    @cached_property
+    def ladder(self) -> tuple[Rank, ...]:
+        """The ranks that are not punishments, lowest first."""
+        return tuple(sorted(_on_ladder(self.table.ranks), key=lambda rank: rank.level))
+
+    @cached_property
+    def _by_name(self) -> dict[str, Rank]:
+        return {rank.name: rank for rank in self.table.ranks}
+
+    @cached_property
+    def _rungs(self) -> dict[str, int]:
+        return {rank.name: rung for rung, rank in enumerate(self.ladder)}
+
+    @cached_property
+    def punishment_rank(self) -> Rank | None:
+        """Where a suspension leads: the first punishment rank in the file."""
+        return next((rank for rank in self.table.ranks if rank.is_punishment), None)
+
+    def rank(self, name: str) -> Rank | None:
+        """The rank of this name, or None when the table does not know it."""
+        return self._by_name.get(name)
+
+    def next_rank(self, name: str) -> Rank | None:
+        """One step up the ladder; None at its top, off it, and for unknown ranks."""
+        return self._neighbour(name, 1)
+
+    def previous_rank(self, name: str) -> Rank | None:
+        """One step down the ladder; None at its foot, off it, and for unknown ranks."""
+        return self._neighbour(name, -1)
+
+    def _neighbour(self, name: str, step: int) -> Rank | None:
+        rung = self._rungs.get(name)
+        if rung is None or not 0 <= rung + step < len(self.ladder):
+            return None
+        return self.ladder[rung + step]
+
+    def rank_for_points(self, points: int) -> Rank:
+        """The highest rank these points earn; the lowest rank for those below all of them."""
+        earned = [rank for rank in self.ladder if rank.is_earned]
+        deserved = [rank for rank in earned if rank.min_points <= points]
+        return (deserved or earned[:1] or list(self.ladder[:1]))[-1]
+
+    def blocks_decisions(self, name: str) -> bool:
+        """Whether the rank is `ignored` or `locked`."""
+        role = self.permissions.roles.get(name)
+        return role is not None and role.blocks_decisions
+
+    def strangers(self) -> list[str]:
+        """Ranks `permissions.json` speaks of that `policy.ranks.json` does not have."""
+        return sorted(self.permissions.roles.keys() - self._by_name.keys())
+
+
+def _on_ladder(ranks: Iterable[Rank]) -> list[Rank]:
+    return [rank for rank in ranks if not rank.is_punishment]
+
+
+def _problems(ranks: Sequence[Rank]) -> Iterable[str]:
+    for name in _repeated(rank.name for rank in ranks):
+        yield f"rank {name!r} is listed more than once"
+    for role_id in _repeated(rank.role_id for rank in ranks if rank.role_id is not None):
+        yield f"roleId {role_id} belongs to more than one rank"
+    ladder = _on_ladder(ranks)
+    if not any(rank.is_earned for rank in ladder):
+        yield "at least one rank must be neither a punishment nor privileged"
+    for level in _repeated(rank.level for rank in ladder):
+        names = ", ".join(repr(rank.name) for rank in ladder if rank.level == level)
+        yield f"level {level} is held by {names}: every rank off punishment needs its own level"
+    earned = sorted((rank for rank in ladder if rank.is_earned), key=lambda rank: rank.level)
+    for lower, higher in pairwise(earned):
+        if higher.min_points < lower.min_points:
+            yield (
+                f"rank {higher.name!r} (level {higher.level}) asks for {higher.min_points} points, fewer "
+                f"than {lower.name!r} (level {lower.level}, {lower.min_points}): points must rise with level"
+            )
+
+
+def _repeated(values: Iterable[object]) -> list[object]:
+    return [value for value, count in Counter(values).items() if count > 1]

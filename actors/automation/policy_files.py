@@ -1,0 +1,231 @@
+"""Where policy comes from: package data, overridden file by file from `CONFIG_DIR`, reread when changed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Final, cast
+
+import trio
+from pydantic import BaseModel, ValidationError
+
+from actors.automation.policy import Permissions, Policy, Punishments, RankTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from supervision import Life
+
+logger = logging.getLogger(__name__)
+
+RANKS: Final = "policy.ranks.json"
+PUNISHMENTS: Final = "policy.punishments.json"
+PERMISSIONS: Final = "permissions.json"
+MODELS: Final[dict[str, type[BaseModel]]] = {
+    RANKS: RankTable,
+    PUNISHMENTS: Punishments,
+    PERMISSIONS: Permissions,
+}
+
+# A change must be in force within 2 s. A look each half second leaves room for the second
+# look that a vanished file is given.
+CHECK_EVERY_S: Final = 0.5
+MAX_FILE_BYTES: Final = 1 << 20
+
+
+class PolicyError(Exception):
+    """Policy that cannot be used; the operator's move.
+
+    Attributes:
+        problems: One line each, beginning with the file's name.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyStatistics:
+    """How reading went so far: files taken anew, files refused."""
+
+    reloads: int
+    refusals: int
+
+
+def packaged(name: str) -> bytes:
+    """The file of this name as it ships."""
+    return resources.files("actors.automation").joinpath("data", name).read_bytes()
+
+
+def parse(name: str, content: bytes, model: type[BaseModel]) -> BaseModel:
+    """Read one file.
+
+    Raises:
+        PolicyError: It is not JSON or breaks a rule; every fault is named with its place.
+    """
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        raise PolicyError(list(_lines(name, error))) from None
+
+
+def _lines(name: str, error: ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        place = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        yield f"{name}: {place}: {message}" if place else f"{name}: {message}"
+
+
+Found = dict[str, bytes | PolicyError | None]
+
+
+def _look(directory: Path | None) -> Found:
+    """What lies in the directory now, per policy file: its bytes, the fault, or None."""
+    return {name: None if directory is None else _read(directory / name) for name in MODELS}
+
+
+def _read(path: Path) -> bytes | PolicyError | None:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return PolicyError([f"{path.name}: cannot be read: {error.strerror}"])
+    if len(content) > MAX_FILE_BYTES:
+        return PolicyError([f"{path.name}: is larger than {MAX_FILE_BYTES} bytes"])
+    return content
+
+
+class _File:
+    """One policy file: the value in force, and what was seen last."""
+
+    __slots__ = ("_default", "_missing", "_model", "_name", "_seen", "value")
+
+    def __init__(self, name: str, model: type[BaseModel], found: bytes | PolicyError | None) -> None:
+        if isinstance(found, PolicyError):
+            raise found
+        self._name, self._model = name, model
+        self._default = packaged(name)
+        self._missing = False
+        self._seen: bytes | list[str] = self._default if found is None else found
+        self.value = parse(name, self._seen, model)
+
+    def offer(self, found: bytes | PolicyError | None) -> bool:
+        """Take what was found now; whether the value in force is new.
+
+        Raises:
+            PolicyError: It is broken in a way not reported before; the old value stays.
+        """
+        if found is None and self._seen != self._default and not self._missing:
+            # An editor that replaces a file leaves a moment without one: look twice.
+            self._missing = True
+            return False
+        self._missing = False
+        return self._take(self._default if found is None else found)
+
+    def _take(self, found: bytes | PolicyError) -> bool:
+        seen = found.problems if isinstance(found, PolicyError) else found
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        if isinstance(found, PolicyError):
+            raise found
+        self.value = parse(self._name, found, self._model)
+        return True
+
+
+class PolicyFiles:
+    """The policy in force. Read `current` afresh for each decision; it changes between awaits.
+
+    Args:
+        directory: `CONFIG_DIR`. Each file found there takes the place of the packaged one.
+
+    Raises:
+        PolicyError: A file is broken at the start, when there is no old policy to keep.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+        self._files = _opened(_look(directory))
+        self._reloads = 0
+        self._refusals = 0
+        self.current = self._combined()
+
+    def statistics(self) -> PolicyStatistics:
+        """Counts since the start."""
+        return PolicyStatistics(reloads=self._reloads, refusals=self._refusals)
+
+    async def run(self, life: Life) -> None:
+        """Look for changes until cancelled; a child for a supervisor."""
+        life.started()
+        while True:
+            await trio.sleep(CHECK_EVERY_S)
+            # Reading leaves the loop: CONFIG_DIR may be a network file system that hangs.
+            self._take(await trio.to_thread.run_sync(_look, self._directory, abandon_on_cancel=True))
+
+    def refresh(self) -> None:
+        """Look once. A broken file is logged, once per fault, and leaves the old policy in force."""
+        self._take(_look(self._directory))
+
+    def _take(self, found: Found) -> None:
+        changed = [name for name, file in self._files.items() if self._changed(name, file, found[name])]
+        if changed:
+            self.current = self._combined()
+            self._reloads += len(changed)
+            logger.info("policy_reloaded", extra={"files": changed})
+
+    def _changed(self, name: str, file: _File, found: bytes | PolicyError | None) -> bool:
+        try:
+            return file.offer(found)
+        except PolicyError as error:
+            self._refusals += 1
+            # Without a traceback: the fault is in the file, and its place is in the problems.
+            logger.error("policy_refused", extra={"file": name, "problems": error.problems})  # noqa: TRY400
+            return False
+
+    def _combined(self) -> Policy:
+        policy = Policy(
+            table=cast("RankTable", self._files[RANKS].value),
+            punishments=cast("Punishments", self._files[PUNISHMENTS].value),
+            permissions=cast("Permissions", self._files[PERMISSIONS].value),
+        )
+        if strangers := policy.strangers():
+            logger.warning("permissions_without_rank", extra={"ranks": strangers})
+        return policy
+
+
+def _opened(found: Found) -> dict[str, _File]:
+    problems: list[str] = []
+    files: dict[str, _File] = {}
+    for name, model in MODELS.items():
+        try:
+            files[name] = _File(name, model, found[name])
+        except PolicyError as error:
+            problems += error.problems
+    if problems:
+        raise PolicyError(problems)
+    return files
+
+
+def packaged_policy() -> Policy:
+    """The policy as it ships."""
+    return PolicyFiles(None).current
+
+
+def check_policy(directory: Path | None) -> list[str]:
+    """What is wrong with the policy files of a `CONFIG_DIR`; empty when they can be used as they are.
+
+    Stricter than loading in one point: a `permissions.json` found there must not speak of ranks that
+    the rank table in force does not have.
+    """
+    try:
+        policy = PolicyFiles(directory).current
+    except PolicyError as error:
+        return error.problems
+    if directory is None or not (directory / PERMISSIONS).exists():
+        return []
+    return [f"{PERMISSIONS}: roles.{name}: {RANKS} has no such rank" for name in policy.strangers()]

@@ -1,0 +1,212 @@
+"""What a game server sends: a player's state in the body, what to do with it in the headers.
+
+Numbers must be JSON integers within the columns that keep them. Strings must not hold NUL, which
+PostgreSQL cannot store. Unknown keys are ignored and not kept.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic.alias_generators import to_camel
+
+from actors.automation import times
+from actors.automation.policy import INT32_MAX, INT64_MAX
+from actors.automation.validation import Detail, Invalid, body_detail, header_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_METADATA_BYTES: Final = 16_384
+MAX_BODY_BYTES: Final = 65_536
+MAX_KEY: Final = 128
+# What a signed 64-bit number takes, and what int() reads in no time.
+MAX_DIGITS: Final = 19
+BOOLEANS: Final = {
+    "true": True, "1": True, "yes": True, "on": True,
+    "false": False, "0": False, "no": False, "off": False,
+}  # fmt: skip
+
+
+def _null_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+def _bounded(metadata: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+    # Raises ValueError by itself for NaN, Infinity and integers past Python's digit limit.
+    if metadata is not None and len(json.dumps(metadata, allow_nan=False)) > MAX_METADATA_BYTES:
+        msg = f"must not be larger than {MAX_METADATA_BYTES} bytes as JSON"
+        raise ValueError(msg)
+    return metadata
+
+
+NO_NUL: Final = r"^[^\x00]*$"
+UserId = Annotated[int, Field(strict=True, ge=1, le=INT64_MAX)]
+Count = Annotated[int, Field(strict=True, ge=0, le=INT32_MAX)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_NUL)]
+MaybeName = Annotated[Name | None, BeforeValidator(_null_if_empty)]
+Key = Annotated[str, StringConstraints(max_length=MAX_KEY, pattern=NO_NUL)]
+ExperienceId = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX)] | Key
+Moment = Annotated[datetime, AfterValidator(times.utc)]
+MaybeMoment = Annotated[Moment | None, BeforeValidator(_null_if_empty)]
+Metadata = Annotated[dict[str, JsonValue] | None, AfterValidator(_bounded)]
+Reason = Annotated[str, StringConstraints(max_length=400, pattern=NO_NUL)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class Experience(_Body):
+    """Where in Roblox the snapshot was taken."""
+
+    universe_id: ExperienceId | None = None
+    place_id: ExperienceId | None = None
+    server: Key | None = None
+
+
+class Snapshot(_Body):
+    """One player's whole state as a game server sees it.
+
+    Attributes:
+        rank: As the group says; when absent it follows from the points.
+        captured_at: When it was taken. A snapshot older than the newest one applied is only kept.
+    """
+
+    user_id: UserId
+    username: Name
+    rank_points: Count
+    kos: Count
+    wos: Count
+    display_name: MaybeName = None
+    rank: MaybeName = None
+    warnings: Count = 0
+    recommendations: Count = 0
+    punishment_status: MaybeName = None
+    punishment_expires_at: MaybeMoment = None
+    experience: Experience | None = None
+    metadata: Metadata = None
+    captured_at: MaybeMoment = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What is kept of it: camelCase, without the keys that were absent."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+class DecisionRequest(_Body):
+    """A decision asked for by hand."""
+
+    user_id: UserId
+    actor_user_id: UserId | None = None
+    apply: Annotated[bool, Field(strict=True)] = False
+    reason: Reason | None = None
+
+
+class Instructions(NamedTuple):
+    """What the headers of a snapshot ask for. To apply includes to evaluate."""
+
+    experience_key: str | None
+    actor_user_id: int | None
+    evaluate: bool
+    apply: bool
+
+
+Body = TypeVar("Body", bound=_Body)
+
+
+def parse_snapshot(body: bytes, headers: Mapping[str, str]) -> tuple[Snapshot, Instructions]:
+    """Read a snapshot request; header names must be lower-case.
+
+    Raises:
+        Invalid: With every fault of body and headers.
+    """
+    detail: Detail = []
+    instructions = _instructions(headers, detail)
+    snapshot = _parsed(Snapshot, body, detail)
+    if snapshot is None or detail:
+        raise Invalid(detail)
+    if instructions.experience_key is None:
+        instructions = instructions._replace(experience_key=_experience_key(snapshot.experience))
+    return snapshot, instructions
+
+
+def parse_decision_request(body: bytes) -> DecisionRequest:
+    """Read the body of a decision asked for by hand.
+
+    Raises:
+        Invalid: With every fault.
+    """
+    detail: Detail = []
+    if (request := _parsed(DecisionRequest, body, detail)) is None:
+        raise Invalid(detail)
+    return request
+
+
+def _parsed(model: type[Body], body: bytes, detail: Detail) -> Body | None:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        detail += body_detail(error)
+        return None
+
+
+def _experience_key(experience: Experience | None) -> str | None:
+    """`universe:place:server` with what is known of it, cut to the column."""
+    if experience is None:
+        return None
+    parts = (experience.universe_id, experience.place_id, experience.server)
+    return ":".join("" if part is None else str(part) for part in parts).rstrip(":")[:MAX_KEY] or None
+
+
+def _instructions(headers: Mapping[str, str], detail: Detail) -> Instructions:
+    apply = _boolean(headers, "x-grps-apply", detail)
+    return Instructions(
+        experience_key=_experience(headers, detail),
+        actor_user_id=_actor(headers, detail),
+        evaluate=_boolean(headers, "x-grps-evaluate", detail) or apply,
+        apply=apply,
+    )
+
+
+def _boolean(headers: Mapping[str, str], name: str, detail: Detail) -> bool:
+    if (value := headers.get(name)) is None:
+        return False
+    if (meant := BOOLEANS.get(value.strip().lower())) is None:
+        detail.append(header_fault(name, f"Input should be one of {', '.join(BOOLEANS)}", "bool_parsing"))
+        return False
+    return meant
+
+
+def _actor(headers: Mapping[str, str], detail: Detail) -> int | None:
+    name = "x-grps-actor"
+    if (value := headers.get(name)) is None:
+        return None
+    digits = value.strip()
+    short = digits.isascii() and digits.isdecimal() and len(digits) <= MAX_DIGITS
+    if short and 1 <= int(digits) <= INT64_MAX:
+        return int(digits)
+    detail.append(header_fault(name, "Input should be a Roblox user id", "int_parsing"))
+    return None
+
+
+def _experience(headers: Mapping[str, str], detail: Detail) -> str | None:
+    name = "x-roblox-experience"
+    value = headers.get(name, "").strip()
+    if len(value) > MAX_KEY or not value.isprintable():
+        detail.append(
+            header_fault(name, f"Input should be at most {MAX_KEY} printable characters", "string_type")
+        )
+        return None
+    return value or None

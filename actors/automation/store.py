@@ -1,0 +1,113 @@
+"""Rows in, values out and back: players, what is remembered beside them, decisions that wait.
+
+Rows of `player_sync` are inserted and locked in order of user id before anything else of a player is
+read, so that nodes handling one player take turns, and nobody waits in a circle.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, Table, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from actors.automation import steps
+from actors.automation.intake import Sync
+from actors.automation.outbox import Status
+from actors.automation.player import Player
+from actors.automation.policy import Policy
+from actors.automation.queueing import Waiting
+from actors.automation.tables import automation_decisions, player_sync, players
+
+_PLAYER_FIELDS: Final = tuple(field.name for field in fields(Player))
+_SYNC_FIELDS: Final = tuple(field.name for field in fields(Sync))
+
+
+def lock(connection: Connection, user_ids: Sequence[int]) -> dict[int, Sync]:
+    """Make these players this transaction's own until it ends; what is remembered beside each."""
+    ordered = sorted(set(user_ids))
+    missing = _insert(connection, player_sync).on_conflict_do_nothing()
+    connection.execute(missing, [{"user_id": user_id} for user_id in ordered])
+    statement = (
+        select(player_sync)
+        .where(player_sync.c.user_id.in_(ordered))
+        .order_by(player_sync.c.user_id)
+        .with_for_update()
+    )
+    rows = connection.execute(statement).mappings()
+    return {row["user_id"]: Sync(**{name: row[name] for name in _SYNC_FIELDS}) for row in rows}
+
+
+def load(connection: Connection, user_ids: Sequence[int]) -> dict[int, Player]:
+    """The players among these who are known."""
+    statement = select(players).where(players.c.user_id.in_(user_ids))
+    return {row["user_id"]: player_of(row) for row in connection.execute(statement).mappings()}
+
+
+def player_of(row: RowMapping) -> Player:
+    """A player from its row."""
+    return Player(**{name: row[name] for name in _PLAYER_FIELDS})
+
+
+def save(connection: Connection, changed: Mapping[int, tuple[Player, Sync]], policy: Policy) -> None:
+    """Write players back, with the columns that follow from rank and policy."""
+    ordered = [changed[user_id] for user_id in sorted(changed)]
+    if not ordered:
+        return
+    _upsert(connection, players, [_player_row(player, policy) for player, _ in ordered])
+    _upsert(
+        connection, player_sync, [{"user_id": player.user_id, **asdict(sync)} for player, sync in ordered]
+    )
+
+
+def _player_row(player: Player, policy: Policy) -> dict[str, Any]:
+    rank = policy.rank(player.rank)
+    above, below = policy.next_rank(player.rank), policy.previous_rank(player.rank)
+    return {
+        **{name: getattr(player, name) for name in _PLAYER_FIELDS},
+        "next_rank": None if above is None else above.name,
+        "previous_rank": None if below is None else below.name,
+        "privileged": rank is not None and rank.privileged,
+    }
+
+
+def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    statement = _insert(connection, table)
+    taken = {name: statement.excluded[name] for name in rows[0] if name not in ("user_id", "created_at")}
+    connection.execute(statement.on_conflict_do_update(index_elements=["user_id"], set_=taken), rows)
+
+
+def _insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """ON CONFLICT is spelt the same by both, and belongs to each dialect in SQLAlchemy."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def waiting_for(connection: Connection, user_ids: Sequence[int], now: datetime) -> dict[int, list[Waiting]]:
+    """Pending decisions about these players, oldest first."""
+    columns = automation_decisions.c
+    statement = (
+        select(automation_decisions)
+        .where(columns.user_id.in_(user_ids), columns.status == Status.PENDING.value)
+        .order_by(columns.id)
+        # Held, so that none is claimed between being judged idle and being superseded.
+        .with_for_update()
+    )
+    found: dict[int, list[Waiting]] = defaultdict(list)
+    for row in connection.execute(statement).mappings():
+        found[row["user_id"]].append(_waiting(row, now))
+    return found
+
+
+def _waiting(row: RowMapping, now: datetime) -> Waiting:
+    return Waiting(
+        request_id=row["request_id"],
+        action=row["action"],
+        target_rank=row["target_rank"],
+        steps=steps.from_json(row["steps"]),
+        touched=row["next_step"] > 0 or row["attempts"] > 0 or row["lease_owner"] is not None,
+        leased=row["lease_until"] is not None and row["lease_until"] >= now,
+    )
