@@ -9,7 +9,8 @@ Reading order, each file leaning only on the ones above it:
     child       what both supervisors keep about a child: the Life its start is handed
     row         children in order, and how one of them is started and stopped
     supervisor  OTP's supervisor: a fixed row whose members know of each other
-    dynamic     very many children, each with a restart limit of its own
+    dynamic_child, dynamic
+                very many children, each with a restart limit of its own
     tree        a picture of all that
 
 A child is a coroutine function that takes a `Life`. It says `life.started()` when it is up, and how
@@ -21,7 +22,7 @@ supervisor start from left to right and stop from right to left; a child that fa
 given up after a bounded number of restarts. What is not: that a child stops within `shutdown_s` (a
 task that ignores cancellation is waited for), and any order when `run` itself is cancelled.
 
-Nothing else here, or above, catches `Exception`: a bug ends a life, and the life's supervisor logs
+Nobody else, here or above, catches `Exception`: a bug ends a life, and the life's supervisor logs
 it (logger `supervision`) and begins the next.
 """
 

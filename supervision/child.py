@@ -19,6 +19,15 @@ REASON_CHARS: Final = 200
 STOP: Final = Shutdown("stopped by its supervisor")
 
 
+def brief(raised: BaseException) -> str:
+    """Write an exception down in few words."""
+    try:
+        return repr(raised)[:REASON_CHARS]
+    # An exception is a child's code as well, and this runs where nobody catches its mistakes.
+    except Exception:  # noqa: BLE001 - see above
+        return f"{type(raised).__name__}(its repr crashed)"
+
+
 class Child:
     """A child's record.
 
@@ -127,7 +136,7 @@ class Child:
             logger.warning("child_killed", extra={"child": self.spec.id, "reason": told.reason})
         elif told is not None:
             raised, end = told, Exit.SHUTDOWN
-        self.last_reason = "normal" if raised is None else repr(unwrap(raised))[:REASON_CHARS]
+        self.last_reason = "normal" if raised is None else brief(unwrap(raised))
         return end, raised
 
     def _log_crash(self, raised: BaseException | None, told: object) -> None:

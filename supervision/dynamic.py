@@ -7,15 +7,15 @@ need comes: an idle child is a task, two coroutines and a record.
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Hashable
 from itertools import islice
 from typing import Final
 
 import trio
-from trio.lowlevel import Task, checkpoint_if_cancelled, current_task
+from trio.lowlevel import checkpoint_if_cancelled, current_task
 
-from supervision import late
-from supervision.child import STOP, Child, leave, without_crashes
+from supervision.child import STOP, Child, without_crashes
+from supervision.dynamic_child import DynamicChild, FirstStart
 from supervision.errors import (
     AlreadyStarted,
     ChildNotFound,
@@ -31,78 +31,6 @@ from supervision.spec import ChildCounts, ChildInfo, ChildSpec, ChildType, Life,
 logger: Final = logging.getLogger("supervision")
 
 GivenUp = Callable[[ChildSpec, BaseException], None]
-
-
-class _DynamicChild(Child):
-    __slots__ = ("failures", "news", "nursery", "task", "window")
-
-    def __init__(self, spec: ChildSpec, nursery: trio.Nursery) -> None:
-        super().__init__(spec)
-        self.nursery = nursery
-        self.task: Task | None = None
-        self.news: trio.Event | None = None
-        self.window: RestartWindow | None = None
-        self.failures = 0
-
-    def tell(self) -> None:
-        if self.news is not None:
-            self.news.set()
-            self.news = None
-
-    async def change(self) -> None:
-        if self.news is None:
-            self.news = trio.Event()
-        await self.news.wait()
-
-    async def end(self) -> None:
-        while self.state is not State.STOPPED:
-            await self.change()
-
-    def cancel(self) -> None:
-        # Between lives there is nothing to cancel: the next one looks at `told` before it begins.
-        if self.scope is None and self.task is not None and late.SUPPORTED:
-            self.scope = late.enter_for(self.task, self.nursery)
-        if self.scope is not None:
-            self.scope.cancel()
-
-    def one_life(self) -> Awaitable[None]:
-        return self.spec.start(self) if late.SUPPORTED else self.life_in_own_scope()
-
-    async def life_in_own_scope(self) -> None:
-        try:
-            with trio.CancelScope() as self.scope:
-                await self.spec.start(self)
-        finally:
-            self.scope = None
-
-    def call_off(self) -> None:
-        self.state = State.STOPPING
-        self.told = STOP
-        self.tell()
-
-    def leave_scope(self, raised: BaseException | None) -> BaseException | None:
-        scope, self.scope, self.task = self.scope, None, None
-        return raised if scope is None else leave(scope, raised)
-
-
-class _FirstStart:
-    """What a `start_child` waits for: the fate of the first life up to `started()`."""
-
-    __slots__ = ("cause", "failed", "ignored", "settled")
-
-    def __init__(self) -> None:
-        self.settled = self.failed = self.ignored = False
-        self.cause: BaseException | None = None
-
-    def settle(self, *, begun: bool, end: Exit | None = None, cause: BaseException | None = None) -> bool:
-        """Note the end of a life; says whether that was a start that came to nothing."""
-        if self.settled:
-            return False
-        self.settled = True
-        self.ignored = not begun and end is Exit.IGNORED
-        self.failed = not begun and not self.ignored
-        self.cause = cause
-        return not begun
 
 
 class DynamicSupervisor:
@@ -147,8 +75,8 @@ class DynamicSupervisor:
         self._max_seconds = max_seconds
         self._backoff = backoff
         self._on_given_up = on_given_up
-        self._children: dict[Hashable, _DynamicChild] = {}
-        self._awaited: dict[_DynamicChild, _FirstStart] = {}
+        self._children: dict[Hashable, DynamicChild] = {}
+        self._awaited: dict[DynamicChild, FirstStart] = {}
         self._nursery: trio.Nursery | None = None
         self._stop: trio.Event | None = None
         self._accepts = False
@@ -203,7 +131,7 @@ class DynamicSupervisor:
         """
         self._begin(spec)
 
-    def _begin(self, spec: ChildSpec) -> _DynamicChild:
+    def _begin(self, spec: ChildSpec) -> DynamicChild:
         nursery = self._nursery
         if nursery is None or not self._accepts:
             raise SupervisorNotRunning("the supervisor is not running")
@@ -213,7 +141,7 @@ class DynamicSupervisor:
             raise MaxChildren(self._max_children)
         if spec.significant:
             raise InvalidSpec(f"child {spec.id!r}: significant means nothing to a dynamic supervisor")
-        child = self._children[spec.id] = _DynamicChild(spec, nursery)
+        child = self._children[spec.id] = DynamicChild(spec)
         if spec.type is ChildType.SUPERVISOR:
             self._supervisors += 1
         nursery.start_soon(self._run_child, child, name="supervised child")
@@ -232,7 +160,7 @@ class DynamicSupervisor:
             SupervisorNotRunning, AlreadyStarted, MaxChildren, InvalidSpec: As `spawn`.
         """
         child = self._begin(spec)
-        first = self._awaited[child] = _FirstStart()
+        first = self._awaited[child] = FirstStart()
         try:
             while not (child.begun or first.settled):
                 await child.change()
@@ -289,13 +217,13 @@ class DynamicSupervisor:
         """Counters since the beginning, over all runs."""
         return Statistics(restarts=self._restarts, crashes=self._crashes, given_up=self._given_up)
 
-    def _find(self, id: Hashable) -> _DynamicChild:
+    def _find(self, id: Hashable) -> DynamicChild:
         try:
             return self._children[id]
         except KeyError:
             raise ChildNotFound(id) from None
 
-    async def _run_child(self, child: _DynamicChild) -> None:
+    async def _run_child(self, child: DynamicChild) -> None:
         try:
             while True:
                 child.born = trio.current_time()
@@ -321,7 +249,7 @@ class DynamicSupervisor:
         finally:
             self._forget(child)
 
-    async def _pause(self, child: _DynamicChild, pause_s: float) -> None:
+    async def _pause(self, child: DynamicChild, pause_s: float) -> None:
         child.state = State.RESTARTING
         self._pausing += 1
         try:
@@ -331,7 +259,7 @@ class DynamicSupervisor:
         finally:
             self._pausing -= 1
 
-    def _after(self, child: _DynamicChild, raised: BaseException | None) -> float | None:
+    def _after(self, child: DynamicChild, raised: BaseException | None) -> float | None:
         """Decide what follows a life.
 
         Returns:
@@ -356,7 +284,7 @@ class DynamicSupervisor:
             return None
         return self._next_life(child, reason)
 
-    def _next_life(self, child: _DynamicChild, reason: BaseException | None) -> float | None:
+    def _next_life(self, child: DynamicChild, reason: BaseException | None) -> float | None:
         now = trio.current_time()
         if self._max_restarts is not None:
             if child.window is None:
@@ -371,7 +299,7 @@ class DynamicSupervisor:
         child.failures = self._backoff.row(child.failures, now - child.born) + 1
         return self._backoff.delay(child.failures - 1, random.random())
 
-    def _give_up(self, child: _DynamicChild, reason: BaseException | None) -> None:
+    def _give_up(self, child: DynamicChild, reason: BaseException | None) -> None:
         self._given_up += 1
         facts = {"child": child.spec.id, "restarts": child.restarts, "last_reason": child.last_reason}
         logger.error("child_given_up", extra=facts)
@@ -383,7 +311,7 @@ class DynamicSupervisor:
         except Exception:
             logger.exception("given_up_hook_crashed", extra={"child": child.spec.id})
 
-    def _forget(self, child: _DynamicChild) -> None:
+    def _forget(self, child: DynamicChild) -> None:
         first = self._awaited.get(child)
         if first is not None:
             first.settle(begun=child.begun)
@@ -395,14 +323,14 @@ class DynamicSupervisor:
             self._drained.set()
         child.tell()
 
-    def _ask(self, child: _DynamicChild) -> float:
+    def _ask(self, child: DynamicChild) -> float:
         """Ask a child to stop; returns the seconds to give it."""
         if child.state is State.RESTARTING:
             child.call_off()
             return 0.0
         return child.ask_to_stop()
 
-    def _insist(self, child: _DynamicChild) -> None:
+    def _insist(self, child: DynamicChild) -> None:
         if not child.lives:
             return
         logger.warning(
@@ -419,7 +347,7 @@ class DynamicSupervisor:
         self._drained = None
         nursery.cancel_scope.cancel()
 
-    async def _stop_politely(self, children: list[_DynamicChild]) -> None:
+    async def _stop_politely(self, children: list[DynamicChild]) -> None:
         began = trio.current_time()
         graces = {self._ask(child) for child in children}
         for grace in sorted(graces - {0.0}):

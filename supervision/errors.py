@@ -107,7 +107,9 @@ class ChildStartError(ChildError):
     def __init__(self, child: Hashable, cause: BaseException | None = None) -> None:
         """Keep the facts; the cause is also `__cause__`."""
         super().__init__(child)
-        self.args = (f"child {child!r} ended before started(): {cause!r}",)
+        # Its name only: the repr is the child's code and may crash in the supervisor's hands.
+        why = "no exception" if cause is None else type(cause).__name__
+        self.args = (f"child {child!r} ended before started(): {why}",)
         self.cause = cause
         self.__cause__ = cause
 

@@ -37,17 +37,18 @@ def _understood() -> bool:
 SUPPORTED: Final = _understood()
 
 
-def enter_for(task: Task, nursery: trio.Nursery) -> trio.CancelScope:
-    """Put a new scope around everything a task of this nursery is doing.
+def enter_for(task: Task) -> trio.CancelScope:
+    """Put a new scope around everything a task is doing, its own nurseries included.
 
     Args:
-        task: Any task but the one that has ended; running, parked or scheduled.
-        nursery: Its parent.
+        task: A nursery's child that has not ended; running, parked or scheduled.
 
     Returns:
         The scope, not cancelled yet. The task must leave it: `scope.__exit__`, where it would
         have left a scope entered as its first act.
     """
+    nursery = task.parent_nursery
+    assert nursery is not None, "only the main task has none"  # noqa: S101 - for the type checker
     outer = nursery._cancel_status
     scope = trio.CancelScope()
     status = CancelStatus(scope=scope, parent=outer)

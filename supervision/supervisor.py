@@ -355,11 +355,11 @@ class Supervisor:
         try:
             if not await row.start(child):
                 row.settle(child)
-        except ChildStartError as error:
+        except ChildStartError:
             if row.leaving:
                 return
             # The crash itself has been logged by the child's own task.
-            logger.error("child_start_failed", extra={"child": spec.id, "reason": repr(error.cause)})  # noqa: TRY400
+            logger.error("child_start_failed", extra={"child": spec.id, "reason": child.last_reason})  # noqa: TRY400
             raise
 
     async def _handle(self, row: Row, item: Ended | _TryAgain | _Request) -> None:
@@ -450,10 +450,10 @@ class Supervisor:
             try:
                 if not await row.start(member):
                     row.settle(member)
-            except ChildStartError as error:
+            except ChildStartError:
                 if row.leaving:
                     return
-                facts = {"child": member.spec.id, "reason": repr(error.cause)}
+                facts = {"child": member.spec.id, "reason": member.last_reason}
                 logger.warning("child_start_failed", extra=facts)
                 member.rest(State.RESTARTING)
                 self._inbox.append(_TryAgain(member, member.generation))

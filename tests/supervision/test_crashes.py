@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from supervision import ChildSpec, DynamicSupervisor, Life, Supervisor
+from supervision import ChildSpec, ChildStartError, DynamicSupervisor, Life, Supervisor
 from tests.supervision.children import Diary, Oops, crashing, failing_to_start, running
 
 IDLE_CHILDREN = 4000
@@ -64,6 +64,26 @@ async def test_a_crashed_life_is_not_kept_alive_by_its_exception(
         gc.collect()
         assert len(remains) == 2
         assert [remain() for remain in remains] == [None, None]
+
+
+@both
+async def test_an_exception_that_cannot_be_written_down_is_a_crash_like_any_other(
+    make: Make, diary: Diary, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unspeakable(Exception):
+        def __repr__(self) -> str:
+            raise Oops
+
+    caplog.set_level(logging.CRITICAL, logger="supervision")
+    supervisor = make()
+    async with running(supervisor):
+        with pytest.raises(ChildStartError, match="Unspeakable"):
+            await supervisor.start_child(ChildSpec(id="a", start=failing_to_start(Unspeakable())))
+        script = [crashing(error=Unspeakable()), failing_to_start(Unspeakable())]
+        await supervisor.start_child(ChildSpec(id="a", start=diary.script("a", script)))
+        await wait_all_tasks_blocked()
+        assert supervisor.which_children()[0].last_reason == "Unspeakable(its repr crashed)"
+        assert diary.births() == ["a", "a", "a"]
 
 
 async def test_an_idle_child_stays_small() -> None:
