@@ -231,7 +231,8 @@ class RedisLink:
         try:
             await self._look_after()
         finally:
-            self._client.close()
+            # Not those in use: a thread may be in the middle of an answer.
+            self._client.connection_pool.disconnect(inuse_connections=False)
 
     async def _look_after(self) -> None:
         failures = 0

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from actors.matches import CreationJob, Reason, Refusal, read_job
+from actors.matches.creation_job import ROOM_ID
+
+CONFIG = {"player_count", "turn_time_limit", "game_rules"}
+RULES = {"simple_card_battle": (2,), "any_number": range(2, 100)}
+
+
+def job(**changes: Any) -> dict[str, Any]:
+    """The example of the format, with changes; a value of `...` takes the field away."""
+    config: dict[str, Any] = {"player_count": 2, "turn_time_limit": 60, "game_rules": "simple_card_battle"}
+    fields: dict[str, Any] = {
+        "room_id": "0c1e9d9e-8a53-4f7e-9c1b-2f2f0c9b1a11",
+        "game_type_id": "5d3b8a1e-2b6f-4b57-8f0e-1c8d7e6f5a4b",
+        "player_ids": ["u1", "u2"],
+        "config": config,
+        "enqueued_at": "2026-02-10T01:00:00Z",
+    }
+    for name, value in changes.items():
+        where = config if name in CONFIG else fields
+        if value is ...:
+            del where[name]
+        else:
+            where[name] = value
+    return fields
+
+
+def read(**changes: Any) -> CreationJob | Refusal:
+    return read_job(json.dumps(job(**changes)).encode(), RULES)
+
+
+def reason(**changes: Any) -> Reason | None:
+    result = read(**changes)
+    return result.reason if isinstance(result, Refusal) else None
+
+
+def test_the_example_is_a_job() -> None:
+    result = read()
+    assert isinstance(result, CreationJob)
+    assert result.player_ids == ("u1", "u2")
+    assert result.turn_time_limit_s == 60
+    assert result.enqueued_at_s == 1770685200.0
+    assert result.age_s(1770685215.5) == 15.5
+
+
+def test_rules_and_turn_time_have_defaults() -> None:
+    result = read(game_rules=..., turn_time_limit=...)
+    assert isinstance(result, CreationJob)
+    assert (result.game_rules, result.turn_time_limit_s) == ("simple_card_battle", 60)
+
+
+def test_unknown_keys_are_kept_for_the_rules_and_otherwise_ignored() -> None:
+    payload = job() | {"added_later": True}
+    payload["config"]["board"] = "large"
+    result = read_job(json.dumps(payload).encode(), RULES)
+    assert isinstance(result, CreationJob)
+    assert result.config["board"] == "large"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"{", b"null", b"[]", b'"job"', b"1", b"\xff", b'{"a":NaN}', b"[" * 100_000, b'{"a":"\\ud800"}'],
+)
+def test_what_is_not_a_json_object_is_bad_json(payload: bytes) -> None:
+    result = read_job(payload, RULES)
+    assert isinstance(result, Refusal)
+    assert result.reason is Reason.BAD_JSON
+
+
+@pytest.mark.parametrize(
+    "field", ["room_id", "game_type_id", "player_ids", "config", "enqueued_at", "player_count"]
+)
+def test_a_field_without_a_default_must_be_there(field: str) -> None:
+    assert reason(**{field: ...}) is Reason.MISSING_FIELD
+
+
+@pytest.mark.parametrize("room_id", ["", "a b", "a/b", "ü", "x" * 65, "x" * 1000, "line\n", 7, None, ["a"]])
+def test_a_bad_room_id_is_named(room_id: object) -> None:
+    assert reason(room_id=room_id) is Reason.BAD_ROOM_ID
+
+
+@pytest.mark.parametrize(
+    ("players", "count", "rules", "expected"),
+    [
+        (2, 2, "simple_card_battle", None),
+        (3, 3, "simple_card_battle", Reason.BAD_PLAYER_COUNT),
+        (2, 3, "simple_card_battle", Reason.BAD_PLAYER_COUNT),
+        (0, 0, "any_number", Reason.BAD_PLAYER_COUNT),
+        (1, 1, "any_number", Reason.BAD_PLAYER_COUNT),
+        (12, 12, "any_number", None),
+        (13, 13, "any_number", Reason.BAD_PLAYER_COUNT),
+        (2, 2, "chess", Reason.UNKNOWN_GAME_RULES),
+    ],
+)
+def test_rules_and_player_count_have_to_agree_with_the_players(
+    players: int, count: int, rules: str, expected: Reason | None
+) -> None:
+    ids = [f"u{number}" for number in range(players)]
+    assert reason(player_ids=ids, player_count=count, game_rules=rules) is expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("player_ids", "u1u2"),
+        ("player_ids", ["u1", "u1"]),
+        ("player_ids", ["u1", 2]),
+        ("player_ids", ["u1", ""]),
+        ("player_count", "2"),
+        ("player_count", True),
+        ("player_count", 2.0),
+        ("turn_time_limit", 0),
+        ("turn_time_limit", -1),
+        ("turn_time_limit", "60"),
+        ("turn_time_limit", 1e9),
+        ("game_rules", 5),
+        ("game_type_id", ""),
+        ("enqueued_at", "yesterday"),
+        ("enqueued_at", 1770685200),
+        ("config", []),
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_a_bad_field(field: str, value: object) -> None:
+    assert reason(**{field: value}) is Reason.BAD_FIELD
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-02-10T01:00:00Z", 1770685200.0),
+        ("2026-02-10T01:00:00.250+00:00", 1770685200.25),
+        ("2026-02-10T03:00:00+02:00", 1770685200.0),
+        ("2026-02-10T01:00:00", 1770685200.0),
+    ],
+)
+def test_times_may_be_written_in_any_iso_8601_way(text: str, seconds: float) -> None:
+    result = read(enqueued_at=text)
+    assert isinstance(result, CreationJob)
+    assert result.enqueued_at_s == seconds
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+NAMES = [
+    "room_id",
+    "game_type_id",
+    "player_ids",
+    "enqueued_at",
+    "player_count",
+    "turn_time_limit",
+    "game_rules",
+]
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_it_raise(payload: bytes) -> None:
+    assert isinstance(read_job(payload, RULES), CreationJob | Refusal)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=3))
+def test_whatever_passes_is_a_job_as_promised(changes: dict[str, Any]) -> None:
+    result = read(**changes)
+    if isinstance(result, CreationJob):
+        assert ROOM_ID.fullmatch(result.room_id)
+        assert 2 <= len(set(result.player_ids)) == len(result.player_ids) <= 12
+        assert len(result.player_ids) in RULES[result.game_rules]
+        assert result.turn_time_limit_s > 0
+    else:
+        assert result.reason in Reason
+        assert result.detail
