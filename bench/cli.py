@@ -1,0 +1,116 @@
+"""`greenroom bench`: the command line.
+
+    greenroom bench fanout [--url http://… | --server NAME] [options]   one scenario
+    greenroom bench peers  [options]                                    everybody, as ratios
+    greenroom bench report a.json b.json …                              one HTML page
+    greenroom bench compare a.json b.json                               what changed
+
+Without `--url` a server is started for the run and stopped after it. Exit status: 0 when
+measured, 1 when it could not be measured, 2 when the command line makes no sense.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from rich.console import Console
+
+from bench.errors import BenchError, UsageError
+from bench.options import add_options, from_arguments
+from bench.peers.catalogue import PEERS
+from bench.results import write_json
+from bench.run import Target, run
+from bench.scenarios import SCENARIOS, Scenario
+from bench.show import show_result
+
+PROGRAM: Final = "greenroom bench"
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises instead of printing its usage and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        """Turn argparse's complaint into ours."""
+        raise UsageError(f"{message} (try: {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        arguments = parser().parse_args(argv)
+        arguments.command_line = " ".join([PROGRAM, *argv])
+        code: int = arguments.action(arguments)
+    except UsageError as wrong:
+        return _complain(wrong, 2)
+    except BenchError as wrong:
+        return _complain(wrong, 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    return code
+
+
+def _complain(wrong: object, code: int) -> int:
+    sys.stderr.write(f"{PROGRAM}: {wrong}\n")
+    return code
+
+
+def parser() -> Parser:
+    """Return the parser for everything after `greenroom bench`."""
+    top = Parser(prog=PROGRAM, description="Measure a room server.")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    for scenario in SCENARIOS:
+        _add_scenario(commands.add_parser(scenario.name, help=scenario.summary), scenario)
+    return top
+
+
+def _add_scenario(command: argparse.ArgumentParser, scenario: Scenario) -> None:
+    command.description = scenario.summary
+    add_options(command, scenario.options)
+    if scenario.needs_server:
+        command.add_argument("--url", help="a server that runs already, http://host:port")
+        command.add_argument("--pid", type=int, help="its process on this machine, for memory")
+        names = [peer.name for peer in PEERS]
+        command.add_argument(
+            "--server", choices=names, default="greenroom", help="what to start without --url"
+        )
+    add_common(command)
+    command.set_defaults(action=_run_scenario, scenario=scenario)
+
+
+def add_common(command: argparse.ArgumentParser) -> None:
+    """Add the arguments that every measuring command has."""
+    command.add_argument("--seed", type=int, default=1, help="of everything random (default 1)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+    command.add_argument("--quiet", action="store_true", help="no progress, no table")
+
+
+def _run_scenario(arguments: argparse.Namespace) -> int:
+    scenario: Scenario = arguments.scenario
+    options: Any = from_arguments(scenario.options, arguments)
+    target = Target()
+    if scenario.needs_server:
+        target = Target(url=arguments.url, pid=arguments.pid, server=arguments.server)
+        if arguments.pid is not None and arguments.url is None:
+            raise UsageError("--pid belongs to --url; a server started here is known")
+    result = run(
+        scenario,
+        options,
+        target,
+        seed=arguments.seed,
+        quiet=arguments.quiet,
+        command=arguments.command_line,
+    )
+    if arguments.json:
+        write_json(arguments.json, result.as_json())
+    if not arguments.quiet:
+        show_result(Console(), result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

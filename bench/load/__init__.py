@@ -1,0 +1,17 @@
+"""Put load on a room server from one thread, and count what comes back.
+
+One `select.epoll`, non-blocking sockets and requests encoded beforehand: what a
+measurement costs here is taken from what it can measure. Reading order, each file
+leaning only on the ones above it:
+
+    wire      requests as bytes, answers as lengths, the mark that numbers a write
+    sockets   addresses, non-blocking connections, the limit on open files
+    engine    the one loop that waits
+    caller    a keep-alive connection with at most one request under way
+    stream    a listener that finds marks in whatever bytes arrive
+    opening   many streams opened with a bounded number under way
+    window    warm up, then measure: counts, time line, own share of the processor
+
+What is not promised: TLS, redirects, or reading streams from a server that splits a
+mark's digits with a line break.
+"""

@@ -1,0 +1,127 @@
+"""Addresses, non-blocking connections, and the limit on open files."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import socket
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from bench.errors import TargetError, UsageError
+
+# Linux hands out some 28,000 local ports per source address (32768 to 60999);
+# past 20,000 connections the next loopback address is used, well before they run out.
+PER_SOURCE: Final = 20_000
+RECEIVE_BUFFER: Final = 65_536
+CONNECT_TIMEOUT_S: Final = 5.0
+SPARE_FILES: Final = 64
+_IP_BIND_ADDRESS_NO_PORT: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the server under test listens.
+
+    Attributes:
+        host: Name or IPv4 address.
+        port: TCP port.
+        prefix: Path in front of `/api/rooms`, without a slash at its end.
+    """
+
+    host: str
+    port: int
+    prefix: str = ""
+
+    @property
+    def authority(self) -> str:
+        """What goes into `Host`."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether several source addresses can be used."""
+        return self.host == "localhost" or self.host.startswith("127.")
+
+
+def parse_url(url: str) -> Address:
+    """Return the address behind `url`.
+
+    Raises:
+        UsageError: Not an `http://host[:port][/prefix]`.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as wrong:
+        raise UsageError(f"--url {url!r} is not a URL: {wrong}") from None
+    if parts.scheme == "https":
+        raise UsageError("--url: https is not spoken; measure the plain listener behind the TLS end")
+    if parts.scheme != "http" or not parts.hostname or parts.query:
+        raise UsageError(f"--url {url!r} is not of the form http://host[:port][/prefix]")
+    return Address(parts.hostname, port or 80, parts.path.rstrip("/"))
+
+
+def raise_file_limit() -> int:
+    """Lift the soft limit on open files to the hard one, and return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def need_files(connections: int) -> None:
+    """Refuse early what the limit on open files would refuse half-way.
+
+    Raises:
+        UsageError: `connections` do not fit.
+    """
+    limit = raise_file_limit()
+    if limit != resource.RLIM_INFINITY and connections + SPARE_FILES > limit:
+        raise UsageError(
+            f"{connections} connections need more than this system's {limit} open files (ulimit -Hn)"
+        )
+
+
+def begin_connect(address: Address, nth: int = 0) -> socket.socket:
+    """Start a non-blocking connection; it is writable once it stands.
+
+    Args:
+        address: Where to.
+        nth: Which connection of the run this is; chooses the loopback source address.
+
+    Raises:
+        TargetError: Refused at once.
+    """
+    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(0)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Delayed ACKs, as from a browser: on loopback the generator's core pays for each.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+        if nth >= PER_SOURCE and address.is_loopback:
+            connection.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+            connection.bind((f"127.0.0.{1 + nth // PER_SOURCE}", 0))
+        code = connection.connect_ex((address.host, address.port))
+    except OSError as wrong:
+        connection.close()
+        raise TargetError(f"cannot connect to {address.authority}: {wrong}") from wrong
+    if code not in {0, errno.EINPROGRESS}:
+        connection.close()
+        raise TargetError(f"cannot connect to {address.authority}: {errno.errorcode.get(code, code)}")
+    return connection
+
+
+def connect(address: Address, *, timeout_s: float = CONNECT_TIMEOUT_S) -> socket.socket:
+    """Return a connection that stands, non-blocking.
+
+    Raises:
+        TargetError: Nobody answers there.
+    """
+    try:
+        connection = socket.create_connection((address.host, address.port), timeout_s)
+    except OSError as wrong:
+        raise TargetError(f"cannot connect to {address.authority}: {wrong}") from wrong
+    connection.settimeout(0)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection

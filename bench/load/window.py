@@ -1,0 +1,82 @@
+"""Warm up, then measure: counts, a time line, and the generator's own share of its core."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from bench.load.engine import Engine
+
+SLICES: Final = 20
+SHORTEST_SLICE_S: Final = 0.05
+LONGEST_SLICE_S: Final = 5.0
+# Past this the figure is the generator's limit, not the server's.
+BOTTLENECK_SHARE: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What happened in a window.
+
+    Attributes:
+        elapsed_s: Length of the window.
+        count: How far the counter went.
+        timeline: (seconds since the start, counts per second) of each slice.
+        cpu_share: Processor time of the generator's thread / elapsed time.
+    """
+
+    elapsed_s: float
+    count: int
+    timeline: tuple[tuple[float, float], ...]
+    cpu_share: float
+
+    @property
+    def per_s(self) -> float:
+        """Counts per second over the whole window."""
+        return self.count / self.elapsed_s if self.elapsed_s else 0.0
+
+    @property
+    def is_bottleneck(self) -> bool:
+        """Whether the generator had no time left."""
+        return self.cpu_share >= BOTTLENECK_SHARE
+
+
+OnSlice = Callable[[float, float], None]
+
+
+def measure(
+    engine: Engine,
+    counter: Callable[[], int],
+    *,
+    duration_s: float,
+    on_slice: OnSlice | None = None,
+) -> Measured:
+    """Run the engine for `duration_s` and watch `counter`.
+
+    Args:
+        engine: With the load already under way.
+        counter: Something that only grows.
+        duration_s: Length of the window.
+        on_slice: Called about twenty times with (share done, counts per second).
+    """
+    slice_s = min(max(duration_s / SLICES, SHORTEST_SLICE_S), LONGEST_SLICE_S)
+    timeline: list[tuple[float, float]] = []
+    begun, cpu_begun, first = time.perf_counter(), time.thread_time(), counter()
+    then, before, elapsed = begun, first, 0.0
+    while elapsed < duration_s:
+        engine.run(min(slice_s, duration_s - elapsed))
+        now, count = time.perf_counter(), counter()
+        elapsed = now - begun
+        rate = (count - before) / (now - then)
+        timeline.append((round(elapsed, 3), round(rate, 1)))
+        then, before = now, count
+        if on_slice:
+            on_slice(min(1.0, elapsed / duration_s), rate)
+    return Measured(
+        elapsed_s=elapsed,
+        count=before - first,
+        timeline=tuple(timeline),
+        cpu_share=(time.thread_time() - cpu_begun) / elapsed,
+    )

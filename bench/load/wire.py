@@ -1,0 +1,118 @@
+r"""Requests as bytes, answers as lengths, and the mark that numbers a write.
+
+Every written state carries a mark, `~seq` and ten digits, inside a JSON string, so it
+survives any server's own encoder. A listener looks for marks in the bytes it gets and
+never parses JSON or event framing: chunked or not, `\n` or `\r\n`, it sees the same.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+MARK: Final = b"~seq"
+DIGITS: Final = 10
+MARK_LENGTH: Final = len(MARK) + DIGITS
+MARKS: Final = re.compile(MARK + rb"(\d{%d})" % DIGITS)
+
+_EMPTY_STATE: Final = b'{"mark":"","pad":""}'
+SMALLEST_STATE: Final = len(_EMPTY_STATE) + MARK_LENGTH
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
+
+
+class Requests:
+    """The three requests of the room API, ready to be sent.
+
+    Args:
+        authority: What `Host` says, for instance `127.0.0.1:4000`.
+        prefix: Path in front of `/api/rooms`, without a slash at its end.
+        size: Bytes of the encoded `state` of a write; at least `SMALLEST_STATE`.
+    """
+
+    def __init__(self, authority: str, prefix: str = "", *, size: int = 256) -> None:
+        self._host = authority.encode()
+        self._rooms = f"{prefix}/api/rooms/".encode()
+        pad = b"x" * max(0, size - SMALLEST_STATE)
+        self._body_head = b'{"state":{"mark":"' + MARK
+        self._body_tail = b'","pad":"' + pad + b'"}}'
+        length = len(self._body_head) + DIGITS + len(self._body_tail)
+        self._put_head = b"PUT " + self._rooms
+        self._put_rest = b"".join(
+            (
+                b" HTTP/1.1\r\nHost: ",
+                self._host,
+                b"\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % length,
+                self._body_head,
+            )
+        )
+
+    def put(self, room: bytes, seq: int) -> bytes:
+        """Return a PUT whose state carries the mark of `seq`."""
+        return b"%b%b%b%010d%b" % (self._put_head, room, self._put_rest, seq, self._body_tail)
+
+    def get(self, room: bytes) -> bytes:
+        """Return a GET of the room's record."""
+        return b"GET %b%b HTTP/1.1\r\nHost: %b\r\n\r\n" % (self._rooms, room, self._host)
+
+    def stream(self, room: bytes) -> bytes:
+        """Return the request that opens the room's event stream."""
+        return (
+            b"GET %b%b/stream HTTP/1.1\r\nHost: %b\r\nAccept: text/event-stream\r\n"
+            b"Cache-Control: no-cache\r\n\r\n" % (self._rooms, room, self._host)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The framing facts of one answer.
+
+    Attributes:
+        status: The three digits.
+        size: Bytes of the head, its blank line included.
+        length: Bytes of the body, None when it is chunked or ends with the connection.
+        chunked: The body comes in chunks.
+    """
+
+    status: int
+    size: int
+    length: int | None
+    chunked: bool
+
+    @property
+    def total(self) -> int | None:
+        """Bytes of the whole answer, None when the head does not say."""
+        return None if self.length is None else self.size + self.length
+
+
+def read_head(data: bytes) -> Head | None:
+    """Return the head that `data` begins with, None while it is incomplete.
+
+    Raises:
+        ValueError: `data` is not the beginning of an HTTP/1.1 answer.
+    """
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    if not data.startswith(b"HTTP/1."):
+        raise ValueError(f"not an HTTP/1.1 answer: {data[:40]!r}")
+    head = data[: end + 4]
+    length = _LENGTH.search(head)
+    return Head(
+        status=int(head[9:12]),
+        size=end + 4,
+        length=int(length[1]) if length else None,
+        chunked=_CHUNKED.search(head) is not None,
+    )
+
+
+def answer_ends(head: Head, data: bytes) -> bool:
+    """Tell whether `data`, which begins with `head`, holds the whole answer."""
+    if head.chunked:
+        return data.endswith(b"\r\n0\r\n\r\n")
+    total = head.total
+    if total is None:
+        # 204 and 304 have no body; any other answer without a length lasts as long as its connection.
+        return head.status in {204, 304}
+    return len(data) >= total

@@ -1,0 +1,92 @@
+"""What the figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from bench.memory import tree
+
+_CPU_INFO: Final = Path("/proc/cpuinfo")
+_MEMORY_INFO: Final = Path("/proc/meminfo")
+
+
+def facts() -> dict[str, str | int | float]:
+    """Return processor, cores, memory, kernel, Python and load, as JSON scalars."""
+    return {
+        "processor": _first(_CPU_INFO, "model name") or platform.machine(),
+        "cores": os.cpu_count() or 0,
+        "cores_allowed": len(os.sched_getaffinity(0)),
+        "memory_mib": int((_first(_MEMORY_INFO, "MemTotal") or "0 kB").split()[0]) // 1024,
+        "kernel": platform.release(),
+        "system": platform.system(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "load_average_1m": round(os.getloadavg()[0], 2),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _first(path: Path, name: str) -> str | None:
+    """Return what stands after the first `name:` in a file of /proc."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return None
+
+
+class Contention:
+    """How much of some cores goes to programs that are not part of the measurement.
+
+    Args:
+        used: The cores to watch; None among them means all cores.
+        pid: The server; its whole process tree is part of the measurement, as is this process.
+    """
+
+    def __init__(self, used: Iterable[int | None], pid: int | None = None) -> None:
+        self._names = {"cpu"} if None in set(used) else {f"cpu{core}" for core in used}
+        self._pid = pid
+        self._busy, self._total = self._cores()
+        self._ours = self._measured()
+
+    def share(self) -> float:
+        """Return the share, from 0 to 1, of the cores' time since the beginning."""
+        busy, total = self._cores()
+        others = (busy - self._busy) - (self._measured() - self._ours)
+        elapsed = total - self._total
+        return max(0.0, others / elapsed) if elapsed else 0.0
+
+    def _cores(self) -> tuple[int, int]:
+        """Return (busy, all) clock ticks of the watched cores; proc(5), /proc/stat."""
+        busy = total = 0
+        for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
+            name, *ticks = line.split()
+            if name in self._names:
+                numbers = [int(tick) for tick in ticks[:8]]
+                total += sum(numbers)
+                busy += sum(numbers) - numbers[3] - numbers[4]
+        return busy, total
+
+    def _measured(self) -> int:
+        """Return the clock ticks used by this process and the server."""
+        own = sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK")
+        return int(own) + (sum(cpu_ticks(pid) for pid in tree(self._pid)) if self._pid else 0)
+
+
+def cpu_ticks(pid: int) -> int:
+    """Return the clock ticks a process has used so far, 0 when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    # The name may hold blanks and parentheses; utime and stime are fields 14 and 15.
+    fields = text.rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])

@@ -1,0 +1,47 @@
+"""Resident bytes of a process and its children, read from /proc.
+
+Kernel memory (socket buffers, page tables) is not in it; pages that parent and child
+share are counted once for each.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from bench.errors import UsageError
+
+_PROC: Final = Path("/proc")
+_PAGE: Final = resource.getpagesize()
+
+
+def tree(pid: int) -> Iterator[int]:
+    """Yield `pid` and all that descend from it."""
+    yield pid
+    for task in (_PROC / str(pid) / "task").glob("*/children"):
+        try:
+            children = task.read_text(encoding="ascii").split()
+        except OSError:
+            continue
+        for child in children:
+            yield from tree(int(child))
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident bytes of `pid` and all that descend from it.
+
+    Raises:
+        UsageError: There is no such process.
+    """
+    if not (_PROC / str(pid)).is_dir():
+        raise UsageError(f"--pid {pid}: there is no such process")
+    return sum(_resident(each) for each in tree(pid))
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int((_PROC / str(pid) / "statm").read_text(encoding="ascii").split()[1]) * _PAGE
+    except OSError:
+        return 0

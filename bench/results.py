@@ -1,0 +1,120 @@
+"""What a run leaves behind: a value that is also a JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from bench.errors import UsageError
+from bench.histogram import Summary
+from bench.load.window import Measured
+
+FORMAT: Final = 1
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one scenario found out.
+
+    Attributes:
+        figures: Name with its unit (`deliveries_per_s`) → number; the first is the headline.
+        latencies: What was timed → percentiles in microseconds.
+        curves: What was timed → (percentile, microseconds) points.
+        timeline: (seconds, headline's counts per second).
+        cpu_share: Of the generator's core; None where the generator is what is measured.
+        bottleneck: The generator had no time left: the server may be faster than this.
+        warnings: One line each, for people.
+    """
+
+    figures: Mapping[str, float]
+    latencies: Mapping[str, Summary] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    timeline: Sequence[tuple[float, float]] = ()
+    cpu_share: float | None = None
+    bottleneck: bool = False
+    warnings: Sequence[str] = ()
+
+    @property
+    def headline(self) -> tuple[str, float]:
+        """The first figure."""
+        return next(iter(self.figures.items()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """An outcome with everything needed to read it a year later.
+
+    Attributes:
+        scenario: Name of the scenario.
+        target: URL, or what was started.
+        options: The scenario's options, all of them.
+        machine: `bench.machine.facts()`.
+        command: The command line.
+        outcome: What came out.
+    """
+
+    scenario: str
+    target: str
+    options: Mapping[str, Scalar]
+    machine: Mapping[str, Scalar]
+    command: str
+    outcome: Outcome
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON object that `read` understands."""
+        return {"greenroom_bench": FORMAT, "kind": "result", **asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return the result behind a JSON object made by `as_json`."""
+        outcome = dict(value["outcome"])
+        return cls(
+            scenario=value["scenario"],
+            target=value["target"],
+            options=value["options"],
+            machine=value["machine"],
+            command=value["command"],
+            outcome=Outcome(**outcome),
+        )
+
+
+def generator_facts(measured: Measured) -> dict[str, Any]:
+    """Return an outcome's fields about the generator itself."""
+    return {
+        "timeline": measured.timeline,
+        "cpu_share": round(measured.cpu_share, 3),
+        "bottleneck": measured.is_bottleneck,
+    }
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    except OSError as wrong:
+        raise UsageError(f"cannot write {path}: {wrong.strerror}") from wrong
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object of a file that `greenroom bench` has written.
+
+    Raises:
+        UsageError: It cannot be read, or is something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as wrong:
+        raise UsageError(f"cannot read {path}: {wrong.strerror}") from wrong
+    except ValueError:
+        raise UsageError(f"{path} is not JSON") from None
+    if not isinstance(value, dict) or value.get("greenroom_bench") != FORMAT:
+        raise UsageError(f"{path} was not written by greenroom bench")
+    return value

@@ -1,0 +1,113 @@
+"""One scenario run against one server, here or elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from bench.errors import UsageError
+from bench.load.sockets import Address, parse_url, raise_file_limit
+from bench.machine import Contention, facts
+from bench.memory import tree
+from bench.peers.catalogue import Peer, by_name
+from bench.progress import Live
+from bench.results import Outcome, Result
+from bench.scenarios.scenario import Scenario
+from bench.servers import cores, pinned
+from bench.session import Session
+
+NOWHERE: Final = Address("127.0.0.1", 0)
+# More than this of the measured cores gone to somebody else is worth a warning.
+CONTENDED: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What is measured.
+
+    Attributes:
+        url: A server that runs already; None to start one.
+        pid: Its process.
+        server: Name of the server to start: `greenroom` or one of the peers.
+    """
+
+    url: str | None = None
+    pid: int | None = None
+    server: str = "greenroom"
+
+    @property
+    def title(self) -> str:
+        """For results."""
+        return self.url or self.server
+
+
+def run(scenario: Scenario, options: Any, target: Target, *, seed: int, quiet: bool, command: str) -> Result:
+    """Run a scenario and return its result.
+
+    The generator is pinned to one core, a server started here to another.
+
+    Raises:
+        BenchError: It could not be measured.
+    """
+    machine = facts()
+    raise_file_limit()
+    with ExitStack() as stack:
+        session = stack.enter_context(_session(scenario, options, target))
+        server_core, own_core = cores()
+        stack.enter_context(pinned(own_core if target.url is None else None))
+        live = stack.enter_context(Live(f"{scenario.name} · {target.title}", quiet=quiet))
+        outcome = watched(scenario, options, replace(session, seed=seed, live=live), {server_core, own_core})
+    return Result(
+        scenario=scenario.name,
+        target=target.title if scenario.needs_server else "this process",
+        options=asdict(options),
+        machine=machine,
+        command=command,
+        outcome=outcome,
+    )
+
+
+def watched(scenario: Scenario, options: Any, session: Session, used: set[int | None]) -> Outcome:
+    """Run a scenario, and warn if somebody else used its cores meanwhile."""
+    contention = Contention(used, session.pid)
+    begun = time.perf_counter()
+    outcome: Outcome = scenario.run(session, options)
+    share = contention.share()
+    if time.perf_counter() - begun > 1 and share > CONTENDED:
+        said = f"other programs used {share:.0%} of the measured cores: lower figures than on an idle machine"
+        return replace(outcome, warnings=[*outcome.warnings, said])
+    return outcome
+
+
+@contextmanager
+def _session(scenario: Scenario, options: Any, target: Target) -> Iterator[Session]:
+    if not scenario.needs_server:
+        yield Session(address=NOWHERE)
+        return
+    if target.url is not None:
+        if scenario.needs_memory and target.pid is None:
+            raise UsageError(f"{scenario.name} reads the server's memory: give its process with --pid")
+        if target.pid is not None and not list(tree(target.pid)):
+            raise UsageError(f"--pid {target.pid}: there is no such process")
+        yield Session(address=parse_url(target.url), pid=target.pid)
+        return
+    with started(by_name(target.server), scenario, options) as session:
+        yield session
+
+
+@contextmanager
+def started(peer: Peer, scenario: Scenario, options: Any) -> Iterator[Session]:
+    """Start a server for a scenario, on its own core.
+
+    Raises:
+        UsageError: It is not installed here.
+        TargetError: It does not start.
+    """
+    reason = peer.absent()
+    if reason is not None:
+        raise UsageError(f"cannot start {peer.name}: {reason}")
+    with peer.started(cores()[0], scenario.environment(options)) as server:
+        yield Session(address=server.address, pid=server.pid)

@@ -1,0 +1,61 @@
+"""`idle`: resident bytes of the server per idle stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from bench.load.engine import Engine
+from bench.options import option
+from bench.results import Outcome
+from bench.scenarios.scenario import Scenario
+from bench.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleOptions:
+    """Options of `idle`."""
+
+    streams: int = option(5000, "streams to open", least=1)
+    rooms: int = option(0, "rooms they are spread over; 0 is one each", least=0)
+    settle_s: float = option(2.0, "seconds to wait before reading the memory", least=0)
+    warmup_streams: int = option(50, "streams opened and closed beforehand", least=0)
+
+
+def _run(session: Session, options: IdleOptions) -> Outcome:
+    before = session.resident_bytes()
+    requests = session.requests()
+    wanted = options.streams + options.warmup_streams
+    rooms = session.rooms(min(options.rooms or wanted, wanted))
+    encoded = [requests.stream(rooms[nth % len(rooms)]) for nth in range(wanted)]
+    with Engine() as engine:
+        # What the server loads or allocates for its very first streams belongs to no stream.
+        for stream in session.open_streams(engine, encoded[options.streams :]):
+            stream.close()
+        engine.run(options.settle_s / 4)
+        before = session.resident_bytes()
+        streams = session.open_streams(engine, encoded[: options.streams])
+        session.live.say("settling")
+        engine.run(options.settle_s)
+        during = session.resident_bytes()
+        for stream in streams:
+            stream.close()
+        engine.run(options.settle_s / 2)
+    after = session.resident_bytes()
+    return Outcome(
+        figures={
+            "bytes_per_stream": round((during - before) / options.streams, 1),
+            "bytes_before": before,
+            "bytes_during": during,
+            "bytes_after": after,
+        }
+    )
+
+
+IDLE: Final = Scenario(
+    name="idle",
+    summary="the server's resident bytes per idle stream (needs --pid)",
+    options=IdleOptions,
+    run=_run,
+    needs_memory=True,
+)

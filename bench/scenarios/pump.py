@@ -1,0 +1,164 @@
+"""Keep-alive connections that send one request after the other, flat out or on a schedule."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Final
+
+from bench.errors import TargetError
+from bench.histogram import Latencies
+from bench.load.caller import Caller
+from bench.load.engine import Engine
+from bench.load.sockets import need_files
+from bench.session import Session
+
+_OK: Final = range(200, 300)
+# Requests that a schedule owes; a server this far behind is not going to catch up, so
+# the rest is counted as never sent instead of being remembered.
+MOST_OWED: Final = 100_000
+
+# Given the request's number (0, 1, 2 …), returns it as bytes.
+MakeRequest = Callable[[int], bytes]
+
+
+class Pump:
+    """Sends requests over several connections and times the answers.
+
+    Args:
+        session: Which server.
+        engine: Runs it.
+        connections: How many; each has at most one request under way.
+        make: Makes the nth request.
+        rate: Requests per second in all; 0 sends the next as soon as an answer is in.
+
+    Attributes:
+        answered: Answers with a 2xx.
+        refused: Other statuses, 0 for a broken connection → how often.
+        latencies: From when a request should have been sent to its answer.
+        lateness: Of sends behind their schedule, the generator's own included.
+        never_sent: Requests a schedule owed beyond `MOST_OWED`.
+        on_send: Called with the number and the intended time of each request.
+    """
+
+    def __init__(
+        self, session: Session, engine: Engine, connections: int, make: MakeRequest, rate: float = 0
+    ) -> None:
+        need_files(connections)
+        self.answered = 0
+        self.refused: Counter[int] = Counter()
+        self.latencies = Latencies()
+        self.lateness = Latencies()
+        self.never_sent = 0
+        self.on_send: Callable[[int, int], None] | None = None
+        self._engine = engine
+        self._make = make
+        self._sent = 0
+        self._owed: deque[int] = deque()
+        self._interval_ns = int(1e9 / rate) if rate else 0
+        self._next_ns = 0
+        self._stopped = False
+        on_answer = self._paced if rate else self._flat_out
+        self._callers = [Caller(engine, session.address, on_answer) for _ in range(connections)]
+        self._free = deque(self._callers)
+
+    @property
+    def connections(self) -> int:
+        """How many."""
+        return len(self._callers)
+
+    def start(self) -> None:
+        """Begin to send."""
+        if self._interval_ns:
+            self._next_ns = self._engine.now_ns + self._interval_ns
+            self._engine.at(self._next_ns, self._tick)
+            return
+        while self._free:
+            self._send(self._free.popleft(), 0)
+
+    def stop(self) -> None:
+        """Send nothing more; requests under way still count when the engine runs on."""
+        self._stopped = True
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.stop()
+        for caller in self._callers:
+            caller.close()
+
+    def clear(self) -> None:
+        """Forget what was counted, at the end of a warm-up."""
+        self.answered = self.never_sent = 0
+        self.refused.clear()
+        self.latencies.clear()
+        self.lateness.clear()
+
+    def reconnects(self) -> int:
+        """Return how often the server closed one of the connections."""
+        return sum(caller.reconnects for caller in self._callers)
+
+    def check(self) -> None:
+        """Refuse to call it a measurement when nothing went well.
+
+        Raises:
+            TargetError: Only refusals, or no answers at all.
+        """
+        if not self.answered:
+            why = ", ".join(
+                f"{status or 'connection lost'} ({n} times)" for status, n in self.refused.items()
+            )
+            raise TargetError(f"not one request was accepted: {why or 'no answers'}")
+
+    def warnings(self) -> list[str]:
+        """Return what people should know about the answers."""
+        said = [
+            f"{n:,} requests were answered {status or 'by a closed connection'}"
+            for status, n in sorted(self.refused.items())
+        ]
+        if self.never_sent or self._owed:
+            behind = self.never_sent + len(self._owed)
+            said.append(f"the server did not keep up with the rate: {behind:,} requests were not sent")
+        return said
+
+    def _send(self, caller: Caller, intended_ns: int) -> None:
+        nth = self._sent
+        self._sent += 1
+        if self.on_send:
+            self.on_send(nth, intended_ns or self._engine.now_ns)
+        caller.send(self._make(nth), intended_ns=intended_ns, tag=nth)
+
+    def _count(self, caller: Caller, status: int) -> None:
+        if status in _OK:
+            self.answered += 1
+            self.latencies.add(self._engine.now_ns - caller.intended_ns)
+        else:
+            self.refused[status] += 1
+
+    def _flat_out(self, caller: Caller, status: int) -> None:
+        self._count(caller, status)
+        if not self._stopped:
+            self._send(caller, 0)
+
+    def _paced(self, caller: Caller, status: int) -> None:
+        self._count(caller, status)
+        self._free.append(caller)
+        self._pay()
+
+    def _tick(self) -> None:
+        if self._stopped:
+            return
+        now_ns = self._engine.now_ns
+        while self._next_ns <= now_ns:
+            if len(self._owed) < MOST_OWED:
+                self._owed.append(self._next_ns)
+            else:
+                self.never_sent += 1
+            self._next_ns += self._interval_ns
+        self._pay()
+        self._engine.at(self._next_ns, self._tick)
+
+    def _pay(self) -> None:
+        while self._owed and self._free and not self._stopped:
+            intended_ns = self._owed.popleft()
+            self._send(self._free.popleft(), intended_ns)
+            self.lateness.add(max(0, self._engine.now_ns - intended_ns))

@@ -1,0 +1,88 @@
+"""What every scenario is handed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from bench.errors import TargetError, UsageError
+from bench.load.caller import Caller
+from bench.load.engine import Engine
+from bench.load.opening import open_streams
+from bench.load.sockets import Address
+from bench.load.stream import Stream
+from bench.load.window import Measured, measure
+from bench.load.wire import Requests
+from bench.memory import resident_bytes
+from bench.progress import Live
+
+ANSWER_TIMEOUT_S: Final = 10.0
+_OK: Final = range(200, 300)
+
+
+def _token() -> str:
+    return secrets.token_hex(4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One run against one server.
+
+    Attributes:
+        address: The server.
+        pid: Its process, for memory; None when unknown.
+        seed: Of everything random.
+        live: Where progress goes.
+        token: Part of every room's name, so that each run has rooms of its own.
+    """
+
+    address: Address
+    pid: int | None = None
+    seed: int = 1
+    live: Live = field(default_factory=lambda: Live(quiet=True))
+    token: str = field(default_factory=_token)
+
+    def requests(self, size: int = 256) -> Requests:
+        """Return the requests for this server, with states of `size` bytes."""
+        return Requests(self.address.authority, self.address.prefix, size=size)
+
+    def rooms(self, count: int) -> list[bytes]:
+        """Return `count` room names that no other run uses."""
+        return [f"bench-{self.token}-{nth}".encode() for nth in range(count)]
+
+    def open_streams(self, engine: Engine, requests: list[bytes]) -> list[Stream]:
+        """Open a stream for each request."""
+        self.live.say(f"opening {len(requests):,} streams")
+        return open_streams(engine, self.address, requests)
+
+    def measure(self, engine: Engine, counter: Callable[[], int], *, duration_s: float) -> Measured:
+        """Measure with the progress line."""
+        return measure(engine, counter, duration_s=duration_s, on_slice=self.live.share)
+
+    def resident_bytes(self) -> int:
+        """Return the server's resident bytes.
+
+        Raises:
+            UsageError: Its process is not known.
+        """
+        if self.pid is None:
+            raise UsageError("this scenario reads the server's memory: give its process with --pid")
+        return resident_bytes(self.pid)
+
+    def ask(self, engine: Engine, request: bytes, what: str) -> None:
+        """Send one request and wait until it went well.
+
+        Raises:
+            TargetError: No answer in time, or not a 2xx.
+        """
+        statuses: list[int] = []
+        caller = Caller(engine, self.address, lambda _, status: statuses.append(status))
+        caller.send(request)
+        answered = engine.run(ANSWER_TIMEOUT_S, lambda: bool(statuses))
+        caller.close()
+        if not answered:
+            raise TargetError(f"{what}: no answer within {ANSWER_TIMEOUT_S:g} s")
+        if statuses[0] not in _OK:
+            raise TargetError(f"{what}: answered {statuses[0]}")

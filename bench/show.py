@@ -1,0 +1,50 @@
+"""A result as a table on the terminal."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.results import Result
+
+_COLUMNS: Final = ("count", "p50_us", "p90_us", "p99_us", "p99_9_us", "max_us")
+
+
+def number(value: float) -> str:
+    """Return a number as people read it: no decimals once it is large."""
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:,.2f}"
+
+
+def show_result(console: Console, result: Result) -> None:
+    """Print figures, percentiles and warnings."""
+    outcome = result.outcome
+    console.print(f"[bold]{result.scenario}[/] · {result.target}", highlight=False)
+    for name, value in outcome.figures.items():
+        console.print(f"  {name:<24}{number(value):>16}", highlight=False)
+    if outcome.latencies:
+        console.print(_percentiles(result))
+    for line in notes(result):
+        console.print(f"  [yellow]! {line}[/]", highlight=False)
+
+
+def notes(result: Result) -> list[str]:
+    """Return the warnings, the generator's own included."""
+    outcome = result.outcome
+    said = list(outcome.warnings)
+    if outcome.bottleneck:
+        share = f"{outcome.cpu_share or 0:.0%}"
+        said.append(f"the load generator was the bottleneck ({share} of its core): the server may be faster")
+    return said
+
+
+def _percentiles(result: Result) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 2))
+    table.add_column("microseconds")
+    for column in _COLUMNS:
+        table.add_column(column.removesuffix("_us").replace("_", "."), justify="right")
+    for name, summary in result.outcome.latencies.items():
+        cells = [number(summary[column]) if column in summary else "-" for column in _COLUMNS]
+        table.add_row(name, *cells)
+    return table
