@@ -17,13 +17,13 @@ _WITHOUT_LENGTH: Final = frozenset({204, 304})
 _date: tuple[int, str] = (-1, "")
 
 
-def encode_answer(answer: Answer, *, keep_alive: bool, sends_body: bool = True) -> bytes:
-    """A whole answer. Without `sends_body` it is the head that GET would have got."""
+def encode_answer(answer: Answer, *, keep_alive: bool) -> bytes:
+    """A whole answer."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
     length = "" if answer.status in _WITHOUT_LENGTH else f"content-length: {len(answer.body)}\r\n"
     connection = "" if keep_alive else "connection: close\r\n"
     head = f"{_STATUS_LINES[answer.status]}{lines}{length}date: {_http_date()}\r\n{connection}\r\n"
-    return head.encode("latin-1") + answer.body if sends_body else head.encode("latin-1")
+    return head.encode("latin-1") + answer.body
 
 
 def encode_stream_head(headers: Headers) -> bytes:

@@ -33,7 +33,7 @@ _ONCE: Final = frozenset({"host", "content-length", "connection"})
 _PLAIN: Final = re.compile(
     rb"[A-Z]+ /[!-~]* HTTP/1\.1\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+\r\n"
 ).fullmatch
-_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "PATCH", "OPTIONS"})
+_METHODS: Final = frozenset({"GET", "PUT", "PATCH"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Head:
     """A plain request head.
 
     Attributes:
-        method: `GET`, `HEAD`, `PUT`, `PATCH` or `OPTIONS`.
+        method: `GET`, `PUT` or `PATCH`.
         target: As sent, in origin form: path and query.
         headers: Values by lower-case name; repeated fields joined with `, `.
         content_length: Bytes of body to follow.

@@ -65,14 +65,12 @@ class Plan(NamedTuple):
         body_at: Where its body begins, counted from the beginning of the head.
         end: Where its body ends.
         keep_alive: Whether the connection goes on after the answer.
-        sends_body: Whether the answer's body is sent: not for HEAD.
     """
 
     pending: Pending
     body_at: int = 0
     end: int = 0
     keep_alive: bool = False
-    sends_body: bool = True
 
 
 # The plan for every head that is not for this lane.
@@ -175,7 +173,7 @@ class Lane:
                 return Ending.STREAM
             answer = self._front.seal(refusal, plan.pending.request.headers)
         keep_alive = plan.keep_alive and not self.closing
-        encoded = encode_answer(answer, keep_alive=keep_alive, sends_body=plan.sends_body)
+        encoded = encode_answer(answer, keep_alive=keep_alive)
         sent = connection.send_now(encoded)
         if sent != len(encoded) and not await self._send_rest(connection, encoded, sent):
             return Ending.DONE
@@ -193,7 +191,7 @@ class Lane:
         if not isinstance(pending, Pending) or (pending.route.pattern, pending.request.method) not in HOT:
             return NOT_OURS
         end = len(head) + read.content_length
-        plan = Plan(pending, len(head), end, read.keep_alive, read.method != "HEAD")
+        plan = Plan(pending, len(head), end, read.keep_alive)
         if len(head) <= REMEMBERED_HEAD_BYTES:
             if len(self._plans) >= REMEMBERED_HEADS:
                 self._plans.clear()

@@ -88,7 +88,7 @@ class RawStream:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._end("gone")
+            self._end("client_gone")
             return
         if sent != len(data) and self.is_open:
             self._rest = memoryview(data)[sent:]
@@ -129,7 +129,7 @@ class RawStream:
     def ready(self, mask: int) -> None:
         """The kernel says that the socket can do more than before."""
         if mask & ENDED or (mask & READABLE and not self._discard()):
-            self._end("gone")
+            self._end("client_gone")
         elif mask & WRITABLE and self.blocked_since is not None:
             self._flush()
 

@@ -79,6 +79,7 @@ SUSPECT = {
     "absolute form": head_of(line="GET http://h/api/rooms/a HTTP/1.1"),
     "asterisk form": head_of(line="OPTIONS * HTTP/1.1"),
     "authority form": head_of(line="CONNECT h:1 HTTP/1.1"),
+    "HEAD": head_of(line="HEAD /api/rooms/a HTTP/1.1"),
     "unknown method": head_of(line="BREW /api/rooms/a HTTP/1.1"),
     "lower-case method": head_of(line="get /api/rooms/a HTTP/1.1"),
     "two blanks": head_of(line="GET  /api/rooms/a HTTP/1.1"),
