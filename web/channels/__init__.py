@@ -20,9 +20,9 @@ Reading order, each file leaning only on the ones above it:
     chat, match_port  what may be said; what a match and its players know of each other
     hall, player_line, room_topic      `room:{id}`
     state_topic                        `state:{id}`
-    longpoll_mailbox, longpoll         the transport over plain requests
-    websocket                          the transport over a raw socket, without input or output of its own
-    quart_adapter                      the transport over Quart's WebSocket
+    mailbox, longpoll                  the transport over plain requests
+    handshake, websocket               the transport over a raw socket, without input or output of its own
+    outbox, asgi                       the transport over an ASGI server, as behind Quart
 
 What is promised
     * A heartbeat is answered at once, whatever else is under way.

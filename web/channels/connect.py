@@ -27,6 +27,8 @@ __all__ = ["FORBIDDEN", "SUBPROTOCOL", "Candidate", "Refused", "decide", "origin
 
 FORBIDDEN: Final = Answer(403, b"", headers=())
 SUBPROTOCOL: Final = "phoenix"
+# Where a client that polls puts what it would have hidden in a sub-protocol.
+AUTH_HEADER: Final = "x-phoenix-authtoken"
 BEARER: Final = "base64url.bearer.phx."
 # A JWT of a few claims has some 300 characters; a request head ends at 16 KiB anyway.
 MAX_TOKEN_LENGTH: Final = 8192
@@ -80,7 +82,7 @@ def decide(query: str, headers: Mapping[str, str], cors: Cors) -> Candidate | Re
         return Refused("vsn")
     offered = [name.strip() for name in headers.get("sec-websocket-protocol", "").split(",")]
     try:
-        token = _bearer(offered) or _first(asked, "token")
+        token = _bearer(offered) or headers.get(AUTH_HEADER) or _first(asked, "token")
     except ValueError:
         return Refused("token")
     subprotocol = SUBPROTOCOL if SUBPROTOCOL in offered else None

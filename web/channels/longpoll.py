@@ -1,0 +1,163 @@
+"""`/socket/longpoll`: channels over plain requests, for clients without WebSockets.
+
+The HTTP status is always 200; the one that counts is in the body, where the
+client looks for it:
+
+    GET, no or unknown token    410 and a new token: the session is open
+    GET, refused                403; 500 when there is no room, so that it comes back
+    GET, the session's token    200 and what has come, or 204 after ten seconds of nothing
+    GET, session ended by us    500: the client starts over and joins again
+    POST, the session's token   200; 400 for a body that cannot be read
+    POST, unknown token         410
+
+Tokens are 256 random bits and name one session of this process.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import orjson
+
+from web.channels.connect import origin_allowed, parameters
+from web.channels.gate import Gate
+from web.channels.mailbox import Mailbox
+from web.handlers.http import JSON, Answer, Request
+from web.handlers.routes import Endpoint, Route
+
+__all__ = ["LONGPOLL_PATTERN", "MAX_BODY_BYTES", "LongPolls"]
+
+LONGPOLL_PATTERN: Final = "/socket/longpoll"
+WINDOW_S: Final = 10.0
+MAX_LINES: Final = 100
+# The longest frame a WebSocket may carry, for all lines together.
+MAX_BODY_BYTES: Final = 1 << 20
+MAX_SESSIONS: Final = 5000
+NDJSON: Final = "application/x-ndjson"
+TOKEN_HEADER: Final = "x-phoenix-longpoll-token"  # noqa: S105  # its name, not a token
+TOKEN_BYTES: Final = 32
+# Where the token is a header all sessions poll the same URL, and no cache may mix them up.
+_HEADERS: Final = (*JSON, ("Cache-Control", "no-store"))
+
+OK: Final = 200
+NOTHING: Final = 204
+BAD_REQUEST: Final = 400
+FORBIDDEN: Final = 403
+GONE: Final = 410
+START_OVER: Final = 500
+
+
+class LongPolls:
+    """The sessions that poll, and the handlers they poll with.
+
+    Args:
+        gate: Lets clients in.
+        max_sessions: How many may poll at once.
+        window_s: How long a poll waits for something to come.
+    """
+
+    def __init__(self, gate: Gate, *, max_sessions: int = MAX_SESSIONS, window_s: float = WINDOW_S) -> None:
+        self._gate = gate
+        self._sockets = gate.sockets
+        self._max_sessions = max_sessions
+        self._window_s = window_s
+        self._mailboxes: dict[str, Mailbox] = {}
+
+    def __len__(self) -> int:
+        return len(self._mailboxes)
+
+    def route(self) -> Route:
+        """The path and its handlers."""
+        return Route(
+            LONGPOLL_PATTERN,
+            {"GET": Endpoint(self.get), "POST": Endpoint(self.post, max_body=MAX_BODY_BYTES)},
+        )
+
+    async def get(self, request: Request) -> Answer:
+        """Open a session, or wait for what the server has to say."""
+        if not origin_allowed(request.headers, self._gate.cors):
+            return _answer(FORBIDDEN)
+        mailbox = self._find(request)
+        if mailbox is None:
+            return await self._open(request)
+        messages = await mailbox.poll(self._window_s, self._sockets.now)
+        if mailbox.closed and not messages:
+            mailbox.end()
+            return _answer(START_OVER)
+        return _answer(OK if messages else NOTHING, token=mailbox.token, messages=messages)
+
+    async def post(self, request: Request) -> Answer:
+        """Take what the client has to say."""
+        if not origin_allowed(request.headers, self._gate.cors):
+            return _answer(FORBIDDEN)
+        mailbox = self._find(request)
+        if mailbox is None:
+            return _answer(GONE)
+        try:
+            for frame in _frames(request):
+                if not mailbox.receive(frame, self._sockets.now()):
+                    return _answer(GONE)
+        except ValueError:
+            return _answer(BAD_REQUEST)
+        return _answer(OK)
+
+    async def _open(self, request: Request) -> Answer:
+        if len(self._mailboxes) >= self._max_sessions:
+            self._sockets.refused("full")
+            return _answer(START_OVER)
+        admitted = await self._gate.admit(request.query, request.headers)
+        if isinstance(admitted, Answer):
+            return _answer(FORBIDDEN if admitted.status == FORBIDDEN else START_OVER)
+        mailbox = Mailbox(secrets.token_urlsafe(TOKEN_BYTES), now=self._sockets.now(), on_end=self._forget)
+        mailbox.attach(self._sockets.open(admitted.user, admitted.serializer, mailbox))
+        self._mailboxes[mailbox.token] = mailbox
+        return _answer(GONE, token=mailbox.token, messages=[])
+
+    def _find(self, request: Request) -> Mailbox | None:
+        return self._mailboxes.get(_token(request.query, request.headers))
+
+    def _forget(self, mailbox: Mailbox) -> None:
+        self._mailboxes.pop(mailbox.token, None)
+
+
+def _token(query: str, headers: Mapping[str, str]) -> str:
+    """The session's token. Newer clients send a header; older ones a second `token` after the user's own."""
+    header = headers.get(TOKEN_HEADER)
+    if header is not None:
+        return header
+    tokens = (parameters(query) or {}).get("token")
+    return tokens[-1] if tokens else ""
+
+
+def _frames(request: Request) -> Iterator[str | bytes]:
+    """The frames of a POST.
+
+    Raises:
+        ValueError: A line is neither text nor base64.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != NDJSON:
+        # Clients of 1.6 post a binary frame as it is, under the name of JSON.
+        yield request.body if request.body.startswith(b"\0") else request.body.decode()
+        return
+    for line in request.body.split(b"\n")[:MAX_LINES]:
+        text = line.strip()
+        if text.startswith((b"[", b"{")):
+            yield text.decode()
+        elif text:
+            yield _binary(text)
+
+
+def _binary(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("a line is not base64") from error
+
+
+def _answer(status: int, **facts: object) -> Answer:
+    return Answer(OK, orjson.dumps({"status": status, **facts}), _HEADERS)
