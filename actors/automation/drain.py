@@ -96,6 +96,7 @@ class Drain:
         self._now = now
         self._on_changed = on_changed
         self._wake = trio.Event()
+        self._under_way = 0
         self._counts = {Status.DONE: 0, Status.REFUSED: 0}
         self._retries = 0
         self._leases_lost = 0
@@ -121,30 +122,31 @@ class Drain:
     async def run(self, life: Life) -> None:
         """Drain until cancelled; a child for a supervisor."""
         life.started()
-        free = trio.CapacityLimiter(AT_ONCE)
+        self._under_way = 0
         async with trio.open_nursery() as nursery:
             while True:
-                await self._start_what_is_due(nursery, free)
+                await self._start_what_is_due(nursery)
                 self._depth = await self._transact(outbox.outbox_depth)
                 with trio.move_on_after(LOOK_EVERY_S):
                     await self._wake.wait()
 
-    async def _start_what_is_due(self, nursery: trio.Nursery, free: trio.CapacityLimiter) -> None:
+    async def _start_what_is_due(self, nursery: trio.Nursery) -> None:
         self._wake = trio.Event()
-        if not (places := int(free.available_tokens)):
+        if self._under_way == AT_ONCE:
             return
-        claim = partial(outbox.claim_decisions, owner=self._owner, limit=places, now=self._now())
+        limit = AT_ONCE - self._under_way
+        claim = partial(outbox.claim_decisions, owner=self._owner, limit=limit, now=self._now())
         for job in await self._transact(claim):
-            free.acquire_on_behalf_of_nowait(job.id)
-            nursery.start_soon(self._carry_out, job, free)
+            self._under_way += 1
+            nursery.start_soon(self._carry_out, job)
 
-    async def _carry_out(self, job: Claimed, free: trio.CapacityLimiter) -> None:
+    async def _carry_out(self, job: Claimed) -> None:
         try:
             following: Claimed | None = job
             while following is not None:
                 following = await self._advance(following)
         finally:
-            free.release_on_behalf_of(job.id)
+            self._under_way -= 1
             self._wake.set()
 
     async def _advance(self, job: Claimed) -> Claimed | None:

@@ -143,13 +143,15 @@ class PolicyFiles:
 
     Args:
         directory: `CONFIG_DIR`. Each file found there takes the place of the packaged one.
+        check_every_s: How often `run` looks.
 
     Raises:
         PolicyError: A file is broken at the start, when there is no old policy to keep.
     """
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, *, check_every_s: float = CHECK_EVERY_S) -> None:
         self._directory = directory
+        self._check_every_s = check_every_s
         self._files = _opened(_look(directory))
         self._reloads = 0
         self._refusals = 0
@@ -163,7 +165,7 @@ class PolicyFiles:
         """Look for changes until cancelled; a child for a supervisor."""
         life.started()
         while True:
-            await trio.sleep(CHECK_EVERY_S)
+            await trio.sleep(self._check_every_s)
             # Reading leaves the loop: CONFIG_DIR may be a network file system that hangs.
             self._take(await trio.to_thread.run_sync(_look, self._directory, abandon_on_cancel=True))
 

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from actors.automation import schemas
+from actors.automation.policy_files import (
+    CHECK_EVERY_S,
+    PERMISSIONS,
+    PUNISHMENTS,
+    RANKS,
+    PolicyError,
+    PolicyFiles,
+    check_policy,
+    packaged,
+    packaged_policy,
+)
+from tests.actors.automation.people import policy
+from tests.fakes.life import LoneLife
+
+
+def _write(directory: Path, name: str, content: object) -> None:
+    (directory / name).write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def _ranks(*ranks: dict[str, Any]) -> dict[str, Any]:
+    return {"ranks": list(ranks)}
+
+
+LOW: dict[str, Any] = {"name": "low", "minPoints": 0, "level": 1}
+HIGH: dict[str, Any] = {"name": "high", "minPoints": 10, "level": 2}
+
+
+def test_what_ships_is_in_order(tmp_path: Path) -> None:
+    assert check_policy(None) == []
+    assert check_policy(tmp_path) == []
+    assert packaged_policy().strangers() == []
+    assert packaged_policy().punishment_rank is not None
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("{", "policy.ranks.json: Invalid JSON"),
+        (_ranks(), "at least one rank must be neither a punishment nor privileged"),
+        (_ranks(LOW, LOW), "rank 'low' is listed more than once"),
+        (_ranks(LOW, HIGH | {"level": 1}), "level 1 is held by 'low', 'high'"),
+        (_ranks(LOW | {"minPoints": 11}, HIGH), "points must rise with level"),
+        (_ranks(LOW | {"roleId": 1}, HIGH | {"roleId": 1}), "roleId 1 belongs to more than one rank"),
+        (_ranks(LOW | {"minPoints": -1}), "policy.ranks.json: ranks.0.minPoints: "),
+        (_ranks(LOW | {"minPoints": "5"}), "policy.ranks.json: ranks.0.minPoints: "),
+        (_ranks(LOW | {"mintimedays": 5}), "policy.ranks.json: ranks.0.mintimedays: Extra inputs"),
+        ({}, "policy.ranks.json: ranks: Field required"),
+    ],
+)
+def test_a_broken_rank_table_is_refused_with_its_place(
+    tmp_path: Path, content: object, complaint: str
+) -> None:
+    _write(tmp_path, RANKS, content)
+
+    assert any(complaint in problem for problem in check_policy(tmp_path))
+    with pytest.raises(PolicyError):
+        PolicyFiles(tmp_path)
+
+
+def test_every_broken_file_is_named_at_once(tmp_path: Path) -> None:
+    _write(tmp_path, PUNISHMENTS, {"trial_threshold": 5, "severe_threshold": 4})
+    _write(tmp_path, PERMISSIONS, {"roles": {"Newcomer": {"level": "1"}}})
+
+    problems = check_policy(tmp_path)
+
+    assert [problem.partition(":")[0] for problem in problems] == [PUNISHMENTS, PERMISSIONS]
+
+
+def test_a_file_too_large_to_be_policy_is_refused(tmp_path: Path) -> None:
+    _write(tmp_path, RANKS, " " * 2_000_000)
+
+    assert check_policy(tmp_path) == ["policy.ranks.json: is larger than 1048576 bytes"]
+
+
+def test_permissions_for_ranks_that_do_not_exist_are_found_by_the_check_only(tmp_path: Path) -> None:
+    _write(tmp_path, PERMISSIONS, {"roles": {"Nobody": {"level": 1}}})
+
+    assert check_policy(tmp_path) == ["permissions.json: roles.Nobody: policy.ranks.json has no such rank"]
+    assert PolicyFiles(tmp_path).current.strangers() == ["Nobody"]
+
+
+def test_one_file_may_be_overridden_alone(tmp_path: Path) -> None:
+    _write(tmp_path, RANKS, _ranks(HIGH, LOW))
+
+    current = PolicyFiles(tmp_path).current
+
+    assert [rank.name for rank in current.ladder] == ["low", "high"]
+    assert current.punishments.trial_days == 14
+    assert check_policy(tmp_path) == []
+
+
+def test_a_rank_follows_from_points_but_never_a_punishment_or_a_privileged_one() -> None:
+    rules = policy()
+
+    names = [rules.rank_for_points(points).name for points in (0, 99, 100, 299, 300, 10**6)]
+
+    assert names == ["New", "New", "Known", "Tried", "Kept", "Kept"]
+
+
+async def test_a_changed_file_is_in_force_at_the_next_look_and_a_vanished_one_at_the_second(
+    tmp_path: Path,
+) -> None:
+    files = PolicyFiles(tmp_path, check_every_s=0.001)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(files.run, LoneLife())
+        _write(tmp_path, PUNISHMENTS, {"trial_days": 3})
+        await _until(lambda: files.current.punishments.trial_days == 3)
+        (tmp_path / PUNISHMENTS).unlink()
+        await _until(lambda: files.current.punishments.trial_days == 14)
+        nursery.cancel_scope.cancel()
+
+    assert files.statistics().reloads == 2
+    assert 2 * CHECK_EVERY_S < 2
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    with trio.fail_after(10):
+        while not holds():  # noqa: ASYNC110 - reading goes on in a thread, which sets no event
+            await trio.sleep(0.001)
+
+
+def test_a_broken_file_is_refused_once_in_the_log_and_the_old_policy_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _write(tmp_path, PUNISHMENTS, {"trial_days": 3})
+    files = PolicyFiles(tmp_path)
+    _write(tmp_path, PUNISHMENTS, "{nonsense")
+    _write(tmp_path, RANKS, _ranks(LOW))
+
+    with caplog.at_level(logging.ERROR):
+        files.refresh()
+        files.refresh()
+
+    assert [record.getMessage() for record in caplog.records] == ["policy_refused"]
+    assert "policy.punishments.json: Invalid JSON" in str(vars(caplog.records[0])["problems"])
+    assert files.current.punishments.trial_days == 3
+    # Its neighbour, changed at the same time and sound, is taken.
+    assert [rank.name for rank in files.current.ladder] == ["low"]
+    assert files.statistics().refusals == 1
+
+    _write(tmp_path, PUNISHMENTS, {"trial_days": 4})
+    files.refresh()
+
+    assert files.current.punishments.trial_days == 4
+
+
+def test_a_file_that_becomes_unreadable_leaves_the_old_policy(tmp_path: Path) -> None:
+    _write(tmp_path, PUNISHMENTS, {"trial_days": 3})
+    files = PolicyFiles(tmp_path)
+    (tmp_path / PUNISHMENTS).unlink()
+    (tmp_path / PUNISHMENTS).mkdir()
+
+    files.refresh()
+
+    assert files.current.punishments.trial_days == 3
+    assert files.statistics().refusals == 1
+
+
+def test_a_file_missing_for_a_moment_while_it_is_replaced_changes_nothing(tmp_path: Path) -> None:
+    _write(tmp_path, PUNISHMENTS, {"trial_days": 3})
+    files = PolicyFiles(tmp_path)
+    (tmp_path / PUNISHMENTS).unlink()
+
+    files.refresh()
+    _write(tmp_path, PUNISHMENTS, {"trial_days": 3})
+    files.refresh()
+
+    assert files.current.punishments.trial_days == 3
+    assert files.statistics().reloads == 0
+
+
+@pytest.mark.parametrize("name", sorted(schemas.schemas()))
+def test_the_schemas_that_ship_are_those_of_the_models(name: str) -> None:
+    assert packaged(f"schemas/{name}").decode() == schemas.schemas()[name]

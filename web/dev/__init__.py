@@ -1,0 +1,1 @@
+"""What `greenroom dev` needs: stand-ins for the services around Greenroom."""
