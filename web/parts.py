@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from actors.core import Audiences, Registry
 from actors.rooms import Rooms, RoomTable, Sweeper
+from web.fastlane import FastLane
 from web.handlers.cors import Cors
 from web.handlers.front import Front
 from web.handlers.health import HealthHandlers
@@ -15,8 +17,16 @@ from web.handlers.metrics import MetricsHandlers, Readings
 from web.handlers.rooms import RoomHandlers
 from web.handlers.routes import Routes
 from web.handlers.streams import Streams
+from web.integrations import Integrations, build_integrations
 from web.quart_lane import make_app
-from web.readings import connection_readings, http_readings, limit_readings, room_readings, stream_readings
+from web.readings import (
+    connection_readings,
+    fastlane_readings,
+    http_readings,
+    limit_readings,
+    room_readings,
+    stream_readings,
+)
 from web.server.acceptor import Acceptor
 from web.server.connections import Connections
 from web.server.hypercorn_lane import HypercornLane
@@ -43,6 +53,7 @@ class Domain:
     registry: Registry
     rooms: Rooms
     sweeper: Sweeper
+    integrations: Integrations
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,7 @@ class Outside:
     streams: Streams
     front: Front
     lane: HypercornLane
+    fastlane: FastLane | None
     connections: Connections
     acceptors: tuple[Acceptor, ...]
 
@@ -65,7 +77,7 @@ def build_domain(settings: Settings) -> Domain:
     rooms = Rooms(table, registry, max_tasks=settings.max_rooms)
     interval_s = min(MAX_SWEEP_INTERVAL_S, settings.room_ttl_seconds / SWEEPS_PER_TTL)
     sweeper = Sweeper(rooms, ttl_s=settings.room_ttl_seconds, interval_s=interval_s)
-    return Domain(registry, rooms, sweeper)
+    return Domain(registry, rooms, sweeper, build_integrations(settings, rooms))
 
 
 def build_outside(
@@ -87,15 +99,22 @@ def build_outside(
     front = Front(routes, cors=Cors(frozenset(settings.cors_origins)), trusted=settings.trusted_proxies)
     stall_s = settings.stream_stall_seconds
     app = make_app(front, streams, heartbeat_s=settings.heartbeat_seconds, stall_s=stall_s)
-    lane = HypercornLane(app, stall_s=stall_s, tls=_tls(settings))
-    connections = Connections(lane.serve, limit=settings.max_connections)
+    tls = _tls(settings)
+    lane = HypercornLane(app, stall_s=stall_s, tls=tls)
+    fastlane = None
+    if settings.fastlane and tls is None:
+        heartbeat_s = settings.heartbeat_seconds
+        fastlane = FastLane(front, streams, lane.serve, stall_s=stall_s, heartbeat_s=heartbeat_s)
+        readings.add(partial(fastlane_readings, fastlane))
+    connections = Connections(fastlane.serve if fastlane else lane.serve, limit=settings.max_connections)
     acceptors = tuple(Acceptor(listener, connections.admit) for listener in listeners)
     readings.add(lambda: room_readings(domain.rooms))
     readings.add(lambda: stream_readings(streams))
+    readings.add(domain.integrations.readings)
     readings.add(lambda: http_readings(front))
     readings.add(lambda: connection_readings(connections, acceptors))
     readings.add(lambda: limit_readings(settings))
-    return Outside(streams, front, lane, connections, acceptors)
+    return Outside(streams, front, lane, fastlane, connections, acceptors)
 
 
 def _routes(
@@ -119,7 +138,7 @@ def _routes(
         active_rooms=lambda: domain.rooms.statistics().rooms,
         connected_players=lambda: 0,
         uptime_s=lambda: clock() - started_at,
-        away=lambda: (),
+        away=domain.integrations.away,
     )
     metrics = MetricsHandlers(readings, token=settings.metrics_token)
     return Routes([*rooms.routes(settings.max_state_bytes), *health.routes(), *metrics.routes()])

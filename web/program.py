@@ -15,6 +15,8 @@ from web.server.sockets import listen, raise_descriptor_limit
 from web.tree import WEB, root_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from web.log import PutLog
     from web.settings import Settings
 
@@ -22,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # Longer than any child has to end by itself; past that the program ends anyway.
-STOP_TREE_S: Final = 10.0
+STOP_TREE_S: Final = 20.0
 
 
 class Program:
@@ -54,7 +56,7 @@ class Program:
         self.outside = build_outside(
             settings, self.domain, [self._listener], put_log=put_log, clock=trio.current_time
         )
-        self.root = root_of(self.domain, self.outside.acceptors, put_log)
+        self.root = root_of(self.domain, self.outside, put_log)
         self._wanted = trio.Event()
         self._hurry = False
         self._abandon = trio.CancelScope()
@@ -123,6 +125,8 @@ class Program:
         if not self._hurry:
             await trio.sleep_until(start + min(NOTICE_S, drain_s))
         await self._stop_accepting()
+        if self.outside.fastlane is not None:
+            self.outside.fastlane.wind_up()
         await self.outside.lane.wind_up()
         await finish(self.outside.streams, self.outside.connections)
 
@@ -137,12 +141,12 @@ class Program:
 class _Root:
     """The life of the root, which has nobody above it."""
 
-    def __init__(self, on_started: object) -> None:
+    def __init__(self, on_started: Callable[[], None]) -> None:
         self._on_started = on_started
         self._never = trio.Event()
 
     def started(self) -> None:
-        self._on_started()  # type: ignore[operator]
+        self._on_started()
 
     def trap_exit(self) -> trio.Event:
         return self._never

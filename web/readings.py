@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from actors.rooms import Rooms
     from supervision import DynamicSupervisor
+    from web.fastlane import FastLane
     from web.handlers.front import Front
     from web.handlers.metrics import Reading
     from web.handlers.streams import Streams
@@ -45,6 +46,16 @@ def stream_readings(streams: Streams) -> Iterator[Reading]:
     yield counter("streams_opened", "Streams opened.", now.opened)
     yield counters("streams_refused", "Streams turned down.", "reason", now.refused)
     yield counters("streams_ended", "Streams that ended.", "reason", now.ended)
+
+
+def fastlane_readings(fastlane: FastLane) -> Iterator[Reading]:
+    """What the lane on the raw sockets does."""
+    now = fastlane.statistics()
+    yield counter("fastlane_answers", "Requests answered in the fast lane.", now.answered)
+    yield counter("fastlane_handed_over", "Connections that went on with Hypercorn.", now.handed_over)
+    yield counter("fastlane_timeouts", "Connections ended for their client's slowness.", now.timed_out)
+    yield gauge("fastlane_streams", "Open streams in the fast lane.", now.streams)
+    yield counter("fastlane_conflated", "Events skipped by a stream for newer ones.", now.conflated)
 
 
 def http_readings(front: Front) -> Iterator[Reading]:

@@ -1,8 +1,14 @@
 """The tree of supervisors, one function per subtree.
 
 root                 one_for_one
-├─ core              log · registry · rooms (dynamic) · sweeper
+├─ core              log · registry · rooms (dynamic) · matches (dynamic) · sweeper
+├─ integrations      Redis link · callbacks · creation consumer · command listener;
+│                    restarts with a backoff, never escalates, absent when not configured
+├─ fastlane          poller · outlet · lane; absent with FASTLANE=off and on TLS
 └─ web               the acceptors; last to start, first to stop accepting
+
+Trouble with Redis or the API server must not cost one stream: that is why
+integrations stand apart.
 
 Connections are not in it: their tasks belong to the program, so that a crash
 of an acceptor, or of this whole tree's web part, drops none of them.
@@ -12,38 +18,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from supervision import ChildSpec, ChildType, Supervisor
+from supervision import Backoff, ChildSpec, ChildType, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from web.log import PutLog
-    from web.parts import Domain
+    from web.parts import Domain, Outside
     from web.server.acceptor import Acceptor
 
 WEB: Final = "web"
 
 
-def root_of(domain: Domain, acceptors: Iterable[Acceptor], put_log: PutLog) -> Supervisor:
+def root_of(domain: Domain, outside: Outside, put_log: PutLog) -> Supervisor:
     """The whole tree."""
-    return Supervisor(
-        [
-            _subtree("core", core_of(domain, put_log)),
-            _subtree(WEB, web_of(acceptors)),
-        ]
-    )
+    children = [_subtree("core", core_of(domain, put_log))]
+    integrations = domain.integrations.children()
+    if integrations:
+        children.append(_subtree("integrations", integrations_of(integrations)))
+    if outside.fastlane is not None:
+        children.append(_subtree("fastlane", Supervisor(outside.fastlane.children())))
+    return Supervisor([*children, _subtree(WEB, web_of(outside.acceptors))])
 
 
 def core_of(domain: Domain, put_log: PutLog) -> Supervisor:
     """What everything else leans on."""
-    return Supervisor(
-        [
-            ChildSpec(id="log", start=put_log.run),
-            ChildSpec(id="registry", start=domain.registry.run),
-            ChildSpec(id="rooms", start=domain.rooms.run, type=ChildType.SUPERVISOR),
-            ChildSpec(id="sweeper", start=domain.sweeper.run),
-        ]
-    )
+    children = [
+        ChildSpec(id="log", start=put_log.run),
+        ChildSpec(id="registry", start=domain.registry.run),
+        ChildSpec(id="rooms", start=domain.rooms.run, type=ChildType.SUPERVISOR),
+    ]
+    making = domain.integrations.match_making
+    if making is not None:
+        children.append(ChildSpec(id="matches", start=making.matches.run, type=ChildType.SUPERVISOR))
+    return Supervisor([*children, ChildSpec(id="sweeper", start=domain.sweeper.run)])
+
+
+def integrations_of(children: Sequence[ChildSpec]) -> Supervisor:
+    """What leans on engines outside."""
+    return Supervisor(children, max_restarts=None, backoff=Backoff(first_s=0.2, ceiling_s=30.0))
 
 
 def web_of(acceptors: Iterable[Acceptor]) -> Supervisor:

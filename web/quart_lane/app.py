@@ -6,6 +6,7 @@ redirects where slashes are doubled. One hook, run before it, answers all.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import trio
@@ -18,9 +19,10 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from web.handlers.front import BODY_TOO_SLOW, PAYLOAD_TOO_LARGE
 from web.handlers.http import Answer, OpenStream, error
 from web.quart_lane.slot import StreamSlot
+from web.server.patience import CONNECTION
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from hypercorn.typing import ASGISendCallable, HTTPScope
     from quart.wrappers import Request as QuartRequest
@@ -79,10 +81,17 @@ class Connection(TrioASGIHTTPConnection):
                 slot.end()
 
     async def _send_response(self, send: ASGISendCallable, response: Any) -> None:
+        http2 = self.scope["http_version"] == HTTP_2
+        # On HTTP/1.1 the connection itself is patient only so long.
+        patience_s = self.app.config["STALL_S"] if http2 else math.inf
+        await super()._send_response(_careful(send, self._cut_off, patience_s), response)
+
+    def _cut_off(self) -> None:
         slot = _slot_of(self.scope)
-        if slot is not None and self.scope["http_version"] == HTTP_2:
-            send = _impatient(send, slot, self.app.config["STALL_S"])
-        await super()._send_response(send, response)
+        if slot is not None:
+            slot.cut_off()
+        else:
+            self.scope["state"][CONNECTION].abort()
 
 
 def _slot_of(scope: HTTPScope) -> StreamSlot | None:
@@ -90,16 +99,25 @@ def _slot_of(scope: HTTPScope) -> StreamSlot | None:
     return cast("StreamSlot | None", scope.get(SLOT))
 
 
-def _impatient(send: ASGISendCallable, slot: StreamSlot, stall_s: float) -> ASGISendCallable:
-    """`send` with a deadline: one HTTP/2 stream may be shut by flow control while its connection moves on."""
+def _careful(send: ASGISendCallable, cut_off: Callable[[], None], patience_s: float) -> ASGISendCallable:
+    """`send` with a deadline, whose last call is not interrupted.
 
-    async def send_soon(message: Any) -> None:
-        with trio.move_on_after(stall_s):
+    In the middle of the last call Hypercorn reports the end of the request,
+    whereupon quart-trio cancels what it sees as unfinished: that would be the
+    rest of this very call, which starts the timer of idle connections.
+
+    The deadline is for HTTP/2, where flow control may shut one stream while
+    its connection moves on.
+    """
+
+    async def send_carefully(message: Any) -> None:
+        last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        with trio.CancelScope(shield=last, deadline=trio.current_time() + patience_s):
             await send(message)
             return
-        slot.cut_off()
+        cut_off()
 
-    return send_soon
+    return send_carefully
 
 
 def make_app(front: Front, streams: Streams, *, heartbeat_s: float, stall_s: float) -> QuartTrio:
@@ -151,7 +169,7 @@ class _Lane:
         slot = StreamSlot(
             wanted,
             streams=self._streams,
-            connection=request.scope["state"]["connection"],
+            connection=request.scope["state"][CONNECTION],
             heartbeat_s=self._heartbeat_s,
         )
         opening = self._streams.enter(wanted, slot)

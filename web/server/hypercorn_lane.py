@@ -12,7 +12,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import LifespanState
 from hypercorn.utils import wrap_app
 
-from web.server.patience import PatientStream
+from web.server.patience import CONNECTION, PatientStream
 
 if TYPE_CHECKING:
     import socket
@@ -27,8 +27,6 @@ HEAD_BYTES: Final = 16 * 1024
 # One busy HTTP/2 connection may carry streams for days; Hypercorn would end
 # it, and them, after a thousand requests.
 REQUESTS_PER_CONNECTION: Final = 1 << 62
-# Where an application finds its connection in `scope["state"]`.
-CONNECTION: Final = "connection"
 
 
 class HypercornLane:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # connection and takes the answer away from a client that is still sending.
 LINGER_S: Final = 1.0
 LINGER_BYTES: Final = 1024 * 1024
+# Where an application finds its connection in `scope["state"]`.
+CONNECTION: Final = "connection"
 _CHUNK: Final = 64 * 1024
 
 

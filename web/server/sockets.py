@@ -31,10 +31,12 @@ class CannotListen(Exception):
     """
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
-        super().__init__(f"cannot listen on {host}:{port}: {error.strerror or error}")
+        # create_server appends the address to the system's own words.
+        said = str(error.strerror or error).partition(" (while")[0]
+        super().__init__(f"cannot listen on {host}:{port}: {said}")
         self.host = host
         self.port = port
-        self.reason = error.strerror or str(error)
+        self.reason = said
         self.in_use = error.errno == errno.EADDRINUSE
 
 

@@ -1,0 +1,110 @@
+"""The command: `greenroom serve | dev | push-job | check-config | bench`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from web.settings import Settings
+
+OK: Final = 0
+FAILED: Final = 1
+WRONG_USE: Final = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["bench"]:
+        return _bench(given[1:])
+    options = _parser().parse_args(given)
+    return int(options.run(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="greenroom", description="An actor-model server for live rooms.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"greenroom {_version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands.add_parser("serve", help="serve; configured by the environment alone").set_defaults(run=_serve)
+    commands.add_parser("check-config", help="check the environment and say what is on").set_defaults(
+        run=_check_config
+    )
+    dev = commands.add_parser("dev", help="bring up everything on this machine, Redis included")
+    dev.add_argument("--port", type=int, default=None, help="port of the server (default: 4000, or the next)")
+    dev.set_defaults(run=_dev)
+    push = commands.add_parser("push-job", help="push a room creation job onto the matchmaker's queue")
+    push.add_argument("players", nargs="*", metavar="PLAYER", help="player ids (default: alice bob)")
+    push.add_argument("--room-id", default=None, help="id of the room (default: a new UUID)")
+    push.add_argument("--redis-url", default=None, help="default: REDIS_URL, else that of a running `dev`")
+    push.set_defaults(run=_push_job)
+    commands.add_parser("bench", help="load tests; `greenroom bench --help`", add_help=False)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("greenroom")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _settings() -> Settings:
+    """The settings of the environment; ends the program with one line if there is something wrong."""
+    from web.settings import Settings, SettingsError
+
+    try:
+        return Settings.from_env(os.environ)
+    except SettingsError as error:
+        raise SystemExit(_complain(str(error))) from None
+
+
+def _complain(line: str) -> int:
+    print(f"greenroom: {line}", file=sys.stderr)
+    return WRONG_USE
+
+
+def _serve(_options: argparse.Namespace) -> int:
+    from web.serve import serve
+
+    return serve(_settings())
+
+
+def _check_config(_options: argparse.Namespace) -> int:
+    from web.check_config import report
+
+    settings = _settings()
+    print("\n".join(report(settings)))
+    return OK
+
+
+def _dev(options: argparse.Namespace) -> int:
+    from web.dev.command import dev
+
+    return dev(os.environ, port=options.port)
+
+
+def _push_job(options: argparse.Namespace) -> int:
+    from web.dev.push_job import push_job
+
+    return push_job(options.players, room_id=options.room_id, redis_url=options.redis_url)
+
+
+def _bench(arguments: Sequence[str]) -> int:
+    try:
+        from bench.cli import main as bench
+    except ModuleNotFoundError as error:
+        return _complain(f"the bench needs {error.name}: install greenroom[bench]")
+    return int(bench(arguments) or OK)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
