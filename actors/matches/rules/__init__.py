@@ -22,8 +22,9 @@ from actors.matches.rules.contract import (
     Result,
     Setup,
     Standing,
+    Step,
     Tell,
-    Turn,
+    standings,
 )
 from actors.matches.rules.errors import (
     PlayersNotWanted,
@@ -54,8 +55,9 @@ __all__ = [
     "RulesRegistry",
     "Setup",
     "Standing",
+    "Step",
     "Tell",
-    "Turn",
     "UnknownRules",
     "dice",
+    "standings",
 ]

@@ -17,18 +17,15 @@ Laws, which `tests/actors/matches/rules` holds every shipped game to:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
-from types import MappingProxyType
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 JsonObject: TypeAlias = dict[str, Any]
 
 S = TypeVar("S")
-
-NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Refused(StrEnum):
@@ -93,20 +90,11 @@ class Tell:
 
     event: str
     public: JsonObject | None
-    private: Mapping[str, JsonObject] = field(default=NOTHING, hash=False)
+    private: Mapping[str, JsonObject] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What a step of a game gives back.
-
-    Attributes:
-        state: How the game stands now.
-        tells: What the players hear, in this order.
-    """
-
-    state: Any
-    tells: tuple[Tell, ...] = ()
+# What a step of a game gives back: how it stands now, and what the players hear, in this order.
+Step: TypeAlias = tuple[S, tuple[Tell, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +107,7 @@ class Standing:
     """
 
     result: Result
-    facts: Mapping[str, Any] = field(default=NOTHING, hash=False)
+    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,16 +134,12 @@ class Outcome:
         }
 
 
-def standings(
-    winner: str | None, facts: Mapping[str, Mapping[str, Any]], among: Sequence[str]
-) -> dict[str, Standing]:
-    """Everybody's standing: one winner and losers, or draws all round."""
-    draw = winner is None
+def standings(winner: str | None, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Standing]:
+    """Everybody's standing, given the facts of each player: one winner and losers, or draws all round."""
+    other = Result.DRAW if winner is None else Result.LOSER
     return {
-        player: Standing(
-            Result.DRAW if draw else Result.WINNER if player == winner else Result.LOSER, facts[player]
-        )
-        for player in among
+        player: Standing(Result.WINNER if player == winner else other, of_player)
+        for player, of_player in facts.items()
     }
 
 
@@ -170,19 +154,23 @@ class GameRules(Protocol[S]):
     def player_counts(self) -> Collection[int]:
         """How many can play, each between 2 and 12."""
 
-    def init(self, setup: Setup, rng: Random) -> tuple[S, tuple[Tell, ...]]:
+    def init(self, setup: Setup, rng: Random) -> Step[S]:
         """Deal. The players are as many as wanted. Tells `game:started`."""
 
     def validate(self, state: S, player: str, action: Action) -> str | None:
-        """Why this player cannot do this now (see `Refused`), None if they can. Must not raise, whatever comes."""
+        """Why this player cannot do this now (see `Refused`), None if they can.
 
-    def apply(self, state: S, player: str, action: Action, rng: Random) -> tuple[S, tuple[Tell, ...]]:
+        The player is one of the game's. The action's fields are whatever a
+        client sends: must not raise.
+        """
+
+    def apply(self, state: S, player: str, action: Action, rng: Random) -> Step[S]:
         """Do it; `validate` had nothing against it."""
 
-    def on_timeout(self, state: S, rng: Random) -> tuple[S, tuple[Tell, ...]]:
+    def on_timeout(self, state: S, rng: Random) -> Step[S]:
         """The turn has taken too long."""
 
-    def on_player_removed(self, state: S, player: str, rng: Random) -> tuple[S, tuple[Tell, ...]]:
+    def on_player_removed(self, state: S, player: str, rng: Random) -> Step[S]:
         """A player has given up and does not come back; called once for each."""
 
     def outcome(self, state: S) -> Outcome | None:

@@ -1,4 +1,7 @@
-"""What can go wrong when a game is looked up or begun. A move that is not allowed is no error: see `Refused`."""
+"""What can go wrong when a game is looked up or begun.
+
+A move that is not allowed is no error: see `Refused`.
+"""
 
 from __future__ import annotations
 
@@ -74,6 +77,8 @@ class PlayersNotWanted(RulesError):
     """
 
     def __init__(self, name: str, players: Collection[str]) -> None:
-        super().__init__(f"{name} cannot be played by {len(players)} players, {len(set(players))} of them different")
+        super().__init__(
+            f"{name} cannot be played by {len(players)} players, {len(set(players))} of them different"
+        )
         self.name = name
         self.players = tuple(players)
