@@ -108,8 +108,10 @@ def test_without_a_punishment_rank_nobody_is_suspended() -> None:
 def _tables(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     size = draw(st.integers(1, 8))
     points = sorted(draw(st.lists(st.integers(0, 500), min_size=size, max_size=size)))
-    marks = st.sampled_from([{}, {}, {"isPunishment": True}, {"privileged": True}, {"minTimeDays": 5}])
-    exempt = st.sampled_from([{}, {}, {"locked": True}, {"ignored": True}])
+    marks: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+        [{}, {}, {"isPunishment": True}, {"privileged": True}, {"minTimeDays": 5}]
+    )
+    exempt: st.SearchStrategy[dict[str, Any]] = st.sampled_from([{}, {}, {"locked": True}, {"ignored": True}])
     ranks: list[dict[str, Any]] = [
         {"name": f"r{level}", "minPoints": least, "level": level, **(draw(marks) if level else {})}
         for level, least in enumerate(points)

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import httpx
+import pytest
+import trio
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, select
+from trio.testing import MockClock
+
+from actors.automation.drain import Drain
+from actors.automation.roblox import OpenCloud
+from actors.automation.tables import automation_decisions, metadata, players
+from actors.automation.transactions import record_snapshots
+from tests.actors.automation.people import NOW, entry, policy, terms
+from tests.fakes import open_cloud
+from tests.fakes.life import LoneLife
+from web.dev.open_cloud import OpenCloudStandIn, problem
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def database() -> Iterator[Engine]:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+def _now() -> datetime:
+    """Wall time as the test's clock has it."""
+    return NOW + timedelta(seconds=trio.current_time())
+
+
+class Node:
+    """One node: a drain with a database and a cloud, which can be run and killed."""
+
+    def __init__(self, engine: Engine, cloud: OpenCloud, owner: str) -> None:
+        self._engine = engine
+        self.changed: list[int] = []
+        self.drain = Drain(
+            self._transact, cloud, owner=owner, policy=policy, now=_now, on_changed=self.changed.append
+        )
+
+    async def _transact(self, function: Callable[[Connection], T]) -> T:
+        await trio.lowlevel.checkpoint()
+        with self._engine.begin() as connection:
+            return function(connection)
+
+    async def run(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            await self.drain.run(LoneLife())
+
+
+@asynccontextmanager
+async def _client(there: OpenCloudStandIn) -> AsyncIterator[OpenCloud]:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(there)) as client:
+        yield OpenCloud(open_cloud.settings_for("http://cloud"), client, now=_now)
+
+
+def _promote(engine: Engine, users: int) -> None:
+    entries = [entry(userId=user, rank="New", rankPoints=150, apply=True) for user in range(1, users + 1)]
+    with engine.begin() as connection:
+        record_snapshots(connection, entries, terms(now=_now()))
+
+
+def _ranks(engine: Engine) -> set[str]:
+    with engine.connect() as connection:
+        return set(connection.execute(select(players.c.rank)).scalars())
+
+
+def _statuses(engine: Engine) -> set[str]:
+    with engine.connect() as connection:
+        return set(connection.execute(select(automation_decisions.c.status)).scalars())
+
+
+def _assigned(there: OpenCloudStandIn) -> list[str]:
+    """The users whose role was given with success, a line per call."""
+    return sorted(call.target for call in there.calls if ":assignRole" in call.target and call.status == 200)
+
+
+async def test_each_decision_is_carried_out_once_and_its_player_announced(
+    database: Engine, autojump_clock: MockClock
+) -> None:
+    there = open_cloud.stand_in()
+    async with _client(there) as cloud:
+        _promote(database, users=100)
+        node = Node(database, cloud, "one")
+        await node.run(60)
+
+    assert (_ranks(database), _statuses(database)) == ({"Known"}, {"done"})
+    assert len(there.calls) == 300
+    assert sorted(node.changed) == list(range(1, 101))
+    assert node.drain.statistics().done == 100
+    assert node.drain.statistics().waiting == 0
+
+
+async def test_a_poke_starts_at_once_what_was_just_queued(
+    database: Engine, autojump_clock: MockClock
+) -> None:
+    there = open_cloud.stand_in()
+    async with _client(there) as cloud, trio.open_nursery() as nursery:
+        node = Node(database, cloud, "one")
+        nursery.start_soon(node.run, 60)
+        await trio.sleep(10.5)
+        _promote(database, users=1)
+        node.drain.poke()
+        await trio.sleep(0.1)
+
+        assert _statuses(database) == {"done"}
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_outage_of_ten_minutes_loses_and_doubles_nothing(
+    database: Engine, autojump_clock: MockClock
+) -> None:
+    there = open_cloud.stand_in()
+    there.down = True
+    async with _client(there) as cloud, trio.open_nursery() as nursery:
+        _promote(database, users=20)
+        node = Node(database, cloud, "one")
+        nursery.start_soon(node.run, 1200)
+        await trio.sleep(600)
+        assert node.drain.statistics().waiting == 20
+        assert "503" in (node.drain.statistics().problem or "")
+        assert _ranks(database) == {"New"}
+        # Attempts of one decision are at most 30 s apart.
+        assert len(there.calls) >= 20 * 600 / 30
+
+        there.down = False
+        await trio.sleep(30)
+        assert (_ranks(database), _statuses(database)) == ({"Known"}, {"done"})
+        assert node.drain.statistics().problem is None
+        nursery.cancel_scope.cancel()
+
+    assert len(_assigned(there)) == len(set(_assigned(there))) == 20
+
+
+async def test_a_storm_of_429_is_sat_out(database: Engine, autojump_clock: MockClock) -> None:
+    there = open_cloud.stand_in()
+    there.script.extend(problem(429, "RESOURCE_EXHAUSTED", "slow", retry_after_s=2) for _ in range(200))
+    async with _client(there) as cloud:
+        _promote(database, users=20)
+        await Node(database, cloud, "one").run(120)
+
+    assert _statuses(database) == {"done"}
+    assert len(_assigned(there)) == len(set(_assigned(there))) == 20
+
+
+async def test_two_nodes_on_one_outbox_apply_each_decision_once(
+    database: Engine, autojump_clock: MockClock
+) -> None:
+    there = open_cloud.stand_in()
+    there.delay_s = 1.0
+    async with _client(there) as cloud, trio.open_nursery() as nursery:
+        _promote(database, users=100)
+        one, two = Node(database, cloud, "one"), Node(database, cloud, "two")
+        nursery.start_soon(one.run, 120)
+        nursery.start_soon(two.run, 120)
+
+    assert _statuses(database) == {"done"}
+    assert len(there.calls) == 300
+    assert one.drain.statistics().done + two.drain.statistics().done == 100
+    assert min(one.drain.statistics().done, two.drain.statistics().done) > 0
+
+
+async def test_a_node_killed_at_any_moment_leaves_the_rest_to_the_next(
+    database: Engine, autojump_clock: MockClock
+) -> None:
+    there = open_cloud.stand_in()
+    there.delay_s = 0.7
+    async with _client(there) as cloud:
+        _promote(database, users=10)
+        for life in range(8):
+            await Node(database, cloud, f"life {life}").run(0.35 * (life + 1))
+            await trio.sleep(61)
+        await Node(database, cloud, "last").run(300)
+
+    assert (_ranks(database), _statuses(database)) == ({"Known"}, {"done"})
+    assert there.roles == {user: {12} for user in range(1, 11)}
+
+
+async def test_a_banned_player_has_one_restriction_and_a_mirror_that_says_so(
+    database: Engine, autojump_clock: MockClock
+) -> None:
+    there = open_cloud.stand_in()
+    async with _client(there) as cloud:
+        with database.begin() as connection:
+            record_snapshots(connection, [entry(rank="New", warnings=7, apply=True)], terms())
+        await Node(database, cloud, "one").run(30)
+
+    assert [call.method for call in there.calls] == ["PATCH", "PATCH"]
+    assert there.restrictions[5]["active"] is True
+    assert "duration" not in there.restrictions[5]
+    [value] = there.entries.values()
+    assert (value["action"], value["punishmentStatus"], value["rank"]) == ("BAN", "Punishment_Severe", "New")

@@ -1,0 +1,379 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, inspect, select
+
+from actors.automation import outbox, transactions
+from actors.automation.decision import Action
+from actors.automation.intake import Standing
+from actors.automation.outbox import Claimed, Status, progress_after
+from actors.automation.outcome import Done, Outcome, Refused, RetryIn
+from actors.automation.snapshot import DecisionRequest
+from actors.automation.steps import Assign, Ban, Mirror, Unassign
+from actors.automation.store import load
+from actors.automation.tables import automation_decisions, player_snapshots, players
+from actors.automation.transactions import Recorded, SnapshotEntry, Terms, record_snapshots
+from tests.actors.automation.people import EVERYTHING, NOW, entry, policy, terms
+
+SECOND = timedelta(seconds=1)
+
+PLAYERS = """
+    user_id username display_name rank previous_rank next_rank rank_points kos wos warnings
+    recommendations privileged punishment_status punishment_expires_at metadata created_at
+    last_synced_at updated_at
+"""
+SNAPSHOTS = "id user_id payload source experience_key actor_user_id created_at"
+
+NO_ROLE_IDS = policy(
+    [{"name": "New", "minPoints": 0, "level": 1}, {"name": "Known", "minPoints": 1, "level": 2}], {}
+)
+
+
+def _record(engine: Engine, *entries: SnapshotEntry, on: Terms | None = None) -> list[Recorded]:
+    with engine.begin() as connection:
+        return record_snapshots(connection, entries, on or terms())
+
+
+def _claim(engine: Engine, owner: str = "one", limit: int = 10, **later: Any) -> list[Claimed]:
+    with engine.begin() as connection:
+        return outbox.claim_decisions(connection, owner=owner, limit=limit, now=NOW + timedelta(**later))
+
+
+def _hear(engine: Engine, job: Claimed, outcome: Outcome, owner: str = "one", **later: Any) -> Claimed | None:
+    now = NOW + timedelta(**later)
+    progress = progress_after(job, outcome, now)
+    with engine.begin() as connection:
+        assert transactions.advance(connection, job, progress, owner=owner, policy=policy(), now=now)
+    return job.after(progress)
+
+
+def _carry_out(engine: Engine, job: Claimed) -> None:
+    following: Claimed | None = job
+    while following is not None:
+        following = _hear(engine, following, Done())
+
+
+def _history(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return connection.execute(select(func.count()).select_from(player_snapshots)).scalar_one()
+
+
+def _statuses(engine: Engine) -> list[tuple[str, str]]:
+    columns = automation_decisions.c
+    with engine.connect() as connection:
+        rows = connection.execute(select(columns.action, columns.status).order_by(columns.id))
+        return [(row.action, row.status) for row in rows]
+
+
+def _row(engine: Engine, user_id: int = 5) -> dict[str, Any]:
+    with engine.connect() as connection:
+        statement = select(players).where(players.c.user_id == user_id)
+        return dict(connection.execute(statement).mappings().one())
+
+
+def test_a_first_snapshot_makes_a_player_and_a_row_of_history(engine: Engine) -> None:
+    [recorded] = _record(engine, entry(rankPoints=150, kos=3, metadata={"team": "red"}, displayName="Ada"))
+
+    row = _row(engine)
+    assert recorded.player.rank == row["rank"] == "Known"
+    assert (row["next_rank"], row["previous_rank"], row["privileged"]) == ("Tried", "New", False)
+    assert (row["created_at"], row["last_synced_at"], row["metadata"]) == (NOW, NOW, {"team": "red"})
+    assert (recorded.decision, recorded.standing, _history(engine)) == (None, Standing.APPLIED, 1)
+    with engine.connect() as connection:
+        assert load(connection, [5]) == {5: recorded.player}
+
+
+def test_an_identical_repeat_moves_the_time_of_the_last_sync_and_nothing_else(engine: Engine) -> None:
+    [first] = _record(engine, entry(rankPoints=150))
+    [again] = _record(engine, entry(rankPoints=150), on=terms(now=NOW + SECOND))
+
+    assert again.standing is Standing.REPEATED
+    assert again.player == replace(first.player, last_synced_at=NOW + SECOND)
+    assert _history(engine) == 1
+
+
+def test_a_snapshot_older_than_the_stored_one_is_history_only(engine: Engine) -> None:
+    _record(engine, entry(kos=9, capturedAt="2026-03-01T11:00:10Z"))
+    [late] = _record(engine, entry(kos=8, capturedAt="2026-03-01T11:00:09Z"))
+
+    assert (late.standing, late.player.kos, _row(engine)["kos"]) == (Standing.OUTDATED, 9, 9)
+    assert _history(engine) == 2
+
+
+def test_a_clock_that_runs_ahead_does_not_lock_others_out(engine: Engine) -> None:
+    _record(engine, entry(kos=1, capturedAt="2030-01-01T00:00:00Z"))
+    [next_one] = _record(engine, entry(kos=2, capturedAt="2026-03-01T12:00:01Z"), on=terms(now=NOW + SECOND))
+
+    assert next_one.standing is Standing.APPLIED
+
+
+def test_several_snapshots_of_one_player_in_a_batch_are_taken_in_order(engine: Engine) -> None:
+    recorded = _record(engine, *(entry(kos=kos) for kos in (1, 2, 2, 3)), entry(userId=6, username="bob"))
+
+    assert [one.player.kos for one in recorded] == [1, 2, 2, 3, 0]
+    assert (_row(engine)["kos"], _history(engine)) == (3, 4)
+
+
+def test_a_rank_nobody_has_said_follows_the_points_and_a_known_one_stays(engine: Engine) -> None:
+    ranks = [
+        _record(engine, entry(**said))[0].player.rank
+        for said in ({"rankPoints": 0}, {"rankPoints": 100}, {"rank": "Cell"}, {"rankPoints": 350})
+    ]
+
+    assert ranks == ["New", "Known", "Cell", "Cell"]
+
+
+def test_evaluating_reports_and_queues_nothing(engine: Engine) -> None:
+    [recorded] = _record(engine, entry(rank="New", rankPoints=150, evaluate=True))
+
+    assert recorded.decision is not None
+    said = recorded.decision.to_json()
+    assert (said["action"], said["targetRank"], said["apply"]) == ("PROMOTE", "Known", False)
+    assert said.keys() == {"action", "targetRank", "reason", "apply", "requestId"}
+    assert (_statuses(engine), recorded.queued) == ([], False)
+
+
+def test_an_applied_promotion_is_carried_out_step_by_step(engine: Engine) -> None:
+    [recorded] = _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    [job] = _claim(engine)
+
+    assert recorded.queued
+    assert recorded.decision is not None
+    assert recorded.decision.apply
+    assert job.request_id == recorded.decision.request_id
+    assert job.steps[:2] == (Assign(12), Unassign(11))
+    assert isinstance(job.steps[2], Mirror)
+    assert _row(engine)["rank"] == "New"
+
+    following = _hear(engine, job, Done())
+
+    assert _row(engine)["rank"] == "Known"
+    assert following is not None
+    _carry_out(engine, following)
+    assert _statuses(engine) == [("PROMOTE", "done")]
+
+
+def test_the_same_decision_waits_once_however_often_it_is_asked_for(engine: Engine) -> None:
+    answers = _record(
+        engine, *(entry(rank="New", rankPoints=points, apply=True) for points in (150, 150, 160))
+    )
+
+    assert len({one.decision.request_id for one in answers if one.decision}) == 1
+    assert [one.queued for one in answers] == [True, False, False]
+    assert _statuses(engine) == [("PROMOTE", "pending")]
+
+
+def test_a_retried_snapshot_does_not_undo_or_repeat_a_decision_carried_out(engine: Engine) -> None:
+    told: dict[str, Any] = {"rank": "New", "rankPoints": 150, "apply": True}
+    _record(engine, entry(**told))
+    _carry_out(engine, _claim(engine)[0])
+
+    [again] = _record(engine, entry(**told))
+    [lagging] = _record(engine, entry(**told, kos=1))
+
+    assert (again.player.rank, lagging.player.rank) == ("Known", "Known")
+    assert _statuses(engine) == [("PROMOTE", "done")]
+
+
+def test_a_rank_reported_again_much_later_is_believed(engine: Engine) -> None:
+    told: dict[str, Any] = {"rank": "New", "rankPoints": 150}
+    _record(engine, entry(**told, apply=True))
+    _carry_out(engine, _claim(engine)[0])
+
+    [later] = _record(engine, entry(**told, kos=1), on=terms(now=NOW + timedelta(hours=1)))
+
+    assert later.player.rank == "New"
+
+
+def test_a_different_decision_takes_the_place_of_one_nobody_has_begun(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    _record(engine, entry(rank="New", rankPoints=150, warnings=4, apply=True))
+
+    assert _statuses(engine) == [("PROMOTE", "superseded"), ("SUSPEND", "pending")]
+
+
+def test_of_two_different_decisions_in_one_batch_only_the_later_is_stored(engine: Engine) -> None:
+    points: dict[str, Any] = {"rank": "New", "rankPoints": 150, "apply": True}
+    _record(engine, entry(**points), entry(**points, warnings=7))
+
+    assert _statuses(engine) == [("BAN", "pending")]
+
+
+def test_a_step_does_not_wait_behind_one_that_roblox_may_have_heard_of(engine: Engine) -> None:
+    _record(engine, entry(rank="Known", rankPoints=0, apply=True))
+    [job] = _claim(engine)
+    _hear(engine, job, RetryIn(1.0, "503"))
+
+    [other] = _record(
+        engine, entry(rank="Known", rankPoints=250, apply=True), on=terms(now=NOW + timedelta(days=20))
+    )
+
+    assert other.decision is not None
+    assert (other.decision.verdict.action, other.decision.apply) == (Action.PROMOTE, False)
+    assert other.decision.reason == "an earlier decision is being carried out"
+    assert _statuses(engine) == [("DEMOTE", "pending")]
+
+
+def test_a_suspension_takes_back_what_an_unfinished_promotion_may_have_given(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    [job] = _claim(engine)
+    _hear(engine, job, RetryIn(1.0, "no answer"))
+    _record(engine, entry(rank="New", rankPoints=150, warnings=4, apply=True))
+    [suspension] = _claim(engine)
+
+    assert suspension.steps[:3] == (Assign(10), Unassign(12), Unassign(11))
+    assert _statuses(engine) == [("PROMOTE", "superseded"), ("SUSPEND", "pending")]
+
+
+def test_a_suspension_waits_for_a_promotion_under_way(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    [job] = _claim(engine)
+    _record(engine, entry(rank="New", rankPoints=150, warnings=4, apply=True))
+
+    assert _claim(engine, "two") == []
+    _carry_out(engine, job)
+    [suspension] = _claim(engine, "two")
+    assert suspension.action == "SUSPEND"
+
+
+def test_a_suspension_sets_rank_status_and_end_once_roblox_agrees(engine: Engine) -> None:
+    _record(engine, entry(rank="New", warnings=4, apply=True))
+    _carry_out(engine, _claim(engine)[0])
+
+    row = _row(engine)
+    assert (row["rank"], row["punishment_status"]) == ("Cell", "Trial_Punishment")
+    assert row["punishment_expires_at"] == NOW + timedelta(days=14)
+
+
+def test_a_ban_is_sent_once_until_a_snapshot_pardons(engine: Engine) -> None:
+    def told(**facts: Any) -> Recorded:
+        return _record(engine, entry(rank="New", apply=True, **facts))[0]
+
+    told(warnings=7)
+    [job] = _claim(engine)
+    assert isinstance(job.steps[0], Ban)
+    assert job.steps[0].duration_s is None
+    _carry_out(engine, job)
+
+    again = told(warnings=8).decision
+    assert again is not None
+    assert (again.verdict.action, again.apply, again.reason) == (Action.BAN, False, "banned already")
+    told(warnings=0)
+    assert told(warnings=7).queued
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"inbound_key": False}, "no inbound key configured"),
+        ({"reach": replace(EVERYTHING, key=False)}, "no Open Cloud key configured"),
+        ({"reach": replace(EVERYTHING, group=False)}, "no group configured"),
+        ({"policy": NO_ROLE_IDS}, "Known has no roleId"),
+    ],
+)
+def test_what_cannot_be_applied_says_why(engine: Engine, change: dict[str, Any], reason: str) -> None:
+    [recorded] = _record(engine, entry(rank="New", rankPoints=150, apply=True), on=terms(**change))
+
+    assert recorded.decision is not None
+    assert (recorded.decision.verdict.action, recorded.decision.verdict.target_rank) == (
+        Action.PROMOTE,
+        "Known",
+    )
+    assert (recorded.decision.apply, recorded.decision.reason) == (False, reason)
+    assert _statuses(engine) == []
+
+
+def test_a_decision_by_hand_is_queued_with_its_reason(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150))
+    request = DecisionRequest(user_id=5, actor_user_id=9, apply=True, reason="a fine season")
+    with engine.begin() as connection:
+        recorded = transactions.apply_decision(connection, request, request_id="by-hand", terms=terms())
+
+    assert recorded is not None
+    assert recorded.decision is not None
+    assert recorded.decision.reason == "a fine season (150 points reach Known (100))"
+    assert _statuses(engine) == [("PROMOTE", "pending")]
+    with engine.begin() as connection:
+        stranger = DecisionRequest(user_id=404, apply=True)
+        assert transactions.apply_decision(connection, stranger, request_id="x", terms=terms()) is None
+
+
+def test_a_claimed_decision_belongs_to_its_owner_until_the_lease_ends(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    [job] = _claim(engine, "one")
+
+    assert _claim(engine, "two", seconds=59) == []
+    [taken] = _claim(engine, "two", seconds=61)
+    with engine.begin() as connection:
+        late = progress_after(job, Done(), NOW)
+        assert not transactions.advance(connection, job, late, owner="one", policy=policy(), now=NOW)
+    assert _row(engine)["rank"] == "New"
+    _hear(engine, taken, Done(), owner="two")
+    assert _row(engine)["rank"] == "Known"
+
+
+def test_a_postponed_decision_is_due_when_it_said(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    assert _hear(engine, _claim(engine)[0], RetryIn(5.0, "503 UNAVAILABLE: m")) is not None
+
+    assert _claim(engine, "two", seconds=4) == []
+    [job] = _claim(engine, "two", seconds=5)
+    assert job.attempts == 1
+
+
+def test_a_crash_between_steps_goes_on_from_the_last_one_recorded(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    _hear(engine, _claim(engine)[0], Done())
+
+    [job] = _claim(engine, "two", minutes=5)
+
+    assert job.step == Unassign(11)
+
+
+def test_a_refused_role_changes_nothing_and_a_refused_mirror_ends_well(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    assert _hear(engine, _claim(engine)[0], Refused("NOT_FOUND", "no such member")) is None
+    assert (_statuses(engine), _row(engine)["rank"]) == ([("PROMOTE", "refused")], "New")
+
+    _record(engine, entry(rank="New", rankPoints=151, apply=True))
+    job: Claimed | None = _claim(engine)[0]
+    for outcome in (Done(), Done(), Refused("INVALID_ARGUMENT", "bad store")):
+        assert job is not None
+        job = _hear(engine, job, outcome)
+    assert job is None
+    assert _statuses(engine)[1] == ("PROMOTE", "done")
+
+
+def test_leases_are_given_back_at_an_orderly_stop(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    _claim(engine, "one")
+    with engine.begin() as connection:
+        assert outbox.release_decisions(connection, owner="one") == 1
+
+    assert len(_claim(engine, "two")) == 1
+
+
+def test_the_depth_counts_what_waits_and_old_rows_are_forgotten(engine: Engine) -> None:
+    _record(engine, *(entry(userId=user, rank="New", rankPoints=150, apply=True) for user in (5, 6)))
+    _carry_out(engine, _claim(engine, limit=1)[0])
+    later = NOW + timedelta(days=1)
+
+    with engine.begin() as connection:
+        depth = outbox.outbox_depth(connection)
+        assert (depth.pending, depth.oldest) == (1, NOW)
+        assert outbox.forget_settled(connection, before=later, limit=10) == 1
+        assert transactions.forget_snapshots(connection, before=later, limit=1) == 1
+    assert _statuses(engine) == [("PROMOTE", Status.PENDING.value)]
+
+
+def test_the_tables_other_programs_read_are_as_promised(engine: Engine) -> None:
+    found = inspect(engine)
+
+    assert [column["name"] for column in found.get_columns("players")] == PLAYERS.split()
+    assert [column["name"] for column in found.get_columns("player_snapshots")] == SNAPSHOTS.split()
+    assert ["rank_points", "kos", "wos"] in [index["column_names"] for index in found.get_indexes("players")]
+    assert ["user_id"] in [index["column_names"] for index in found.get_indexes("player_snapshots")]
