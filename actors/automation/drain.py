@@ -73,7 +73,7 @@ class Drain:
     last step that was recorded.
 
     Args:
-        owner: Unique to this life of this node; leases carry it.
+        owner: Unique to this node and boot; leases carry it.
         policy: The policy in force, asked for when a player's row is written.
         on_changed: Hears the user ids whose stored player has changed. Must not wait or raise.
         now: Aware, UTC.
@@ -123,6 +123,8 @@ class Drain:
         """Drain until cancelled; a child for a supervisor."""
         life.started()
         self._under_way = 0
+        # What an earlier life of this owner left in the middle is free again at once.
+        await self._transact(partial(outbox.release_decisions, owner=self._owner))
         async with trio.open_nursery() as nursery:
             while True:
                 await self._start_what_is_due(nursery)

@@ -22,7 +22,8 @@ from actors.automation.outcome import Done, Outcome, Refused, RetryIn
 from actors.automation.steps import Step, from_json
 from actors.automation.tables import automation_decisions
 
-LEASE: Final = timedelta(seconds=60)
+# Twice the longest request to Roblox; a dead node's decisions wait no longer than a retry does.
+LEASE: Final = timedelta(seconds=30)
 
 decisions: Final = automation_decisions.c
 
@@ -199,7 +200,7 @@ def supersede(request_ids: Sequence[str], now: datetime) -> Update:
 
 
 def release_decisions(connection: Connection, *, owner: str) -> int:
-    """Give back every lease of a node that stops in order; how many there were."""
+    """Give back every lease of an owner who is not using them; how many there were."""
     statement = (
         update(automation_decisions)
         .where(decisions.lease_owner == owner, decisions.status == Status.PENDING.value)

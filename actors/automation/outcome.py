@@ -21,8 +21,9 @@ FIRST_RETRY_S: Final = 0.5
 # Two attempts are at most 30 s apart, whatever Roblox asks for; the rest is for the outbox to notice.
 LONGEST_RETRY_S: Final = 28.0
 MAX_MESSAGE: Final = 300
+# About a day of 403: the key's rights were not mended, or the player outranks the key's owner.
+MAX_DENIALS: Final = 3000
 
-_KEY_TROUBLE: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 # gRPC's words for "somebody else was faster; try again", which come as 4xx.
 _AGAIN_CODES: Final = frozenset({"ABORTED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED"})
@@ -63,8 +64,8 @@ def judge(
     """What an answer to a step means, after so many attempts that failed.
 
     Header names are lower-case, or the mapping does not mind; `now` is for a `retry-after` given as a
-    date. Trouble with the key (401, 403) is retried: it is the operator's to cure, and no decision is to be
-    lost over it.
+    date. Trouble with the key (401, and 403 for about a day) is retried: it is the operator's to cure, and
+    no decision is to be lost over it.
     """
     if HTTPStatus(200) <= status < HTTPStatus(300):
         return Done()
@@ -74,7 +75,7 @@ def judge(
     problem = f"{status} {code}: {message}"
     if status == HTTPStatus.TOO_MANY_REQUESTS and (wait := retry_after(headers, now)) is not None:
         return RetryIn(wait, problem)
-    if status in _KEY_TROUBLE:
+    if status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.FORBIDDEN and attempts < MAX_DENIALS):
         return RetryIn(LONGEST_RETRY_S, problem)
     if status in _AGAIN or status >= HTTPStatus.INTERNAL_SERVER_ERROR or code in _AGAIN_CODES:
         return RetryIn(backoff(attempts), problem)

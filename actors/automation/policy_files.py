@@ -224,6 +224,8 @@ def check_policy(directory: Path | None) -> list[str]:
     Stricter than loading in one point: a `permissions.json` found there must not speak of ranks that
     the rank table in force does not have.
     """
+    if directory is not None and not directory.is_dir():
+        return [f"{directory}: is not a directory"]
     try:
         policy = PolicyFiles(directory).current
     except PolicyError as error:

@@ -177,7 +177,7 @@ async def test_a_node_killed_at_any_moment_leaves_the_rest_to_the_next(
         _promote(database, users=10)
         for life in range(8):
             await Node(database, cloud, f"life {life}").run(0.35 * (life + 1))
-            await trio.sleep(61)
+            await trio.sleep(31)
         await Node(database, cloud, "last").run(300)
 
     assert (_ranks(database), _statuses(database)) == ({"Known"}, {"done"})

@@ -44,6 +44,17 @@ def test_what_ships_is_in_order(tmp_path: Path) -> None:
     assert packaged_policy().punishment_rank is not None
 
 
+def test_the_example_of_an_override_is_sound() -> None:
+    directory = Path(__file__).parents[3] / "config"
+
+    assert check_policy(directory) == []
+    assert {path.name for path in directory.glob("*.json")} == {RANKS, PUNISHMENTS, PERMISSIONS}
+
+
+def test_a_directory_that_is_not_there_is_found_by_the_check(tmp_path: Path) -> None:
+    assert check_policy(tmp_path / "none") == [f"{tmp_path / 'none'}: is not a directory"]
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [

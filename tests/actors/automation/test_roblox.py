@@ -13,7 +13,16 @@ from trio.testing import MockClock
 
 from actors.automation.limiter import RestrictionLimiter
 from actors.automation.open_cloud import OpenCloudSettings, request_for
-from actors.automation.outcome import LONGEST_RETRY_S, Done, Outcome, Refused, RetryIn, backoff, judge
+from actors.automation.outcome import (
+    LONGEST_RETRY_S,
+    MAX_DENIALS,
+    Done,
+    Outcome,
+    Refused,
+    RetryIn,
+    backoff,
+    judge,
+)
 from actors.automation.roblox import OpenCloud, http_client
 from actors.automation.steps import Assign, Ban, Mirror, Step, Unassign, from_json, to_json
 from tests.actors.automation.people import NOW
@@ -106,6 +115,12 @@ def test_an_answer_means_done_again_or_refused(
     step: Step, status: int, headers: dict[str, str], body: bytes, outcome: Outcome
 ) -> None:
     assert judge(step, status, headers, body, attempts=1, now=NOW) == outcome
+
+
+def test_a_lack_of_rights_is_not_waited_for_forever() -> None:
+    outcome = judge(Assign(1), 403, {}, _error("DENIED"), attempts=MAX_DENIALS, now=NOW)
+
+    assert outcome == Refused("DENIED", "m")
 
 
 def test_retry_after_may_be_a_date() -> None:

@@ -137,6 +137,16 @@ def test_evaluating_reports_and_queues_nothing(engine: Engine) -> None:
     assert (_statuses(engine), recorded.queued) == ([], False)
 
 
+@pytest.mark.parametrize("facts", [{"rankPoints": 150}, {"warnings": 4}, {"warnings": 7}, {}])
+def test_evaluating_changes_nothing_that_the_snapshot_alone_would_not(
+    engine: Engine, facts: dict[str, Any]
+) -> None:
+    _record(engine, entry(userId=1, rank="New", evaluate=True, **facts))
+    _record(engine, entry(userId=2, rank="New", **facts))
+
+    assert _row(engine, 1) | {"user_id": 0} == _row(engine, 2) | {"user_id": 0}
+
+
 def test_an_applied_promotion_is_carried_out_step_by_step(engine: Engine) -> None:
     [recorded] = _record(engine, entry(rank="New", rankPoints=150, apply=True))
     [job] = _claim(engine)
@@ -306,8 +316,8 @@ def test_a_claimed_decision_belongs_to_its_owner_until_the_lease_ends(engine: En
     _record(engine, entry(rank="New", rankPoints=150, apply=True))
     [job] = _claim(engine, "one")
 
-    assert _claim(engine, "two", seconds=59) == []
-    [taken] = _claim(engine, "two", seconds=61)
+    assert _claim(engine, "two", seconds=29) == []
+    [taken] = _claim(engine, "two", seconds=31)
     with engine.begin() as connection:
         late = progress_after(job, Done(), NOW)
         assert not transactions.advance(connection, job, late, owner="one", policy=policy(), now=NOW)
