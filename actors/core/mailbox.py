@@ -20,6 +20,8 @@ from actors.core.timers import timers
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from actors.core.timers import Timers
+
 _IDLE: Final[tuple[()]] = ()
 
 
@@ -32,14 +34,14 @@ class Reply:
         message: The question.
     """
 
-    __slots__ = ("_actor", "_answer", "_error", "_is_armed", "_task", "message")
+    __slots__ = ("_actor", "_answer", "_error", "_task", "_timers", "message")
 
     def __init__(self, actor: Hashable, message: object) -> None:
         self._actor = actor
         self._answer: object = None
         self._error: BaseException | None = None
         self._task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-        self._is_armed = False
+        self._timers: Timers | None = None
         self.message = message
 
     @property
@@ -61,21 +63,21 @@ class Reply:
 
     def fire(self) -> None:
         """The deadline has passed."""
-        self._is_armed = False
+        self._timers = None
         self.fail(CallTimeout(self._actor, self.message))
 
     def _wake(self) -> None:
         task, self._task = self._task, None
-        if self._is_armed:
-            timers().note_cancelled()
+        if self._timers is not None:
+            self._timers.note_cancelled()
         if task is not None:
             trio.lowlevel.reschedule(task)
 
     def _give_up(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
         """The caller is cancelled: forget it now, since it must not be woken twice."""
         self._task = None
-        if self._is_armed:
-            timers().note_cancelled()
+        if self._timers is not None:
+            self._timers.note_cancelled()
         return trio.lowlevel.Abort.SUCCEEDED
 
     async def wait(self, timeout_s: float) -> Any:
@@ -86,8 +88,8 @@ class Reply:
             ActorGone: The receiver ended first.
         """
         if self._task is not None:
-            timers().add(timeout_s, self)
-            self._is_armed = True
+            self._timers = timers()
+            self._timers.add(timeout_s, self)
             await trio.lowlevel.wait_task_rescheduled(self._give_up)
         if self._error is not None:
             raise self._error
@@ -99,9 +101,12 @@ class Mailbox:
 
     `put` refuses at `slots` unread entries; `put_always` does not, and is for
     what the reader itself asked for (timers, news of deaths).
+
+    Attributes:
+        is_open: Whether entries are taken.
     """
 
-    __slots__ = ("_open_slots", "_parked", "_queue", "_slots")
+    __slots__ = ("_open_slots", "_parked", "_queue", "_slots", "is_open")
 
     def __init__(self, slots: int) -> None:
         if slots < 1:
@@ -110,6 +115,7 @@ class Mailbox:
         self._queue: deque[Any] | tuple[()] = _IDLE
         self._slots = slots
         self._open_slots = slots  # 0 while closed, so that one comparison covers both refusals
+        self.is_open = True
         self._parked: trio.lowlevel.Task | None = None
 
     def __len__(self) -> int:
@@ -119,11 +125,6 @@ class Mailbox:
     def slots(self) -> int:
         """How many unread entries it may hold."""
         return self._slots
-
-    @property
-    def is_open(self) -> bool:
-        """Whether entries are taken."""
-        return self._open_slots > 0
 
     def put(self, actor: Hashable, entry: object, message: object) -> None:
         """Append `entry` and wake the reader.
@@ -175,9 +176,11 @@ class Mailbox:
     def open(self) -> None:
         """Take entries (again)."""
         self._open_slots = self._slots
+        self.is_open = True
 
     def close(self) -> tuple[Any, ...]:
         """Refuse entries from now on; what was unread."""
         self._open_slots = 0
+        self.is_open = False
         unread, self._queue = tuple(self._queue), _IDLE
         return unread

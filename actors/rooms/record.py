@@ -90,16 +90,17 @@ def no_room(room_id: str) -> Event:
     return Event(next_seq(), b"event: state\nid: %b\ndata: %b\n\n" % (NO_ROOM_ID.encode(), body))
 
 
-_second: tuple[int, str] = (-1, "")
+_last: tuple[int, str] = (-1, "")
 
 
 def iso_utc(unix_s: float) -> str:
     """Unix seconds as ISO 8601 in UTC with milliseconds and Z."""
-    global _second  # noqa: PLW0603  # strftime is the dearest part of a write; it changes once a second
-    whole = int(unix_s)
-    if _second[0] != whole:
-        _second = (whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)))
-    return f"{_second[1]}.{int((unix_s - whole) * 1000):03d}Z"
+    global _last  # noqa: PLW0603  # dozens of writes share a millisecond, and spelling it out is half of a write
+    millis = int(unix_s * 1000)
+    if _last[0] != millis:
+        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(millis // 1000))
+        _last = (millis, f"{second}.{millis % 1000:03d}Z")
+    return _last[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,12 +137,15 @@ class Rooms:
         Raises:
             ActorCrashed: The room's task crashed on it; whether it was written is unknown.
         """
-        room = self._registry.whereis(("room", room_id))
-        refusal = None if room is not None else self._table.refusal(room_id, len(state), condition, secret)
-        answer = refusal or await self._ask(room_id, Put(state, condition, secret))
+        if self._registry.whereis(("room", room_id)) is None:
+            # Not worth starting a task for.
+            refusal = self._table.refusal(room_id, len(state), condition, secret)
+            if refusal is not None:
+                return refusal
+        answer = await self._ask(room_id, Put(state, condition, secret))
         if isinstance(answer, Record):
             self._writes += 1
-        return answer
+        return answer  # type: ignore[no-any-return]  # what `Put` is answered with
 
     async def delete(self, room_id: str, *, secret: str | None = None) -> Refusal | None:
         """Remove a plain room; its streams go on with version 0.

@@ -6,7 +6,7 @@ import heapq
 import hmac
 from typing import TYPE_CHECKING
 
-from actors.rooms.record import Kind, Record, Refusal, write
+from actors.rooms.record import ALWAYS, Kind, Record, Refusal, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,9 +44,9 @@ class RoomTable:
         record = self._records.get(room_id)
         if record is not None and record.kind is Kind.MATCH:
             return Refusal("room_is_authoritative")
-        if not self.may_write(room_id, secret):
+        if self._secrets and not self.may_write(room_id, secret):
             return Refusal("forbidden")
-        if not condition.holds(record):
+        if condition is not ALWAYS and not condition.holds(record):
             return Refusal("version_mismatch", version=0 if record is None else record.version)
         if record is None and len(self._records) >= self._max_rooms:
             return Refusal("too_many_rooms", retry_after_s=60)

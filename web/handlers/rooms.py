@@ -107,7 +107,8 @@ class RoomHandlers:
             ActorCrashed: The room's task crashed on it.
         """
         room_id = request.segments[ROOM_ID_AT]
-        if not IS_ROOM_ID(room_id):
+        is_new = self._rooms.get(room_id) is None
+        if is_new and not IS_ROOM_ID(room_id):
             return INVALID_ROOM_ID
         secret = request.headers.get("x-room-secret")
         if secret is not None and len(secret) > MAX_SECRET:
@@ -116,7 +117,7 @@ class RoomHandlers:
             state = read_state(request.body)
         except BadState as bad:
             return error(422, str(bad))
-        if self._rooms.get(room_id) is None and (wait_s := self._creations.take(request.client)):
+        if is_new and (wait_s := self._creations.take(request.client)):
             return retry_later(429, "rate_limited", wait_s)
         answer = await self._rooms.put(
             room_id, state, condition=write_condition(request.headers), secret=secret
