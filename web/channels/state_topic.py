@@ -99,10 +99,11 @@ class _Watcher:
         if event.seq <= self.seq:
             return
         self.seq = event.seq
-        if self._seat.congested:
-            if self._newest is None:
-                self._seat.when_writable(self._catch_up)
+        if self._newest is not None:
             self._newest = event
+        elif self._seat.congested:
+            self._newest = event
+            self._seat.when_writable(self._catch_up)
         else:
             self._seat.send(self._topic.broadcast_of(self._seat.topic, event))
 

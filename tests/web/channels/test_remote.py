@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 import trio
-import trio.testing
+from trio.testing import MockClock
 
 from web.channels.identity import User
 from web.channels.remote import DEADLINE_S, MAX_REMEMBERED, RemoteTokens
@@ -61,7 +61,7 @@ async def test_only_a_valid_and_active_user_is_let_in(change: dict[str, object])
     assert await Api(ANN | change).tokens().verify("t") is None
 
 
-async def test_answers_are_remembered_for_a_short_while(autojump_clock: trio.testing.MockClock) -> None:
+async def test_answers_are_remembered_for_a_short_while(autojump_clock: MockClock) -> None:
     api = Api()
     tokens = api.tokens()
 
@@ -90,7 +90,7 @@ async def test_an_api_server_in_trouble_lets_nobody_in_and_is_asked_again(
 
 
 async def test_an_api_server_that_does_not_answer_is_given_five_seconds(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: MockClock,
 ) -> None:
     api = Api()
     api.before = trio.sleep_forever

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.web.channels.support import LobbyTopic, MemoryTransport
+from web.channels.gate import Admitted, Gate
+from web.channels.identity import ANONYMOUS, User
+from web.channels.serializer import V2
+from web.channels.session import Session
+from web.channels.sockets import Sockets
+from web.channels.topics import Topics
+from web.handlers.cors import Cors
+from web.handlers.http import Answer
+
+
+class Tokens:
+    """Believes only `good`."""
+
+    async def verify(self, token: str) -> User | None:
+        return User("u1", "Ann") if token == "good" else None
+
+
+def sockets(max_sockets: int = 100) -> Sockets:
+    return Sockets(Topics({"room:*": LobbyTopic()}), max_sockets=max_sockets)
+
+
+def opened(house: Sockets, user_id: str = "u1") -> tuple[Session, MemoryTransport]:
+    transport = MemoryTransport()
+    return house.open(User(user_id, user_id), V2, transport), transport
+
+
+async def test_a_logout_closes_all_sockets_of_one_user_with_1001() -> None:
+    house = sockets()
+    transports = [opened(house, user_id)[1] for user_id in ("u1", "u2", "u1")]
+
+    assert house.logout("u1") == 2
+
+    assert [transport.closed for transport in transports] == [
+        (1001, "logged out"),
+        None,
+        (1001, "logged out"),
+    ]
+
+
+async def test_a_drain_closes_with_1012_in_batches_over_its_time(
+    autojump_clock: MockClock,
+) -> None:
+    house = sockets(10_000)
+    transports = [opened(house)[1] for _ in range(200)]
+    started = trio.current_time()
+    closed: list[int] = []
+
+    async def watch() -> None:
+        for second in range(5):
+            await trio.sleep_until(started + second + 0.05)
+            closed.append(sum(transport.closed is not None for transport in transports))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        await house.drain(5.0)
+
+    assert {transport.closed for transport in transports} == {(1012, "restarting")}
+    assert closed == [4, 44, 84, 124, 164]
+    assert trio.current_time() - started == pytest.approx(5.0, abs=0.2)
+
+
+async def test_sessions_are_forgotten_when_their_transport_is_gone() -> None:
+    house = sockets()
+    session, _ = opened(house)
+    assert len(house) == 1
+
+    session.logout()
+    assert len(house) == 1
+    session.closed()
+    assert len(house) == 0
+    assert (house.statistics().open, house.statistics().opened) == (0, 1)
+
+
+async def test_a_sweep_tells_all_the_time(autojump_clock: MockClock) -> None:
+    house = sockets(5000)
+    transports = [opened(house)[1] for _ in range(1200)]
+    await trio.sleep(60)
+
+    await house.sweep()
+
+    assert {transport.closed for transport in transports} == {(1001, "idle")}
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "reason"),
+    [
+        ("vsn=2.0.0&token=bad", {}, "token"),
+        ("vsn=2.0.0", {}, "token"),
+        ("vsn=3.0.0&token=good", {}, "vsn"),
+        ("vsn=2.0.0&token=good", {"origin": "https://evil.example"}, "origin"),
+    ],
+)
+async def test_refusals_are_all_the_same_outside_and_counted_inside(
+    query: str, headers: dict[str, str], reason: str
+) -> None:
+    house = sockets()
+
+    answer = await Gate(house, Tokens(), Cors()).admit(query, headers)
+
+    assert answer == Answer(403, b"", ())
+    assert house.statistics().refused == {reason: 1}
+
+
+async def test_a_good_request_is_admitted() -> None:
+    gate = Gate(sockets(), Tokens(), Cors())
+
+    admitted = await gate.admit("vsn=2.0.0&token=good", {"sec-websocket-protocol": "phoenix"})
+
+    assert admitted == Admitted(User("u1", "Ann"), V2, "phoenix")
+
+
+async def test_strangers_are_let_in_only_where_that_is_wanted() -> None:
+    gate = Gate(sockets(), Tokens(), Cors(), anonymous=True)
+
+    assert await gate.admit("vsn=2.0.0", {}) == Admitted(ANONYMOUS, V2, None)
+    assert isinstance(await gate.admit("vsn=2.0.0&token=bad", {}), Answer)
+
+
+async def test_a_full_or_draining_node_says_when_to_come_back() -> None:
+    full = sockets(1)
+    opened(full)
+    draining = sockets()
+    draining.draining = True
+
+    for house, code in ((full, b"too_many_sockets"), (draining, b"draining")):
+        answer = await Gate(house, Tokens(), Cors()).admit("vsn=2.0.0&token=good", {})
+        assert isinstance(answer, Answer)
+        assert answer.status == 503
+        assert code in answer.body
+        assert "Retry-After" in dict(answer.headers)

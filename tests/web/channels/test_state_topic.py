@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+
+from actors.core import Audiences, Event, Member, next_seq
+from actors.rooms.record import Record, no_room, write
+from tests.web.channels.support import Client, reply
+from web.channels.serializer import V1
+from web.channels.state_topic import StateTopic, body_of
+from web.channels.topics import Topics
+
+
+class Records:
+    """Rooms without tasks: a write is offered to the audience at once."""
+
+    def __init__(self, max_members: int = 100) -> None:
+        self.audiences = Audiences(max_members=max_members)
+        self.records: dict[str, Record] = {}
+
+    def join(self, room_id: str, member: Member) -> tuple[Record | None, Event]:
+        self.audiences.join(room_id, member)
+        record = self.records.get(room_id)
+        return record, no_room(room_id) if record is None else record.event
+
+    def leave(self, room_id: str, member: Member) -> None:
+        self.audiences.leave(room_id, member)
+
+    def write(self, room_id: str, state: bytes) -> Event:
+        self.records[room_id] = write(self.records.get(room_id), room_id, state, now_s=0.0)
+        event = self.records[room_id].event
+        self.tell(room_id, event)
+        return event
+
+    def tell(self, room_id: str, event: Event) -> None:
+        for member in self.audiences.members(room_id):
+            member.offer(event)
+
+
+class Node:
+    """Rooms and clients that watch them."""
+
+    def __init__(self, max_members: int = 100) -> None:
+        self.records = Records(max_members)
+        self.topics = Topics({"state:*": StateTopic(self.records)})
+
+    def client(self) -> Client:
+        return Client(self.topics)
+
+
+def versions(frames: list[list[object]]) -> list[object]:
+    return [frame[4]["version"] for frame in frames if isinstance(frame[4], dict)]
+
+
+def test_the_join_answers_with_the_record() -> None:
+    node = Node()
+    node.records.write("a", b'{"n":1}')
+
+    [answer] = node.client().join("state:a")
+
+    record = {"room_id": "a", "version": 1, "updated_at": "1970-01-01T00:00:00.000Z", "state": {"n": 1}}
+    assert answer == reply("1", "1", "state:a", "ok", record)
+
+
+def test_a_room_that_does_not_exist_is_version_0() -> None:
+    [answer] = Node().client().join("state:a")
+
+    assert answer[4]["response"] == {"room_id": "a", "version": 0, "updated_at": None, "state": None}
+
+
+def test_every_write_is_a_push_and_all_get_the_same_bytes() -> None:
+    node = Node()
+    clients = [node.client(), node.client()]
+    for client in clients:
+        client.join("state:a")
+
+    node.records.write("a", b'{"n":123456789012345678901234567890}')
+
+    first, second = (client.transport.frames for client in clients)
+    assert first[0] is second[0]
+    assert b'"state":{"n":123456789012345678901234567890}' in first[0].data
+    assert json.loads(first[0].data)[:4] == [None, None, "state:a", "state"]
+
+
+def test_clients_of_both_versions_watch_the_same_room() -> None:
+    node = Node()
+    old = Client(node.topics, serializer=V1)
+    old.send('{"topic":"state:a","event":"phx_join","payload":{},"ref":"1"}')
+    new = node.client()
+    new.join("state:a")
+
+    node.records.write("a", b"{}")
+
+    [frame] = old.transport.take()
+    assert (frame["event"], frame["payload"]["version"]) == ("state", 1)
+    assert versions(new.transport.take()) == [1]
+
+
+def test_a_client_whose_frames_wait_gets_the_newest_record_afterwards() -> None:
+    node = Node()
+    client = node.client()
+    client.join("state:a")
+    client.transport.congested = True
+
+    for n in range(5):
+        node.records.write("a", b"[%d]" % n)
+    assert client.transport.take() == []
+    client.transport.congested = False
+    client.session.writable()
+
+    assert versions(client.transport.take()) == [5]
+    node.records.write("a", b"[]")
+    assert versions(client.transport.take()) == [6]
+
+
+def test_nothing_comes_twice_and_nothing_goes_backwards() -> None:
+    node = Node()
+    node.records.write("a", b"[1]")
+    older = node.records.records["a"].event
+    newer = node.records.write("a", b"[2]")
+    client = node.client()
+    client.join("state:a")
+
+    node.records.tell("a", older)
+    node.records.tell("a", newer)
+
+    assert client.transport.take() == []
+
+
+def test_a_room_that_goes_is_version_0_and_may_come_back() -> None:
+    node = Node()
+    node.records.write("a", b"[1]")
+    client = node.client()
+    client.join("state:a")
+
+    del node.records.records["a"]
+    node.records.tell("a", no_room("a"))
+    node.records.write("a", b"[2]")
+
+    assert versions(client.transport.take()) == [0, 1]
+
+
+def test_who_leaves_or_goes_is_no_longer_in_the_audience() -> None:
+    node = Node()
+    left, gone = node.client(), node.client()
+    left.join("state:a")
+    gone.join("state:a")
+
+    left.say("1", "2", "state:a", "phx_leave", {})
+    gone.session.closed()
+
+    assert node.records.audiences.count("a") == 0
+
+
+def test_bad_ids_and_full_audiences_are_refused() -> None:
+    node = Node(max_members=1)
+
+    assert node.client().join("state:a/b")[0][4]["response"] == {"reason": "invalid_room_id"}
+    assert node.client().join("state:")[0][4]["response"] == {"reason": "invalid_room_id"}
+    node.client().join("state:a")
+    assert node.client().join("state:a")[0][4]["response"] == {"reason": "too_many_streams"}
+
+
+def test_watchers_only_watch() -> None:
+    client = Node().client()
+    client.join("state:a")
+
+    assert client.say("1", "2", "state:a", "write", {}) == [
+        reply("1", "2", "state:a", "error", {"reason": "read_only"})
+    ]
+
+
+def test_an_audience_that_ends_its_member_closes_the_channel() -> None:
+    node = Node()
+    client = node.client()
+    client.join("state:a")
+
+    for member in node.records.audiences.members("a"):
+        member.close("drain")
+
+    assert client.transport.take() == [["1", "1", "state:a", "phx_close", {}]]
+    assert node.records.audiences.count("a") == 0
+
+
+def test_the_record_is_found_in_an_event_whatever_it_says() -> None:
+    body = b'{"state":"\\n\\ndata: x\\n\\n"}'
+
+    assert body_of(Event(next_seq(), b"event: state\nid: e-1\ndata: " + body + b"\n\n")) == body
