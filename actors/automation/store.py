@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -59,9 +59,11 @@ def save(connection: Connection, changed: Mapping[int, tuple[Player, Sync]], pol
     if not ordered:
         return
     _upsert(connection, players, [_player_row(player, policy) for player, _ in ordered])
-    _upsert(
-        connection, player_sync, [{"user_id": player.user_id, **asdict(sync)} for player, sync in ordered]
-    )
+    _upsert(connection, player_sync, [_sync_row(player, sync) for player, sync in ordered])
+
+
+def _sync_row(player: Player, sync: Sync) -> dict[str, Any]:
+    return {"user_id": player.user_id, **{name: getattr(sync, name) for name in _SYNC_FIELDS}}
 
 
 def _player_row(player: Player, policy: Policy) -> dict[str, Any]:
