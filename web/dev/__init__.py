@@ -1,1 +1,14 @@
-"""What `greenroom dev` needs: stand-ins for the services around Greenroom."""
+"""`greenroom dev`: a node and everything it likes to have around it, on one machine.
+
+Reading order, each file leaning only on the ones above it:
+
+    ports        free ones
+    redis        a private redis-server, as a child of a supervisor
+    api_server   a stand-in for the API server, which says what it is told
+    notice       where a running `dev` says how to reach it
+    screen       what to try
+    command      `greenroom dev`
+    push_job     `greenroom push-job`
+
+    open_cloud   a stand-in for Roblox Open Cloud
+"""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import trio
 from quart import Response, request
+from quart.wrappers import Websocket
 from quart.wrappers.response import ResponseBody
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from hypercorn.typing import ASGISendCallable, HTTPScope
+    from quart.wrappers import BaseRequestWebsocket
     from quart.wrappers import Request as QuartRequest
+    from werkzeug.routing import MapAdapter
 
     from web.handlers.front import Front
     from web.handlers.streams import Streams
@@ -94,6 +97,18 @@ class Connection(TrioASGIHTTPConnection):
             self.scope["state"][CONNECTION].abort()
 
 
+class Application(QuartTrio):
+    """Quart without its routing of requests, which would also have a say about their Host headers."""
+
+    asgi_http_class = Connection
+
+    def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
+        """Nothing to match a request with; a WebSocket is matched whatever host it names."""
+        if isinstance(request, Websocket):
+            return self.url_map.bind("", url_scheme=request.scheme, path_info=request.path)
+        return None
+
+
 def _slot_of(scope: HTTPScope) -> StreamSlot | None:
     """The stream the request has opened."""
     return cast("StreamSlot | None", scope.get(SLOT))
@@ -129,8 +144,7 @@ def make_app(front: Front, streams: Streams, *, heartbeat_s: float, stall_s: flo
         heartbeat_s: Seconds within which a stream is sent something.
         stall_s: Seconds a stream's client may take nothing.
     """
-    app = QuartTrio(__name__, static_folder=None)
-    app.asgi_http_class = Connection
+    app = Application(__name__, static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES, RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, STALL_S=stall_s
     )

@@ -1,0 +1,110 @@
+"""Which other origins may read our answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.web.conftest import Serve
+from tests.web.serving import Node
+
+LISTED = "https://game.example"
+STRANGER = "https://evil.example"
+
+
+def cors_headers(headers: object) -> set[str]:
+    return {name for name in headers if name.startswith("access-control-")}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("origins", "origin", "allowed"),
+    [
+        (LISTED, LISTED, True),
+        (LISTED, STRANGER, False),
+        (LISTED, LISTED + ":8443", False),
+        (LISTED, "http://game.example", False),
+        (LISTED, LISTED + ".evil.example", False),
+        (LISTED, "https://sub.game.example", False),
+        (LISTED, "null", False),
+        (f"https://other.example,{LISTED}", LISTED, True),
+        ("*", STRANGER, True),
+        ("*", "null", True),
+        ("", STRANGER, False),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/rooms/r", "/api/rooms/nobody", "/nope", "/api/rooms/a.b"])
+async def test_an_answer_is_for_the_origins_on_the_list(
+    serve: Serve, origins: str, origin: str, allowed: bool, path: str
+) -> None:
+    async with serve(CORS_ORIGINS=origins) as node:
+        await node.put("r", {})
+        answer = await node.http.get(path, headers={"Origin": origin})
+
+    if allowed:
+        assert answer.headers["access-control-allow-origin"] == origin
+        assert answer.headers["vary"] == "Origin"
+        assert answer.headers["access-control-expose-headers"] == "ETag"
+    else:
+        assert not cors_headers(answer.headers)
+
+
+async def test_without_an_origin_there_are_no_cors_headers(serve: Serve) -> None:
+    async with serve(CORS_ORIGINS="*") as node:
+        answer = await node.get("r")
+
+    assert not cors_headers(answer.headers)
+
+
+async def test_a_write_of_a_page_on_the_same_origin_is_served_whatever_the_list(node: Node) -> None:
+    answer = await node.put("r", {}, origin=f"http://127.0.0.1:{node.port}")
+
+    assert answer.status_code == 200
+
+
+async def test_a_stream_is_for_the_origins_on_the_list(serve: Serve) -> None:
+    async with serve(CORS_ORIGINS=LISTED) as node:
+        async with node.watch("r", origin=LISTED) as watcher:
+            assert watcher.headers["access-control-allow-origin"] == LISTED
+        async with node.watch("r", origin=STRANGER) as watcher:
+            assert watcher.status == 200
+            assert not cors_headers(watcher.headers)
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/api/rooms/r", "GET, HEAD, PUT, DELETE, OPTIONS"),
+        ("/api/rooms/r/stream", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_a_preflight_is_204_and_allows_the_methods_of_the_path(
+    serve: Serve, path: str, methods: str
+) -> None:
+    asks = {"Origin": LISTED, "Access-Control-Request-Method": "PUT"}
+    async with serve(CORS_ORIGINS=LISTED) as node:
+        answer = await node.http.options(path, headers=asks)
+
+    assert answer.status_code == 204
+    assert answer.content == b""
+    assert answer.headers["access-control-allow-origin"] == LISTED
+    assert answer.headers["vary"] == "Origin"
+    assert answer.headers["access-control-allow-methods"] == methods
+    allowed = {name.strip().lower() for name in answer.headers["access-control-allow-headers"].split(",")}
+    assert allowed >= {"content-type", "authorization", "if-match", "if-none-match"}
+    assert allowed >= {"last-event-id", "x-room-secret"}
+
+
+async def test_a_preflight_of_a_stranger_gets_no_cors_headers(serve: Serve) -> None:
+    asks = {"Origin": STRANGER, "Access-Control-Request-Method": "PUT"}
+    async with serve(CORS_ORIGINS=LISTED) as node:
+        answer = await node.http.options("/api/rooms/r", headers=asks)
+
+    assert answer.status_code == 204
+    assert not cors_headers(answer.headers)
+
+
+async def test_a_preflight_of_an_unknown_path_is_404(serve: Serve) -> None:
+    asks = {"Origin": LISTED, "Access-Control-Request-Method": "PUT"}
+    async with serve(CORS_ORIGINS=LISTED) as node:
+        answer = await node.http.options("/nope", headers=asks)
+
+    assert answer.status_code == 404

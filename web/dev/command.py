@@ -1,0 +1,132 @@
+"""`greenroom dev`: one command brings everything up, Ctrl-C takes it down."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from supervision import Backoff, ChildSpec, SupervisionError, Supervisor
+from web.dev import notice
+from web.dev.api_server import StandInApiServer
+from web.dev.ports import first_free_port, free_port
+from web.dev.redis import NoRedis, PrivateRedis, redis_binary
+from web.dev.screen import Surroundings, screen
+from web.log import set_up
+from web.program import Program, prepare_process, run_until_signalled
+from web.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OK: Final = 0
+FAILED: Final = 1
+DEFAULTS: Final = {
+    "LOG_FORMAT": "text",
+    "CORS_ORIGINS": "*",
+    "ADMIN_TOKEN": "dev",
+    "INTERNAL_API_KEY": "dev",
+    "NODE_NAME": "dev",
+}
+
+
+def dev(env: Mapping[str, str], *, port: int | None) -> int:
+    """Run until Ctrl-C; the exit status.
+
+    Args:
+        env: The environment; what it names is used in place of what would be started.
+        port: The port wanted; by default `PORT`, else 4000. If it is taken, the next free one.
+    """
+    wanted = DEFAULTS | {name: value for name, value in env.items() if value}
+    if port is not None:
+        wanted["PORT"] = str(port)
+    status = FAILED
+    try:
+        with tempfile.TemporaryDirectory(prefix="greenroom-dev-") as directory:
+            status = OK if trio.run(_dev, wanted, Path(directory)) else FAILED
+    except* (SettingsError, NoRedis, OSError, SupervisionError) as trouble:
+        print(f"greenroom: {trouble.exceptions[0]}", file=sys.stderr)
+    return status
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What is started beside the node; None where the environment names another."""
+
+    redis: PrivateRedis | None
+    api: StandInApiServer | None
+
+    def env(self) -> dict[str, str]:
+        """How the node reaches them."""
+        redis = {} if self.redis is None else {"REDIS_URL": self.redis.url}
+        return redis if self.api is None else redis | {"API_BASE_URL": self.api.url}
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Supervise them until cancelled."""
+        children = []
+        if self.redis is not None:
+            children.append(ChildSpec(id="redis", start=self.redis.run))
+        if self.api is not None:
+            children.append(ChildSpec(id="api_server", start=self.api.acceptor.run))
+        supervisor = Supervisor(children, max_restarts=None, backoff=Backoff(first_s=0.5, ceiling_s=5.0))
+        async with trio.open_nursery() as nursery:
+            if self.api is not None:
+                await nursery.start(self.api.connections.run)
+            await supervisor.run(_Top(task_status))
+
+
+class _Top:
+    """The life of a supervisor that has nobody above it."""
+
+    def __init__(self, task_status: trio.TaskStatus[None]) -> None:
+        self._task_status = task_status
+
+    def started(self) -> None:
+        self._task_status.started()
+
+    def trap_exit(self) -> trio.Event:
+        return trio.Event()
+
+
+async def _dev(env: dict[str, str], directory: Path) -> bool:
+    wanted = Settings.from_env(env).port
+    port = first_free_port(wanted)
+    around = _Around(
+        redis=None if "REDIS_URL" in env else PrivateRedis(redis_binary(), free_port(), directory),
+        api=None if "API_BASE_URL" in env else StandInApiServer(_say),
+    )
+    env |= around.env() | {"PORT": str(port)}
+    surroundings = Surroundings(
+        url=f"http://localhost:{port}",
+        taken_port=None if port == wanted else wanted,
+        redis_url=env["REDIS_URL"],
+        own_redis=around.redis is not None,
+        api_base_url=env["API_BASE_URL"],
+        own_api=around.api is not None,
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(around.run)
+        in_order = await _run_node(Settings.from_env(env), surroundings)
+        nursery.cancel_scope.cancel()
+    return in_order
+
+
+async def _run_node(settings: Settings, surroundings: Surroundings) -> bool:
+    put_log = set_up(settings.log_level, settings.log_format, sys.stdout)
+    prepare_process()
+    posted = notice.Notice(surroundings.url, surroundings.redis_url)
+    with Program(settings, put_log) as program:
+        _say("\n".join(screen(surroundings)))
+        notice.post(posted)
+        try:
+            return await run_until_signalled(program)
+        finally:
+            notice.take_down(posted)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,65 @@
+"""What `greenroom dev` shows when everything is up."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What runs, and where.
+
+    Attributes:
+        url: The node.
+        taken_port: The port that was wanted and is in use; None if it was free.
+        redis_url: Its Redis.
+        own_redis: Whether that was started for it.
+        api_base_url: Its API server.
+        own_api: Whether that is the stand-in.
+    """
+
+    url: str
+    taken_port: int | None
+    redis_url: str
+    own_redis: bool
+    api_base_url: str
+    own_api: bool
+
+
+def screen(around: Surroundings) -> Iterator[str]:
+    """Lines for people."""
+    yield ""
+    yield f"Greenroom is up on {around.url}"
+    if around.taken_port is not None:
+        yield f"  (port {around.taken_port} is taken, so this is the next free one)"
+    yield ""
+    redis = "private, gone when this ends" if around.own_redis else "from REDIS_URL"
+    yield f"  Redis        {_without_password(around.redis_url)}  ({redis})"
+    api = "a stand-in that prints what it is told" if around.own_api else "from API_BASE_URL"
+    yield f"  API server   {around.api_base_url}  ({api})"
+    yield ""
+    yield "Try, in another terminal:"
+    yield ""
+    yield f"  curl -N {around.url}/api/rooms/demo/stream"
+    yield f'  curl -X PUT {around.url}/api/rooms/demo -d \'{{"state":{{"hello":"world"}}}}\''
+    yield f"  {_command()} push-job"
+    yield ""
+    yield "Ctrl-C ends all of it."
+    yield ""
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _command() -> str:
+    """How the user called us, so that the line can be copied."""
+    called = Path(sys.argv[0])
+    return sys.argv[0] if called.name == "greenroom" else "greenroom"
