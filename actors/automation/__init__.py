@@ -20,6 +20,7 @@ Reading order, each file leaning only on the ones above it:
     queueing       from a verdict to a decision, given what waits already, as values
     outbox         decisions waiting for Roblox: claimed, advanced, finished, given a connection
     store          rows in, values out and back
+    batch          snapshots and decisions on their way through one transaction
     transactions   snapshots and decisions written, given a connection
     leaderboard    who leads, given a connection
     drain          the loop that carries decisions from the outbox to Roblox

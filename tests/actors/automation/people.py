@@ -6,11 +6,11 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from actors.automation.batch import SnapshotEntry, Terms
 from actors.automation.player import Player
 from actors.automation.policy import Permissions, Policy, Punishments, RankTable
 from actors.automation.snapshot import Instructions, Snapshot, parse_snapshot
 from actors.automation.steps import Reach
-from actors.automation.transactions import SnapshotEntry, Terms
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EVERYTHING = Reach(key=True, group=True, universe=True, mirror=True)

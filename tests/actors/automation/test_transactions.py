@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, func, inspect, select
 
 from actors.automation import outbox, transactions
+from actors.automation.batch import Recorded, SnapshotEntry, Terms
 from actors.automation.decision import Action
 from actors.automation.intake import Standing
 from actors.automation.outbox import Claimed, Status, progress_after
@@ -16,7 +17,7 @@ from actors.automation.snapshot import DecisionRequest
 from actors.automation.steps import Assign, Ban, Mirror, Unassign
 from actors.automation.store import load
 from actors.automation.tables import automation_decisions, player_snapshots, players
-from actors.automation.transactions import Recorded, SnapshotEntry, Terms, record_snapshots
+from actors.automation.transactions import record_snapshots
 from tests.actors.automation.people import EVERYTHING, NOW, entry, policy, terms
 
 SECOND = timedelta(seconds=1)

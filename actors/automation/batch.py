@@ -1,0 +1,198 @@
+"""A batch of snapshots and decisions on its way through one transaction: read, change, write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert
+
+from actors.automation import outbox, steps, store
+from actors.automation.decision import Decision, Verdict, decide
+from actors.automation.intake import Standing, Sync, digest_of, fold
+from actors.automation.outbox import Status
+from actors.automation.player import Player
+from actors.automation.policy import Policy
+from actors.automation.queueing import Queued, Waiting, queue, reported
+from actors.automation.snapshot import Instructions, Snapshot
+from actors.automation.steps import Reach
+from actors.automation.tables import automation_decisions, player_snapshots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What decisions are taken and applied by, all through one transaction.
+
+    Attributes:
+        inbound_key: Whether senders are known by a key; without one nothing is ever applied.
+    """
+
+    policy: Policy
+    reach: Reach
+    inbound_key: bool
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotEntry:
+    """One snapshot to record.
+
+    Attributes:
+        request_id: For the decision, should one be asked for; unique, at most 36 characters.
+    """
+
+    snapshot: Snapshot
+    instructions: Instructions
+    request_id: str
+    source: str = "roblox"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The player afterwards, and the decision if one was asked for.
+
+    `queued` says that the outbox holds a new decision: time to wake whoever drains it.
+    """
+
+    player: Player
+    decision: Decision | None
+    standing: Standing | None
+    queued: bool
+
+
+def by_hand(verdict: Verdict, reason: str | None) -> Verdict:
+    """The verdict with the reason of whoever asked for it."""
+    return replace(verdict, reason=f"{reason} ({verdict.reason})") if reason else verdict
+
+
+class Batch:
+    """Players locked for this transaction, as they change, and the rows to write at its end."""
+
+    def __init__(self, connection: Connection, user_ids: Sequence[int], terms: Terms) -> None:
+        self._connection = connection
+        self._terms = terms
+        self._sync: dict[int, Sync] = store.lock(connection, user_ids)
+        self.players: dict[int, Player] = store.load(connection, user_ids)
+        self._waiting: dict[int, list[Waiting]] = store.waiting_for(connection, user_ids, terms.now)
+        self._changed: set[int] = set()
+        self._history: list[dict[str, Any]] = []
+        self._decisions: dict[str, dict[str, Any]] = {}
+        self._superseded: list[str] = []
+
+    def record(self, entry: SnapshotEntry) -> Recorded:
+        """Fold one snapshot into its player, and decide if that is asked for."""
+        snapshot, instructions = entry.snapshot, entry.instructions
+        user_id = snapshot.user_id
+        folded = fold(
+            self.players.get(user_id),
+            self._sync[user_id],
+            snapshot,
+            digest=digest_of(snapshot, instructions),
+            policy=self._terms.policy,
+            now=self._terms.now,
+        )
+        self.players[user_id], self._sync[user_id] = folded.player, folded.sync
+        if folded.standing is not Standing.OUTDATED:
+            self._changed.add(user_id)
+        if folded.standing is not Standing.REPEATED:
+            self._history.append(self._history_row(entry))
+        queued = self._decide(user_id, entry)
+        return Recorded(
+            player=folded.player,
+            decision=None if queued is None else queued.decision,
+            standing=folded.standing,
+            queued=queued is not None and queued.steps is not None,
+        )
+
+    def _history_row(self, entry: SnapshotEntry) -> dict[str, Any]:
+        return {
+            "user_id": entry.snapshot.user_id,
+            "payload": entry.snapshot.to_json(),
+            "source": entry.source,
+            "experience_key": entry.instructions.experience_key,
+            "actor_user_id": entry.instructions.actor_user_id,
+            "created_at": self._terms.now,
+        }
+
+    def _decide(self, user_id: int, entry: SnapshotEntry) -> Queued | None:
+        if not entry.instructions.evaluate:
+            return None
+        if not entry.instructions.apply:
+            verdict = decide(self.players[user_id], self._terms.policy, self._terms.now)
+            return reported(verdict, entry.request_id)
+        return self.queue(user_id, entry.request_id, entry.instructions.actor_user_id)
+
+    def queue(self, user_id: int, request_id: str, actor: int | None, reason: str | None = None) -> Queued:
+        """Decide about a player and put the decision in line."""
+        terms, player = self._terms, self.players[user_id]
+        verdict = by_hand(decide(player, terms.policy, terms.now), reason)
+        waiting = self._waiting.setdefault(user_id, [])
+        queued = queue(
+            player,
+            verdict,
+            waiting,
+            policy=terms.policy,
+            reach=terms.reach,
+            inbound_key=terms.inbound_key,
+            banned_at=self._sync[user_id].banned_at,
+            request_id=request_id,
+            now=terms.now,
+        )
+        if queued.steps is not None:
+            self._enqueue(player, queued, queued.steps, waiting, actor)
+        return queued
+
+    def _enqueue(
+        self,
+        player: Player,
+        queued: Queued,
+        todo: tuple[steps.Step, ...],
+        waiting: list[Waiting],
+        actor: int | None,
+    ) -> None:
+        for request_id in queued.supersedes:
+            # One that this very batch has made is dropped before it is written.
+            if self._decisions.pop(request_id, None) is None:
+                self._superseded.append(request_id)
+        waiting[:] = [other for other in waiting if other.request_id not in queued.supersedes]
+        decision, now = queued.decision, self._terms.now
+        status, ends = queued.punishment
+        self._decisions[decision.request_id] = {
+            "request_id": decision.request_id,
+            "user_id": player.user_id,
+            "action": decision.verdict.action.value,
+            "from_rank": player.rank,
+            "target_rank": decision.verdict.target_rank,
+            "reason": decision.reason,
+            "actor_user_id": actor,
+            "punishment_status": status,
+            "punishment_expires_at": ends,
+            "steps": steps.to_json(todo),
+            "status": Status.PENDING.value,
+            "not_before": now,
+            "created_at": now,
+            "updated_at": now,
+        }
+        waiting.append(
+            Waiting(
+                request_id=decision.request_id,
+                action=decision.verdict.action.value,
+                target_rank=decision.verdict.target_rank,
+                steps=todo,
+                touched=False,
+                leased=False,
+            )
+        )
+
+    def write(self) -> None:
+        """Write everything that changed, in the fewest statements."""
+        changed = {user_id: (self.players[user_id], self._sync[user_id]) for user_id in self._changed}
+        store.save(self._connection, changed, self._terms.policy)
+        if self._history:
+            self._connection.execute(insert(player_snapshots), self._history)
+        if self._superseded:
+            self._connection.execute(outbox.supersede(self._superseded, self._terms.now))
+        if self._decisions:
+            self._connection.execute(insert(automation_decisions), list(self._decisions.values()))
