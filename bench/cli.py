@@ -22,12 +22,19 @@ from rich.console import Console
 from bench.errors import BenchError, UsageError
 from bench.options import add_options, from_arguments
 from bench.peers.catalogue import PEERS
-from bench.results import write_json
+from bench.peers.contest import hold
+from bench.peers.rows import rows
+from bench.peers.table import markdown, show_contest
+from bench.progress import Live
+from bench.report.compare import compare, show_changes
+from bench.report.page import page
+from bench.results import read_json, write_json, write_text
 from bench.run import Target, run
 from bench.scenarios import SCENARIOS, Scenario
 from bench.show import show_result
 
 PROGRAM: Final = "greenroom bench"
+SHORTEST_S: Final = 0.05
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,6 +72,8 @@ def parser() -> Parser:
     commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     for scenario in SCENARIOS:
         _add_scenario(commands.add_parser(scenario.name, help=scenario.summary), scenario)
+    _add_peers(commands.add_parser("peers", help="the same on everybody who serves rooms, as ratios"))
+    _add_files(commands)
     return top
 
 
@@ -109,6 +118,67 @@ def _run_scenario(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, result.as_json())
     if not arguments.quiet:
         show_result(Console(), result)
+    return 0
+
+
+def _add_peers(command: argparse.ArgumentParser) -> None:
+    names, known = [peer.name for peer in PEERS], [row.name for row in rows(1)]
+    command.description = "Measure every server of the room API found here, in interleaved rounds."
+    command.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
+    command.add_argument("--duration-s", type=float, default=3.0, help="seconds of each window (default 3)")
+    command.add_argument(
+        "--peers", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
+    )
+    command.add_argument(
+        "--rows", nargs="+", choices=known, default=known, metavar="ROW", help=", ".join(known)
+    )
+    command.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
+    add_common(command)
+    command.set_defaults(action=_run_peers)
+
+
+def _run_peers(arguments: argparse.Namespace) -> int:
+    if arguments.rounds < 1 or not arguments.duration_s >= SHORTEST_S:
+        raise UsageError(f"--rounds is at least 1, and --duration-s at least {SHORTEST_S:g}")
+    wanted = [row for row in rows(arguments.duration_s) if row.name in arguments.rows]
+    with Live("peers", quiet=arguments.quiet) as live:
+        contest = hold(
+            wanted,
+            arguments.peers,
+            rounds=arguments.rounds,
+            seed=arguments.seed,
+            command=arguments.command_line,
+            say=live.say,
+        )
+    if arguments.json:
+        write_json(arguments.json, contest.as_json())
+    if arguments.markdown:
+        write_text(arguments.markdown, markdown(contest))
+    if not arguments.quiet:
+        show_contest(Console(), contest)
+    return 0
+
+
+def _add_files(commands: Any) -> None:
+    report = commands.add_parser("report", help="one HTML page with charts from JSON files")
+    report.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    report.add_argument("--output", type=Path, default=Path("bench-report.html"), metavar="FILE")
+    report.set_defaults(action=_report)
+    comparison = commands.add_parser("compare", help="what changed from one JSON file to another")
+    comparison.add_argument("before", type=Path)
+    comparison.add_argument("after", type=Path)
+    comparison.set_defaults(action=_compare)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    write_text(arguments.output, page([read_json(path) for path in arguments.files]))
+    Console().print(f"written: {arguments.output}", highlight=False)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    changes = compare(read_json(arguments.before), read_json(arguments.after))
+    show_changes(Console(), changes)
     return 0
 
 

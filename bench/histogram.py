@@ -55,6 +55,13 @@ class Latencies:
         self._counts.clear()
         self._histogram = _new_histogram()
 
+    def take(self, other: Latencies) -> None:
+        """Move everything from `other` here."""
+        self._fold()
+        other._fold()
+        self._histogram.add(other._histogram)
+        other.clear()
+
     def _fold(self) -> None:
         for value, count in self._counts.items():
             _record(self._histogram, value, count)

@@ -11,6 +11,9 @@ from typing import Final
 
 from bench.memory import tree
 
+# Ten clock ticks on each of two cores: the shortest look that tells 5 % from nothing.
+QUIET_S: Final = 0.2
+QUIET_SHARE: Final = 0.05
 _CPU_INFO: Final = Path("/proc/cpuinfo")
 _MEMORY_INFO: Final = Path("/proc/meminfo")
 
@@ -79,6 +82,19 @@ class Contention:
         """Return the clock ticks used by this process and the server."""
         own = sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK")
         return int(own) + (sum(cpu_ticks(pid) for pid in tree(self._pid)) if self._pid else 0)
+
+
+def wait_for_quiet(used: Iterable[int | None], patience_s: float) -> bool:
+    """Wait until nobody uses the cores; false when `patience_s` seconds were not enough."""
+    watched = list(used)
+    deadline = time.monotonic() + patience_s
+    while True:
+        contention = Contention(watched)
+        time.sleep(QUIET_S)
+        if contention.share() <= QUIET_SHARE:
+            return True
+        if time.monotonic() >= deadline:
+            return False
 
 
 def cpu_ticks(pid: int) -> int:

@@ -27,6 +27,7 @@ class Outcome:
         timeline: (seconds, headline's counts per second).
         cpu_share: Of the generator's core; None where the generator is what is measured.
         bottleneck: The generator had no time left: the server may be faster than this.
+        others_share: Share of the measured cores that went to programs outside the measurement.
         warnings: One line each, for people.
     """
 
@@ -36,6 +37,7 @@ class Outcome:
     timeline: Sequence[tuple[float, float]] = ()
     cpu_share: float | None = None
     bottleneck: bool = False
+    others_share: float = 0.0
     warnings: Sequence[str] = ()
 
     @property
@@ -97,8 +99,17 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     Raises:
         UsageError: It cannot be written.
     """
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
     try:
-        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as wrong:
         raise UsageError(f"cannot write {path}: {wrong.strerror}") from wrong
 

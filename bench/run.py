@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +9,7 @@ from typing import Any, Final
 
 from bench.errors import UsageError
 from bench.load.sockets import Address, parse_url, raise_file_limit
-from bench.machine import Contention, facts
+from bench.machine import Contention, facts, wait_for_quiet
 from bench.memory import tree
 from bench.peers.catalogue import Peer, by_name
 from bench.progress import Live
@@ -20,8 +19,6 @@ from bench.servers import cores, pinned
 from bench.session import Session
 
 NOWHERE: Final = Address("127.0.0.1", 0)
-# More than this of the measured cores gone to somebody else is worth a warning.
-CONTENDED: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +68,28 @@ def run(scenario: Scenario, options: Any, target: Target, *, seed: int, quiet: b
 
 
 def watched(scenario: Scenario, options: Any, session: Session, used: set[int | None]) -> Outcome:
-    """Run a scenario, and warn if somebody else used its cores meanwhile."""
+    """Run a scenario, and note how much of its cores somebody else used meanwhile."""
     contention = Contention(used, session.pid)
-    begun = time.perf_counter()
     outcome: Outcome = scenario.run(session, options)
-    share = contention.share()
-    if time.perf_counter() - begun > 1 and share > CONTENDED:
-        said = f"other programs used {share:.0%} of the measured cores: lower figures than on an idle machine"
-        return replace(outcome, warnings=[*outcome.warnings, said])
-    return outcome
+    return replace(outcome, others_share=round(contention.share(), 3))
+
+
+def measured_once(
+    peer: Peer, scenario: Scenario, options: Any, *, seed: int, patience_s: float = 0
+) -> Outcome:
+    """Start a peer, run one scenario against it, stop it, and return what came out.
+
+    Waits up to `patience_s` seconds for the cores to be idle before it begins.
+
+    Raises:
+        BenchError: It could not be measured.
+    """
+    raise_file_limit()
+    server_core, own_core = cores()
+    if patience_s:
+        wait_for_quiet((server_core, own_core), patience_s)
+    with started(peer, scenario, options) as session, pinned(own_core):
+        return watched(scenario, options, replace(session, seed=seed), {server_core, own_core})
 
 
 @contextmanager

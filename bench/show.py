@@ -9,6 +9,8 @@ from rich.table import Table
 
 from bench.results import Result
 
+# More than this of the measured cores gone to somebody else is worth a warning.
+CONTENDED: Final = 0.05
 _COLUMNS: Final = ("count", "p50_us", "p90_us", "p99_us", "p99_9_us", "max_us")
 
 
@@ -36,6 +38,11 @@ def notes(result: Result) -> list[str]:
     if outcome.bottleneck:
         share = f"{outcome.cpu_share or 0:.0%}"
         said.append(f"the load generator was the bottleneck ({share} of its core): the server may be faster")
+    if outcome.others_share > CONTENDED:
+        said.append(
+            f"other programs used {outcome.others_share:.0%} of the measured cores: "
+            "on an idle machine the figures are better"
+        )
     return said
 
 

@@ -43,6 +43,23 @@ class Measured:
         return self.cpu_share >= BOTTLENECK_SHARE
 
 
+class Effort:
+    """How much of its core the generator uses from here on."""
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter()
+        self._cpu_begun = time.thread_time()
+
+    def elapsed_s(self) -> float:
+        """Return seconds since the beginning."""
+        return time.perf_counter() - self._begun
+
+    def share(self) -> float:
+        """Return processor time / elapsed time since the beginning."""
+        elapsed = self.elapsed_s()
+        return (time.thread_time() - self._cpu_begun) / elapsed if elapsed else 0.0
+
+
 OnSlice = Callable[[float, float], None]
 
 
@@ -63,20 +80,19 @@ def measure(
     """
     slice_s = min(max(duration_s / SLICES, SHORTEST_SLICE_S), LONGEST_SLICE_S)
     timeline: list[tuple[float, float]] = []
-    begun, cpu_begun, first = time.perf_counter(), time.thread_time(), counter()
-    then, before, elapsed = begun, first, 0.0
+    effort, first = Effort(), counter()
+    before, then, elapsed = first, 0.0, 0.0
     while elapsed < duration_s:
         engine.run(min(slice_s, duration_s - elapsed))
-        now, count = time.perf_counter(), counter()
-        elapsed = now - begun
-        rate = (count - before) / (now - then)
+        elapsed, count = effort.elapsed_s(), counter()
+        rate = (count - before) / (elapsed - then)
         timeline.append((round(elapsed, 3), round(rate, 1)))
-        then, before = now, count
+        then, before = elapsed, count
         if on_slice:
             on_slice(min(1.0, elapsed / duration_s), rate)
     return Measured(
         elapsed_s=elapsed,
         count=before - first,
         timeline=tuple(timeline),
-        cpu_share=(time.thread_time() - cpu_begun) / elapsed,
+        cpu_share=effort.share(),
     )

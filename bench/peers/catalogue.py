@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -49,8 +49,7 @@ class Peer:
         port = free_port()
         with tempfile.TemporaryDirectory(prefix=f"bench-{self.name}-") as directory:
             recipe = self.recipe(port, Path(directory))
-            merged = {**recipe.environment, **(environment or {})}
-            ready = Recipe(command=recipe.command, environment=merged, directory=recipe.directory)
+            ready = replace(recipe, environment={**recipe.environment, **(environment or {})})
             with running(ready, port, core=core) as server:
                 yield server
 
@@ -69,6 +68,11 @@ def _greenroom(port: int, _directory: Path) -> Recipe:
         command=[*command, "serve"],
         environment={"PORT": str(port), "HOST": "127.0.0.1", "LOG_LEVEL": "warning"},
     )
+
+
+def _greenroom_logging(port: int, directory: Path) -> Recipe:
+    quiet = _greenroom(port, directory)
+    return replace(quiet, environment={**quiet.environment, "LOG_LEVEL": "info"})
 
 
 def _greenroom_absent() -> str | None:
@@ -129,6 +133,12 @@ def _otp(port: int, _directory: Path) -> Recipe:
 
 PEERS: Final = (
     Peer(name="greenroom", title="Greenroom", absent=_greenroom_absent, recipe=_greenroom),
+    Peer(
+        name="greenroom-logging",
+        title="Greenroom, logging every PUT",
+        absent=_greenroom_absent,
+        recipe=_greenroom_logging,
+    ),
     Peer(name="nchan", title="nginx + Nchan", absent=_nchan_absent, recipe=_nchan),
     Peer(name="node", title="Node http", absent=_program("node"), recipe=_node),
     Peer(name="otp", title="Erlang/OTP", absent=_program("escript"), recipe=_otp),

@@ -31,9 +31,9 @@ class CallOptions(Timing):
 def _put(session: Session, options: CallOptions) -> Outcome:
     requests = session.requests(options.size)
     rooms = session.rooms(options.rooms)
-    order = _order(session, options.rooms)
+    chosen = order(session, options.rooms)
     return run_calls(
-        session, options, lambda nth: requests.put(rooms[order[nth % _ORDERS]], nth + 1), requests
+        session, options, lambda nth: requests.put(rooms[chosen[nth % _ORDERS]], nth + 1), requests
     )
 
 
@@ -42,11 +42,12 @@ def _get(session: Session, options: CallOptions) -> Outcome:
     rooms = session.rooms(options.rooms)
     fill(session, requests, rooms)
     encoded = [requests.get(room) for room in rooms]
-    order = _order(session, options.rooms)
-    return run_calls(session, options, lambda nth: encoded[order[nth % _ORDERS]], requests)
+    chosen = order(session, options.rooms)
+    return run_calls(session, options, lambda nth: encoded[chosen[nth % _ORDERS]], requests)
 
 
-def _order(session: Session, rooms: int) -> list[int]:
+def order(session: Session, rooms: int) -> list[int]:
+    """Return a long random row of room numbers, the same for the same seed."""
     return random.Random(session.seed).choices(range(rooms), k=_ORDERS)
 
 

@@ -63,10 +63,10 @@ class Deliveries:
         self.latencies.clear()
         self._sent.clear()
 
-    def on_events(self, _stream: Stream, newest: int, count: int) -> None:
-        """Count events and time the newest of them."""
+    def on_events(self, stream: Stream, newest: int, count: int) -> None:
+        """Count events and time the newest of them, unless the stream is to ignore it (`seen`)."""
         intended_ns = self._sent.get(newest)
-        if intended_ns is not None:
+        if intended_ns is not None and newest > stream.seen:
             self.arrived += count
             self.latencies.add(self._engine.now_ns - intended_ns)
 

@@ -33,6 +33,7 @@ class Pump:
         rate: Requests per second in all; 0 sends the next as soon as an answer is in.
 
     Attributes:
+        sent: Requests sent so far; the next one's number.
         answered: Answers with a 2xx.
         refused: Other statuses, 0 for a broken connection → how often.
         latencies: From when a request should have been sent to its answer.
@@ -53,7 +54,7 @@ class Pump:
         self.on_send: Callable[[int, int], None] | None = None
         self._engine = engine
         self._make = make
-        self._sent = 0
+        self.sent = 0
         self._owed: deque[int] = deque()
         self._interval_ns = int(1e9 / rate) if rate else 0
         self._next_ns = 0
@@ -121,8 +122,8 @@ class Pump:
         return said
 
     def _send(self, caller: Caller, intended_ns: int) -> None:
-        nth = self._sent
-        self._sent += 1
+        nth = self.sent
+        self.sent += 1
         if self.on_send:
             self.on_send(nth, intended_ns or self._engine.now_ns)
         caller.send(self._make(nth), intended_ns=intended_ns, tag=nth)

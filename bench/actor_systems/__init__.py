@@ -1,0 +1,11 @@
+"""The same small jobs on three actor systems, each run in a process of its own.
+
+    python -m bench.actor_systems.greenroom JOB N     ours
+    python -m bench.actor_systems.pykka_threads JOB N Pykka: a thread an actor
+    python -m bench.actor_systems.trio_channel JOB N  the simplest thing trio offers
+
+Jobs: `cast` (one sender, one receiver, until the last message is handled), `call` (one
+after the other), `spawn` (until the last has started), `bytes` (resident bytes per idle
+actor), `room` (the same for a room: actor, record and name; ours only). Each prints one
+number. A fresh process for each, because memory that was used once is not given back.
+"""

@@ -1,0 +1,1 @@
+"""JSON files made readable: one HTML page with charts, one comparison of two runs."""

@@ -1,0 +1,52 @@
+"""`connect`: streams opened per second, and how long the slowest takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from bench.histogram import Latencies
+from bench.load.engine import Engine
+from bench.load.opening import Opening
+from bench.load.window import BOTTLENECK_SHARE, Effort
+from bench.options import option
+from bench.results import Outcome
+from bench.scenarios.scenario import Scenario
+from bench.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectOptions:
+    """Options of `connect`."""
+
+    streams: int = option(10_000, "streams to open", least=1)
+    rooms: int = option(100, "rooms they are spread over", least=1)
+    timeout_s: float = option(120.0, "seconds until it is called a failure", least=0.1)
+
+
+def _run(session: Session, options: ConnectOptions) -> Outcome:
+    requests = session.requests()
+    rooms = session.rooms(options.rooms)
+    encoded = [requests.stream(rooms[nth % len(rooms)]) for nth in range(options.streams)]
+    with Engine() as engine:
+        session.live.say(f"opening {options.streams:,} streams")
+        opening = Opening(engine, session.address, encoded)
+        effort = Effort()
+        opening.run(timeout_s=options.timeout_s)
+        elapsed_s, share = effort.elapsed_s(), effort.share()
+        for stream in opening.streams:
+            stream.close()
+    latencies = Latencies()
+    latencies.add_all(opening.took_ns)
+    return Outcome(
+        figures={"streams_per_s": round(options.streams / elapsed_s, 1)},
+        latencies={"open": latencies.summary()},
+        curves={"open": latencies.curve()},
+        cpu_share=round(share, 3),
+        bottleneck=share >= BOTTLENECK_SHARE,
+    )
+
+
+CONNECT: Final = Scenario(
+    name="connect", summary="streams opened per second", options=ConnectOptions, run=_run
+)

@@ -1,0 +1,64 @@
+"""`rooms`: what many live rooms in one process cost, in memory and in speed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from bench.load.wire import SMALLEST_STATE
+from bench.options import Timing, option
+from bench.results import Outcome
+from bench.scenarios.calls import CallOptions, fill, order, run_calls
+from bench.scenarios.scenario import Scenario
+from bench.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomsOptions(Timing):
+    """Options of `rooms`."""
+
+    rooms: int = option(100_000, "rooms to keep alive", least=1)
+    connections: int = option(32, "keep-alive connections", least=1)
+    size: int = option(64, "bytes of a state", least=SMALLEST_STATE)
+
+
+def _run(session: Session, options: RoomsOptions) -> Outcome:
+    requests = session.requests(options.size)
+    one, *many = session.rooms(options.rooms + 1)
+    calls = CallOptions(
+        duration_s=options.duration_s, warmup_s=options.warmup_s, connections=options.connections
+    )
+    before = session.resident_bytes()
+    alone = run_calls(session, calls, lambda nth: requests.put(one, nth + 1), requests)
+    at_one = session.resident_bytes()
+    fill(session, requests, many)
+    chosen = order(session, len(many))
+    crowded = run_calls(
+        session, calls, lambda nth: requests.put(many[chosen[nth % len(chosen)]], nth + 1), requests
+    )
+    during = session.resident_bytes()
+    per_s, per_s_alone = crowded.headline[1], alone.headline[1]
+    return Outcome(
+        figures={
+            "bytes_during": during,
+            "bytes_per_room": round((during - at_one) / options.rooms, 1),
+            "bytes_before": before,
+            "requests_per_s": per_s,
+            "requests_per_s_at_one_room": per_s_alone,
+            "share_of_one_room": round(per_s / per_s_alone, 4),
+        },
+        latencies={"answer": crowded.latencies["answer"], "answer, one room": alone.latencies["answer"]},
+        timeline=crowded.timeline,
+        cpu_share=crowded.cpu_share,
+        bottleneck=crowded.bottleneck or alone.bottleneck,
+        warnings=[*alone.warnings, *crowded.warnings],
+    )
+
+
+ROOMS: Final = Scenario(
+    name="rooms",
+    summary="memory and writes per second with very many live rooms (needs --pid)",
+    options=RoomsOptions,
+    run=_run,
+    needs_memory=True,
+)
