@@ -1,0 +1,93 @@
+"""What is to be done about an event, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from actors.matches.callback import Callback
+from actors.matches.lifecycle.match import Match
+from actors.matches.rules.contract import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Write the next version of the room's record.
+
+    Attributes:
+        state: What anybody may see.
+    """
+
+    state: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Tell players something; those who are not connected miss it.
+
+    Attributes:
+        event: Such as `player:joined`.
+        payload: The same for all of them.
+        to: User ids.
+    """
+
+    event: str
+    payload: JsonObject
+    to: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send a `Tick` at this time, in place of any asked for before; None for no more."""
+
+    at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Nothing more will come: close the players' lines, remove the room, forget the match."""
+
+
+# Done in this order: what must not be lost first, then who comes later, then who is there.
+Effect: TypeAlias = Callback | Publish | Push | WakeAt | Gone
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """For whoever caused the event.
+
+    Attributes:
+        ok: Whether it was taken.
+        response: As the client gets it.
+    """
+
+    ok: bool
+    response: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What comes of an event.
+
+    Attributes:
+        match: To be kept, before anything else is done.
+        effects: To be done, in this order.
+        answer: To be given before the effects; None if nobody asked.
+    """
+
+    match: Match
+    effects: tuple[Effect, ...] = ()
+    answer: Answer | None = None
+
+    def saying(self, *effects: Effect) -> Step:
+        """The step with more to be done."""
+        return replace(self, effects=(*self.effects, *effects))
+
+    def owing(self, callback: Callback) -> Step:
+        """The step with a callback, which the match remembers until it is settled."""
+        owed = replace(self.match, owed=(*self.match.owed, callback))
+        return replace(self, match=owed).saying(callback)
+
+    def answering(self, response: JsonObject, *, ok: bool = True) -> Step:
+        """The step with its answer."""
+        return replace(self, answer=Answer(ok, response))
