@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # An entity tag, weak or not. The quotes are wanted, but clients that forget
 # them mean the same.
-_TAG: Final = re.compile(r'\s*(?P<weak>W/)?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^",\s]+))\s*(?:,|$)')
+_TAG: Final = re.compile(r'(?:^|,)\s*(?P<weak>W/)?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^",\s]+))\s*(?=,|$)')
 # A tag no record has: what stands for a list of tags of which none can match.
 NO_TAG: Final = ""
 
