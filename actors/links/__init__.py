@@ -6,8 +6,15 @@ Reading order, each file leaning only on the ones above it:
     redis_link          pipelines, and the task that knows whether Redis is there
     redis_blocking      a command that waits inside Redis and can be called back
     redis_subscription  a Pub/Sub channel
+    database_engine     which driver, which time limits, what durable means
+    database_line       one connection in a worker thread, broken off when it hangs
+    database            transactions, and the task that knows whether the database is there
+    database_channel    what other nodes say through PostgreSQL
 """
 
+from actors.links.database import Database, DatabaseStatistics, Unprepared
+from actors.links.database_channel import DatabaseChannel
+from actors.links.database_engine import Limits
 from actors.links.errors import LinkDown
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink
@@ -16,9 +23,14 @@ from actors.links.redis_subscription import Subscription
 __all__ = [
     "BlockingCommand",
     "Command",
+    "Database",
+    "DatabaseChannel",
+    "DatabaseStatistics",
+    "Limits",
     "LinkDown",
     "LinkState",
     "LinkStatistics",
     "RedisLink",
     "Subscription",
+    "Unprepared",
 ]

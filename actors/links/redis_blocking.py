@@ -50,6 +50,7 @@ class BlockingCommand:
         self._client = link.new_client(answer_timeout_s=wait_s + link.answer_timeout_s)
         self._give_up_s = give_up_s
         self._limiter = trio.CapacityLimiter(1)
+        self._closed = False
 
     async def call(self, command: Command) -> Any:
         """Send a command and wait for its answer; None, in Redis's words: nothing came.
@@ -80,7 +81,8 @@ class BlockingCommand:
         return wait.answer
 
     def close(self) -> None:
-        """Close the connection, once nothing is under way."""
+        """Close the connection, once nothing is under way but a thread that was abandoned."""
+        self._closed = True
         self._client.close()
 
     async def _in_thread(self, wait: _Wait, command: Command) -> None:
@@ -103,6 +105,8 @@ class BlockingCommand:
             return connection.read_response()
         finally:
             pool.release(connection)
+            if self._closed:
+                self._client.close()
 
     async def _call_back(self, wait: _Wait) -> None:
         with trio.CancelScope(shield=True):

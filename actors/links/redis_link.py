@@ -110,6 +110,7 @@ class RedisLink:
         self._clock = clock
         self._client = self.new_client()
         self._limiter = trio.CapacityLimiter(threads)
+        self._ended = True
         self._up = False
         self._reported: bool | None = None
         self._since_s = clock()
@@ -205,12 +206,23 @@ class RedisLink:
         try:
             # The engine may hang for as long as the time-outs let it; a shutdown need not.
             return await trio.to_thread.run_sync(
-                do, self._client, limiter=self._limiter, abandon_on_cancel=True
+                self._in_thread, do, limiter=self._limiter, abandon_on_cancel=True
             )
         except OUTAGES as error:
             self._failed_trips += 1
             self.note_outage(seen, error)
             raise LinkDown(self.name, error) from error
+
+    def _in_thread(self, do: Callable[[redis.Redis], T]) -> T:
+        try:
+            return do(self._client)
+        finally:
+            # Abandoned, and the link has ended meanwhile: nobody else will close this connection.
+            if self._ended:
+                self._close_unused()
+
+    def _close_unused(self) -> None:
+        self._client.connection_pool.disconnect(inuse_connections=False)
 
     def new_client(self, *, answer_timeout_s: float | None = None) -> redis.Redis:
         """A client with connections of its own, for one that blocks. It never repeats a command by itself."""
@@ -227,12 +239,14 @@ class RedisLink:
 
     async def run(self, life: Life) -> None:
         """Look after the link until cancelled."""
+        self._ended = False
         life.started()
         try:
             await self._look_after()
         finally:
-            # Not those in use: a thread may be in the middle of an answer.
-            self._client.connection_pool.disconnect(inuse_connections=False)
+            # Those in use are closed by their threads: one may be in the middle of an answer.
+            self._ended = True
+            self._close_unused()
 
     async def _look_after(self) -> None:
         failures = 0

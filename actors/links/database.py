@@ -1,0 +1,288 @@
+"""The way to the database: one writer, a few readers, each a connection in a worker thread of its own.
+
+All writes of this process go through one connection: SQLite allows no more, and
+what wants to be fast brings many changes in one transaction.
+
+A link that is down refuses at once; only its own task tries again, with growing
+pauses. A write that fails takes the link down too, even where reads go on (a
+full disk): the pauses go on growing until a write has succeeded, or nothing
+has failed for a while.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import trio
+from sqlalchemy import text
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+
+from actors.links.database_engine import SQLITE, Limits, make_engine, normal_url
+from actors.links.database_line import Line
+from actors.links.errors import LinkDown
+from actors.links.redis_link import LinkState
+from supervision import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, Engine
+
+    from supervision import Life
+
+logger: Final = logging.getLogger("actors.links")
+
+T = TypeVar("T")
+
+RECONNECT: Final = Backoff(first_s=0.1, factor=2.0, ceiling_s=2.0, jitter=0.5)
+READERS: Final = 2
+CHECK_EVERY_S: Final = 0.25
+# Migrations of a large table may take long; nothing else does.
+PREPARE_S: Final = 3600.0
+REPORTED_CHARACTERS: Final = 200
+_PING: Final = text("SELECT 1")
+
+
+class Unprepared(Exception):
+    """The database is there but is not what this program needs; the text says why, for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseStatistics:
+    """Counts since the start.
+
+    Attributes:
+        up: It answered the last time it was asked.
+        outages: Times it went away.
+        writes: Transactions committed.
+        failed_writes: Transactions that failed.
+        writer_busy: Whether one is under way.
+    """
+
+    up: bool
+    outages: int
+    writes: int
+    failed_writes: int
+    writer_busy: bool
+
+
+class Database:
+    """Transactions for whoever has some, and the news whether the database is there.
+
+    As a child of the tree it is `run`, which never fails for lack of a
+    database; it counts as started after the first attempt.
+
+    Args:
+        url: `sqlite:///file` or `postgresql://…`, in any usual spelling; never logged.
+        prepare: Run in a transaction of its own whenever the database comes (back): migrations.
+        name: In logs and health.
+        limits: How long the database may take for one thing.
+        patience_s: How long a transaction may take in all.
+        ping_every_s: How often an idle link looks whether the database is still there.
+        backoff: Pauses between attempts to come back.
+        clock: Unix seconds.
+
+    Raises:
+        ValueError: The URL cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prepare: Callable[[Connection], None] | None = None,
+        name: str = "database",
+        limits: Limits | None = None,
+        patience_s: float = 8.0,
+        ping_every_s: float = 5.0,
+        backoff: Backoff = RECONNECT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = name
+        self._url = normal_url(url)
+        self._limits = limits or Limits()
+        self._prepare = prepare
+        self._writer = Line(self.new_engine(writes=True), patience_s=patience_s)
+        self._readers = [
+            Line(self.new_engine(writes=False), patience_s=patience_s) for _ in range(READERS)
+        ]
+        self._ping_every_s = ping_every_s
+        self._backoff = backoff
+        self._clock = clock
+        self._up = False
+        self._reported: bool | None = None
+        self._since_s = clock()
+        self._changed = trio.Event()
+        self._failures = self._outages = self._writes = self._failed_writes = 0
+
+    # -- whether it is there -----------------------------------------------------------
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file of ours and not a server."""
+        return self._url.get_backend_name() == SQLITE
+
+    @property
+    def state(self) -> LinkState:
+        """For health: up or down, and since when."""
+        return LinkState(self._up, self._since_s)
+
+    @property
+    def outages(self) -> int:
+        """Grows with every loss: who keeps a connection of its own sees that it is from before."""
+        return self._outages
+
+    def statistics(self) -> DatabaseStatistics:
+        """How things stand."""
+        return DatabaseStatistics(
+            self._up, self._outages, self._writes, self._failed_writes, self._writer.is_busy
+        )
+
+    async def until_up(self) -> None:
+        """Wait until the database is there; a checkpoint if it is."""
+        await trio.lowlevel.checkpoint()
+        while not self._up:
+            await self._changed.wait()
+
+    def note_outage(self, seen: int, error: BaseException) -> None:
+        """Say that the database was not there.
+
+        Args:
+            seen: `outages` from before the attempt; the news is old if one has been counted since.
+            error: What the driver said.
+        """
+        if seen == self._outages and self._up:
+            self._outages += 1
+            self._turn(up=False, error=error)
+
+    def _turn(self, *, up: bool, error: BaseException | None = None) -> None:
+        """Take note of a change, and log it once."""
+        if self._up != up:
+            self._up, self._since_s = up, self._clock()
+            self._changed.set()
+            self._changed = trio.Event()
+        if self._reported is not up:
+            self._reported = up
+            if up:
+                logger.info("database_up", extra={"link": self.name})
+            else:
+                logger.error("database_down", extra={"link": self.name, "error": _described(error)})
+
+    # -- going there -------------------------------------------------------------------
+
+    async def write(self, function: Callable[[Connection], T], /) -> T:
+        """Run `function` in a transaction, commit it, and return what it returned.
+
+        It may be run twice, the first time without any trace. Writers take turns.
+        Cancelling does not wait; the transaction may still be committed.
+
+        Raises:
+            LinkDown: The database is away, or refuses to write. With `cause`, it may have committed.
+        """
+        return await self._transact(self._writer, function)
+
+    async def read(self, function: Callable[[Connection], T], /) -> T:
+        """Run `function` in a transaction that only reads, beside the writers.
+
+        Raises:
+            LinkDown: The database is away.
+        """
+        idle = [reader for reader in self._readers if not reader.is_busy]
+        return await self._transact((idle or self._readers)[0], function)
+
+    async def _transact(self, line: Line, function: Callable[[Connection], T]) -> T:
+        if not self._up:
+            raise LinkDown(self.name)
+        seen = self._outages
+        try:
+            result = await line.transact(function)
+        except (IntegrityError, DataError):
+            raise  # a fault of ours, not of the database
+        except DBAPIError as error:
+            if line is self._writer:
+                self._failed_writes += 1
+            self.note_outage(seen, error)
+            raise LinkDown(self.name, error) from error
+        if line is self._writer:
+            self._writes += 1
+            self._failures = 0
+        return result
+
+    def new_engine(self, *, writes: bool) -> Engine:
+        """An engine for a connection of one's own."""
+        return make_engine(self._url, self._limits, writes=writes)
+
+    # -- the task ----------------------------------------------------------------------
+
+    async def run(self, life: Life) -> None:
+        """Look after the link until cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._break_off_what_hangs)
+                await self._look_after(life)
+        finally:
+            for line in (self._writer, *self._readers):
+                line.close()
+
+    async def _break_off_what_hangs(self) -> None:
+        while True:
+            await trio.sleep(CHECK_EVERY_S)
+            for line in (self._writer, *self._readers):
+                line.check()
+
+    async def _look_after(self, life: Life) -> None:
+        while True:
+            try:
+                await self._visit()
+            except (DBAPIError, Unprepared, OSError) as error:
+                self.note_outage(self._outages, error)
+                self._turn(up=False, error=error)
+            else:
+                self._turn(up=True)
+            life.started()
+            await self._pause()
+
+    async def _visit(self) -> None:
+        if self._up:
+            await self._readers[0].transact(_ping)
+            self._failures = 0
+            return
+        if self.is_sqlite and self._url.database is not None:
+            directory = Path(self._url.database).parent
+            await trio.to_thread.run_sync(partial(directory.mkdir, parents=True, exist_ok=True))
+        await self._writer.transact(self._prepared, patience_s=PREPARE_S)
+        await self._readers[0].transact(_ping)
+
+    def _prepared(self, connection: Connection) -> None:
+        if self.is_sqlite:
+            # The smallest write there is: says whether the disk takes one.
+            connection.exec_driver_sql("PRAGMA user_version=1")
+        if self._prepare is not None:
+            self._prepare(connection)
+
+    async def _pause(self) -> None:
+        """Until the next look: soon while there is trouble, and at once at news of some."""
+        if self._up:
+            with trio.move_on_after(self._ping_every_s):
+                await self._changed.wait()
+            if self._up:
+                return
+        await trio.sleep(self._backoff.delay(self._failures, random.random()))
+        self._failures += 1
+
+
+def _ping(connection: Connection) -> None:
+    connection.execute(_PING)
+
+
+def _described(error: BaseException | None) -> str:
+    """What the driver said, in one line: it names hosts and files, never the password."""
+    said = str(getattr(error, "orig", None) or error).strip()
+    first = said.splitlines()[0] if said else ""
+    return f"{type(error).__name__}: {first}"[:REPORTED_CHARACTERS]

@@ -1,0 +1,86 @@
+"""What other nodes say through PostgreSQL (LISTEN and NOTIFY), read in a worker thread.
+
+PostgreSQL keeps nothing for a listener that is away: what is said during an
+outage is lost to this node, which `gaps` tells.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+from sqlalchemy.exc import DBAPIError
+
+from actors.links.errors import LinkDown
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from actors.links.database import Database
+
+# Messages carried over the thread border together.
+BATCH: Final = 1000
+
+
+class DatabaseChannel:
+    """A channel's messages, batch by batch; listens when first asked and again after an outage.
+
+    Args:
+        database: Which; a PostgreSQL.
+        channel: A plain identifier.
+        wait_s: Longest wait for a message in the thread, and so the longest a cancellation takes.
+
+    Attributes:
+        gaps: How often it began to listen: messages from before such a moment are lost.
+    """
+
+    def __init__(self, database: Database, channel: str, *, wait_s: float = 0.5) -> None:
+        self.gaps = 0
+        self._database = database
+        self._channel = channel
+        self._wait_s = wait_s
+        self._engine = database.new_engine(writes=False)
+        self._limiter = trio.CapacityLimiter(1)
+        self._connection: Connection | None = None
+        self._seen = -1
+
+    async def read(self) -> list[str]:
+        """The next messages; an empty list if none came for a while, or it has just begun to listen.
+
+        Raises:
+            LinkDown: The database is away, or went away meanwhile. The next call listens again.
+        """
+        if not self._database.state.up:
+            raise LinkDown(self._database.name)
+        if self._seen != self._database.outages:
+            self.close()
+        self._seen = self._database.outages
+        try:
+            return await trio.to_thread.run_sync(self._read, limiter=self._limiter)
+        except DBAPIError as error:
+            self.close()
+            raise LinkDown(self._database.name, error) from error
+
+    def close(self) -> None:
+        """Close the connection, once nothing is under way."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def _read(self) -> list[str]:
+        if self._connection is None:
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._connection = connection
+            connection.exec_driver_sql(f"LISTEN {self._channel}")
+            self.gaps += 1
+            return []
+        driver: Any = self._connection.connection.driver_connection
+        # The driver raises its own errors here; through SQLAlchemy they become those everybody expects.
+        heard = driver.notifies(timeout=self._wait_s, stop_after=1)
+        messages = [notice.payload for notice in heard]
+        if messages:
+            messages += [notice.payload for notice in driver.notifies(timeout=0, stop_after=BATCH)]
+        else:
+            self._connection.exec_driver_sql("SELECT 1")
+        return messages

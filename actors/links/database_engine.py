@@ -1,0 +1,122 @@
+"""A SQLAlchemy engine for one connection: which driver, which time limits, what durable means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import URL, create_engine, event, make_url
+from sqlalchemy.pool import NullPool
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+SQLITE: Final = "sqlite"
+POSTGRESQL: Final = "postgresql"
+# Spellings in use elsewhere, and what we mean by them.
+DRIVERS: Final = {
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "sqlite": "sqlite",
+}
+# The pages of ten thousand active players, one on each, twice over.
+SQLITE_CACHE_KIB: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long the database may take.
+
+    Attributes:
+        connect_s: For a connection.
+        statement_s: For one statement, on PostgreSQL.
+        lock_s: For a lock another process holds: the file's on SQLite.
+    """
+
+    connect_s: float = 2.0
+    statement_s: float = 5.0
+    lock_s: float = 3.0
+
+
+def normal_url(url: str) -> URL:
+    """`url` with the driver we use.
+
+    `postgres://`, `postgresql://` and `postgresql+asyncpg://` mean psycopg; asyncpg's `ssl=` becomes
+    libpq's `sslmode=`.
+
+    Raises:
+        ValueError: It is no URL of SQLite or PostgreSQL, or of a database that lives in memory only.
+    """
+    given = make_url(url)
+    family, _, driver = given.drivername.partition("+")
+    if family not in DRIVERS:
+        raise ValueError("wanted a sqlite: or postgresql: URL")
+    normal = given.set(drivername=DRIVERS[family])
+    if normal.get_backend_name() == SQLITE:
+        if normal.database in {None, "", ":memory:"}:
+            raise ValueError("a database in memory forgets what it has acknowledged: wanted a file")
+        return normal
+    if driver == "asyncpg" and "ssl" in normal.query:
+        mode = normal.query["ssl"]
+        normal = normal.difference_update_query(["ssl"]).update_query_dict({"sslmode": mode})
+    return normal
+
+
+def make_engine(url: URL, limits: Limits, *, writes: bool) -> Engine:
+    """An engine whose connections are durable when they write, and refuse to write when they read."""
+    if url.get_backend_name() == SQLITE:
+        return _sqlite(url, limits, writes=writes)
+    return _postgresql(url, limits, writes=writes)
+
+
+def _sqlite(url: URL, limits: Limits, *, writes: bool) -> Engine:
+    # A connection is used by one thread at a time, but not always the same.
+    arguments = {"timeout": limits.lock_s, "check_same_thread": False}
+    engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
+    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        # The driver would begin transactions where it sees fit; we say when.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        # With NORMAL, a WAL database may forget its last commits in a power cut.
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA cache_size=-{SQLITE_CACHE_KIB}")
+        if not writes:
+            connection.execute("PRAGMA query_only=ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _postgresql(url: URL, limits: Limits, *, writes: bool) -> Engine:
+    arguments = {
+        "connect_timeout": max(1, round(limits.connect_s)),
+        "application_name": "greenroom",
+        # A server whose machine has gone says nothing at all.
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": round(limits.statement_s * 2000),
+    }
+    engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
+    # By statement and not as a start-up option, which connection poolers refuse.
+    session = f"""
+        SET statement_timeout = {round(limits.statement_s * 1000)};
+        SET lock_timeout = {round(limits.lock_s * 1000)};
+        SET idle_in_transaction_session_timeout = {round(limits.statement_s * 2000)};
+        SET default_transaction_read_only = {"off" if writes else "on"};
+        SELECT set_config('synchronous_commit', 'on', false)
+          WHERE current_setting('synchronous_commit') = 'off';
+    """
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        connection.execute(session)
+        connection.commit()
+
+    return engine

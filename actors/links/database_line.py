@@ -1,0 +1,122 @@
+"""One connection to the database, used by one thread at a time, that can be broken off when it hangs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import trio
+from sqlalchemy.exc import DBAPIError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, Engine
+
+T = TypeVar("T")
+
+# Two transactions that wait for each other, or that could not be put in an order: PostgreSQL ends one,
+# with nothing of it written, and says that it may be tried again.
+TRY_AGAIN: Final = frozenset({"40001", "40P01"})
+
+
+class Line:
+    """Transactions, one after the other, in a worker thread.
+
+    Args:
+        engine: Makes the connection, when it is first needed and after each failure.
+        patience_s: Longest a transaction takes before `check` breaks the connection off.
+    """
+
+    def __init__(self, engine: Engine, *, patience_s: float) -> None:
+        self._engine = engine
+        self._patience_s = patience_s
+        self._limiter = trio.CapacityLimiter(1)
+        self._connection: Connection | None = None
+        self._deadline_s: float | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a thread is at work."""
+        return self._limiter.available_tokens == 0
+
+    async def transact(self, function: Callable[[Connection], T], *, patience_s: float | None = None) -> T:
+        """Run `function` in a transaction and commit it.
+
+        It is run once more if the connection turns out to be stale, or the database asks for it, before
+        the commit was sent. Cancelled, the thread goes on, and the next transaction waits for it.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: The database failed. If that was in the commit, it may be written.
+        """
+        patience_s = self._patience_s if patience_s is None else patience_s
+        return await trio.to_thread.run_sync(
+            self._run, function, patience_s, limiter=self._limiter, abandon_on_cancel=True
+        )
+
+    def check(self) -> None:
+        """Break the connection off if a transaction takes too long: its thread then hears an error."""
+        deadline_s, connection = self._deadline_s, self._connection
+        if deadline_s is not None and connection is not None and time.monotonic() > deadline_s:
+            _sever(connection)
+
+    def close(self) -> None:
+        """Close the connection, unless a thread is at work with it."""
+        if not self.is_busy:
+            self._drop()
+
+    def _run(self, function: Callable[[Connection], T], patience_s: float) -> T:
+        self._deadline_s = time.monotonic() + patience_s
+        try:
+            try:
+                return self._attempt(function)
+            except _MayTryAgain:
+                return self._attempt(function, is_last=True)
+        finally:
+            self._deadline_s = None
+
+    def _attempt(self, function: Callable[[Connection], T], *, is_last: bool = False) -> T:
+        is_fresh = self._connection is None
+        connection = self._connection = self._connection or self._engine.connect()
+        try:
+            with connection.begin() as transaction:
+                result = function(connection)
+                is_fresh = is_last = True  # past this point it may have been written
+                transaction.commit()
+        except DBAPIError as error:
+            self._drop()
+            stale = error.connection_invalidated and not is_fresh
+            if not is_last and (stale or _sqlstate(error) in TRY_AGAIN):
+                raise _MayTryAgain from error
+            raise
+        return result
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+
+class _MayTryAgain(Exception):
+    """Nothing of the transaction was written."""
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
+
+
+def _sever(connection: Connection) -> None:
+    """Make whatever waits on the connection fail; from any thread."""
+    try:
+        driver: Any = connection.connection.driver_connection
+        if isinstance(driver, sqlite3.Connection):
+            driver.interrupt()
+        else:
+            with socket.socket(fileno=os.dup(driver.fileno())) as descriptor:
+                descriptor.shutdown(socket.SHUT_RDWR)
+    except (DBAPIError, OSError, sqlite3.Error):
+        pass  # it has ended in this very moment
