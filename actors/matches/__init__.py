@@ -7,6 +7,7 @@ Reading order, each file leaning only on the ones above it:
     delivery           what its answers mean: tables, no network
     callbacks          the task that calls it, in order per room
     settlement         what became of a job
+    lifecycle          where a match can be, and how it gets from there to there
     match_state        how a match stands: a value
     match              the actor of one match
     matches            all of them
@@ -23,8 +24,9 @@ from actors.matches.command_listener import CommandListener, ListenerStatistics
 from actors.matches.creation_consumer import CreationConsumer, CreationPolicy, CreationStatistics
 from actors.matches.creation_job import CreationJob, KnownRules, Reason, Refusal, read_job
 from actors.matches.delivery import Patience, Verdict
+from actors.matches.lifecycle.status import AbortReason, Status
 from actors.matches.match import MatchRoom
-from actors.matches.match_state import AbortReason, MatchState, RoomPublisher, Status
+from actors.matches.match_state import MatchState, RoomPublisher
 from actors.matches.matches import Matches, MatchStatistics
 from actors.matches.room_queue import DEAD, QUEUE, QueueDelivery
 from actors.matches.settlement import Fate, Settled, Settlement

@@ -20,7 +20,8 @@ from actors.core import Actor, Timer, send_after
 from actors.matches import callback
 from actors.matches.callbacks import Callbacks, Delivery, Outcome
 from actors.matches.delivery import DECIDED, Verdict
-from actors.matches.match_state import AbortReason, MatchState, RoomPublisher, Status
+from actors.matches.lifecycle.status import AbortReason, Status
+from actors.matches.match_state import MatchState, RoomPublisher
 from actors.matches.settlement import Fate, Settlement
 
 logger: Final = logging.getLogger("actors.matches")

@@ -4,33 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from actors.matches.callback import iso_utc
 from actors.matches.creation_job import CreationJob
-
-
-class Status(StrEnum):
-    """Where in its life a match is."""
-
-    PREPARING = "preparing"
-    READY = "ready"
-    PLAYING = "playing"
-    FINISHED = "finished"
-    ABORTED = "aborted"
-
-
-OVER: Final = frozenset({Status.FINISHED, Status.ABORTED})
-
-
-class AbortReason(StrEnum):
-    """Why a match ended in another way than by its rules."""
-
-    JOIN_TIMEOUT = "join_timeout"
-    ALL_DISCONNECTED = "all_disconnected"
-    ADMIN_TERMINATED = "admin_terminated"
-    PROCESS_ERROR = "process_error"
+from actors.matches.lifecycle.status import OVER, AbortReason, Status
 
 
 class RoomPublisher(Protocol):

@@ -13,8 +13,9 @@ import trio
 
 from actors.matches.callbacks import Callbacks
 from actors.matches.creation_job import CreationJob
+from actors.matches.lifecycle.status import AbortReason
 from actors.matches.match import Entry, MatchRoom, World
-from actors.matches.match_state import AbortReason, MatchState, RoomPublisher
+from actors.matches.match_state import MatchState, RoomPublisher
 from actors.matches.settlement import Fate, Settled, Settlement
 from supervision import (
     BRUTAL_KILL,
