@@ -10,6 +10,7 @@ Reading order, each file leaning only on the ones above it:
     poller      one epoll for every socket of the lane
     connection  a socket, what was read of it, how long its client may dawdle
     outlet      streams: one small object each, no task
+    raw_socket  WebSockets, likewise
     lane        a connection's requests, one after the other
     service     all of it, as the program sees it
 """

@@ -1,7 +1,7 @@
 """Whether a request's head is plain enough to be answered here, and what it says.
 
 The lane takes only what can be read in one way: HTTP/1.1, no body or a body
-of a stated length, no upgrade, no expectation. Everything else, malformed or
+of a stated length, no expectation, no upgrade but to a WebSocket. Everything else, malformed or
 merely rich, is for Hypercorn, which gets the very same bytes; so there is one
 place that refuses, and nothing is ever understood twice in two ways.
 """
@@ -25,9 +25,9 @@ MAX_LENGTH_DIGITS: Final = 15
 
 # Fields that change how a message is framed or what becomes of the
 # connection (RFC 9112, sections 6 and 9; RFC 9110, sections 7.8 and 10.1.1).
-_NOT_PLAIN: Final = frozenset({"transfer-encoding", "upgrade", "expect", "http2-settings", "te", "trailer"})
+_NOT_PLAIN: Final = frozenset({"transfer-encoding", "expect", "http2-settings", "te", "trailer"})
 # Fields of which a second one would have to be merged or refused.
-_ONCE: Final = frozenset({"host", "content-length", "connection"})
+_ONCE: Final = frozenset({"host", "content-length", "connection", "upgrade"})
 # One blank here, CRLF there, no folded line, visible ASCII: a stray CR, LF or
 # NUL and a folded line are what parsers differ about.
 _PLAIN: Final = re.compile(
@@ -46,6 +46,7 @@ class Head:
         headers: Values by lower-case name; repeated fields joined with `, `.
         content_length: Bytes of body to follow.
         keep_alive: Whether the connection goes on after the answer.
+        wants_websocket: Whether it asks for the connection to become a WebSocket.
     """
 
     method: str
@@ -53,6 +54,7 @@ class Head:
     headers: Mapping[str, str]
     content_length: int
     keep_alive: bool
+    wants_websocket: bool = False
 
 
 class _Collector:
@@ -77,8 +79,10 @@ def read_head(head: bytes) -> Head | None:
     parser = httptools.HttpRequestParser(collector)
     try:
         parser.feed_data(head)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+    except httptools.HttpParserError:
         return None
+    except httptools.HttpParserUpgrade:
+        pass  # read to its end, and what follows is not HTTP any more
     method = parser.get_method().decode("latin-1")
     if method not in _METHODS:
         return None
@@ -104,11 +108,14 @@ def _framed(method: str, target: str, headers: dict[str, str]) -> Head | None:
         or "host" not in headers
     ):
         return None
-    match headers.get("connection", "keep-alive").lower():
-        case "keep-alive":
-            keep_alive = True
-        case "close":
-            keep_alive = False
-        case _:
+    connection = headers.get("connection", "keep-alive").lower()
+    if "upgrade" in headers:
+        wanted = {token.strip() for token in connection.split(",")}
+        if method != "GET" or int(length) or not wanted <= {"upgrade", "keep-alive"}:
             return None
-    return Head(method, target, MappingProxyType(headers), int(length), keep_alive)
+        if "upgrade" not in wanted or headers["upgrade"].lower() != "websocket":
+            return None
+        return Head(method, target, MappingProxyType(headers), 0, keep_alive=False, wants_websocket=True)
+    if connection not in {"keep-alive", "close"}:
+        return None
+    return Head(method, target, MappingProxyType(headers), int(length), connection == "keep-alive")

@@ -12,25 +12,31 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import trio
 
+from web.channels.handshake import accept
 from web.fastlane.connection import Connection
 from web.fastlane.encoding import encode_answer, encode_stream_head
 from web.fastlane.head import END_OF_HEAD, MAX_HEAD_BYTES, read_head
 from web.fastlane.outlet import RawStream
+from web.fastlane.raw_socket import RawSocket
 from web.handlers.front import Pending
 from web.handlers.http import Answer
+from web.handlers.paths import split_target
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable
 
     from supervision import Life
+    from web.channels.gate import Gate
     from web.fastlane.connection import Patience
+    from web.fastlane.head import Head
     from web.fastlane.outlet import Outlet
     from web.fastlane.poller import Poller
     from web.handlers.front import Front
     from web.handlers.http import OpenStream
     from web.handlers.streams import Streams
 
+SOCKET_PATH: Final = ("socket", "websocket")
 # A client repeats its head to the letter from request to request, so
 # remembering what a head means saves most of the work on it; 4 MiB at most.
 REMEMBERED_HEADS: Final = 4096
@@ -50,11 +56,11 @@ HOT: Final = frozenset(
 
 
 class Ending(Enum):
-    """What became of a connection."""
+    """What became of a connection: over, for Hypercorn, or now a stream's or a WebSocket's."""
 
     DONE = "done"
     HANDED_OVER = "handed_over"
-    STREAM = "stream"
+    TAKEN = "taken"
 
 
 class Plan(NamedTuple):
@@ -65,12 +71,14 @@ class Plan(NamedTuple):
         body_at: Where its body begins, counted from the beginning of the head.
         end: Where its body ends.
         keep_alive: Whether the connection goes on after the answer.
+        handshake: The head, if it asks for a WebSocket; the others then say nothing.
     """
 
     pending: Pending
     body_at: int = 0
     end: int = 0
     keep_alive: bool = False
+    handshake: Head | None = None
 
 
 # The plan for every head that is not for this lane.
@@ -85,6 +93,7 @@ class Lane:
         streams: Who may open a stream.
         poller: Says when sockets change.
         outlet: Keeps the streams.
+        gate: Lets WebSockets in; None to leave them to Hypercorn.
         patience: How long clients may take.
 
     Attributes:
@@ -95,12 +104,20 @@ class Lane:
     """
 
     def __init__(
-        self, front: Front, streams: Streams, poller: Poller, outlet: Outlet, *, patience: Patience
+        self,
+        front: Front,
+        streams: Streams,
+        poller: Poller,
+        outlet: Outlet,
+        *,
+        gate: Gate | None,
+        patience: Patience,
     ) -> None:
         self._front = front
         self._streams = streams
         self._poller = poller
         self._outlet = outlet
+        self._gate = gate
         self._patience = patience
         self._plans: dict[tuple[bytes, str], Plan] = {}
         self._connections: set[Connection] = set()
@@ -111,7 +128,7 @@ class Lane:
         """Answer what the client asks, until it is done.
 
         Args:
-            sock: Non-blocking. After `STREAM` it belongs to the outlet, else still to the caller.
+            sock: Non-blocking. After `TAKEN` it belongs to a stream or a WebSocket, else still to the caller.
             peer: The client's address.
 
         Returns:
@@ -125,7 +142,7 @@ class Lane:
             ending = await self._serve(connection)
         finally:
             self._connections.discard(connection)
-            if ending is not Ending.STREAM:
+            if ending is not Ending.TAKEN:
                 self._poller.forget(sock.fileno(), stays_open=True)
         self.handed_over += ending is Ending.HANDED_OVER
         return ending, connection.data
@@ -140,6 +157,8 @@ class Lane:
                 continue
             if plan is NOT_OURS:
                 return Ending.HANDED_OVER
+            if plan.handshake is not None:
+                return await self._open_socket(connection, plan.handshake)
             ending = await self._answer(connection, plan)
             if ending is not None:
                 return ending
@@ -170,7 +189,7 @@ class Lane:
         if not isinstance(answer, Answer):
             refusal = self._open_stream(connection, answer)
             if refusal is None:
-                return Ending.STREAM
+                return Ending.TAKEN
             answer = self._front.seal(refusal, plan.pending.request.headers)
         keep_alive = plan.keep_alive and not self.closing
         encoded = encode_answer(answer, keep_alive=keep_alive)
@@ -187,6 +206,10 @@ class Lane:
         read = read_head(head)
         if read is None:
             return NOT_OURS
+        if read.wants_websocket:
+            path, _ = split_target(read.target)
+            mine = self._gate is not None and tuple(filter(None, path.split("/"))) == SOCKET_PATH
+            return NOT_OURS._replace(body_at=len(head), handshake=read) if mine else NOT_OURS
         pending = self._front.find(read.method, read.target, read.headers, peer=peer)
         if not isinstance(pending, Pending) or (pending.route.pattern, pending.request.method) not in HOT:
             return NOT_OURS
@@ -207,6 +230,24 @@ class Lane:
         self._outlet.add(stream)
         stream.begin(encode_stream_head(wanted.headers), opening)
         return None
+
+    async def _open_socket(self, connection: Connection, head: Head) -> Ending:
+        """Make the connection a WebSocket, if its client may have one."""
+        gate = cast("Gate", self._gate)
+        connection.data = connection.data.partition(END_OF_HEAD)[2]
+        admitted = await gate.admit(split_target(head.target)[1], head.headers)
+        self.answered += 1
+        switch = admitted if isinstance(admitted, Answer) else accept(head.headers, admitted.subprotocol)
+        if isinstance(admitted, Answer) or isinstance(switch, Answer):
+            refusal = self._front.seal(cast("Answer", switch), head.headers)
+            connection.send_now(encode_answer(refusal, keep_alive=False))
+            return Ending.DONE
+        if connection.send_now(switch) != len(switch):
+            return Ending.DONE  # a client whose receive buffer is full before it has asked for anything
+        RawSocket(connection.sock, self._poller, gate.sockets, admitted).begin(
+            connection.data, connection.mask
+        )
+        return Ending.TAKEN
 
     async def run(self, life: Life) -> None:
         """End connections whose clients take too long; for ever."""

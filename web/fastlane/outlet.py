@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import math
 import socket
-import struct
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from web.fastlane.poller import ENDED, READABLE, WRITABLE
+from web.fastlane.poller import ENDED, LINGER_NOTHING, READABLE, WRITABLE
 from web.handlers.streams import HEARTBEAT
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from web.handlers.http import Opening, OpenStream
     from web.handlers.streams import Streams
 
-# Reset instead of FIN: what is unsent is not worth waiting for.
-LINGER_NOTHING: Final = struct.pack("ii", 1, 0)
 BEATS_PER_SLICE: Final = 64
 DISCARD_BYTES: Final = 4096
 LAST_CHUNK: Final = b"0\r\n\r\n"

@@ -10,6 +10,7 @@ epoll itself.
 from __future__ import annotations
 
 import select
+import struct
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -23,6 +24,8 @@ WRITABLE: Final = select.EPOLLOUT
 ENDED: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 _ALL: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+# For SO_LINGER: closing resets the connection, and what is unsent is forgotten.
+LINGER_NOTHING: Final = struct.pack("ii", 1, 0)
 # Sockets looked after before other tasks have their turn.
 SOCKETS_PER_TURN: Final = 256
 
@@ -40,6 +43,7 @@ class Poller:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watchers: dict[int, Watcher] = {}
+        self._again: list[tuple[int, int]] = []
 
     def add(self, fd: int, watcher: Watcher) -> None:
         """Tell `watcher` of every change of `fd`, beginning with how it is now."""
@@ -55,13 +59,21 @@ class Poller:
         if self._watchers.pop(fd, None) is not None and stays_open:
             self._epoll.unregister(fd)
 
+    def again(self, fd: int, mask: int) -> None:
+        """Tell the watcher of `fd` once more after others had their turn: it has not done all it could."""
+        self._again.append((fd, mask))
+
     async def run(self, life: Life) -> None:
         """Pass on what the kernel says; for ever."""
         life.started()
         watchers = self._watchers
         while True:
-            await trio.lowlevel.wait_readable(self._epoll.fileno())
-            for fd, mask in self._epoll.poll(0, SOCKETS_PER_TURN):
+            if self._again:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+            again, self._again = self._again, []
+            for fd, mask in again + self._epoll.poll(0, SOCKETS_PER_TURN):
                 watcher = watchers.get(fd)
                 if watcher is not None:
                     watcher.ready(mask)

@@ -15,6 +15,7 @@ from web.fastlane.poller import Poller
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from web.channels.gate import Gate
     from web.handlers.front import Front
     from web.handlers.streams import Streams
 
@@ -47,26 +48,35 @@ class FastLane:
         front: Finds and gives the answers.
         streams: Who may open a stream.
         hand_over: Serves a connection that is not for the lane, given the bytes already read.
+        gate: Lets WebSockets in; None to leave them to Hypercorn.
         stall_s: Seconds a client may take nothing.
         heartbeat_s: No stream is left without a byte for longer.
     """
 
     def __init__(
-        self, front: Front, streams: Streams, hand_over: HandOver, *, stall_s: float, heartbeat_s: float
+        self,
+        front: Front,
+        streams: Streams,
+        hand_over: HandOver,
+        *,
+        gate: Gate | None,
+        stall_s: float,
+        heartbeat_s: float,
     ) -> None:
         self._hand_over = hand_over
         self._poller = Poller()
         self._outlet = Outlet(self._poller, streams, stall_s=stall_s, heartbeat_s=heartbeat_s)
-        self._lane = Lane(front, streams, self._poller, self._outlet, patience=Patience(send_s=stall_s))
+        patience = Patience(send_s=stall_s)
+        self._lane = Lane(front, streams, self._poller, self._outlet, gate=gate, patience=patience)
 
     async def serve(self, sock: socket.socket) -> None:
-        """Serve an accepted, non-blocking socket until it ends or has become a stream."""
+        """Serve an accepted, non-blocking socket until it ends, or a stream or WebSocket has it."""
         try:
             peer = sock.getpeername()[0]
         except OSError:
             sock.close()
             return
-        # A stream outlives this task, and whoever gave us `sock` closes it then.
+        # A stream or a WebSocket outlives this task, and whoever gave us `sock` closes it then.
         own = socket.socket(sock.family, sock.type, sock.proto, sock.detach())
         ending: Ending | None = None
         try:
@@ -74,7 +84,7 @@ class FastLane:
             if ending is Ending.HANDED_OVER:
                 await self._hand_over(own, unread)
         finally:
-            if ending is not Ending.STREAM:
+            if ending is not Ending.TAKEN:
                 own.close()
 
     def children(self) -> tuple[ChildSpec, ...]:

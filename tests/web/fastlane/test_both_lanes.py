@@ -18,7 +18,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.web.serving import Node, serving
+from tests.web.serving import PATIENCE_S, Node, serving
 
 # Of the connection or of the moment, not of the answer.
 IRRELEVANT: Final = {"date", "connection", "transfer-encoding", "keep-alive"}
@@ -75,7 +75,7 @@ async def hear(stream: trio.SocketStream) -> list[Heard]:
     """Every answer until the node closes, or has nothing more to say for a while."""
     heard: list[Heard] = []
     data = b""
-    with trio.move_on_after(QUIET_S) as patience:
+    with trio.move_on_after(PATIENCE_S) as patience:
         try:
             while chunk := await stream.receive_some():
                 data += chunk
@@ -88,7 +88,8 @@ async def hear(stream: trio.SocketStream) -> list[Heard]:
     return heard
 
 
-QUIET_S: Final = 0.15
+# After something was heard, on a busy machine.
+QUIET_S: Final = 0.25
 
 
 def parse(data: bytes) -> tuple[Heard, bytes]:

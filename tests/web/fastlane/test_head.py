@@ -40,6 +40,14 @@ def test_connection_says_whether_it_goes_on(value: str, *, keep_alive: bool) -> 
     assert head.keep_alive is keep_alive
 
 
+@pytest.mark.parametrize("connection", ["Upgrade", "upgrade", "keep-alive, Upgrade"])
+def test_a_wish_for_a_websocket_is_read(connection: str) -> None:
+    head = read_head(head_of(f"Connection: {connection}", "Upgrade: WebSocket", "Sec-WebSocket-Key: k"))
+    assert head is not None
+    assert head.wants_websocket
+    assert head.headers["sec-websocket-key"] == "k"
+
+
 # Everything about which two parsers might differ, and everything that asks for
 # more than a plain answer.
 SUSPECT = {
@@ -69,7 +77,13 @@ SUSPECT = {
     "no host": head_of(host=""),
     "two hosts": head_of("Host: other"),
     "expectation": head_of("Expect: 100-continue"),
-    "upgrade": head_of("Connection: upgrade", "Upgrade: websocket"),
+    "upgrade that is not meant": head_of("Upgrade: websocket"),
+    "upgrade with a body": head_of("Connection: upgrade", "Upgrade: websocket", "Content-Length: 3"),
+    "upgrade of a write": head_of(
+        "Connection: upgrade", "Upgrade: websocket", line="PUT /api/rooms/a HTTP/1.1"
+    ),
+    "upgrade to something else": head_of("Connection: upgrade", "Upgrade: tls"),
+    "two upgrades": head_of("Connection: upgrade", "Upgrade: websocket", "Upgrade: websocket"),
     "HTTP/2 upgrade": head_of("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAA"),
     "two connection fields": head_of("Connection: close", "Connection: keep-alive"),
     "HTTP/1.0": head_of(line="GET /api/rooms/a HTTP/1.0"),
