@@ -104,7 +104,7 @@ def build_outside(
     fastlane = None
     if settings.fastlane and tls is None:
         heartbeat_s = settings.heartbeat_seconds
-        fastlane = FastLane(front, streams, lane.serve, stall_s=stall_s, heartbeat_s=heartbeat_s)
+        fastlane = FastLane(front, streams, lane.serve, gate=None, stall_s=stall_s, heartbeat_s=heartbeat_s)
         readings.add(partial(fastlane_readings, fastlane))
     connections = Connections(fastlane.serve if fastlane else lane.serve, limit=settings.max_connections)
     acceptors = tuple(Acceptor(listener, connections.admit) for listener in listeners)
