@@ -208,6 +208,4 @@ async def serving(lane: str, **overrides: object) -> AsyncIterator[Node]:
 
 
 def _put_log(lines: io.StringIO) -> PutLog:
-    collector = LineCollector(lines)
-    collector.setFormatter(JsonFormatter())
-    return PutLog(collector, enabled=True)
+    return PutLog(LineCollector(lines, JsonFormatter()), enabled=True)
