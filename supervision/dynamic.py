@@ -100,8 +100,11 @@ class DynamicSupervisor:
                 self._accepts = True
                 if life is not None:
                     life.started()
-                await self._stop.wait()
-                self._accepts = False
+                try:
+                    await self._stop.wait()
+                finally:
+                    # Also when cancelled: the nursery closes before this task gets to say so.
+                    self._accepts = False
                 await self._stop_all(self._nursery)
         finally:
             self._accepts = False

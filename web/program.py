@@ -12,7 +12,7 @@ from supervision import SupervisionError
 from web.drain import NOTICE_S, close_streams, finish
 from web.parts import build_domain, build_outside
 from web.server.sockets import listen, raise_descriptor_limit
-from web.tree import WEB, root_of
+from web.tree import WEB, tree_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ class Program:
     Attributes:
         domain: The actors' side.
         outside: The web side.
-        root: The tree.
+        tree: The supervisors.
         port: Where it listens; the real one if 0 was asked for.
 
     Raises:
@@ -56,7 +56,7 @@ class Program:
         self.outside = build_outside(
             settings, self.domain, [self._listener], put_log=put_log, clock=trio.current_time
         )
-        self.root = root_of(self.domain, self.outside, put_log)
+        self.tree = tree_of(self.domain, self.outside, put_log)
         self._wanted = trio.Event()
         self._hurry = False
         self._abandon = trio.CancelScope()
@@ -104,7 +104,7 @@ class Program:
         logger.info("serving", extra={"port": self.port, "node_name": self._settings.node_name})
         await self._wanted.wait()
         await self._drain()
-        self.root.stop()
+        self.tree.root.stop()
         with trio.move_on_after(STOP_TREE_S):
             await ended.wait()
         tree.cancel()
@@ -114,7 +114,7 @@ class Program:
         self, ended: trio.Event, *, task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED
     ) -> None:
         with trio.CancelScope() as scope:
-            await self.root.run(_Root(lambda: task_status.started(scope)))
+            await self.tree.root.run(_Root(lambda: task_status.started(scope)))
         ended.set()
 
     async def _drain(self) -> None:
@@ -132,7 +132,7 @@ class Program:
 
     async def _stop_accepting(self) -> None:
         try:
-            await self.root.terminate_child(WEB)
+            await self.tree.root.terminate_child(WEB)
         except SupervisionError:
             logger.warning("web_was_not_running")
         self._listener.close()

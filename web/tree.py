@@ -16,12 +16,13 @@ of an acceptor, or of this whole tree's web part, drops none of them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from supervision import Backoff, ChildSpec, ChildType, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from web.log import PutLog
     from web.parts import Domain, Outside
@@ -30,15 +31,29 @@ if TYPE_CHECKING:
 WEB: Final = "web"
 
 
-def root_of(domain: Domain, outside: Outside, put_log: PutLog) -> Supervisor:
-    """The whole tree."""
-    children = [_subtree("core", core_of(domain, put_log))]
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The supervisors.
+
+    Attributes:
+        root: Above all others.
+        subtrees: Those below it, by their ids, in the order of their start.
+    """
+
+    root: Supervisor
+    subtrees: Mapping[str, Supervisor]
+
+
+def tree_of(domain: Domain, outside: Outside, put_log: PutLog) -> Tree:
+    """The whole tree, nothing running yet."""
+    subtrees = {"core": core_of(domain, put_log)}
     integrations = domain.integrations.children()
     if integrations:
-        children.append(_subtree("integrations", integrations_of(integrations)))
+        subtrees["integrations"] = integrations_of(integrations)
     if outside.fastlane is not None:
-        children.append(_subtree("fastlane", Supervisor(outside.fastlane.children())))
-    return Supervisor([*children, _subtree(WEB, web_of(outside.acceptors))])
+        subtrees["fastlane"] = Supervisor(outside.fastlane.children())
+    subtrees[WEB] = web_of(outside.acceptors)
+    return Tree(Supervisor([_subtree(name, below) for name, below in subtrees.items()]), subtrees)
 
 
 def core_of(domain: Domain, put_log: PutLog) -> Supervisor:
