@@ -31,6 +31,7 @@ from actors.matches.lifecycle.status import Status, Trigger
 from actors.matches.lifecycle.table import act, start_if_all_there, time_out
 from actors.matches.lifecycle.views import record
 from actors.matches.rules.contract import GameRules
+from actors.matches.rules.play import check_players
 
 
 def begin(
@@ -49,7 +50,11 @@ def begin(
         seed: 128 bits nobody can guess, as from `secrets.randbits`: whoever knows it knows every hand.
         now: Unix seconds.
         patience: How long to wait for what.
+
+    Raises:
+        PlayersNotWanted: The rules do not take these players.
     """
+    check_players(rules, job.player_ids)
     seats = tuple(Seat(user_id=player, display_name=player) for player in job.player_ids)
     match = Match(job=job, rules=rules, patience=patience, seed=seed, seats=seats, created_at=now)
     return _completed(None, Step(match), now)

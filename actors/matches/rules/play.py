@@ -7,6 +7,7 @@ follow from the seed and the number of the step, and nothing is carried over.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Generic, TypeVar
@@ -24,6 +25,16 @@ def dice(seed: int, step: int) -> Random:
     generators for neighbouring steps come from `random.seed` hashing the text.
     """
     return Random(f"{seed}/{step}")
+
+
+def check_players(rules: GameRules[Any], players: Sequence[str]) -> None:
+    """See that the rules can be played by these.
+
+    Raises:
+        PlayersNotWanted: Too many, too few, or one twice.
+    """
+    if len(players) not in rules.player_counts or len(set(players)) != len(players):
+        raise PlayersNotWanted(rules.name, players)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +62,7 @@ class Play(Generic[S]):
         Raises:
             PlayersNotWanted: Too many, too few, or one twice.
         """
-        players = setup.players
-        if len(players) not in rules.player_counts or len(set(players)) != len(players):
-            raise PlayersNotWanted(rules.name, players)
+        check_players(rules, setup.players)
         state, tells = rules.init(setup, dice(seed, 0))
         return cls(rules=rules, setup=setup, seed=seed, state=state), tells
 
