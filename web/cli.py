@@ -1,4 +1,4 @@
-"""The command: `greenroom serve | dev | push-job | check-config | bench`."""
+"""The command: `greenroom serve | dev | push-job | migrate | check-config | bench`."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("check-config", help="check the environment and say what is on").set_defaults(
         run=_check_config
     )
+    commands.add_parser("migrate", help="bring the database up to date, as every start does").set_defaults(
+        run=_migrate
+    )
     dev = commands.add_parser("dev", help="bring up everything on this machine, Redis included")
     dev.add_argument("--port", type=int, default=None, help="port of the server (default: 4000, or the next)")
     dev.set_defaults(run=_dev)
@@ -67,9 +70,9 @@ def _settings() -> Settings:
         raise SystemExit(_complain(str(error))) from None
 
 
-def _complain(line: str) -> int:
+def _complain(line: str, status: int = WRONG_USE) -> int:
     print(f"greenroom: {line}", file=sys.stderr)
-    return WRONG_USE
+    return status
 
 
 def _serve(_options: argparse.Namespace) -> int:
@@ -83,6 +86,17 @@ def _check_config(_options: argparse.Namespace) -> int:
 
     settings = _settings()
     print("\n".join(report(settings)))
+    return OK
+
+
+def _migrate(_options: argparse.Namespace) -> int:
+    from web.database import CannotMigrate, migrate_now
+
+    try:
+        version = migrate_now(_settings())
+    except CannotMigrate as problem:
+        return _complain(str(problem), FAILED)
+    print(f"the database is of version {version}")
     return OK
 
 

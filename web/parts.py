@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from actors.core import Audiences, Registry
 from actors.rooms import Rooms, RoomTable, Sweeper
+from web.database import build_database
 from web.fastlane import FastLane
 from web.handlers.cors import Cors
 from web.handlers.front import Front
@@ -31,6 +32,7 @@ from web.server.acceptor import Acceptor
 from web.server.connections import Connections
 from web.server.hypercorn_lane import HypercornLane
 from web.server.tls import server_context
+from web.stats import Stats, build_stats
 
 if TYPE_CHECKING:
     import socket
@@ -54,6 +56,7 @@ class Domain:
     rooms: Rooms
     sweeper: Sweeper
     integrations: Integrations
+    stats: Stats
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ def build_domain(settings: Settings) -> Domain:
     rooms = Rooms(table, registry, max_tasks=settings.max_rooms)
     interval_s = min(MAX_SWEEP_INTERVAL_S, settings.room_ttl_seconds / SWEEPS_PER_TTL)
     sweeper = Sweeper(rooms, ttl_s=settings.room_ttl_seconds, interval_s=interval_s)
-    return Domain(registry, rooms, sweeper, build_integrations(settings, rooms))
+    stats = build_stats(settings, registry, build_database(settings))
+    return Domain(registry, rooms, sweeper, build_integrations(settings, rooms), stats)
 
 
 def build_outside(
@@ -111,6 +115,7 @@ def build_outside(
     readings.add(lambda: room_readings(domain.rooms))
     readings.add(lambda: stream_readings(streams))
     readings.add(domain.integrations.readings)
+    readings.add(domain.stats.readings)
     readings.add(lambda: http_readings(front))
     readings.add(lambda: connection_readings(connections, acceptors))
     readings.add(lambda: limit_readings(settings))
@@ -138,10 +143,11 @@ def _routes(
         active_rooms=lambda: domain.rooms.statistics().rooms,
         connected_players=lambda: 0,
         uptime_s=lambda: clock() - started_at,
-        away=domain.integrations.away,
+        away=lambda: domain.integrations.away() + domain.stats.away(),
     )
     metrics = MetricsHandlers(readings, token=settings.metrics_token)
-    return Routes([*rooms.routes(settings.max_state_bytes), *health.routes(), *metrics.routes()])
+    stats = domain.stats.routes()
+    return Routes([*rooms.routes(settings.max_state_bytes), *stats, *health.routes(), *metrics.routes()])
 
 
 def _tls(settings: Settings) -> SSLContext | None:

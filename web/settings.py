@@ -112,6 +112,7 @@ class Settings(BaseModel):
     stats_read: Annotated[Literal["public", "token"], Lower] = "public"
     stat_names: StatNames = ("exp", "cash", "pills")
     non_negative_stats: StatNames = ("cash", "pills")
+    ledger_max_wait_ms: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 2.0
     transaction_ttl_seconds: Annotated[Seconds, Field(ge=1)] = 7 * 86_400.0
     game_config_file: Path | None = None
 

@@ -69,6 +69,8 @@ def _database_url(value: SecretStr) -> SecretStr:
     engine = urlsplit(value.get_secret_value()).scheme.partition("+")[0]
     if engine not in {"sqlite", "postgres", "postgresql"}:
         raise ValueError("wanted a sqlite: or postgresql: URL")
+    if engine == "sqlite" and urlsplit(value.get_secret_value()).path.strip("/") in {"", ":memory:"}:
+        raise ValueError("a database in memory forgets what it has acknowledged: wanted a file")
     return value
 
 

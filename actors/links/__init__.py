@@ -14,7 +14,7 @@ Reading order, each file leaning only on the ones above it:
 
 from actors.links.database import Database, DatabaseStatistics, Unprepared
 from actors.links.database_channel import DatabaseChannel
-from actors.links.database_engine import Limits
+from actors.links.database_engine import Limits, make_engine, normal_url
 from actors.links.errors import LinkDown
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink
@@ -33,4 +33,6 @@ __all__ = [
     "RedisLink",
     "Subscription",
     "Unprepared",
+    "make_engine",
+    "normal_url",
 ]

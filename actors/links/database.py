@@ -109,9 +109,7 @@ class Database:
         self._limits = limits or Limits()
         self._prepare = prepare
         self._writer = Line(self.new_engine(writes=True), patience_s=patience_s)
-        self._readers = [
-            Line(self.new_engine(writes=False), patience_s=patience_s) for _ in range(READERS)
-        ]
+        self._readers = [Line(self.new_engine(writes=False), patience_s=patience_s) for _ in range(READERS)]
         self._ping_every_s = ping_every_s
         self._backoff = backoff
         self._clock = clock

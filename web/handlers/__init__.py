@@ -16,6 +16,12 @@ Reading order, each file leaning only on the ones above it:
     resume      what a stream is sent first
     streams     all open streams: who may open one, and how they end
     rooms       /api/rooms
+    steam_id    three ways to write it, one number
+    game_servers  which game server is asking
+    stats_body  the bodies game servers send
+    stats_answers  outcomes of the ledger as answers
+    stats       /players/{steamid}/stats
+    game_config  /config
     health      /healthz and /internal/health
     metrics     /metrics
 """

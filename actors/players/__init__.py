@@ -1,0 +1,61 @@
+"""Players' stats: changes that count once, and survive anything.
+
+Reading order, each file leaning only on the ones above it:
+
+    entry        a change, an account, an outcome
+    decision     what comes of changes, decided from the rows as they are
+    tables       the database's tables
+    statements   what is said to the database, in both dialects
+    posting      one transaction, given a connection
+    ledger       the actor that commits everybody's changes together
+    accounts     what this node knows of active players; outlives all tasks
+    player       the actor through which one player's changes and news go
+    batch        many entries, one waiter
+    players      all of them: what handlers call
+    news         what other nodes on the same PostgreSQL have counted
+    sweeper      forgets old transactions
+    game_config  console variables for game servers
+
+What is promised
+    * `Posted` is durable: it comes after a commit that has reached the disk.
+    * A transaction id counts once per player, on whichever node, for as long as it is kept. A repeat is
+      told the totals as they are now.
+    * An entry counts whole or not at all. Totals never leave signed 64 bits, and those of certain stats
+      are never taken below zero: that is decided on the rows in the database, held until the commit.
+    * Totals are added where all nodes see them, so any number of nodes may post for one player.
+    * A stream hears versions that grow, and in the end the newest.
+
+What is not promised
+    * `database_unavailable`, `ledger_failed` and `timeout` do not say whether the entry counted. With a
+      transaction id one may ask again; without, one may not know.
+    * Order between two changes of one player that are under way at the same time.
+    * Streams on other nodes, where the database is SQLite: a file has no way of telling.
+"""
+
+from actors.players.entry import Account, Entry, Outcome, Posted, Refused
+from actors.players.game_config import GameConfig, Served
+from actors.players.ledger import MAX_WAIT_S, Ledger, LedgerStatistics
+from actors.players.news import News
+from actors.players.players import Players, PlayerStatistics
+from actors.players.posting import CHANNEL, HistoryRow, Rules
+from actors.players.sweeper import LedgerSweeper
+
+__all__ = [
+    "CHANNEL",
+    "MAX_WAIT_S",
+    "Account",
+    "Entry",
+    "GameConfig",
+    "HistoryRow",
+    "Ledger",
+    "LedgerStatistics",
+    "LedgerSweeper",
+    "News",
+    "Outcome",
+    "PlayerStatistics",
+    "Players",
+    "Posted",
+    "Refused",
+    "Rules",
+    "Served",
+]

@@ -1,0 +1,227 @@
+"""The ledger: takes everybody's changes, commits them together, then answers everybody.
+
+A commit costs the same for one change and for a thousand, so what has come in
+while one was under way is the next. An idle ledger waits `max_wait_s` for
+company before it begins.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol, TypeVar, assert_never
+
+from actors.core import Actor, send_after
+from actors.links import LinkDown
+from actors.players.entry import Refused
+from actors.players.posting import post
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from sqlalchemy import Connection
+
+    from actors.players.decision import Decided
+    from actors.players.entry import Account, Asker, Entry
+    from actors.players.posting import Rules
+    from supervision import Life
+
+logger: Final = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# About half a second of work at the rate `bench deltas` measures; past that, a refusal is the better answer.
+MAILBOX_SLOTS: Final = 16_384
+# A transaction of this many takes some 40 ms; more at once would gain little, and make the first wait.
+MAX_ENTRIES: Final = 2_048
+MAX_WAIT_S: Final = 0.002
+
+UNAVAILABLE: Final = Refused("database_unavailable")
+FAILED: Final = Refused("ledger_failed")
+
+
+class Change(NamedTuple):
+    """One entry, and who waits for its outcome."""
+
+    entry: Entry
+    asker: Asker
+
+
+class Flush(NamedTuple):
+    """From the ledger to itself, behind everything that was in the mailbox: commit now."""
+
+
+Message = Change | Flush
+
+
+class Writer(Protocol):
+    """What runs transactions: `actors.links.Database`."""
+
+    def write(self, function: Callable[[Connection], T], /) -> Awaitable[T]:
+        """Commit, then return; raise `LinkDown`, as a rule with nothing written."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerStatistics:
+    """Counts since the start.
+
+    Attributes:
+        waiting: Entries not yet answered, as of now.
+        transactions: Transactions committed.
+        applied: Entries counted.
+        repeated: Entries that had been counted before.
+        refused: Entries refused, by code.
+    """
+
+    waiting: int
+    transactions: int
+    applied: int
+    repeated: int
+    refused: Mapping[str, int]
+
+
+class Ledger(Actor[Message]):
+    """One transaction at a time.
+
+    An answer is given after the commit, so it survives anything. A crash
+    answers everybody it leaves behind, and the next life begins empty.
+
+    Args:
+        database: Where it is written.
+        rules: What holds for all entries.
+        on_committed: Hears of the accounts each transaction has changed, before anybody is answered.
+        max_wait_s: How long an entry waits for company.
+        max_entries: Most entries of one transaction.
+        clock: Unix seconds.
+    """
+
+    # The last entries are committed before an orderly end.
+    traps_exit: ClassVar[bool] = True
+
+    __slots__ = (
+        "_applied",
+        "_clock",
+        "_database",
+        "_is_flush_due",
+        "_max_entries",
+        "_max_wait_s",
+        "_on_committed",
+        "_refused",
+        "_repeated",
+        "_rules",
+        "_transactions",
+        "_waiting",
+    )
+
+    def __init__(
+        self,
+        database: Writer,
+        rules: Rules,
+        *,
+        on_committed: Callable[[Mapping[int, Account]], None],
+        max_wait_s: float = MAX_WAIT_S,
+        max_entries: int = MAX_ENTRIES,
+        mailbox_slots: int = MAILBOX_SLOTS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__("ledger", mailbox_slots=mailbox_slots)
+        self._database = database
+        self._rules = rules
+        self._on_committed = on_committed
+        self._max_wait_s = max_wait_s
+        self._max_entries = max_entries
+        self._clock = clock
+        self._waiting: deque[Change] = deque()
+        self._is_flush_due = False
+        self._transactions = self._applied = self._repeated = 0
+        self._refused: dict[str, int] = {}
+
+    def statistics(self) -> LedgerStatistics:
+        """How things stand."""
+        waiting = len(self._waiting) + self.unread
+        return LedgerStatistics(
+            waiting, self._transactions, self._applied, self._repeated, dict(self._refused)
+        )
+
+    async def run(self, life: Life) -> None:
+        """Live once, and leave nobody waiting."""
+        try:
+            await super().run(life)
+        finally:
+            self._is_flush_due = False
+            self._answer_all(self._take(len(self._waiting)), FAILED)
+
+    async def receive(self, message: Message) -> None:
+        """Collect entries; commit what has been collected when the time has come."""
+        match message:
+            case Change():
+                self._waiting.append(message)
+                if not self._is_flush_due:
+                    self._is_flush_due = True
+                    self._call_flush(self._max_wait_s)
+                elif len(self._waiting) >= self._max_entries:
+                    await self._commit()
+            case Flush():
+                await self._commit()
+                # Who is here by now has waited for the commit before.
+                self._is_flush_due = self.unread > 0 or bool(self._waiting)
+                if self._is_flush_due:
+                    self._call_flush(0)
+            case _:
+                assert_never(message)
+
+    async def terminate(self) -> None:
+        """Commit what is left."""
+        while self._waiting:
+            await self._commit()
+
+    def _call_flush(self, wait_s: float) -> None:
+        if wait_s:
+            send_after(wait_s, self, Flush())
+        else:
+            self.tell(Flush())
+
+    async def _commit(self) -> None:
+        if not self._waiting:
+            return
+        changes = self._take(self._max_entries)
+        try:
+            decided = await self._post([change.entry for change in changes])
+        except LinkDown:
+            self._answer_all(changes, UNAVAILABLE)
+            return
+        except BaseException:
+            self._answer_all(changes, FAILED)
+            raise
+        self._transactions += 1
+        self._applied += len(decided.rows)
+        self._on_committed(decided.accounts)
+        for change, outcome in zip(changes, decided.outcomes, strict=True):
+            if type(outcome) is Refused:
+                self._count(outcome)
+            change.asker.send(outcome)
+        refused = sum(type(outcome) is Refused for outcome in decided.outcomes)
+        self._repeated += len(changes) - len(decided.rows) - refused
+
+    async def _post(self, entries: list[Entry]) -> Decided:
+        now_ms = int(self._clock() * 1000)
+        return await self._database.write(partial(post, entries=entries, rules=self._rules, now_ms=now_ms))
+
+    def _take(self, most: int) -> list[Change]:
+        taken = list(islice(self._waiting, most))
+        for _ in taken:
+            self._waiting.popleft()
+        return taken
+
+    def _answer_all(self, changes: list[Change], refusal: Refused) -> None:
+        for change in changes:
+            self._count(refusal)
+            change.asker.send(refusal)
+
+    def _count(self, refusal: Refused) -> None:
+        self._refused[refusal.code] = self._refused.get(refusal.code, 0) + 1

@@ -1,0 +1,64 @@
+"""What other nodes on the same PostgreSQL have counted, for the streams of this one."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from actors.links import LinkDown
+from actors.players.posting import read_payload
+
+if TYPE_CHECKING:
+    from actors.links import Database, DatabaseChannel
+    from actors.players.players import Players
+    from supervision import Life
+
+logger: Final = logging.getLogger(__name__)
+
+
+class News:
+    """Hears what is said about changes, and asks the database whenever something may have been missed.
+
+    Args:
+        origin: What this node's own news begin with.
+    """
+
+    def __init__(
+        self, database: Database, channel: DatabaseChannel, players: Players, *, origin: str
+    ) -> None:
+        self._database = database
+        self._channel = channel
+        self._players = players
+        self._origin = origin
+        self._gaps = 0
+
+    async def run(self, life: Life) -> None:
+        """Listen for ever."""
+        life.started()
+        try:
+            while True:
+                await self._database.until_up()
+                try:
+                    await self._listen()
+                except LinkDown as down:
+                    if down.cause is not None:
+                        self._database.note_outage(self._database.outages, down.cause)
+        finally:
+            self._channel.close()
+
+    async def _listen(self) -> None:
+        messages = await self._channel.read()
+        if self._channel.gaps != self._gaps:
+            await self._players.refresh()
+            self._gaps = self._channel.gaps
+        for message in messages:
+            self._take(message)
+
+    def _take(self, message: str) -> None:
+        try:
+            origin, accounts = read_payload(message)
+        except ValueError:
+            logger.warning("stats_news_unreadable", extra={"bytes": len(message)})
+            return
+        if origin != self._origin:
+            self._players.learn(accounts)

@@ -1,0 +1,137 @@
+"""One active player: through this task go all changes of the player's stats, and all news of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
+
+from actors.core import Actor, ActorGone, MailboxFull, send_after
+from actors.players.entry import Entry, Refused
+from actors.players.ledger import FAILED, Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.core import Event, Registry, Timer
+    from actors.players.accounts import Accounts, Known
+    from actors.players.entry import Asker
+    from actors.players.ledger import Ledger
+
+# A game server sends each player every 30 s: one that sends no more is gone after two of them.
+IDLE_S: Final = 60.0
+BUSY: Final = Refused("busy")
+
+
+class Forward(NamedTuple):
+    """An entry whose asker is not the caller: one of many that came together."""
+
+    entry: Entry
+    asker: Asker
+
+
+class Announce(NamedTuple):
+    """Tell the audience what is known now."""
+
+
+class LookIdle(NamedTuple):
+    """From the player to itself: has anything happened since the last?"""
+
+
+Message = Entry | Forward | Announce | LookIdle
+
+
+class Player(Actor[Message]):
+    """Puts one player's changes into an order and hands them to the ledger; never waits for a commit.
+
+    It is the ledger that answers, so any number of a player's changes share a
+    transaction. What is known of the player stands in a table, so a crash of
+    this task loses nothing. Retires when idle, unless somebody listens.
+
+    Args:
+        name: `("steam", steam_id)`.
+        ledger: Where changes go.
+        accounts: Where what is known of the player stands.
+        frame: An account as a stream sends it.
+    """
+
+    __slots__ = (
+        "_accounts",
+        "_event",
+        "_idle_s",
+        "_idle_timer",
+        "_is_active",
+        "_ledger",
+        "_registry",
+        "steam_id",
+    )
+
+    def __init__(
+        self,
+        steam_id: int,
+        *,
+        ledger: Ledger,
+        accounts: Accounts,
+        registry: Registry,
+        event: Callable[[int, Known], Event],
+        idle_s: float = IDLE_S,
+        mailbox_slots: int,
+    ) -> None:
+        super().__init__(("steam", steam_id), mailbox_slots=mailbox_slots)
+        self.steam_id = steam_id
+        self._ledger = ledger
+        self._accounts = accounts
+        self._registry = registry
+        self._event = event
+        self._idle_s = idle_s
+        self._is_active = True
+        self._idle_timer: Timer | None = None
+
+    async def init(self) -> None:
+        """Take the name, and tell what a life before may not have told."""
+        self._registry.register(self.name, self)
+        self._accounts.open(self.steam_id)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        self._idle_timer = send_after(self._idle_s, self, LookIdle())
+        await self._announce()
+
+    async def receive(self, message: Message) -> None:
+        """Handle one message."""
+        match message:
+            case Entry():
+                self._is_active = True
+                asker = self.defer()
+                if asker is not None:
+                    self._hand_on(message, asker)
+            case Forward():
+                self._is_active = True
+                self._hand_on(message.entry, message.asker)
+            case Announce():
+                await self._announce()
+            case LookIdle():
+                self._look_idle()
+            case _:
+                assert_never(message)
+
+    async def terminate(self) -> None:
+        """Forget the player; the database does not."""
+        self._accounts.close(self.steam_id)
+
+    def _hand_on(self, entry: Entry, asker: Asker) -> None:
+        try:
+            self._ledger.cast(Change(entry, asker))
+        except MailboxFull:
+            asker.send(BUSY)
+        except ActorGone:
+            asker.send(FAILED)
+
+    async def _announce(self) -> None:
+        known = self._accounts.get(self.steam_id)
+        if known is not None and known.account is not None and self._registry.audiences.count(self.name):
+            await self._registry.broadcast(self.name, self._event(self.steam_id, known))
+
+    def _look_idle(self) -> None:
+        if self._is_active or self._registry.audiences.count(self.name):
+            self._is_active = False
+            self._idle_timer = send_after(self._idle_s, self, LookIdle())
+        else:
+            self.stop()

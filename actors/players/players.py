@@ -1,0 +1,327 @@
+"""All players of this node: what handlers call to change, read and watch stats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+import trio
+
+from actors.core import ActorCrashed, ActorGone, CallTimeout, Event, MailboxFull, Reply, TooMany
+from actors.links import LinkDown
+from actors.players.accounts import Accounts, Known
+from actors.players.batch import gather
+from actors.players.decision import NOBODY
+from actors.players.entry import Refused
+from actors.players.ledger import FAILED, MAX_WAIT_S, UNAVAILABLE, Change, Ledger
+from actors.players.player import BUSY, IDLE_S, Announce, Forward, Player
+from actors.players.posting import read_accounts, read_history
+from supervision import (
+    BRUTAL_KILL,
+    AlreadyStarted,
+    ChildSpec,
+    DynamicSupervisor,
+    MaxChildren,
+    Restart,
+    SupervisorNotRunning,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from actors.core import Member, Registry
+    from actors.links import Database
+    from actors.players.entry import Account, Asker, Entry, Outcome
+    from actors.players.posting import HistoryRow, Rules
+    from supervision import Life
+
+MAX_ACTIVE: Final = 100_000
+# One player's changes come from one game server, now and then; only a stuck ledger lets them pile up.
+PLAYER_MAILBOX_SLOTS: Final = 1024
+# Longer than any transaction takes that is going to succeed.
+TIMEOUT_S: Final = 10.0
+# A player that retires may be met at its very end, once.
+ATTEMPTS: Final = 2
+TIMED_OUT: Final = Refused("timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class PlayerStatistics:
+    """Counts since the start, and how things stand.
+
+    Attributes:
+        active: Players with a task.
+        crashes: Lives of players that crashed.
+        unaccompanied: Changes that went to the ledger without a task of the player, for want of places.
+    """
+
+    active: int
+    crashes: int
+    unaccompanied: int
+
+
+class Players:
+    """Players by SteamID64, their tasks, and their audiences.
+
+    A change goes through the player's task, started when needed, to the
+    ledger. Reads ask the database, which knows what other nodes have done;
+    while it is away, what is known of active players has to do. As a child of
+    the tree it is `run`: a dynamic supervisor of the players' tasks.
+
+    Args:
+        database: Where stats are kept.
+        registry: Names and audiences.
+        rules: What holds for all entries.
+        stats: Names of the stats that are shown, in order.
+        max_wait_s: How long the ledger waits for company.
+        max_active: Most players with a task; past it, changes go to the ledger straight away.
+        idle_s: After how long a player retires; at most twice that.
+        timeout_s: Longest wait for an outcome.
+
+    Attributes:
+        ledger: A child of its own, since it leans on the database.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        rules: Rules,
+        *,
+        stats: Sequence[str],
+        max_wait_s: float = MAX_WAIT_S,
+        max_active: int = MAX_ACTIVE,
+        idle_s: float = IDLE_S,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._stats = tuple(stats)
+        self._accounts = Accounts()
+        self._idle_s = idle_s
+        self._timeout_s = timeout_s
+        self._unaccompanied = 0
+        self.ledger = Ledger(database, rules, on_committed=self.learn, max_wait_s=max_wait_s)
+        self.supervisor = DynamicSupervisor(max_children=max_active, on_given_up=self._on_given_up)
+
+    def statistics(self) -> PlayerStatistics:
+        """How things stand."""
+        supervisor = self.supervisor
+        return PlayerStatistics(
+            supervisor.count_children().active, supervisor.statistics().crashes, self._unaccompanied
+        )
+
+    # -- changing ----------------------------------------------------------------------
+
+    async def change(self, entry: Entry) -> Outcome:
+        """Add to a player's stats; with `Posted` that is durable.
+
+        Raises:
+            ActorCrashed: The player's task crashed on it; whether it was counted is unknown.
+        """
+        if not self._database.state.up:
+            return UNAVAILABLE
+        for _ in range(ATTEMPTS):
+            player = self._open(entry.steam_id)
+            try:
+                if player is None:
+                    return await self._change_unaccompanied(entry)
+                return await player.call(entry, timeout_s=self._timeout_s)  # type: ignore[no-any-return]  # an Outcome
+            except ActorCrashed:
+                raise
+            except ActorGone:
+                continue
+            except MailboxFull:
+                return BUSY
+            except CallTimeout:
+                return TIMED_OUT
+        return FAILED
+
+    async def _change_unaccompanied(self, entry: Entry) -> Outcome:
+        reply = Reply(self.ledger.name, entry)
+        self._hand_on(entry, reply)
+        return await reply.wait(self._timeout_s)  # type: ignore[no-any-return]  # what the ledger answers
+
+    async def change_all(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """Add to many players' stats; one player's entries count in the order given."""
+        if not self._database.state.up:
+            return [UNAVAILABLE] * len(entries)
+        return await gather(entries, self._forward, timeout_s=self._timeout_s, late=TIMED_OUT)
+
+    def _forward(self, entry: Entry, asker: Asker) -> None:
+        for _ in range(ATTEMPTS):
+            player = self._open(entry.steam_id)
+            if player is None:
+                self._hand_on(entry, asker)
+                return
+            try:
+                player.cast(Forward(entry, asker))
+            except ActorGone:
+                continue
+            except MailboxFull:
+                break
+            return
+        asker.send(BUSY)
+
+    def _hand_on(self, entry: Entry, asker: Asker) -> None:
+        self._unaccompanied += 1
+        try:
+            self.ledger.cast(Change(entry, asker))
+        except MailboxFull:
+            asker.send(BUSY)
+        except ActorGone:
+            asker.send(FAILED)
+
+    # -- reading -----------------------------------------------------------------------
+
+    async def read(self, steam_id: int) -> Account | None:
+        """The totals; None for a player of whom nothing was ever counted.
+
+        Raises:
+            LinkDown: The database is away, and the player is not active here.
+        """
+        try:
+            found = await self._database.read(partial(read_accounts, steam_ids=[steam_id]))
+        except LinkDown:
+            known = self._accounts.get(steam_id)
+            if known is None or known.account is None:
+                raise
+            return known.account if known.account.version else None
+        return found.get(steam_id)
+
+    async def history(self, steam_id: int, *, limit: int) -> list[HistoryRow]:
+        """The newest changes that are still kept, newest first.
+
+        Raises:
+            LinkDown: The database is away.
+        """
+        return await self._database.read(partial(read_history, steam_id=steam_id, limit=limit))
+
+    def shown(self, account: Account) -> dict[str, int]:
+        """Every stat with its total, in the order of their names' list."""
+        totals = account.totals
+        return {stat: totals.get(stat, 0) for stat in self._stats}
+
+    # -- listening ---------------------------------------------------------------------
+
+    async def prepare(self, steam_id: int) -> Refused | None:
+        """Make sure that something is known of a player, so that somebody may `join`.
+
+        Raises:
+            LinkDown: The database is away, and the player is not active here.
+        """
+        if self._open(steam_id) is None:
+            return BUSY
+        self._accounts.open(steam_id)
+        known = self._accounts.get(steam_id)
+        if known is None or known.account is None:
+            account = await self.read(steam_id)
+            self._accounts.open(steam_id)
+            self._accounts.learn(steam_id, account or NOBODY)
+        return None
+
+    def join(self, steam_id: int, member: Member) -> tuple[Account, Event] | None:
+        """Let `member` hear a player from now on; the account as of now, and the event that tells of it.
+
+        Nothing comes between the two: the caller hands that event on before it waits for anything.
+        None if nothing is known of the player (any more): `prepare`, and try again.
+
+        Raises:
+            TooMany: A limit of the audiences is reached.
+        """
+        known = self._accounts.get(steam_id)
+        if known is None or known.account is None:
+            return None
+        self._registry.audiences.join(("steam", steam_id), member)
+        return known.account, self._event(steam_id, known)
+
+    def leave(self, steam_id: int, member: Member) -> None:
+        """Let `member` hear no more; nothing happens if it did not."""
+        self._registry.audiences.leave(("steam", steam_id), member)
+
+    def _event(self, steam_id: int, known: Known) -> Event:
+        account = known.account or NOBODY
+        data = {"steamid": str(steam_id), "stats": self.shown(account), "version": account.version}
+        return Event(known.seq, b"event: stats\nid: %d\ndata: %b\n\n" % (account.version, orjson.dumps(data)))
+
+    # -- news --------------------------------------------------------------------------
+
+    def learn(self, accounts: Mapping[int, Account]) -> None:
+        """Take note of accounts that have changed, here or elsewhere, and let those who listen know."""
+        audiences = self._registry.audiences
+        for steam_id, account in accounts.items():
+            if self._accounts.learn(steam_id, account) and audiences.count(("steam", steam_id)):
+                self._announce(steam_id)
+
+    async def refresh(self) -> None:
+        """Ask the database about all players somebody listens to: news may have been lost.
+
+        Raises:
+            LinkDown: The database is away.
+        """
+        watched = [
+            steam_id for steam_id in self._accounts if self._registry.audiences.count(("steam", steam_id))
+        ]
+        if watched:
+            self.learn(await self._database.read(partial(read_accounts, steam_ids=watched)))
+
+    def _announce(self, steam_id: int) -> None:
+        player = self._open(steam_id)
+        if player is not None:
+            player.tell(Announce())
+
+    # -- tasks -------------------------------------------------------------------------
+
+    async def run(self, life: Life) -> None:
+        """Supervise the players' tasks until cancelled."""
+        await self.supervisor.run(_Resuming(life, self))
+
+    def resume(self) -> None:
+        """Start the players that have listeners: they may not have heard the newest yet."""
+        for topic in self._registry.audiences.topics():
+            if isinstance(topic, tuple) and topic[0] == "steam":
+                self._open(topic[1])
+
+    def _open(self, steam_id: int) -> Player | None:
+        """The player's task, started if there is none; None if there is no place for one."""
+        name = ("steam", steam_id)
+        found: Any = self._registry.whereis(name)
+        if found is not None:
+            return found  # type: ignore[no-any-return]  # only players have such names
+        player = Player(
+            steam_id,
+            ledger=self.ledger,
+            accounts=self._accounts,
+            registry=self._registry,
+            event=self._event,
+            idle_s=self._idle_s,
+            mailbox_slots=PLAYER_MAILBOX_SLOTS,
+        )
+        spec = ChildSpec(id=steam_id, start=player.run, restart=Restart.TRANSIENT, shutdown_s=BRUTAL_KILL)
+        try:
+            self._registry.register(name, player)
+            self.supervisor.spawn(spec)
+        except (AlreadyStarted, MaxChildren, SupervisorNotRunning, TooMany):
+            self._registry.unregister(name)
+            return None
+        return player
+
+    def _on_given_up(self, spec: ChildSpec, _reason: BaseException) -> None:
+        self._accounts.close(int(str(spec.id)))
+
+
+class _Resuming:
+    """A life that wakes the players with listeners once their supervisor is up."""
+
+    def __init__(self, life: Life, players: Players) -> None:
+        self._life = life
+        self._players = players
+
+    def started(self) -> None:
+        self._life.started()
+        self._players.resume()
+
+    def trap_exit(self) -> trio.Event:
+        return self._life.trap_exit()

@@ -1,0 +1,156 @@
+"""The ledger's transactions. Each function is one, or part of one, on the connection it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
+
+from actors.players.decision import Decided, decide
+from actors.players.entry import Account
+from actors.players.statements import Statements, decoded, encoded, statements_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from sqlalchemy import Connection, Row
+
+    from actors.players.entry import Entry
+
+CHANNEL: Final = "greenroom_stats"
+# PostgreSQL takes payloads below 8,000 bytes.
+MAX_PAYLOAD_BYTES: Final = 7_500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What holds for all entries of this node.
+
+    Attributes:
+        non_negative: Stats whose totals may not be taken below zero.
+        origin: Names this node to others, and to itself, in what it says about changes.
+    """
+
+    non_negative: Collection[str] = ()
+    origin: str = ""
+
+
+class HistoryRow(NamedTuple):
+    """One change that counted.
+
+    Attributes:
+        version: What the player's version became.
+        at_ms: When, in Unix milliseconds.
+    """
+
+    id: int
+    transaction_id: str | None
+    deltas: Mapping[str, int]
+    reason: str | None
+    server_id: str | None
+    version: int
+    at_ms: int
+
+
+def post(connection: Connection, entries: Sequence[Entry], rules: Rules, *, now_ms: int) -> Decided:
+    """Decide about entries on the rows as they are now, and write what came of it.
+
+    Rows are made and taken in the order of their ids, so that two nodes that
+    post for the same players take turns and never wait in a circle.
+    """
+    says = statements_of(connection)
+    ids = encoded(sorted({entry.steam_id for entry in entries}))
+    connection.execute(says.add_players, {"ids": ids, "now": now_ms})
+    accounts = _accounts(decoded(connection, says.take_players, ids=ids))
+    decided = decide(entries, accounts, _counted(connection, says, entries), rules.non_negative)
+    if decided.rows:
+        _write(connection, says, decided, now_ms)
+        if says.notify is not None:
+            payloads = encoded(list(payloads_of(rules.origin, decided.accounts)))
+            connection.execute(says.notify, {"channel": CHANNEL, "payloads": payloads})
+    return decided
+
+
+def _counted(
+    connection: Connection, says: Statements, entries: Sequence[Entry]
+) -> dict[tuple[int, str], dict[str, int]]:
+    keys = [(entry.steam_id, entry.transaction_id) for entry in entries if entry.transaction_id is not None]
+    if not keys:
+        return {}
+    found = decoded(connection, says.counted, keys=encoded(keys))
+    return {(steam_id, transaction_id): deltas for steam_id, transaction_id, deltas in found}
+
+
+def _write(connection: Connection, says: Statements, decided: Decided, now_ms: int) -> None:
+    rows = [
+        (entry.steam_id, entry.transaction_id, entry.deltas, entry.reason, entry.server_id, version)
+        for entry, version in decided.rows
+    ]
+    connection.execute(says.add_rows, {"rows": encoded(rows), "now": now_ms})
+    totals = [(steam_id, account.version, account.totals) for steam_id, account in decided.accounts.items()]
+    connection.execute(says.put_players, {"rows": encoded(totals), "now": now_ms})
+
+
+def _accounts(rows: Sequence[tuple[int, int, dict[str, int]]]) -> dict[int, Account]:
+    return {steam_id: Account(version, totals) for steam_id, version, totals in rows}
+
+
+def read_accounts(connection: Connection, steam_ids: Sequence[int]) -> dict[int, Account]:
+    """The accounts among these that have ever changed."""
+    says = statements_of(connection)
+    found = _accounts(decoded(connection, says.read_players, ids=encoded(steam_ids)))
+    return {steam_id: account for steam_id, account in found.items() if account.version}
+
+
+def read_history(connection: Connection, steam_id: int, *, limit: int) -> list[HistoryRow]:
+    """The newest changes of a player that are still kept, newest first."""
+    statement = statements_of(connection).history
+    return [
+        _history_row(row) for row in connection.execute(statement, {"steam_id": steam_id, "limit": limit})
+    ]
+
+
+def _history_row(row: Row[Any]) -> HistoryRow:
+    values = row._asdict()
+    # SQLite hands JSON out as text, psycopg reads it.
+    if isinstance(values["deltas"], str):
+        values["deltas"] = orjson.loads(values["deltas"])
+    return HistoryRow(**values)
+
+
+def forget_old(connection: Connection, *, before_ms: int, limit: int) -> int:
+    """Delete changes from before a time among the `limit` oldest; how many went. Totals stay."""
+    statement = statements_of(connection).forget
+    return connection.execute(statement, {"before": before_ms, "limit": limit}).rowcount
+
+
+# -- what nodes tell each other ------------------------------------------------------------
+
+
+def payloads_of(origin: str, accounts: Mapping[int, Account]) -> Iterator[str]:
+    """The news as texts of at most `MAX_PAYLOAD_BYTES`: `[origin, [steam_id, version, totals], …]`."""
+    head = encoded([origin])[:-1]
+    payload = head
+    for steam_id, (version, totals) in accounts.items():
+        news = "," + encoded([steam_id, version, totals])
+        if len(payload) + len(news) >= MAX_PAYLOAD_BYTES:
+            yield payload + "]"
+            payload = head
+        payload += news
+    yield payload + "]"
+
+
+def read_payload(payload: str) -> tuple[str, dict[int, Account]]:
+    """Who says it, and what.
+
+    Raises:
+        ValueError: It is not what `payloads_of` makes.
+    """
+    try:
+        origin, *news = orjson.loads(payload)
+        return str(origin), {
+            int(steam_id): Account(int(version), dict(totals)) for steam_id, version, totals in news
+        }
+    except TypeError as error:
+        raise ValueError(payload) from error

@@ -1,0 +1,79 @@
+"""Forgets transactions that no game server will repeat any more. Totals stay."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from actors.links import LinkDown
+from actors.players.posting import forget_old
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.links import Database
+    from supervision import Life
+
+logger: Final = logging.getLogger(__name__)
+
+# A few milliseconds of the writer; between two slices others have their turn.
+ROWS_PER_SLICE: Final = 500
+PAUSE_S: Final = 0.05
+INTERVAL_S: Final = 60.0
+
+
+class LedgerSweeper:
+    """Looks at the oldest rows now and then.
+
+    Args:
+        keep_s: How long a transaction is remembered, at least.
+        interval_s: Seconds between two sweeps.
+        clock: Unix seconds.
+
+    Attributes:
+        forgotten: Rows deleted since the start.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        keep_s: float,
+        interval_s: float = INTERVAL_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.forgotten = 0
+        self._database = database
+        self._keep_s = keep_s
+        self._interval_s = interval_s
+        self._clock = clock
+
+    async def run(self, life: Life) -> None:
+        """Sweep for ever."""
+        life.started()
+        while True:
+            await trio.sleep(self._interval_s)
+            try:
+                await self.sweep()
+            except LinkDown:
+                logger.info("ledger_sweep_put_off")
+
+    async def sweep(self) -> int:
+        """Delete everything too old, slice by slice; how many rows went.
+
+        Raises:
+            LinkDown: The database is away.
+        """
+        before_ms = int((self._clock() - self._keep_s) * 1000)
+        swept = 0
+        while True:
+            gone = await self._database.write(partial(forget_old, before_ms=before_ms, limit=ROWS_PER_SLICE))
+            swept += gone
+            self.forgotten += gone
+            if gone < ROWS_PER_SLICE:
+                return swept
+            await trio.sleep(PAUSE_S)

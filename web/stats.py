@@ -1,0 +1,131 @@
+"""Players' stats as configured: who may post, what is kept, and what runs for it.
+
+Stats are kept as soon as somebody may post some (`GAME_SERVER_TOKENS`) or a
+database is named (`DATABASE_URL`). Without either there is no database file,
+the routes are there, and answer that nobody may come in.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from actors.links import DatabaseChannel
+from actors.players import CHANNEL, GameConfig, LedgerSweeper, News, Players, Rules
+from supervision import ChildSpec
+from web.handlers.game_config import GameConfigHandlers
+from web.handlers.game_servers import GameServers
+from web.handlers.metrics import counter, counters, gauge
+from web.handlers.stats import StatsHandlers, StatsRules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from actors.core import Registry
+    from actors.links import Database
+    from web.handlers.metrics import Reading
+    from web.handlers.routes import Route
+    from web.settings import Settings
+
+# Longer than a transaction takes that is going to succeed.
+LEDGER_SHUTDOWN_S: Final = 9.0
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What keeps stats.
+
+    Attributes:
+        news: None where no other node can say anything.
+    """
+
+    database: Database
+    players: Players
+    sweeper: LedgerSweeper
+    news: News | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Everything about stats; None for what is not configured."""
+
+    keeping: Keeping | None
+    config: GameConfig | None
+    servers: GameServers
+    rules: StatsRules
+
+    def away(self) -> tuple[str, ...]:
+        """Names of configured engines that cannot be reached now."""
+        return () if self.keeping is None or self.keeping.database.state.up else ("database",)
+
+    def children(self) -> list[ChildSpec]:
+        """Recipes, in the order of their start; what leans on the database stops before it."""
+        children = []
+        if self.keeping is not None:
+            keeping = self.keeping
+            children.append(ChildSpec(id="database", start=keeping.database.run))
+            ledger = keeping.players.ledger
+            children.append(ChildSpec(id="ledger", start=ledger.run, shutdown_s=LEDGER_SHUTDOWN_S))
+            children.append(ChildSpec(id="ledger_sweeper", start=keeping.sweeper.run))
+            if keeping.news is not None:
+                children.append(ChildSpec(id="stats_news", start=keeping.news.run))
+        if self.config is not None:
+            children.append(ChildSpec(id="game_config", start=self.config.run))
+        return children
+
+    def routes(self) -> tuple[Route, ...]:
+        """The paths and what answers them."""
+        players = None if self.keeping is None else self.keeping.players
+        stats = StatsHandlers(players, self.servers, self.rules)
+        return stats.routes() + GameConfigHandlers(self.config, self.servers).routes()
+
+    def readings(self) -> Iterator[Reading]:
+        """What the parts count."""
+        if self.keeping is not None:
+            yield from _readings_of(self.keeping)
+
+
+def build_stats(settings: Settings, registry: Registry, database: Database | None) -> Stats:
+    """What the settings ask for, nothing running yet."""
+    return Stats(
+        keeping=None if database is None else _keeping(settings, registry, database),
+        config=None if settings.game_config_file is None else GameConfig(settings.game_config_file),
+        servers=GameServers(settings.game_server_tokens),
+        rules=StatsRules(settings.stat_names, public=settings.stats_read == "public"),
+    )
+
+
+def _keeping(settings: Settings, registry: Registry, database: Database) -> Keeping:
+    # Of this very process: two nodes may have been given one name.
+    origin = secrets.token_hex(8)
+    players = Players(
+        database,
+        registry,
+        Rules(non_negative=frozenset(settings.non_negative_stats), origin=origin),
+        stats=settings.stat_names,
+        max_wait_s=settings.ledger_max_wait_ms / 1000,
+    )
+    news = None
+    if not database.is_sqlite:
+        news = News(database, DatabaseChannel(database, CHANNEL), players, origin=origin)
+    sweeper = LedgerSweeper(database, keep_s=settings.transaction_ttl_seconds)
+    return Keeping(database, players, sweeper, news)
+
+
+def _readings_of(keeping: Keeping) -> Iterator[Reading]:
+    link = keeping.database.statistics()
+    yield gauge("database_up", "Whether the database answers.", link.up)
+    yield counter("database_outages", "Times the database went away.", link.outages)
+    yield counter("database_writes", "Transactions committed.", link.writes)
+    yield counter("database_failed_writes", "Transactions that failed.", link.failed_writes)
+    ledger = keeping.players.ledger.statistics()
+    yield gauge("ledger_waiting", "Changes not answered yet.", ledger.waiting)
+    yield counter("ledger_transactions", "Transactions of the ledger.", ledger.transactions)
+    yield counter("ledger_applied", "Changes counted.", ledger.applied)
+    yield counter("ledger_repeated", "Changes that had been counted before.", ledger.repeated)
+    yield counters("ledger_refused", "Changes refused.", "code", ledger.refused)
+    yield counter("ledger_forgotten", "Rows too old to be kept.", keeping.sweeper.forgotten)
+    players = keeping.players.statistics()
+    yield gauge("players_active", "Players with a task.", players.active)
+    yield counter("player_crashes", "Player tasks that crashed.", players.crashes)
