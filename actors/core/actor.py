@@ -11,6 +11,7 @@ from actors.core.mailbox import Mailbox, Reply
 from actors.core.timers import timers
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Hashable
 
     from actors.core.timers import Timer
@@ -184,27 +185,30 @@ class Actor(Generic[M]):
     async def _live(self, life: Life) -> None:
         await self.init()
         life.started()
-        mailbox = self._mailbox
+        take = self._mailbox.take
         while not self._stopping:
-            queue = await mailbox.take()
-            for _ in range(min(len(queue), YIELD_EVERY)):
-                entry = queue.popleft()
-                if type(entry) is Reply:
-                    self._reply = entry
-                    answer = await self.receive(entry.message)  # type: ignore[arg-type]  # `call` took an M
-                    if self._reply is not None:
-                        self._reply = None
-                        entry.send(answer)
-                elif type(entry) is _Exit:
-                    self._stopping = True
-                else:
-                    await self.receive(entry)
-                if self._stopping:
-                    break
-            else:
-                if queue:
-                    await trio.lowlevel.checkpoint()
+            # No name for the queue here: while it waits, an actor holds on to nothing it has read.
+            await self._handle(await take())
         await self.terminate()
+
+    async def _handle(self, queue: deque[Any]) -> None:
+        """Handle what is there, up to a bound, and let others have their turn if that was not all."""
+        for _ in range(min(len(queue), YIELD_EVERY)):
+            entry = queue.popleft()
+            if type(entry) is Reply:
+                self._reply = entry
+                answer = await self.receive(entry.message)  # type: ignore[arg-type]  # `call` took an M
+                if self._reply is not None:
+                    self._reply = None
+                    entry.send(answer)
+            elif type(entry) is _Exit:
+                self._stopping = True
+            else:
+                await self.receive(entry)
+            if self._stopping:
+                return
+        if queue:
+            await trio.lowlevel.checkpoint()
 
     def _end(self, reason: BaseException | None) -> None:
         """Answer everybody who waits for this life, and tell those who watch it."""
