@@ -6,7 +6,7 @@ Reading order, each file leaning only on the ones above it:
     load/       sockets, one epoll loop, requests as bytes: the load generator
     histogram   latencies, corrected for coordinated omission
     machine     what the figures were measured on
-    memory      resident bytes of a process and its children
+    process     resident bytes and processor time of a process and its children
     results     what a run leaves behind: a value that is also a JSON file
     progress    what is shown while it runs
     servers     a server started, pinned to a core, waited for, stopped

@@ -35,6 +35,8 @@ from bench.show import show_result
 
 PROGRAM: Final = "greenroom bench"
 SHORTEST_S: Final = 0.05
+# Where nobody has a window, the table takes the room it needs.
+WIDE: Final = 160
 
 
 class Parser(argparse.ArgumentParser):
@@ -127,6 +129,9 @@ def _add_peers(command: argparse.ArgumentParser) -> None:
     command.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
     command.add_argument("--duration-s", type=float, default=3.0, help="seconds of each window (default 3)")
     command.add_argument(
+        "--patience-s", type=float, default=0.0, help="wait so long for idle cores before each measurement"
+    )
+    command.add_argument(
         "--peers", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
     )
     command.add_argument(
@@ -149,13 +154,14 @@ def _run_peers(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             command=arguments.command_line,
             say=live.say,
+            patience_s=arguments.patience_s,
         )
     if arguments.json:
         write_json(arguments.json, contest.as_json())
     if arguments.markdown:
         write_text(arguments.markdown, markdown(contest))
     if not arguments.quiet:
-        show_contest(Console(), contest)
+        show_contest(Console() if sys.stdout.isatty() else Console(width=WIDE), contest)
     return 0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from bench.memory import tree
+from bench.process import TICKS_PER_S, tree_cpu_s
 
 # Ten clock ticks on each of two cores: the shortest look that tells 5 % from nothing.
 QUIET_S: Final = 0.2
@@ -78,10 +78,10 @@ class Contention:
                 busy += sum(numbers) - numbers[3] - numbers[4]
         return busy, total
 
-    def _measured(self) -> int:
-        """Return the clock ticks used by this process and the server."""
-        own = sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK")
-        return int(own) + (sum(cpu_ticks(pid) for pid in tree(self._pid)) if self._pid else 0)
+    def _measured(self) -> float:
+        """Return the clock ticks used by this process, its children and the server."""
+        own_s = sum(os.times()[:4])
+        return (own_s + (tree_cpu_s(self._pid) if self._pid else 0)) * TICKS_PER_S
 
 
 def wait_for_quiet(used: Iterable[int | None], patience_s: float) -> bool:
@@ -95,14 +95,3 @@ def wait_for_quiet(used: Iterable[int | None], patience_s: float) -> bool:
             return True
         if time.monotonic() >= deadline:
             return False
-
-
-def cpu_ticks(pid: int) -> int:
-    """Return the clock ticks a process has used so far, 0 when it is gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-    except OSError:
-        return 0
-    # The name may hold blanks and parentheses; utime and stime are fields 14 and 15.
-    fields = text.rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])

@@ -26,6 +26,7 @@ class Outcome:
         curves: What was timed → (percentile, microseconds) points.
         timeline: (seconds, headline's counts per second).
         cpu_share: Of the generator's core; None where the generator is what is measured.
+        server_share: Of the server's processes, in cores; None when they are not known.
         bottleneck: The generator had no time left: the server may be faster than this.
         others_share: Share of the measured cores that went to programs outside the measurement.
         warnings: One line each, for people.
@@ -36,6 +37,7 @@ class Outcome:
     curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     timeline: Sequence[tuple[float, float]] = ()
     cpu_share: float | None = None
+    server_share: float | None = None
     bottleneck: bool = False
     others_share: float = 0.0
     warnings: Sequence[str] = ()
@@ -89,6 +91,7 @@ def generator_facts(measured: Measured) -> dict[str, Any]:
     return {
         "timeline": measured.timeline,
         "cpu_share": round(measured.cpu_share, 3),
+        "server_share": None if measured.server_share is None else round(measured.server_share, 3),
         "bottleneck": measured.is_bottleneck,
     }
 

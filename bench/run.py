@@ -10,8 +10,8 @@ from typing import Any, Final
 from bench.errors import UsageError
 from bench.load.sockets import Address, parse_url, raise_file_limit
 from bench.machine import Contention, facts, wait_for_quiet
-from bench.memory import tree
 from bench.peers.catalogue import Peer, by_name
+from bench.process import tree
 from bench.progress import Live
 from bench.results import Outcome, Result
 from bench.scenarios.scenario import Scenario

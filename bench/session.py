@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from bench.errors import TargetError, UsageError
@@ -15,7 +15,7 @@ from bench.load.sockets import Address
 from bench.load.stream import Stream
 from bench.load.window import Measured, measure
 from bench.load.wire import Requests
-from bench.memory import resident_bytes
+from bench.process import resident_bytes, tree_cpu_s
 from bench.progress import Live
 
 ANSWER_TIMEOUT_S: Final = 10.0
@@ -58,8 +58,15 @@ class Session:
         return open_streams(engine, self.address, requests)
 
     def measure(self, engine: Engine, counter: Callable[[], int], *, duration_s: float) -> Measured:
-        """Measure with the progress line."""
-        return measure(engine, counter, duration_s=duration_s, on_slice=self.live.share)
+        """Measure with the progress line, and the server's processor time where it is known."""
+        before_s = self._server_s()
+        measured = measure(engine, counter, duration_s=duration_s, on_slice=self.live.share)
+        if self.pid is None:
+            return measured
+        return replace(measured, server_share=(self._server_s() - before_s) / measured.elapsed_s)
+
+    def _server_s(self) -> float:
+        return tree_cpu_s(self.pid) if self.pid is not None else 0.0
 
     def resident_bytes(self) -> int:
         """Return the server's resident bytes.

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
-from bench.memory import resident_bytes
+from bench.process import resident_bytes
 
 Job = Callable[[int], float]
 

@@ -97,8 +97,6 @@ def begin_connect(address: Address, nth: int = 0) -> socket.socket:
     try:
         connection.settimeout(0)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Delayed ACKs, as from a browser: on loopback the generator's core pays for each.
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
         if nth >= PER_SOURCE and address.is_loopback:
             connection.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             connection.bind((f"127.0.0.{1 + nth // PER_SOURCE}", 0))

@@ -35,12 +35,14 @@ class Stream:
     """
 
     __slots__ = (
+        "_at",
         "_carry",
         "_engine",
         "_on_end",
         "_on_events",
         "_on_open",
         "_recv_into",
+        "_size",
         "_socket",
         "nth",
         "seen",
@@ -51,6 +53,7 @@ class Stream:
         self._socket = connection
         self._recv_into = connection.recv_into
         self._carry = b""
+        self._size = self._at = 0
         self._on_events: OnEvents = _ignore_events
         self._on_end: OnEnd = _ignore_end
         self._on_open: OnEnd = _ignore_end
@@ -106,14 +109,25 @@ class Stream:
         if not count:
             self._ended()
             return
-        # Bytes that end a line cannot end inside a mark: the quick way is safe.
-        if BUFFER[count - 1] == _LINE_END and not self._carry:
-            at = BUFFER.rfind(MARK, 0, count)
-            if at >= 0:
-                at += _BEFORE_DIGITS
-                self._on_events(self, int(BUFFER[at : at + DIGITS]), BUFFER.count(MARK, 0, count))
-        else:
+        # Bytes that end a line cannot end inside a mark: the quick ways are safe.
+        if BUFFER[count - 1] != _LINE_END or self._carry:
             self._take(bytes(BUFFER[:count]))
+        elif count == self._size and BUFFER.startswith(MARK, self._at):
+            at = self._at + _BEFORE_DIGITS
+            self._on_events(self, int(BUFFER[at : at + DIGITS]), 1)
+        else:
+            self._take_lines(count)
+
+    def _take_lines(self, count: int) -> None:
+        """Find the marks in the buffer; remember what a single event looks like."""
+        marks = BUFFER.count(MARK, 0, count)
+        if not marks:
+            return
+        at = BUFFER.rfind(MARK, 0, count)
+        if marks == 1:
+            self._size, self._at = count, at
+        at += _BEFORE_DIGITS
+        self._on_events(self, int(BUFFER[at : at + DIGITS]), marks)
 
     def _take(self, data: bytes) -> None:
         data = self._carry + data

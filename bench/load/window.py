@@ -25,12 +25,14 @@ class Measured:
         count: How far the counter went.
         timeline: (seconds since the start, counts per second) of each slice.
         cpu_share: Processor time of the generator's thread / elapsed time.
+        server_share: The same of the server's process tree; None when it is not known.
     """
 
     elapsed_s: float
     count: int
     timeline: tuple[tuple[float, float], ...]
     cpu_share: float
+    server_share: float | None = None
 
     @property
     def per_s(self) -> float:
@@ -39,7 +41,9 @@ class Measured:
 
     @property
     def is_bottleneck(self) -> bool:
-        """Whether the generator had no time left."""
+        """Whether the generator had no time left, and the server had some or is not known."""
+        if self.server_share is not None and self.server_share >= BOTTLENECK_SHARE:
+            return False
         return self.cpu_share >= BOTTLENECK_SHARE
 
 

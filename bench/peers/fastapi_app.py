@@ -1,7 +1,7 @@
 """The room API on FastAPI and sse-starlette, as one would write it by hand.
 
-Each stream has a queue of one event: a newer record takes the place of one that was
-not sent yet, which is what the room API allows and what spares this peer the most work.
+Each stream has a bounded queue; when it is full, the oldest event makes room, which the
+room API allows because every event is a whole state.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sse_starlette.sse import EventSourceResponse
 
 RoomId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
+QUEUE_SLOTS = 64
 app = FastAPI(openapi_url=None)
 versions: dict[str, int] = {}
 records: dict[str, bytes] = {}
@@ -71,7 +72,7 @@ async def stream(room_id: RoomId) -> EventSourceResponse:
 
 
 async def _events(room_id: str) -> AsyncIterator[ServerSentEvent]:
-    queue: asyncio.Queue[ServerSentEvent] = asyncio.Queue(1)
+    queue: asyncio.Queue[ServerSentEvent] = asyncio.Queue(QUEUE_SLOTS)
     audiences[room_id].add(queue)
     try:
         yield _event(room_id)

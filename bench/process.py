@@ -1,4 +1,4 @@
-"""Resident bytes of a process and its children, read from /proc.
+"""A process and its children: resident bytes and processor time, read from /proc.
 
 Kernel memory (socket buffers, page tables) is not in it; pages that parent and child
 share are counted once for each.
@@ -6,6 +6,7 @@ share are counted once for each.
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Final
 from bench.errors import UsageError
 
 _PROC: Final = Path("/proc")
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = resource.getpagesize()
 
 
@@ -45,3 +47,18 @@ def _resident(pid: int) -> int:
         return int((_PROC / str(pid) / "statm").read_text(encoding="ascii").split()[1]) * _PAGE
     except OSError:
         return 0
+
+
+def tree_cpu_s(pid: int) -> float:
+    """Return the seconds of processor time that `pid` and all that descend from it have used so far."""
+    return sum(_ticks(each) for each in tree(pid)) / TICKS_PER_S
+
+
+def _ticks(pid: int) -> int:
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    # The name may hold blanks and parentheses; utime and stime are fields 14 and 15, proc(5).
+    fields = text.rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
