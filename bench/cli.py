@@ -21,7 +21,7 @@ from rich.console import Console
 
 from bench.errors import BenchError, UsageError
 from bench.options import add_options, from_arguments
-from bench.peers.catalogue import PEERS
+from bench.peers.catalogue import OTHERS, PEERS
 from bench.peers.contest import hold
 from bench.peers.rows import rows
 from bench.peers.table import markdown, show_contest
@@ -85,7 +85,7 @@ def _add_scenario(command: argparse.ArgumentParser, scenario: Scenario) -> None:
     if scenario.needs_server:
         command.add_argument("--url", help="a server that runs already, http://host:port")
         command.add_argument("--pid", type=int, help="its process on this machine, for memory")
-        names = [peer.name for peer in PEERS]
+        names = [peer.name for peer in (*PEERS, *OTHERS)]
         command.add_argument(
             "--server", choices=names, default="greenroom", help="what to start without --url"
         )

@@ -61,12 +61,18 @@ def _program(name: str) -> Callable[[], str | None]:
     return absent
 
 
-def _greenroom(port: int, _directory: Path) -> Recipe:
+def _greenroom(port: int, directory: Path) -> Recipe:
     beside = Path(sys.executable).with_name("greenroom")
     command = [str(beside)] if beside.exists() else [sys.executable, "-m", "web.cli"]
     return Recipe(
         command=[*command, "serve"],
-        environment={"PORT": str(port), "HOST": "127.0.0.1", "LOG_LEVEL": "warning"},
+        environment={
+            "PORT": str(port),
+            "HOST": "127.0.0.1",
+            "LOG_LEVEL": "warning",
+            # Gone with the run.
+            "DATA_DIR": str(directory),
+        },
     )
 
 
@@ -96,6 +102,15 @@ def _fastapi(port: int, _directory: Path) -> Recipe:
     quick = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
     return Recipe(
         command=[sys.executable, "-m", "uvicorn", "fastapi_app:app", *serve, *quick], directory=str(HERE)
+    )
+
+
+def _fastapi_ledger(port: int, directory: Path) -> Recipe:
+    serve = ["--host", "127.0.0.1", "--port", str(port), "--app-dir", str(HERE)]
+    quick = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+    return Recipe(
+        command=[sys.executable, "-m", "uvicorn", "fastapi_ledger:app", *serve, *quick],
+        directory=str(directory),
     )
 
 
@@ -146,6 +161,16 @@ PEERS: Final = (
     Peer(name="bare", title="bare socket.send", absent=lambda: None, recipe=_bare, is_limit=True),
 )
 
+# Serve other things than rooms, so they take no part in `bench peers`.
+OTHERS: Final = (
+    Peer(
+        name="fastapi-ledger",
+        title="FastAPI + SQLAlchemy",
+        absent=_fastapi_absent,
+        recipe=_fastapi_ledger,
+    ),
+)
+
 
 def by_name(name: str) -> Peer:
     """Return the peer called `name`.
@@ -153,4 +178,4 @@ def by_name(name: str) -> Peer:
     Raises:
         KeyError: There is none.
     """
-    return {peer.name: peer for peer in PEERS}[name]
+    return {peer.name: peer for peer in (*PEERS, *OTHERS)}[name]

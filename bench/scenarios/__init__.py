@@ -12,6 +12,7 @@ from bench.scenarios.actors import ACTORS, MAILBOX
 from bench.scenarios.calls import GET, PUT
 from bench.scenarios.connect import CONNECT
 from bench.scenarios.crowd import CROWD
+from bench.scenarios.deltas import DELTAS
 from bench.scenarios.fanout import FANOUT
 from bench.scenarios.idle import IDLE
 from bench.scenarios.latency import LATENCY
@@ -33,6 +34,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     CROWD,
     ROOMS,
     QUEUE,
+    DELTAS,
     MAILBOX,
     ACTORS,
     MIXED,

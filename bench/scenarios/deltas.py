@@ -1,0 +1,117 @@
+"""`deltas`: durable changes of players' stats per second, one a request or many.
+
+Every transaction id is new. What is counted is changes in answered requests, so
+each has reached the disk of the server (or of its database).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.load.deltas import FIRST_STEAM_ID, TOKEN, DeltaRequests
+from bench.load.engine import Engine
+from bench.options import Timing, option
+from bench.results import Outcome, generator_facts
+from bench.scenarios.pump import MakeRequest, Pump
+from bench.scenarios.scenario import Scenario
+from bench.session import Session
+
+_ORDERS: Final = 65_536
+FILL_BATCH: Final = 1000
+FILL_CONNECTIONS: Final = 4
+FILL_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeltaOptions(Timing):
+    """Options of `deltas`."""
+
+    connections: int = option(64, "keep-alive connections, each a game server", least=1)
+    batch: int = option(1, "changes a request; 1 is a PATCH, more is stats:batch", least=1)
+    players: int = option(1000, "active players, chosen at random", least=1)
+    table: int = option(0, "players in the table beforehand; the active ones lie evenly among them", least=0)
+    rate: float = option(0.0, "requests per second; 0 is flat out", least=0)
+    database: str = option("", "DATABASE_URL of a server started here; a SQLite file if empty")
+
+
+def _environment(options: DeltaOptions) -> dict[str, str]:
+    return {"GAME_SERVER_TOKENS": TOKEN, "DATABASE_URL": options.database}
+
+
+def _run(session: Session, options: DeltaOptions) -> Outcome:
+    requests = DeltaRequests(session.address.authority, session.address.prefix, session.token)
+    everybody = range(FIRST_STEAM_ID, FIRST_STEAM_ID + max(options.table, options.players))
+    active = everybody[:: len(everybody) // options.players][: options.players]
+    if options.table:
+        _fill(session, requests, everybody)
+    make = _maker(requests, active, options, random.Random(session.seed))
+    with Engine() as engine:
+        pump = Pump(session, engine, options.connections, make, options.rate)
+        session.live.say("warming up")
+        pump.start()
+        engine.run(options.warmup_s)
+        pump.clear()
+        measured = session.measure(engine, lambda: pump.answered, duration_s=options.duration_s)
+        pump.close()
+    pump.check()
+    lateness = {"behind schedule": pump.lateness.summary()} if options.rate else {}
+    return Outcome(
+        figures={
+            "deltas_per_s": round(measured.per_s * options.batch, 1),
+            "requests_per_s": round(measured.per_s, 1),
+        },
+        latencies={"answer": pump.latencies.summary(), **lateness},
+        curves={"answer": pump.latencies.curve()},
+        warnings=pump.warnings(),
+        **generator_facts(measured),
+    )
+
+
+def _maker(
+    requests: DeltaRequests, active: Sequence[int], options: DeltaOptions, rng: random.Random
+) -> MakeRequest:
+    order = rng.choices(active, k=_ORDERS)
+    size = options.batch
+    if size == 1:
+        return lambda nth: requests.single(order[nth % _ORDERS], nth)
+    starts = [rng.randrange(_ORDERS - size) for _ in range(1024)]
+
+    def batch(nth: int) -> bytes:
+        start = starts[nth % len(starts)]
+        return requests.batch(order[start : start + size], nth * size)
+
+    return batch
+
+
+def _fill(session: Session, requests: DeltaRequests, everybody: Sequence[int]) -> None:
+    """Give each player a first change.
+
+    Raises:
+        TargetError: Nothing was accepted.
+    """
+    session.live.say(f"making {len(everybody):,} players")
+    parts = [everybody[at : at + FILL_BATCH] for at in range(0, len(everybody), FILL_BATCH)]
+    # Numbers that no transaction of the measurement has.
+    first = 10**12
+
+    def make(nth: int) -> bytes:
+        return requests.batch(parts[nth % len(parts)], first + nth * FILL_BATCH)
+
+    with Engine() as engine:
+        pump = Pump(session, engine, FILL_CONNECTIONS, make)
+        pump.start()
+        engine.run(FILL_S, lambda: pump.answered + pump.refused.total() >= len(parts))
+        pump.close()
+        pump.check()
+
+
+DELTAS: Final = Scenario(
+    name="deltas",
+    summary="durable changes of players' stats per second",
+    options=DeltaOptions,
+    run=_run,
+    environment=_environment,
+)
