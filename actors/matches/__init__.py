@@ -8,7 +8,10 @@ Reading order, each file leaning only on the ones above it:
     callbacks          the task that calls it, in order per room
     settlement         what became of a job
     lifecycle          where a match can be, and how it gets from there to there
-    match_state        how a match stands: a value
+    rules              games, as pure functions
+    line               what a match knows of its players
+    world              what all matches share
+    entry              what is kept of a match outside its task
     match              the actor of one match
     matches            all of them
     in_flight          jobs under way, and suspects among them
@@ -24,12 +27,14 @@ from actors.matches.command_listener import CommandListener, ListenerStatistics
 from actors.matches.creation_consumer import CreationConsumer, CreationPolicy, CreationStatistics
 from actors.matches.creation_job import CreationJob, KnownRules, Reason, Refusal, read_job
 from actors.matches.delivery import Patience, Verdict
-from actors.matches.lifecycle.status import AbortReason, Status
+from actors.matches.entry import Entry
+from actors.matches.lifecycle import AbortReason, Match, Status
+from actors.matches.lifecycle import Patience as MatchPatience
 from actors.matches.match import MatchRoom
-from actors.matches.match_state import MatchState, RoomPublisher
 from actors.matches.matches import Matches, MatchStatistics
 from actors.matches.room_queue import DEAD, QUEUE, QueueDelivery
 from actors.matches.settlement import Fate, Settled, Settlement
+from actors.matches.world import ResultKeeper, RoomPublisher
 
 __all__ = [
     "DEAD",
@@ -42,11 +47,13 @@ __all__ = [
     "CreationJob",
     "CreationPolicy",
     "CreationStatistics",
+    "Entry",
     "Fate",
     "KnownRules",
     "ListenerStatistics",
+    "Match",
+    "MatchPatience",
     "MatchRoom",
-    "MatchState",
     "MatchStatistics",
     "Matches",
     "Outcome",
@@ -54,6 +61,7 @@ __all__ = [
     "QueueDelivery",
     "Reason",
     "Refusal",
+    "ResultKeeper",
     "RoomPublisher",
     "Settled",
     "Settlement",

@@ -1,8 +1,9 @@
-"""All matches of this node: what the consumer, the command listener, health and (later) channels call."""
+"""All matches of this node: what the consumer, the command listener, health and the channels call."""
 
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable
@@ -11,12 +12,25 @@ from typing import Final
 
 import trio
 
+from actors.matches.callback import Callback
 from actors.matches.callbacks import Callbacks
 from actors.matches.creation_job import CreationJob
-from actors.matches.lifecycle.status import AbortReason
-from actors.matches.match import Entry, MatchRoom, World
-from actors.matches.match_state import MatchState, RoomPublisher
+from actors.matches.entry import Entry
+from actors.matches.lifecycle import (
+    AbortReason,
+    Disowned,
+    Match,
+    Patience,
+    ProcessFailed,
+    Push,
+    Terminated,
+    begin,
+    step,
+)
+from actors.matches.match import MatchRoom
+from actors.matches.rules import RulesRegistry, UnknownRules
 from actors.matches.settlement import Fate, Settled, Settlement
+from actors.matches.world import NoKeeper, ResultKeeper, RoomPublisher, SteadyClock, World
 from supervision import (
     BRUTAL_KILL,
     AlreadyStarted,
@@ -32,6 +46,8 @@ logger: Final = logging.getLogger("actors.matches")
 
 # A match that was given up gets a second child to linger, while the first is still counted.
 CHILDREN_PER_MATCH: Final = 2
+# Of the dice of a game: nobody can guess them, so nobody can foresee a deck.
+SEED_BITS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +84,11 @@ class Matches:
         callbacks: The way to the API server.
         publisher: Where matches show themselves.
         node_name: As told to the API server.
+        games: Rules by name.
+        keeper: Of results the API server could not be told; by default they are lost, with a word in the log.
+        patience: How long a match waits for what.
         max_matches: Live and lingering ones; one more is refused.
-        join_timeout_s: Seconds for the players to come.
-        linger_s: Seconds that a match stays when it is over.
-        clock: Unix seconds.
+        clock: Unix seconds; read once.
     """
 
     def __init__(
@@ -80,21 +97,22 @@ class Matches:
         callbacks: Callbacks,
         publisher: RoomPublisher,
         node_name: str,
+        games: RulesRegistry,
+        keeper: ResultKeeper | None = None,
+        patience: Patience = Patience(),  # noqa: B008 - frozen
         max_matches: int = 10_000,
-        join_timeout_s: float = 120.0,
-        linger_s: float = 30.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._table: dict[str, Entry] = {}
+        self._games = games
         self._max_matches = max_matches
         self._world = World(
             node_name=node_name,
             callbacks=callbacks,
+            keeper=keeper or NoKeeper(),
             publisher=publisher,
-            join_timeout_s=join_timeout_s,
-            linger_s=linger_s,
-            clock=clock,
-            forget=self._forget,
+            patience=patience,
+            now=SteadyClock(clock),
         )
         self._created = self._repeats = self._given_up = self._refused = 0
         self._endings: Counter[str] = Counter()
@@ -114,45 +132,53 @@ class Matches:
             return self._again(entry)
         if len(self._table) >= self._max_matches:
             return self._refuse(job, "max_matches")
-        entry = Entry(MatchState(job=job, created_at_s=self._world.clock()))
-        self._table[job.room_id] = entry
+        try:
+            rules = self._games.get(job.game_rules)
+        except UnknownRules:
+            return self._refuse(job, "unknown_game_rules")
+        world = self._world
+        seed = secrets.randbits(SEED_BITS)
+        match = begin(job, rules, seed=seed, now=world.now(), patience=world.patience).match
+        entry = self._table[job.room_id] = Entry(match, world)
         if not self._spawn(entry, entry.room_id):
             del self._table[job.room_id]
             return self._refuse(job, "not_running")
         self._created += 1
         return entry.settlement
 
-    def terminate(self, room_id: str, reason: AbortReason = AbortReason.ADMIN_TERMINATED) -> bool:
-        """Abort a match; whether it lives here."""
+    def terminate(self, room_id: str) -> bool:
+        """Abort a match, as an operator does; whether it lives here."""
         entry = self._table.get(room_id)
-        if entry is None or entry.state.is_over:
+        if entry is None or entry.match.is_over:
             return False
-        entry.abort = entry.abort or reason
-        entry.look()
+        entry.tell(Terminated())
         return True
 
     def discard(self, room_id: str) -> None:
         """Let a match vanish that the API server has not acknowledged; any other is left alone."""
         entry = self._table.get(room_id)
-        if entry is not None and not entry.state.confirmed:
-            entry.discard = True
-            entry.look()
+        if entry is not None and not entry.confirmed:
+            entry.tell(Disowned())
 
-    def state(self, room_id: str) -> MatchState | None:
+    def find(self, room_id: str) -> Entry | None:
+        """The match of a room, as its players talk to it."""
+        return self._table.get(room_id)
+
+    def state(self, room_id: str) -> Match | None:
         """How a match stands."""
         entry = self._table.get(room_id)
-        return None if entry is None else entry.state
+        return None if entry is None else entry.match
 
     def whereis(self, room_id: str) -> MatchRoom | None:
         """The actor of a match, if it is alive."""
         entry = self._table.get(room_id)
         actor = None if entry is None else entry.actor
-        return actor if actor is not None and actor.is_alive else None
+        return actor if isinstance(actor, MatchRoom) and actor.is_alive else None
 
     @property
     def active(self) -> int:
         """Matches that are not over."""
-        return sum(not entry.state.is_over for entry in self._table.values())
+        return sum(not entry.match.is_over for entry in self._table.values())
 
     def statistics(self) -> MatchStatistics:
         """How things stand."""
@@ -182,12 +208,13 @@ class Matches:
             self._spawn(entry, entry.room_id)
 
     def _spawn(self, entry: Entry, child_id: Hashable) -> bool:
-        actor = MatchRoom(entry, self._world)
+        actor = MatchRoom(entry, self._world, self._forget)
         spec = ChildSpec(id=child_id, start=actor.run, restart=Restart.TRANSIENT, shutdown_s=BRUTAL_KILL)
         try:
             self.supervisor.spawn(spec)
         except (AlreadyStarted, MaxChildren, SupervisorNotRunning):
             return False
+        entry.looking()
         entry.actor = actor
         return True
 
@@ -195,9 +222,9 @@ class Matches:
 
     def _again(self, entry: Entry) -> Settlement:
         self._repeats += 1
-        logger.info("match_asked_for_again", extra={"room_id": entry.room_id, "status": entry.state.status})
-        if entry.state.is_over:
-            return Settlement(Settled(Fate.OVER, entry.state.status))
+        logger.info("match_asked_for_again", extra={"room_id": entry.room_id, "status": entry.match.status})
+        if entry.match.is_over:
+            return Settlement(Settled(Fate.OVER, entry.match.status))
         if entry.settlement.settled is not None:
             entry.settlement = Settlement()
             entry.look()
@@ -213,12 +240,11 @@ class Matches:
         if self._table.get(entry.room_id) is not entry:
             return
         del self._table[entry.room_id]
-        entry.actor = None
-        state = entry.state
+        entry.close()
         entry.settlement.settle(Fate.DISCARDED, "gone")
-        self._endings[state.reason or (state.status if state.is_over else "discarded")] += 1
+        self._endings[entry.ending] += 1
         self._world.publisher.remove(entry.room_id)
-        logger.info("match_gone", extra={"room_id": entry.room_id, "status": state.status})
+        logger.info("match_gone", extra={"room_id": entry.room_id, "status": entry.match.status})
 
     def _on_given_up(self, spec: ChildSpec, error: BaseException) -> None:
         room_id = str(spec.id[1] if isinstance(spec.id, tuple) else spec.id)
@@ -227,23 +253,33 @@ class Matches:
             return
         self._given_up += 1
         logger.error("match_given_up", extra={"room_id": room_id, "error": type(error).__name__})
-        if not entry.state.confirmed:
-            entry.settlement.settle(Fate.FAILED, AbortReason.PROCESS_ERROR)
-            self._forget(entry)
-        elif entry.state.is_over:
-            entry.tell_end(self._world)
+        was_over = entry.match.is_over
+        self._fail(entry)
+        if was_over or not entry.confirmed:
             self._forget(entry)
         else:
             self._bury(entry)
 
+    def _fail(self, entry: Entry) -> None:
+        """End a match whose task cannot do it any more, and tell the API server and the players."""
+        if entry.confirmed:
+            entry.settlement.settle(Fate.CONFIRMED)
+        else:
+            entry.settlement.settle(Fate.FAILED, AbortReason.PROCESS_ERROR)
+        done = step(entry.match, ProcessFailed(), self._world.now())
+        entry.match = done.match
+        entry.fail_under_way()
+        # The players have been told; a task that only lingers need not send them round.
+        entry.interrupted = False
+        for effect in done.effects:
+            if isinstance(effect, Callback):
+                entry.submit(effect)
+            elif isinstance(effect, Push):
+                entry.push_to_players(effect)
+        for owed in done.match.owed:
+            entry.submit(owed)
+
     def _bury(self, entry: Entry) -> None:
-        """Abort a match whose task is beyond help, and give it a new task that only has to linger."""
-        entry.settlement.settle(Fate.CONFIRMED)
-        entry.state = entry.state.aborted(
-            AbortReason.PROCESS_ERROR,
-            at_s=self._world.clock(),
-            gone_by=trio.current_time() + self._world.linger_s,
-        )
-        entry.tell_end(self._world)
+        """Give a match whose task is beyond help a new one, that only has to linger."""
         if not self._spawn(entry, ("buried", entry.room_id)):
             self._forget(entry)

@@ -20,11 +20,15 @@ from actors.matches import (
     CreationConsumer,
     CreationPolicy,
     Matches,
+    MatchPatience,
     Patience,
+    ResultKeeper,
 )
+from actors.matches.rules import RulesRegistry
 from supervision import Backoff, ChildSpec, ChildType, Supervisor
 
 RULES: Final = {"simple_card_battle": (2,), "any_number": range(2, 13)}
+GAMES: Final = RulesRegistry.load(())
 # The same shapes as in production, a hundred times as fast.
 QUICK: Final = Patience(request_s=0.5, pauses_s=(0.005, 0.01))
 BRISK: Final = CreationPolicy(wait_s=0.5, renew_every_s=0.2, alive_s=0.6, drain_s=1.0)
@@ -66,7 +70,9 @@ class Node:
         patience: Patience = QUICK,
         join_timeout_s: float = 60.0,
         linger_s: float = 30.0,
+        reconnect_grace_s: float = 60.0,
         max_matches: int = 10_000,
+        keeper: ResultKeeper | None = None,
     ) -> None:
         self.name = name
         self.boot_id = uuid.uuid4().hex[:8]
@@ -77,9 +83,12 @@ class Node:
             callbacks=self.callbacks,
             publisher=self.stage,
             node_name=name,
+            games=GAMES,
+            keeper=keeper,
+            patience=MatchPatience(
+                join_timeout_s=join_timeout_s, reconnect_grace_s=reconnect_grace_s, linger_s=linger_s
+            ),
             max_matches=max_matches,
-            join_timeout_s=join_timeout_s,
-            linger_s=linger_s,
         )
         self.consumer = CreationConsumer(
             link=self.link,

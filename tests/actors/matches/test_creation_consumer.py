@@ -320,7 +320,10 @@ async def test_a_match_whose_repeat_the_api_server_no_longer_knows_ends_quietly(
             await until(lambda: settled(node) == 2)
 
             assert api.calls() == ["ready", "ready"]
-            assert node.matches.state("room-1") is None
+            match = node.matches.state("room-1")
+            assert match is not None
+            assert match.reason == "room_unknown"
+            assert node.matches.active == 0
 
 
 async def test_nobody_who_pops_from_the_queue_himself_gets_in_the_way(redis_server: RedisServer) -> None:

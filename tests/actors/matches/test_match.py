@@ -18,6 +18,7 @@ from actors.matches import (
     CreationJob,
     Fate,
     Matches,
+    MatchPatience,
     Settled,
     Settlement,
     Status,
@@ -25,7 +26,7 @@ from actors.matches import (
 )
 from supervision import ChildSpec, ChildType, Supervisor
 from tests.fakes.life import LoneLife
-from tests.fakes.node import RULES, Stage, job
+from tests.fakes.node import GAMES, RULES, Stage, job
 
 
 class Api:
@@ -48,11 +49,18 @@ class Api:
 class World:
     """Callbacks and matches, alive."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, max_matches: int = 10, **patience: float) -> None:
         self.api = Api()
         self.stage = Stage()
         self.callbacks = Callbacks("http://api", keys=["k"], transport=httpx.MockTransport(self.api))
-        self.matches = Matches(callbacks=self.callbacks, publisher=self.stage, node_name="node-a", **options)
+        self.matches = Matches(
+            callbacks=self.callbacks,
+            publisher=self.stage,
+            node_name="node-a",
+            games=GAMES,
+            patience=MatchPatience(**patience),
+            max_matches=max_matches,
+        )
         self.root = Supervisor(
             [
                 ChildSpec(id="callbacks", start=self.callbacks.run),
@@ -344,9 +352,15 @@ async def test_the_public_state_names_what_everybody_may_know(autojump_clock: Mo
             "status": "ready",
             "game_type_id": "type-1",
             "game_rules": "simple_card_battle",
-            "turn_time_limit": 60.0,
+            "turn_time_limit": 60,
             "players": [
-                {"user_id": "u1", "connected": False},
-                {"user_id": "u2", "connected": False},
+                {"user_id": "u1", "display_name": "u1", "connected": False},
+                {"user_id": "u2", "display_name": "u2", "connected": False},
             ],
+            "started_at": None,
+            "ended_at": None,
+            "turn_ends_at": None,
+            "game": None,
+            "reason": None,
+            "result": None,
         }

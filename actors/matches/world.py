@@ -1,0 +1,88 @@
+"""What all matches of a node share: the way to the API server, where they show themselves, and the time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import trio
+
+from actors.matches.callback import Callback
+from actors.matches.callbacks import Callbacks
+from actors.matches.lifecycle import Patience
+
+logger: Final = logging.getLogger("actors.matches")
+
+
+class RoomPublisher(Protocol):
+    """Where a match shows itself: as a room of kind `match`, which everybody may watch and nobody may PUT."""
+
+    def take_over(self, room_id: str) -> None:
+        """Make the room a match's; again changes nothing.
+
+        A plain room of that id gives way, its streams are kept.
+        """
+
+    def publish(self, room_id: str, state: dict[str, Any]) -> None:
+        """Write the next version of the room. Must not wait."""
+
+    def remove(self, room_id: str) -> None:
+        """Remove the room, if it is a match's."""
+
+
+class ResultKeeper(Protocol):
+    """Where a result goes that the API server could not be told."""
+
+    def keep(self, finished: Callback) -> None:
+        """Keep it until it can be told. Neither waits nor raises."""
+
+
+class NoKeeper:
+    """Keeps nothing, and says so."""
+
+    def keep(self, finished: Callback) -> None:
+        """Say what is lost."""
+        logger.error("match_result_lost", extra={"room_id": finished.room_id})
+
+
+class SteadyClock:
+    """Unix seconds that never go back: the wall clock, read once, and a monotonic clock since.
+
+    Args:
+        wall_clock: Unix seconds.
+    """
+
+    def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
+        self._wall_clock = wall_clock
+        self._offset_s: float | None = None
+
+    def __call__(self) -> float:
+        """The time; the first call reads the wall clock."""
+        now = trio.current_time()
+        if self._offset_s is None:
+            self._offset_s = self._wall_clock() - now
+        return self._offset_s + now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What all matches of a node share.
+
+    Attributes:
+        node_name: As told to the API server.
+        callbacks: The way there.
+        keeper: Of results that could not be told.
+        publisher: Where the public state goes.
+        patience: How long matches wait for what.
+        now: Unix seconds that never go back.
+    """
+
+    node_name: str
+    callbacks: Callbacks
+    keeper: ResultKeeper
+    publisher: RoomPublisher
+    patience: Patience
+    now: Callable[[], float]
