@@ -7,10 +7,12 @@ redirects where slashes are doubled. One hook, run before it, answers all.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import trio
 from quart import Response, request
+from quart.asgi import ASGIHTTPConnection
 from quart.wrappers import Websocket
 from quart.wrappers.response import ResponseBody
 from quart_trio import QuartTrio
@@ -23,9 +25,9 @@ from web.quart_lane.slot import StreamSlot
 from web.server.patience import CONNECTION
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
-    from hypercorn.typing import ASGISendCallable, HTTPScope
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
     from quart.wrappers import BaseRequestWebsocket
     from quart.wrappers import Request as QuartRequest
     from werkzeug.routing import MapAdapter
@@ -39,6 +41,9 @@ SLOT: Final = "greenroom.slot"
 # Nothing that any route takes is longer; what a client sends beyond is not kept.
 MAX_BODY_BYTES: Final = 1 << 20
 HTTP_2: Final = "2"
+LAST_MESSAGE: Final = "http.response.body"
+# After the last byte is out only bookkeeping is left; it takes no time.
+LAST_SEND_S: Final = 1.0
 
 
 class PlainResponse(Response):
@@ -72,29 +77,55 @@ class SlotBody(ResponseBody):
 class Connection(TrioASGIHTTPConnection):
     """One request; lets go of a stream when it is over, however it ends."""
 
-    async def handle_request(  # type: ignore[override]  # the nursery is quart-trio's own addition
+    _is_at_last_send = False
+
+    async def handle_messages(  # type: ignore[override]  # the nursery is quart-trio's own addition
+        self, nursery: trio.Nursery, request: QuartRequest, receive: ASGIReceiveCallable
+    ) -> None:
+        """Take in the body; cancel the request when its client is gone.
+
+        In the middle of the last send Hypercorn reports the end of the
+        request as well. To cancel it then would be to cancel the rest of that
+        very call, which starts the timer of idle connections.
+        """
+        await ASGIHTTPConnection.handle_messages(self, request, receive)
+        if self._is_at_last_send:
+            await trio.sleep(LAST_SEND_S)
+        nursery.cancel_scope.cancel()
+
+    async def handle_request(  # type: ignore[override]
         self, nursery: trio.Nursery, request: QuartRequest, send: ASGISendCallable
     ) -> None:
         """Answer it."""
         try:
-            await super().handle_request(nursery, request, send)
+            await super().handle_request(nursery, request, partial(self._send, send))
         finally:
-            slot = _slot_of(self.scope)
+            slot = self._slot()
             if slot is not None:
                 slot.end()
 
-    async def _send_response(self, send: ASGISendCallable, response: Any) -> None:
+    async def _send(self, send: ASGISendCallable, message: Any) -> None:
+        """Send with a deadline on HTTP/2, where flow control may shut one stream of a moving connection.
+
+        On HTTP/1.1 the connection itself is patient only so long.
+        """
+        self._is_at_last_send = message["type"] == LAST_MESSAGE and not message.get("more_body", False)
         http2 = self.scope["http_version"] == HTTP_2
-        # On HTTP/1.1 the connection itself is patient only so long.
-        patience_s = self.app.config["STALL_S"] if http2 else math.inf
-        await super()._send_response(_careful(send, self._cut_off, patience_s), response)
+        with trio.move_on_after(self.app.config["STALL_S"] if http2 else math.inf):
+            await send(message)
+            return
+        self._cut_off()
 
     def _cut_off(self) -> None:
-        slot = _slot_of(self.scope)
+        slot = self._slot()
         if slot is not None:
             slot.cut_off()
         else:
             self.scope["state"][CONNECTION].abort()
+
+    def _slot(self) -> StreamSlot | None:
+        """The stream the request has opened."""
+        return cast("StreamSlot | None", self.scope.get(SLOT))
 
 
 class Application(QuartTrio):
@@ -107,32 +138,6 @@ class Application(QuartTrio):
         if isinstance(request, Websocket):
             return self.url_map.bind("", url_scheme=request.scheme, path_info=request.path)
         return None
-
-
-def _slot_of(scope: HTTPScope) -> StreamSlot | None:
-    """The stream the request has opened."""
-    return cast("StreamSlot | None", scope.get(SLOT))
-
-
-def _careful(send: ASGISendCallable, cut_off: Callable[[], None], patience_s: float) -> ASGISendCallable:
-    """`send` with a deadline, whose last call is not interrupted.
-
-    In the middle of the last call Hypercorn reports the end of the request,
-    whereupon quart-trio cancels what it sees as unfinished: that would be the
-    rest of this very call, which starts the timer of idle connections.
-
-    The deadline is for HTTP/2, where flow control may shut one stream while
-    its connection moves on.
-    """
-
-    async def send_carefully(message: Any) -> None:
-        last = message["type"] == "http.response.body" and not message.get("more_body", False)
-        with trio.CancelScope(shield=last, deadline=trio.current_time() + patience_s):
-            await send(message)
-            return
-        cut_off()
-
-    return send_carefully
 
 
 def make_app(front: Front, streams: Streams, *, heartbeat_s: float, stall_s: float) -> QuartTrio:

@@ -7,5 +7,6 @@ Reading order, each file leaning only on the ones above it:
     connections     every connection's task; outlives whoever accepts them
     acceptor        the supervised loop that accepts
     tls             certificates
+    flow_control    a send buffer for HTTP/2 that holds its sender back
     hypercorn_lane  one connection, served by Hypercorn
 """

@@ -1,0 +1,220 @@
+"""TLS, and HTTP/2 on it: many streams on one connection."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+import trio
+
+from tests.web.serving import PATIENCE_S, Node, eventually, serving
+from web.server.tls import BadCertificate, server_context
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of our own making, and its key."""
+    directory = tmp_path_factory.mktemp("tls")
+    cert, key = directory / "cert.pem", directory / "key.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ]
+    command += ["-days", "2", "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+    return cert, key
+
+
+@asynccontextmanager
+async def serving_tls(certificate: tuple[Path, Path], **overrides: object) -> AsyncIterator[Node]:
+    cert, key = certificate
+    async with serving("quart", TLS_CERT_FILE=cert, TLS_KEY_FILE=key, **overrides) as node:
+        yield node
+
+
+async def connect(node: Node, *protocols: str) -> trio.SSLStream[trio.SocketStream]:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(list(protocols))
+    stream = await trio.open_ssl_over_tcp_stream(
+        "127.0.0.1", node.port, ssl_context=context, https_compatible=True
+    )
+    await stream.do_handshake()
+    return stream
+
+
+class Http2:
+    """A client with one connection; what each stream has received is kept."""
+
+    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+        self.stream = stream
+        self.http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self.headers: dict[int, dict[str, str]] = {}
+        self.data: dict[int, bytes] = {}
+        self.ended: set[int] = set()
+
+    async def ask(
+        self, method: str, path: str, body: bytes = b"", extra: Mapping[str, str] | None = None
+    ) -> int:
+        number = self.http.get_next_available_stream_id()
+        headers = {":method": method, ":path": path, ":scheme": "https", ":authority": "localhost"}
+        self.http.send_headers(number, [*headers.items(), *(extra or {}).items()], end_stream=not body)
+        if body:
+            self.http.send_data(number, body, end_stream=True)
+        self.data[number] = b""
+        await self.flush()
+        return number
+
+    async def flush(self) -> None:
+        await self.stream.send_all(self.http.data_to_send())
+
+    async def receive(self, *, credit: bool = True) -> None:
+        received = await self.stream.receive_some()
+        if not received:
+            raise EOFError
+        for event in self.http.receive_data(bytes(received)):
+            if isinstance(event, h2.events.ResponseReceived):
+                self.headers[event.stream_id] = dict(event.headers)  # type: ignore[arg-type]
+            elif isinstance(event, h2.events.DataReceived):
+                self.data[event.stream_id] += event.data
+                if credit:
+                    self.http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, h2.events.StreamEnded):
+                self.ended.add(event.stream_id)
+        await self.flush()
+
+    async def take_without_credit(self) -> None:
+        """Read until the node ends the connection, and never let it send more."""
+        with trio.fail_after(PATIENCE_S):
+            try:
+                while True:
+                    await self.receive(credit=False)
+            except (EOFError, trio.BrokenResourceError):
+                return
+
+    async def until(self, number: int, text: bytes) -> None:
+        with trio.fail_after(PATIENCE_S):
+            while text not in self.data[number]:
+                await self.receive()
+
+    async def until_ended(self, number: int) -> None:
+        with trio.fail_after(PATIENCE_S):
+            while number not in self.ended:
+                await self.receive()
+
+
+@asynccontextmanager
+async def http2(node: Node) -> AsyncIterator[Http2]:
+    stream = await connect(node, "h2")
+    assert stream.selected_alpn_protocol() == "h2"
+    async with stream:
+        client = Http2(stream)
+        client.http.initiate_connection()
+        await client.flush()
+        yield client
+
+
+async def test_http_1_1_over_tls_is_the_same(certificate: tuple[Path, Path]) -> None:
+    async with serving_tls(certificate) as node, await connect(node, "http/1.1") as stream:
+        assert stream.selected_alpn_protocol() == "http/1.1"
+        await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b"".join([chunk async for chunk in stream])
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b'{"ok":true}')
+
+
+async def test_http_2_carries_requests_and_several_streams(certificate: tuple[Path, Path]) -> None:
+    async with serving_tls(certificate) as node, http2(node) as client:
+        streams = [await client.ask("GET", "/api/rooms/r/stream") for _ in range(5)]
+        for number in streams:
+            await client.until(number, b'"version":0')
+        put = await client.ask("PUT", "/api/rooms/r", b'{"state":{}}')
+        await client.until_ended(put)
+        for number in streams:
+            await client.until(number, b'"version":1')
+
+        assert client.headers[put][":status"] == "200"
+        assert client.headers[streams[0]]["content-type"] == "text/event-stream"
+        assert "connection" not in client.headers[streams[0]]
+
+
+async def test_http_2_refuses_a_body_that_is_too_long(certificate: tuple[Path, Path]) -> None:
+    async with serving_tls(certificate, MAX_STATE_BYTES=100) as node, http2(node) as client:
+        put = await client.ask("PUT", "/api/rooms/r", b" " * 101, {"content-length": "101"})
+        await client.until_ended(put)
+        after = await client.ask("GET", "/healthz")
+        await client.until_ended(after)
+
+        assert client.headers[put][":status"] == "413"
+        assert client.headers[after][":status"] == "200"
+
+
+async def test_a_client_that_gives_up_one_stream_keeps_the_others(certificate: tuple[Path, Path]) -> None:
+    async with serving_tls(certificate) as node, http2(node) as client:
+        first = await client.ask("GET", "/api/rooms/r/stream")
+        second = await client.ask("GET", "/api/rooms/r/stream")
+        await client.until(second, b'"version":0')
+        client.http.reset_stream(first)
+        await client.flush()
+        await eventually(lambda: node.program.domain.rooms.streams("r") == 1)
+        put = await client.ask("PUT", "/api/rooms/r", b'{"state":{}}')
+        await client.until_ended(put)
+        await client.until(second, b'"version":1')
+
+
+async def test_a_stream_that_flow_control_has_shut_is_cut_off(certificate: tuple[Path, Path]) -> None:
+    """The connection moves, one stream of it does not: no send of a socket would ever notice."""
+    async with serving_tls(certificate, STREAM_STALL_SECONDS=0.5) as node, http2(node) as client:
+        await client.ask("GET", "/api/rooms/r/stream")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.take_without_credit)
+            for _ in range(8):
+                await node.program.domain.rooms.put("r", b'["' + b"x" * 30_000 + b'"]')
+                await trio.sleep(0.05)
+        await node.program.outside.streams.wait_none()
+
+        assert node.program.outside.streams.statistics().ended == {"stalled": 1}
+
+
+async def test_a_drain_ends_streams_over_http_2(certificate: tuple[Path, Path]) -> None:
+    async with serving_tls(certificate) as node, http2(node) as client:
+        number = await client.ask("GET", "/api/rooms/r/stream")
+        await client.until(number, b'"version":0')
+        node.program.stop()
+        await client.until(number, b"event: drain")
+        await client.until_ended(number)
+
+
+async def test_plain_http_on_the_tls_port_is_no_trouble(certificate: tuple[Path, Path]) -> None:
+    async with serving_tls(certificate) as node:
+        await node.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await node.program.outside.connections.wait_none()
+
+    assert node.program.outside.connections.statistics().failed == 0
+
+
+def test_a_certificate_that_cannot_be_used_is_said_in_one_line(
+    tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    cert, _ = certificate
+    with pytest.raises(BadCertificate, match="No such file"):
+        server_context(tmp_path / "none.pem", tmp_path / "none.pem")
+    with pytest.raises(BadCertificate) as caught:
+        server_context(cert, cert)
+
+    assert "\n" not in str(caught.value)
