@@ -12,6 +12,9 @@ from web.fastlane.poller import ENDED, READABLE, WRITABLE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from web.fastlane.head import Head
+    from web.handlers.front import Pending
+
 # `recv` makes an object of this size and shrinks it: 64 KiB would cost 6 % of all requests.
 RECEIVE_BYTES: Final = 16 * 1024
 
@@ -32,6 +35,24 @@ class Patience(NamedTuple):
     send_s: float = 60.0
 
 
+class Plan(NamedTuple):
+    """What a head means.
+
+    Attributes:
+        pending: The request, up to its body.
+        body_at: Where its body begins, counted from the beginning of the head.
+        end: Where its body ends.
+        keep_alive: Whether the connection goes on after the answer.
+        handshake: The head, if it asks for a WebSocket; the others then say nothing.
+    """
+
+    pending: Pending
+    body_at: int = 0
+    end: int = 0
+    keep_alive: bool = False
+    handshake: Head | None = None
+
+
 class Connection:
     """A non-blocking socket that one task reads and writes; watches it in the poller.
 
@@ -44,9 +65,11 @@ class Connection:
         data: What was read and not used.
         deadline: When the client has taken too long, on trio's clock.
         mask: What the kernel said of the socket, less what has turned out to be over.
+        head: The last request's head.
+        plan: What it means.
     """
 
-    __slots__ = ("_is_parked", "_task", "data", "deadline", "mask", "peer", "sock")
+    __slots__ = ("_is_parked", "_task", "data", "deadline", "head", "mask", "peer", "plan", "sock")
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.sock = sock
@@ -54,6 +77,8 @@ class Connection:
         self.data = b""
         self.deadline = float("inf")
         self.mask = WRITABLE
+        self.head = b""
+        self.plan: Plan | None = None
         self._task = trio.lowlevel.current_task()
         self._is_parked = False
 

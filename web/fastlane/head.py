@@ -9,9 +9,8 @@ place that refuses, and nothing is ever understood twice in two ways.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import httptools
 
@@ -36,8 +35,7 @@ _PLAIN: Final = re.compile(
 _METHODS: Final = frozenset({"GET", "PUT", "PATCH"})
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """A plain request head.
 
     Attributes:

@@ -8,12 +8,12 @@ them as if it had had the connection from the beginning.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import trio
 
 from web.channels.handshake import accept
-from web.fastlane.connection import Connection
+from web.fastlane.connection import Connection, Plan
 from web.fastlane.encoding import encode_answer, encode_stream_head
 from web.fastlane.head import END_OF_HEAD, MAX_HEAD_BYTES, read_head
 from web.fastlane.outlet import RawStream
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
     from web.handlers.streams import Streams
 
 SOCKET_PATH: Final = ("socket", "websocket")
-# A client repeats its head to the letter from request to request, so
-# remembering what a head means saves most of the work on it; 4 MiB at most.
-REMEMBERED_HEADS: Final = 4096
-REMEMBERED_HEAD_BYTES: Final = 1024
 # An answer that is ready at once lets no other task run; a client that sends
 # its requests in one go must not have all the turns.
 YIELD_EVERY: Final = 16
@@ -61,24 +57,6 @@ class Ending(Enum):
     DONE = "done"
     HANDED_OVER = "handed_over"
     TAKEN = "taken"
-
-
-class Plan(NamedTuple):
-    """What a head means.
-
-    Attributes:
-        pending: The request, up to its body.
-        body_at: Where its body begins, counted from the beginning of the head.
-        end: Where its body ends.
-        keep_alive: Whether the connection goes on after the answer.
-        handshake: The head, if it asks for a WebSocket; the others then say nothing.
-    """
-
-    pending: Pending
-    body_at: int = 0
-    end: int = 0
-    keep_alive: bool = False
-    handshake: Head | None = None
 
 
 # The plan for every head that is not for this lane.
@@ -119,7 +97,6 @@ class Lane:
         self._outlet = outlet
         self._gate = gate
         self._patience = patience
-        self._plans: dict[tuple[bytes, str], Plan] = {}
         self._connections: set[Connection] = set()
         self.closing = False
         self.answered = self.handed_over = self.timed_out = 0
@@ -172,7 +149,12 @@ class Lane:
         if head_end < 0:
             return NOT_OURS if len(connection.data) > MAX_HEAD_BYTES else None
         head = connection.data[: head_end + len(END_OF_HEAD)]
-        return self._plans.get((head, connection.peer)) or self._plan(head, connection.peer)
+        # A client that asks again mostly repeats its head to the letter, and what it means is
+        # half of the work on a GET. One is remembered, not a table: objects that live for some
+        # thousand requests are what makes the collector look at all rooms again and again.
+        if head != connection.head:
+            connection.head, connection.plan = head, self._plan(head, connection.peer)
+        return connection.plan
 
     def _receive_head(self, connection: Connection) -> Awaitable[bool]:
         patience = self._patience
@@ -202,7 +184,7 @@ class Lane:
         return sent >= 0 and await connection.send_rest(memoryview(encoded)[sent:], self._patience.send_s)
 
     def _plan(self, head: bytes, peer: str) -> Plan:
-        """What to do about a head that is not remembered."""
+        """What to do about a head."""
         read = read_head(head)
         if read is None:
             return NOT_OURS
@@ -214,12 +196,7 @@ class Lane:
         if not isinstance(pending, Pending) or (pending.route.pattern, pending.request.method) not in HOT:
             return NOT_OURS
         end = len(head) + read.content_length
-        plan = Plan(pending, len(head), end, read.keep_alive)
-        if len(head) <= REMEMBERED_HEAD_BYTES:
-            if len(self._plans) >= REMEMBERED_HEADS:
-                self._plans.clear()
-            self._plans[head, peer] = plan
-        return plan
+        return Plan(pending, len(head), end, read.keep_alive)
 
     def _open_stream(self, connection: Connection, wanted: OpenStream) -> Answer | None:
         """Make the connection a stream; an answer if it may not become one."""
