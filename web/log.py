@@ -7,6 +7,7 @@ write at once what is there.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -72,7 +73,11 @@ class JsonFormatter(LineFormatter):
         }
         if trace is not None:
             fields["exception"] = trace
-        return orjson.dumps(fields, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+        try:
+            return orjson.dumps(fields, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+        except TypeError:
+            # An integer beyond 64 bits, or text that is not Unicode.
+            return json.dumps(fields, default=repr)
 
 
 class TextFormatter(LineFormatter):
