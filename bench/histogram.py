@@ -91,7 +91,8 @@ class Latencies:
         if not self._histogram.get_total_count():
             return []
         wanted = [*range(0, 100, 5), 99.0, 99.5, 99.9, 99.95, 99.99, 100.0]
-        return [(float(p), float(self._histogram.get_value_at_percentile(p))) for p in wanted]
+        values = self._histogram.get_percentile_to_value_dict(wanted)
+        return [(float(percentile), float(values[percentile])) for percentile in wanted]
 
 
 def _with_missing(value: int, interval_us: float) -> Iterable[int]:
@@ -129,7 +130,7 @@ def _summary(histogram: HdrHistogram) -> Summary:
         "mean_us": round(histogram.get_mean_value(), 1),
         "max_us": histogram.get_max_value(),
     }
-    for percentile in PERCENTILES:
+    for percentile, value in histogram.get_percentile_to_value_dict(PERCENTILES).items():
         name = f"p{percentile:g}".replace(".", "_")
-        summary[f"{name}_us"] = histogram.get_value_at_percentile(percentile)
+        summary[f"{name}_us"] = value
     return summary

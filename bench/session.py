@@ -10,7 +10,7 @@ from typing import Final
 from bench.errors import TargetError, UsageError
 from bench.load.caller import Caller
 from bench.load.engine import Engine
-from bench.load.opening import open_streams
+from bench.load.opening import MakeRequest, open_streams
 from bench.load.sockets import Address
 from bench.load.stream import Stream
 from bench.load.window import Measured, measure
@@ -50,12 +50,16 @@ class Session:
 
     def rooms(self, count: int) -> list[bytes]:
         """Return `count` room names that no other run uses."""
-        return [f"bench-{self.token}-{nth}".encode() for nth in range(count)]
+        return [self.room(nth) for nth in range(count)]
 
-    def open_streams(self, engine: Engine, requests: list[bytes]) -> list[Stream]:
-        """Open a stream for each request."""
-        self.live.say(f"opening {len(requests):,} streams")
-        return open_streams(engine, self.address, requests)
+    def room(self, nth: int) -> bytes:
+        """Return the nth of these names."""
+        return f"bench-{self.token}-{nth}".encode()
+
+    def open_streams(self, engine: Engine, count: int, make: MakeRequest) -> list[Stream]:
+        """Open `count` streams, the nth with the request `make(n)`."""
+        self.live.say(f"opening {count:,} streams")
+        return open_streams(engine, self.address, count, make)
 
     def measure(self, engine: Engine, counter: Callable[[], int], *, duration_s: float) -> Measured:
         """Measure with the progress line, and the server's processor time where it is known."""

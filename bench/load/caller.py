@@ -71,7 +71,7 @@ class Caller:
 
     def _open(self) -> socket.socket:
         opened = connect(self._address)
-        self._engine.watch(opened.fileno(), self._on_readable)
+        self._engine.watch(opened, self._on_readable)
         return opened
 
     def send(self, request: bytes, *, intended_ns: int = 0, tag: int = 0) -> None:
@@ -92,11 +92,11 @@ class Caller:
             return
         if sent < len(data):
             self._rest = data[sent:]
-            self._engine.watch(self._socket.fileno(), self._on_writable, writable=True)
+            self._engine.watch(self._socket, self._on_writable, writable=True)
 
     def _on_writable(self) -> None:
         rest, self._rest = self._rest, b""
-        self._engine.watch(self._socket.fileno(), self._on_readable)
+        self._engine.watch(self._socket, self._on_readable)
         self._push(rest)
 
     def _on_readable(self) -> None:
@@ -146,5 +146,5 @@ class Caller:
 
     def close(self) -> None:
         """Close the connection; the request under way is forgotten."""
-        self._engine.forget(self._socket.fileno())
+        self._engine.forget(self._socket)
         self._socket.close()

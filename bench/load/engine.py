@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import select
+import socket
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -21,6 +22,8 @@ COARSE_NS: Final = 2_000_000
 class Engine:
     """Calls handlers when their sockets are ready and timers when they are due.
 
+    Owns the sockets it watches: those still watched at the end of the `with` are closed.
+
     Attributes:
         now_ns: `time.perf_counter_ns` when the batch under way was reported ready.
     """
@@ -28,6 +31,7 @@ class Engine:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
+        self._sockets: dict[int, socket.socket] = {}
         self._timers: list[tuple[int, int, Handler]] = []
         self._timer_count = 0
         self.now_ns = time.perf_counter_ns()
@@ -39,20 +43,26 @@ class Engine:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._epoll.close()
+        for each in self._sockets.values():
+            each.close()
 
-    def watch(self, fd: int, handler: Handler, *, writable: bool = False) -> None:
-        """Call `handler` whenever `fd` is readable (or `writable` instead)."""
+    def watch(self, watched: socket.socket, handler: Handler, *, writable: bool = False) -> None:
+        """Call `handler` whenever a socket is readable (or `writable` instead)."""
         mask = select.EPOLLOUT if writable else select.EPOLLIN
+        fd = watched.fileno()
         if fd in self._handlers:
             self._epoll.modify(fd, mask)
         else:
             self._epoll.register(fd, mask)
         self._handlers[fd] = handler
+        self._sockets[fd] = watched
 
-    def forget(self, fd: int) -> None:
-        """Stop watching `fd`; call before it is closed."""
+    def forget(self, watched: socket.socket) -> None:
+        """Stop watching a socket; call before it is closed. Harmless when it is closed."""
+        fd = watched.fileno()
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+            del self._sockets[fd]
 
     def at(self, when_ns: int, handler: Handler) -> None:
         """Call `handler` once, at `when_ns` or as soon after as the loop gets to it."""

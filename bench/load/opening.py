@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from bench.errors import TargetError
@@ -17,23 +16,27 @@ from bench.load.stream import Stream
 # the figure is the server's accept rate and not the kernel's SYN retry of one second.
 UNDER_WAY: Final = 64
 
+# Given a stream's place among its siblings, returns the request that opens it.
+MakeRequest = Callable[[int], bytes]
+
 
 class Opening:
-    """Opens one stream per request, in order, at most `UNDER_WAY` at a time.
+    """Opens streams in order, at most `UNDER_WAY` at a time.
 
     Attributes:
         streams: The open ones, in the order in which they opened.
         took_ns: For each, nanoseconds from the start of the connect to the head.
     """
 
-    def __init__(self, engine: Engine, address: Address, requests: Sequence[bytes]) -> None:
-        need_files(len(requests))
+    def __init__(self, engine: Engine, address: Address, count: int, make: MakeRequest) -> None:
+        need_files(count)
         self.streams: list[Stream] = []
         self.took_ns: list[int] = []
         self._engine = engine
         self._address = address
-        self._requests = requests
-        self._waiting = deque(range(len(requests)))
+        self._count = count
+        self._make = make
+        self._next = 0
         self._under_way = 0
 
     def run(self, *, timeout_s: float) -> None:
@@ -44,25 +47,24 @@ class Opening:
         """
         self._go_on()
         if not self._engine.run(timeout_s, self._is_done):
-            raise TargetError(
-                f"only {len(self.streams)} of {len(self._requests)} streams opened in {timeout_s:g} s"
-            )
+            raise TargetError(f"only {len(self.streams)} of {self._count} streams opened in {timeout_s:g} s")
 
     def _is_done(self) -> bool:
-        return len(self.streams) == len(self._requests)
+        return len(self.streams) == self._count
 
     def _go_on(self) -> None:
-        while self._waiting and self._under_way < UNDER_WAY:
+        while self._next < self._count and self._under_way < UNDER_WAY:
             self._under_way += 1
-            self._begin(self._waiting.popleft())
+            self._begin(self._next)
+            self._next += 1
 
     def _begin(self, nth: int) -> None:
         begun_ns = self._engine.now_ns
         connection = begin_connect(self._address, nth)
 
         def request() -> None:
-            self._engine.forget(connection.fileno())
-            _send_whole(connection, self._requests[nth])
+            self._engine.forget(connection)
+            _send_whole(connection, self._make(nth))
             Stream(self._engine, connection, nth).open(opened)
 
         def opened(stream: Stream) -> None:
@@ -71,7 +73,7 @@ class Opening:
             self.took_ns.append(self._engine.now_ns - begun_ns)
             self._go_on()
 
-        self._engine.watch(connection.fileno(), request, writable=True)
+        self._engine.watch(connection, request, writable=True)
 
 
 def _send_whole(connection: socket.socket, request: bytes) -> None:
@@ -79,6 +81,7 @@ def _send_whole(connection: socket.socket, request: bytes) -> None:
     try:
         connection.sendall(request)
     except OSError as wrong:
+        connection.close()
         name = errno.errorcode.get(wrong.errno or 0, str(wrong))
         raise TargetError(f"a stream's connection failed: {name}") from wrong
 
@@ -86,14 +89,12 @@ def _send_whole(connection: socket.socket, request: bytes) -> None:
 def open_streams(
     engine: Engine,
     address: Address,
-    requests: Sequence[bytes],
+    count: int,
+    make: MakeRequest,
     *,
     timeout_s: float = 60.0,
-    on_progress: Callable[[], None] | None = None,
 ) -> list[Stream]:
-    """Open a stream for each of `requests` and return them, sorted by their place."""
-    opening = Opening(engine, address, requests)
+    """Open `count` streams and return them, sorted by their place."""
+    opening = Opening(engine, address, count, make)
     opening.run(timeout_s=timeout_s)
-    if on_progress:
-        on_progress()
     return sorted(opening.streams, key=lambda stream: stream.nth)

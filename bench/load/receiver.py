@@ -42,7 +42,7 @@ class Receiver:
         self._engine = engine
         self._on_call = on_call
         self._open: set[socket.socket] = set()
-        engine.watch(self._listener.fileno(), self._accept)
+        engine.watch(self._listener, self._accept)
 
     def _accept(self) -> None:
         try:
@@ -66,7 +66,7 @@ class Receiver:
             if not data or len(waiting) > _LARGEST:
                 self._close(connection)
 
-        self._engine.watch(connection.fileno(), read)
+        self._engine.watch(connection, read)
 
     def _take(self, connection: socket.socket, data: bytes) -> bytes:
         """Answer all whole requests in `data`, and return the rest."""
@@ -85,7 +85,7 @@ class Receiver:
         return data
 
     def _close(self, connection: socket.socket) -> None:
-        self._engine.forget(connection.fileno())
+        self._engine.forget(connection)
         self._open.discard(connection)
         connection.close()
 
@@ -93,5 +93,5 @@ class Receiver:
         """Close the listener and every connection."""
         for connection in tuple(self._open):
             self._close(connection)
-        self._engine.forget(self._listener.fileno())
+        self._engine.forget(self._listener)
         self._listener.close()

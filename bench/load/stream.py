@@ -67,7 +67,7 @@ class Stream:
             TargetError: Out of the engine's `run`, when the stream is refused.
         """
         self._on_open = on_open
-        self._engine.watch(self._socket.fileno(), self._on_head)
+        self._engine.watch(self._socket, self._on_head)
 
     def listen(self, on_events: OnEvents, on_end: OnEnd) -> None:
         """From now on report events and the end."""
@@ -86,7 +86,7 @@ class Stream:
         if head.status != 200:
             raise TargetError(f"a stream was refused with {head.status}: {data[head.size :][:80]!r}")
         self._carry = b""
-        self._engine.watch(self._socket.fileno(), self._on_bytes)
+        self._engine.watch(self._socket, self._on_bytes)
         self._take(data[head.size :])
         self._on_open(self)
 
@@ -143,9 +143,8 @@ class Stream:
 
     def close(self) -> None:
         """Close the connection from this side; harmless when it is closed."""
-        if self._socket.fileno() >= 0:
-            self._engine.forget(self._socket.fileno())
-            self._socket.close()
+        self._engine.forget(self._socket)
+        self._socket.close()
 
 
 def _ignore_events(_stream: Stream, _newest: int, _count: int) -> None:

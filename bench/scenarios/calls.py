@@ -71,8 +71,9 @@ def fill(session: Session, requests: Requests, rooms: list[bytes]) -> None:
 def run_calls(session: Session, options: CallOptions, make: MakeRequest, requests: Requests) -> Outcome:
     """Send what `make` makes for a while, and sum up."""
     with Engine() as engine:
-        idle = [requests.stream(room) for room in session.rooms(options.rooms + options.idle_streams)]
-        streams = session.open_streams(engine, idle[options.rooms :])
+        session.open_streams(
+            engine, options.idle_streams, lambda nth: requests.stream(session.room(options.rooms + nth))
+        )
         pump = Pump(session, engine, options.connections, make, options.rate)
         session.live.say("warming up")
         pump.start()
@@ -80,8 +81,6 @@ def run_calls(session: Session, options: CallOptions, make: MakeRequest, request
         pump.clear()
         measured = session.measure(engine, lambda: pump.answered, duration_s=options.duration_s)
         pump.close()
-        for stream in streams:
-            stream.close()
     pump.check()
     interval_us = 0 if options.rate else pump.connections / measured.per_s * 1e6
     lateness = {"behind schedule": pump.lateness.summary()} if options.rate else {}

@@ -27,15 +27,14 @@ class ConnectOptions:
 def _run(session: Session, options: ConnectOptions) -> Outcome:
     requests = session.requests()
     rooms = session.rooms(options.rooms)
-    encoded = [requests.stream(rooms[nth % len(rooms)]) for nth in range(options.streams)]
     with Engine() as engine:
         session.live.say(f"opening {options.streams:,} streams")
-        opening = Opening(engine, session.address, encoded)
+        opening = Opening(
+            engine, session.address, options.streams, lambda nth: requests.stream(rooms[nth % len(rooms)])
+        )
         effort = Effort()
         opening.run(timeout_s=options.timeout_s)
         elapsed_s, share = effort.elapsed_s(), effort.share()
-        for stream in opening.streams:
-            stream.close()
     latencies = Latencies()
     latencies.add_all(opening.took_ns)
     return Outcome(

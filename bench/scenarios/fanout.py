@@ -121,7 +121,7 @@ def _run(session: Session, options: FanoutOptions) -> Outcome:
     requests = session.requests(options.size)
     room = session.rooms(1)[0]
     with Engine() as engine:
-        streams = session.open_streams(engine, [requests.stream(room)] * options.streams)
+        streams = session.open_streams(engine, options.streams, lambda _: requests.stream(room))
         fanout = Fanout(session, engine, streams, requests, options.window)
         fanout.start()
         session.live.say("warming up")
@@ -132,8 +132,6 @@ def _run(session: Session, options: FanoutOptions) -> Outcome:
         conflated, reached = fanout.conflated - conflated, fanout.reached - reached
         _want_progress(engine, fanout)
         fanout.close()
-        for stream in streams:
-            stream.close()
     return Outcome(
         figures={
             "deliveries_per_s": round(measured.per_s, 1),

@@ -25,16 +25,18 @@ class IdleOptions:
 def _run(session: Session, options: IdleOptions) -> Outcome:
     before = session.resident_bytes()
     requests = session.requests()
-    wanted = options.streams + options.warmup_streams
-    rooms = session.rooms(min(options.rooms or wanted, wanted))
-    encoded = [requests.stream(rooms[nth % len(rooms)]) for nth in range(wanted)]
+    rooms = options.rooms or options.streams
+
+    def listen(nth: int) -> bytes:
+        return requests.stream(session.room(nth % rooms))
+
     with Engine() as engine:
         # What the server loads or allocates for its very first streams belongs to no stream.
-        for stream in session.open_streams(engine, encoded[options.streams :]):
+        for stream in session.open_streams(engine, options.warmup_streams, listen):
             stream.close()
         engine.run(options.settle_s / 4)
         before = session.resident_bytes()
-        streams = session.open_streams(engine, encoded[: options.streams])
+        streams = session.open_streams(engine, options.streams, listen)
         session.live.say("settling")
         engine.run(options.settle_s)
         during = session.resident_bytes()

@@ -83,7 +83,7 @@ def _run(session: Session, options: LatencyOptions) -> Outcome:
     requests = session.requests(options.size)
     room = session.rooms(1)[0]
     with Engine() as engine:
-        streams = session.open_streams(engine, [requests.stream(room)] * options.streams)
+        streams = session.open_streams(engine, options.streams, lambda _: requests.stream(room))
         deliveries = Deliveries(engine)
         for stream in streams:
             stream.listen(deliveries.on_events, deliveries.on_end)
@@ -98,8 +98,6 @@ def _run(session: Session, options: LatencyOptions) -> Outcome:
         # Writes sent at the very end still have to arrive: the slow ones are those that matter.
         engine.run(TAIL_S, lambda: deliveries.arrived >= pump.answered * len(streams))
         pump.close()
-        for stream in streams:
-            stream.close()
     pump.check()
     if not deliveries.arrived:
         raise TargetError("writes were accepted but no stream heard of them")

@@ -46,15 +46,18 @@ class Mixed:
         self._requests: Requests = session.requests(options.size)
         self._rooms = session.rooms(options.rooms)
         self._random = random.Random(session.seed)
-        wanted = [self._requests.stream(room) for room in self._rooms] * options.clients
-        self._wanted = wanted
         self.deliveries = Deliveries(engine)
-        self.streams = self._listening(session.open_streams(engine, wanted))
+        self.streams = self._listening(
+            session.open_streams(engine, options.rooms * options.clients, self._listen)
+        )
         self.pump = Pump(session, engine, options.connections, self._write, options.writes_per_s)
         self.pump.on_send = lambda nth, intended_ns: self.deliveries.sent(nth + 1, intended_ns)
 
     def _write(self, nth: int) -> bytes:
         return self._requests.put(self._random.choice(self._rooms), nth + 1)
+
+    def _listen(self, place: int) -> bytes:
+        return self._requests.stream(self._rooms[place % len(self._rooms)])
 
     def _listening(self, streams: Sequence[Stream]) -> list[Stream]:
         for stream in streams:
@@ -66,22 +69,21 @@ class Mixed:
         leaving = self._random.sample(range(len(self.streams)), int(len(self.streams) * share))
         for place in leaving:
             self.streams[place].close()
-        wanted = [self._wanted[place] for place in leaving]
-        opened = open_streams(self._engine, self._session.address, wanted)
+        opened = open_streams(
+            self._engine, self._session.address, len(leaving), lambda nth: self._listen(leaving[nth])
+        )
         for place, stream in zip(leaving, self._listening(opened), strict=True):
             # What it gets first may be a record written long ago, which is not late.
             stream.seen = self.pump.sent
             self.streams[place] = stream
 
-    def close(self) -> None:
-        """Close everything, and refuse to call it a measurement when nothing arrived.
+    def stop(self) -> None:
+        """Write no more, and refuse to call it a measurement when nothing arrived.
 
         Raises:
             TargetError: No write was accepted, or no event arrived.
         """
-        self.pump.close()
-        for stream in self.streams:
-            stream.close()
+        self.pump.stop()
         self.pump.check()
         if not self.deliveries.arrived:
             raise TargetError("writes were accepted but no stream heard of them")
@@ -110,7 +112,7 @@ def _run(session: Session, options: MixedOptions) -> Outcome:
         mixed.pump.clear()
         mixed.deliveries.clear()
         measured = session.measure(engine, lambda: mixed.deliveries.arrived, duration_s=options.duration_s)
-        mixed.close()
+        mixed.stop()
     answered = mixed.pump.answered / measured.elapsed_s
     figures = {
         "delivery_p99_us": mixed.deliveries.latencies.summary()["p99_us"],

@@ -65,7 +65,7 @@ def _run(session: Session, options: SoakOptions) -> Outcome:
         steps = Steps()
         measured = _steps(session, engine, mixed, options, steps)
         mixed.deliveries.latencies = steps.latencies
-        mixed.close()
+        mixed.stop()
     figures: dict[str, float] = {
         "delivery_p99_us": steps.latencies.summary()["p99_us"],
         "worst_step_p99_us": max(steps.p99_us),

@@ -34,7 +34,9 @@ def _run(session: Session, options: SpreadOptions) -> Outcome:
     # A shuffled round: a room is written again only after all the others.
     order = random.Random(session.seed).sample(rooms, len(rooms))
     with Engine() as engine:
-        streams = session.open_streams(engine, [requests.stream(room) for room in rooms] * options.streams)
+        streams = session.open_streams(
+            engine, len(rooms) * options.streams, lambda nth: requests.stream(rooms[nth % len(rooms)])
+        )
         deliveries = Deliveries(engine)
         for stream in streams:
             stream.listen(deliveries.on_events, deliveries.on_end)
@@ -53,8 +55,6 @@ def _run(session: Session, options: SpreadOptions) -> Outcome:
         deliveries.clear()
         measured = session.measure(engine, lambda: deliveries.arrived, duration_s=options.duration_s)
         pump.close()
-        for stream in streams:
-            stream.close()
     pump.check()
     if not deliveries.arrived:
         raise TargetError("writes were accepted but no stream heard of them")
