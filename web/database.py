@@ -25,13 +25,23 @@ def database_url(settings: Settings) -> str:
 
 
 def needs_database(settings: Settings) -> bool:
-    """Whether anything is kept. A server to which nobody posts makes no file."""
-    return settings.database_url is not None or bool(settings.game_server_tokens)
+    """Whether anybody is expected to post. A server to which nobody posts makes no file."""
+    return (
+        settings.database_url is not None
+        or bool(settings.game_server_tokens)
+        or bool(settings.inbound_api_keys)
+        or settings.roblox_open_cloud_api_key is not None
+    )
 
 
 def build_database(settings: Settings) -> Database | None:
     """The link to it, not running yet."""
-    return Database(database_url(settings), prepare=_prepare) if needs_database(settings) else None
+    return new_database(settings) if needs_database(settings) else None
+
+
+def new_database(settings: Settings) -> Database:
+    """The link to `database_url`, whoever needs it, not running yet."""
+    return Database(database_url(settings), prepare=_prepare)
 
 
 def _prepare(connection: Connection) -> None:

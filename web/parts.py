@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from actors.core import Audiences, Registry
 from actors.rooms import Rooms, RoomTable, Sweeper
+from web.automation import Automation, build_automation
 from web.database import build_database
 from web.fastlane import FastLane
 from web.handlers.cors import Cors
@@ -57,6 +58,7 @@ class Domain:
     sweeper: Sweeper
     integrations: Integrations
     stats: Stats
+    automation: Automation
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,11 @@ class Outside:
 
 
 def build_domain(settings: Settings) -> Domain:
-    """Tables and actors, nothing running yet."""
+    """Tables and actors, nothing running yet.
+
+    Raises:
+        PolicyError: A policy file in `CONFIG_DIR` cannot be used.
+    """
     registry = Registry(
         Audiences(max_members=settings.max_streams, max_members_per_topic=settings.streams_per_room)
     )
@@ -80,8 +86,10 @@ def build_domain(settings: Settings) -> Domain:
     rooms = Rooms(table, registry, max_tasks=settings.max_rooms)
     interval_s = min(MAX_SWEEP_INTERVAL_S, settings.room_ttl_seconds / SWEEPS_PER_TTL)
     sweeper = Sweeper(rooms, ttl_s=settings.room_ttl_seconds, interval_s=interval_s)
-    stats = build_stats(settings, registry, build_database(settings))
-    return Domain(registry, rooms, sweeper, build_integrations(settings, rooms), stats)
+    database = build_database(settings)
+    stats = build_stats(settings, registry, database)
+    automation = build_automation(settings, registry, database)
+    return Domain(registry, rooms, sweeper, build_integrations(settings, rooms), stats, automation)
 
 
 def build_outside(
@@ -116,6 +124,7 @@ def build_outside(
     readings.add(lambda: stream_readings(streams))
     readings.add(domain.integrations.readings)
     readings.add(domain.stats.readings)
+    readings.add(domain.automation.readings)
     readings.add(lambda: http_readings(front))
     readings.add(lambda: connection_readings(connections, acceptors))
     readings.add(lambda: limit_readings(settings))
@@ -144,10 +153,11 @@ def _routes(
         connected_players=lambda: 0,
         uptime_s=lambda: clock() - started_at,
         away=lambda: domain.integrations.away() + domain.stats.away(),
+        also=domain.automation.health,
     )
     metrics = MetricsHandlers(readings, token=settings.metrics_token)
-    stats = domain.stats.routes()
-    return Routes([*rooms.routes(settings.max_state_bytes), *stats, *health.routes(), *metrics.routes()])
+    players = [*domain.stats.routes(), *domain.automation.routes()]
+    return Routes([*rooms.routes(settings.max_state_bytes), *players, *health.routes(), *metrics.routes()])
 
 
 def _tls(settings: Settings) -> SSLContext | None:

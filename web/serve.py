@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from actors.automation.policy_files import PolicyError
 from supervision import SupervisionError
 from web.log import set_up
 from web.program import Program, prepare_process, run_until_signalled
@@ -31,7 +32,7 @@ def serve(settings: Settings) -> int:
     status = FAILED
     try:
         status = OK if trio.run(_serve, settings, put_log) else FAILED
-    except* (CannotListen, BadCertificate) as cannot:
+    except* (CannotListen, BadCertificate, PolicyError) as cannot:
         _say(cannot.exceptions[0])
     except* SupervisionError:
         logger.critical("given_up", exc_info=True)
@@ -41,7 +42,7 @@ def serve(settings: Settings) -> int:
 
 
 def _say(error: Exception) -> None:
-    variable = "TLS_CERT_FILE"
+    variable = "CONFIG_DIR" if isinstance(error, PolicyError) else "TLS_CERT_FILE"
     if isinstance(error, CannotListen):
         variable = "PORT" if error.in_use else "HOST"
     print(f"greenroom: {variable}: {error}", file=sys.stderr)  # noqa: T201  # before there is anybody to log for

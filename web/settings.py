@@ -125,6 +125,8 @@ class Settings(BaseModel):
     roblox_datastore_name: str | None = None
     roblox_datastore_scope: str = "global"
     roblox_datastore_prefix: str = ""
+    snapshot_ttl_seconds: Annotated[Seconds, Field(ge=1)] = 90 * 86_400.0
+    decision_ttl_seconds: Annotated[Seconds, Field(ge=1)] = 30 * 86_400.0
 
     # -- logs ------------------------------------------------------------------------
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], Lower] = "info"

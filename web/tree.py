@@ -1,9 +1,11 @@
 """The tree of supervisors, one function per subtree.
 
 root                 one_for_one
-├─ core              log · registry · rooms (dynamic) · players (dynamic) · matches (dynamic) · sweeper
+├─ core              log · registry · rooms (dynamic) · players (dynamic) · community (dynamic) ·
+│                    matches (dynamic) · sweeper
 ├─ integrations      Redis link · callbacks · creation consumer · command listener ·
-│                    database · ledger · ledger sweeper · stats news · game config;
+│                    database · ledger · ledger sweeper · stats news · game config ·
+│                    policy files · recorder · retention · outbox;
 │                    restarts with a backoff, never escalates, absent when not configured
 ├─ fastlane          poller · outlet · lane; absent with FASTLANE=off and on TLS
 └─ web               the acceptors; last to start, first to stop accepting
@@ -48,7 +50,11 @@ class Tree:
 def tree_of(domain: Domain, outside: Outside, put_log: PutLog) -> Tree:
     """The whole tree, nothing running yet."""
     subtrees = {"core": core_of(domain, put_log)}
-    integrations = [*domain.integrations.children(), *domain.stats.children()]
+    integrations = [
+        *domain.integrations.children(),
+        *domain.stats.children(),
+        *domain.automation.children(),
+    ]
     if integrations:
         subtrees["integrations"] = integrations_of(integrations)
     if outside.fastlane is not None:
@@ -67,6 +73,8 @@ def core_of(domain: Domain, put_log: PutLog) -> Supervisor:
     keeping = domain.stats.keeping
     if keeping is not None:
         children.append(ChildSpec(id="players", start=keeping.players.run, type=ChildType.SUPERVISOR))
+    community = domain.automation.community
+    children.append(ChildSpec(id="community", start=community.run, type=ChildType.SUPERVISOR))
     making = domain.integrations.match_making
     if making is not None:
         children.append(ChildSpec(id="matches", start=making.matches.run, type=ChildType.SUPERVISOR))

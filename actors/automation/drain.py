@@ -17,8 +17,11 @@ from actors.automation.outbox import Claimed, Depth, Status, progress_after
 from actors.automation.outcome import Outcome, RetryIn
 from actors.automation.policy import Policy
 from actors.automation.steps import Step
+from actors.links import LinkDown
 
 if TYPE_CHECKING:
+    from actors.automation.roblox import Roblox
+    from actors.links import Database
     from supervision import Life
 
 logger = logging.getLogger(__name__)
@@ -191,3 +194,23 @@ class Drain:
             )
         if job.next_step == 0 and progress.next_step > 0:
             self._on_changed(job.user_id)
+
+
+class PatientDrain:
+    """A drain that outlives outages of its database; a child for a supervisor is `run`."""
+
+    def __init__(self, drain: Drain, database: Database, roblox: Roblox) -> None:
+        self._drain = drain
+        self._database = database
+        self._roblox = roblox
+
+    async def run(self, life: Life) -> None:
+        """Drain whenever the database is there, until cancelled."""
+        life.started()
+        async with self._roblox.connected():
+            while True:
+                await self._database.until_up()
+                try:
+                    await self._drain.run(life)
+                except* LinkDown:
+                    logger.info("drain_interrupted", extra={"link": self._database.name})

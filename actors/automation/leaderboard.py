@@ -48,11 +48,19 @@ def place_of(player: Player) -> Place:
     return Place(player.rank_points, player.kos, player.wos, player.user_id)
 
 
+def most_kos(connection: Connection, *, limit: int = MAX_LIMIT) -> list[Player]:
+    """The leaders by knock-outs; of equals the newer account first."""
+    return _leaders(connection, players.c.kos, limit)
+
+
+def most_wos(connection: Connection, *, limit: int = MAX_LIMIT) -> list[Player]:
+    """The leaders by wipe-outs; of equals the newer account first."""
+    return _leaders(connection, players.c.wos, limit)
+
+
 def records(connection: Connection, *, limit: int) -> Records:
     """The leaders of each count."""
-    return Records(
-        kos=_leaders(connection, players.c.kos, limit), wos=_leaders(connection, players.c.wos, limit)
-    )
+    return Records(kos=most_kos(connection, limit=limit), wos=most_wos(connection, limit=limit))
 
 
 def _leaders(connection: Connection, count: Column[Any], limit: int) -> list[Player]:

@@ -218,10 +218,8 @@ def outbox_depth(connection: Connection) -> Depth:
 
 
 def forget_settled(connection: Connection, *, before: datetime, limit: int) -> int:
-    """Drop up to `limit` decisions settled before a time; how many there were."""
-    old = (
-        select(decisions.id)
-        .where(decisions.status != Status.PENDING.value, decisions.updated_at < before)
-        .limit(limit)
-    )
-    return connection.execute(delete(automation_decisions).where(decisions.id.in_(old))).rowcount
+    """Drop those of the `limit` oldest settled decisions settled before a time; how many there were."""
+    settled = decisions.status != Status.PENDING.value
+    oldest = select(decisions.id).where(settled).order_by(decisions.id).limit(limit)
+    statement = delete(automation_decisions).where(decisions.id.in_(oldest), decisions.updated_at < before)
+    return connection.execute(statement).rowcount

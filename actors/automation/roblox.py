@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +15,7 @@ from actors.automation.outcome import RetryIn, judge, unreachable
 from actors.automation.steps import Ban
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from actors.automation.open_cloud import CloudRequest, OpenCloudSettings
     from actors.automation.outcome import Outcome
@@ -94,3 +95,28 @@ def http_client() -> httpx.AsyncClient:
         limits=httpx.Limits(max_connections=8, max_keepalive_connections=8),
         follow_redirects=False,
     )
+
+
+class Roblox:
+    """Open Cloud with connections that are made and closed with each life of whoever speaks to it.
+
+    What it remembers of restriction updates outlives them.
+    """
+
+    def __init__(self, settings: OpenCloudSettings) -> None:
+        self._settings = settings
+        self._limiter = RestrictionLimiter()
+        self._cloud: OpenCloud | None = None
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """Have connections for as long as the block lasts."""
+        async with http_client() as client:
+            self._cloud = OpenCloud(self._settings, client, limiter=self._limiter)
+            yield
+
+    async def perform(self, step: Step, user_id: int, *, attempts: int) -> Outcome:
+        """As `OpenCloud.perform`, inside of `connected`."""
+        if self._cloud is None:
+            raise RuntimeError("not connected")
+        return await self._cloud.perform(step, user_id, attempts=attempts)

@@ -89,7 +89,11 @@ def _take_effect(connection: Connection, job: Claimed, sync: Sync, policy: Polic
 
 
 def forget_snapshots(connection: Connection, *, before: datetime, limit: int) -> int:
-    """Drop up to `limit` rows of history older than a time; how many there were."""
+    """Drop those of the `limit` oldest rows of history that are older than a time; how many there were.
+
+    Rows are made in order of time, so the oldest are found without an index of their own.
+    """
     columns = player_snapshots.c
-    old = select(columns.id).where(columns.created_at < before).order_by(columns.id).limit(limit)
-    return connection.execute(delete(player_snapshots).where(columns.id.in_(old))).rowcount
+    oldest = select(columns.id).order_by(columns.id).limit(limit)
+    statement = delete(player_snapshots).where(columns.id.in_(oldest), columns.created_at < before)
+    return connection.execute(statement).rowcount

@@ -26,6 +26,7 @@ class HealthHandlers:
         connected_players: Players with a live channel.
         uptime_s: Seconds since it started.
         away: Names of configured engines (Redis, database) that cannot be reached now.
+        also: More to be told. Trouble told here leaves the node fit for work.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class HealthHandlers:
         connected_players: Callable[[], int],
         uptime_s: Callable[[], float],
         away: Callable[[], tuple[str, ...]],
+        also: Callable[[], dict[str, object]] = dict,
     ) -> None:
         self._node_name = node_name
         self._is_draining = is_draining
@@ -44,6 +46,7 @@ class HealthHandlers:
         self._connected_players = connected_players
         self._uptime_s = uptime_s
         self._away = away
+        self._also = also
 
     def routes(self) -> tuple[Route, ...]:
         """The paths and what answers them."""
@@ -65,6 +68,7 @@ class HealthHandlers:
             "active_rooms": self._active_rooms(),
             "connected_players": self._connected_players(),
             "uptime_seconds": int(self._uptime_s()),
+            **self._also(),
         }
         if away:
             facts["away"] = list(away)

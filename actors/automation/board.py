@@ -1,0 +1,143 @@
+"""The leaderboards in memory: what this node writes shows at once, what others write within a second."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+import trio
+from sqlalchemy import Connection
+
+from actors.automation import leaderboard
+from actors.automation.leaderboard import MAX_LIMIT, Place, Records
+from actors.automation.player import Player
+from actors.links import LinkDown
+
+T = TypeVar("T")
+
+FRESH_S: Final = 1.0
+
+
+class Reader(Protocol):
+    """What runs transactions that only read: `actors.links.Database`."""
+
+    def read(self, function: Callable[[Connection], T], /) -> Awaitable[T]:
+        """Run `function`; raise `LinkDown` while the database is away."""
+        ...
+
+
+def _by_points(player: Player) -> tuple[int, ...]:
+    return tuple(leaderboard.place_of(player))
+
+
+def _by_kos(player: Player) -> tuple[int, ...]:
+    return player.kos, player.user_id
+
+
+def _by_wos(player: Player) -> tuple[int, ...]:
+    return player.wos, player.user_id
+
+
+class Leaders:
+    """The first `MAX_LIMIT` players of one order.
+
+    Args:
+        load: Asks the database for them.
+        key: What the order compares, highest first.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        load: Callable[[Connection], list[Player]],
+        key: Callable[[Player], tuple[int, ...]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._reader = reader
+        self._load = load
+        self._key = key
+        self._clock = clock
+        self._players: list[Player] | None = None
+        self._ids: frozenset[int] = frozenset()
+        self._as_of_s = 0.0
+        self._changes = self._seen = 0
+        # One asks, the others wait for what it is told.
+        self._lock = trio.Lock()
+
+    async def first(self, limit: int) -> list[Player]:
+        """The leaders; as last seen, while the database is away.
+
+        Raises:
+            LinkDown: It is away and they were never seen.
+        """
+        async with self._lock:
+            if self._players is None or self._is_old:
+                try:
+                    await self._ask()
+                except LinkDown:
+                    if self._players is None:
+                        raise
+            return (self._players or [])[:limit]
+
+    def note(self, player: Player) -> None:
+        """Hear of a player as just written: does it matter here?"""
+        if self._players is None or self._seen != self._changes:
+            return
+        full = len(self._players) == MAX_LIMIT
+        if player.user_id in self._ids or not full or self._key(player) > self._key(self._players[-1]):
+            self._changes += 1
+
+    def outdate(self) -> None:
+        """Ask anew the next time."""
+        self._changes += 1
+
+    @property
+    def _is_old(self) -> bool:
+        return self._seen != self._changes or self._clock() - self._as_of_s > FRESH_S
+
+    async def _ask(self) -> None:
+        changes, self._as_of_s = self._changes, self._clock()
+        players = await self._reader.read(self._load)
+        self._players, self._ids = players, frozenset(player.user_id for player in players)
+        # A write that came meanwhile may or may not be in it.
+        self._seen = changes
+
+
+class Board:
+    """All leaderboards."""
+
+    def __init__(self, reader: Reader, clock: Callable[[], float]) -> None:
+        self._reader = reader
+        top = partial(leaderboard.top, limit=MAX_LIMIT)
+        self._top = Leaders(reader, top, _by_points, clock)
+        self._kos = Leaders(reader, leaderboard.most_kos, _by_kos, clock)
+        self._wos = Leaders(reader, leaderboard.most_wos, _by_wos, clock)
+
+    async def top(self, limit: int, after: Place | None = None) -> list[Player]:
+        """Players by points, from the first or from after a place; pages after the first are always read.
+
+        Raises:
+            LinkDown: The database is away.
+        """
+        if after is None:
+            return await self._top.first(limit)
+        return await self._reader.read(partial(leaderboard.top, limit=limit, after=after))
+
+    async def records(self, limit: int) -> Records:
+        """The leaders of each count.
+
+        Raises:
+            LinkDown: The database is away.
+        """
+        return Records(kos=await self._kos.first(limit), wos=await self._wos.first(limit))
+
+    def note(self, player: Player) -> None:
+        """Hear of a player as just written."""
+        for leaders in (self._top, self._kos, self._wos):
+            leaders.note(player)
+
+    def outdate(self) -> None:
+        """Hear that somebody has changed in the database."""
+        for leaders in (self._top, self._kos, self._wos):
+            leaders.outdate()

@@ -1,0 +1,217 @@
+"""The recorder: takes everybody's snapshots, commits them together, then answers everybody.
+
+As the ledger does: a commit costs the same for one snapshot and for a hundred, so what has come in while
+one was under way is the next. An idle recorder waits `max_wait_s` for company before it begins.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby, islice
+from typing import ClassVar, Final, NamedTuple, Protocol, TypeVar, assert_never
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DataError, IntegrityError
+
+from actors.automation import transactions
+from actors.automation.batch import Recorded, SnapshotEntry, Terms
+from actors.automation.requests import ByHand, Change, Entry, NotRecorded, Outcome, Unknown
+from actors.core import Actor, send_after
+from actors.links import LinkDown
+from supervision import Life
+
+T = TypeVar("T")
+
+# A second of work or so at the rate `bench snapshots` measures; past that, a refusal is the better answer.
+MAILBOX_SLOTS: Final = 4096
+# More at once would gain little, and make the first wait.
+MAX_ENTRIES: Final = 256
+MAX_WAIT_S: Final = 0.002
+
+
+class Flush(NamedTuple):
+    """From the recorder to itself, behind everything that was in the mailbox: commit now."""
+
+
+Message = Change | Flush
+
+
+class Writer(Protocol):
+    """What runs transactions: `actors.links.Database`."""
+
+    def write(self, function: Callable[[Connection], T], /) -> Awaitable[T]:
+        """Commit, then return; raise `LinkDown`, as a rule with nothing written."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecorderStatistics:
+    """Counts since the start.
+
+    Attributes:
+        waiting: Entries not yet answered, as of now.
+        transactions: Transactions committed.
+        recorded: Entries written, or found to be written already.
+        failed: Entries that were not, for a fault of the database or of ours.
+    """
+
+    waiting: int
+    transactions: int
+    recorded: int
+    failed: int
+
+
+def record(connection: Connection, entries: Sequence[Entry], terms: Terms) -> list[Outcome]:
+    """Write entries in order, in the transaction at hand; one outcome for each."""
+    outcomes: list[Outcome] = []
+    for is_snapshot, run in groupby(entries, lambda entry: isinstance(entry, SnapshotEntry)):
+        if is_snapshot:
+            snapshots = [entry for entry in run if isinstance(entry, SnapshotEntry)]
+            outcomes += transactions.record_snapshots(connection, snapshots, terms)
+        else:
+            outcomes += [_by_hand(connection, entry, terms) for entry in run if isinstance(entry, ByHand)]
+    return outcomes
+
+
+def _by_hand(connection: Connection, entry: ByHand, terms: Terms) -> Outcome:
+    recorded = transactions.apply_decision(
+        connection, entry.request, request_id=entry.request_id, terms=terms
+    )
+    return Unknown() if recorded is None else recorded
+
+
+class Recorder(Actor[Message]):
+    """One transaction at a time.
+
+    An answer is given after the commit. A crash answers everybody it leaves behind, and the next life
+    begins empty.
+
+    Args:
+        database: Where it is written.
+        terms: What decisions are taken by, asked for anew for each transaction.
+        on_recorded: Hears what each transaction has written, before anybody is answered. Must not wait.
+    """
+
+    # The last entries are committed before an orderly end.
+    traps_exit: ClassVar[bool] = True
+
+    __slots__ = (
+        "_database",
+        "_failed",
+        "_is_flush_due",
+        "_max_entries",
+        "_max_wait_s",
+        "_on_recorded",
+        "_recorded",
+        "_terms",
+        "_transactions",
+        "_waiting",
+    )
+
+    def __init__(
+        self,
+        database: Writer,
+        *,
+        terms: Callable[[], Terms],
+        on_recorded: Callable[[Sequence[Recorded]], None],
+        max_wait_s: float = MAX_WAIT_S,
+        max_entries: int = MAX_ENTRIES,
+        mailbox_slots: int = MAILBOX_SLOTS,
+    ) -> None:
+        super().__init__("recorder", mailbox_slots=mailbox_slots)
+        self._database = database
+        self._terms = terms
+        self._on_recorded = on_recorded
+        self._max_wait_s = max_wait_s
+        self._max_entries = max_entries
+        self._waiting: deque[Change] = deque()
+        self._is_flush_due = False
+        self._transactions = self._recorded = self._failed = 0
+
+    def statistics(self) -> RecorderStatistics:
+        """How things stand."""
+        return RecorderStatistics(
+            waiting=len(self._waiting) + self.unread,
+            transactions=self._transactions,
+            recorded=self._recorded,
+            failed=self._failed,
+        )
+
+    async def run(self, life: Life) -> None:
+        """Live once, and leave nobody waiting."""
+        try:
+            await super().run(life)
+        finally:
+            self._is_flush_due = False
+            self._answer(self._take(len(self._waiting)), NotRecorded.FAILED)
+
+    async def receive(self, message: Message) -> None:
+        """Collect entries; commit what has been collected when the time has come."""
+        match message:
+            case Change():
+                self._waiting.append(message)
+                if not self._is_flush_due:
+                    self._is_flush_due = True
+                    send_after(self._max_wait_s, self, Flush())
+                elif len(self._waiting) >= self._max_entries:
+                    await self._commit()
+            case Flush():
+                await self._commit()
+                # Who is here by now has waited for the commit before.
+                self._is_flush_due = self.unread > 0 or bool(self._waiting)
+                if self._is_flush_due:
+                    self.tell(Flush())
+            case _:
+                assert_never(message)
+
+    async def terminate(self) -> None:
+        """Commit what is left."""
+        while self._waiting:
+            await self._commit()
+
+    async def _commit(self) -> None:
+        changes = self._take(self._max_entries)
+        if not changes:
+            return
+        try:
+            await self._write(changes)
+        except (IntegrityError, DataError):
+            # One of them is not what the database takes: the others must not pay for it.
+            for change in changes:
+                await self._write_alone(change)
+        except LinkDown:
+            self._answer(changes, NotRecorded.UNAVAILABLE)
+        except BaseException:
+            self._answer(changes, NotRecorded.FAILED)
+            raise
+
+    async def _write_alone(self, change: Change) -> None:
+        try:
+            await self._write([change])
+        except (IntegrityError, DataError):
+            self._answer([change], NotRecorded.FAILED)
+        except LinkDown:
+            self._answer([change], NotRecorded.UNAVAILABLE)
+
+    async def _write(self, changes: Sequence[Change]) -> None:
+        entries = [change.entry for change in changes]
+        outcomes = await self._database.write(partial(record, entries=entries, terms=self._terms()))
+        self._transactions += 1
+        self._recorded += len(changes)
+        self._on_recorded([outcome for outcome in outcomes if isinstance(outcome, Recorded)])
+        for change, outcome in zip(changes, outcomes, strict=True):
+            change.asker.send(outcome)
+
+    def _take(self, most: int) -> list[Change]:
+        taken = list(islice(self._waiting, most))
+        for _ in taken:
+            self._waiting.popleft()
+        return taken
+
+    def _answer(self, changes: Sequence[Change], refusal: NotRecorded) -> None:
+        self._failed += len(changes)
+        for change in changes:
+            change.asker.send(refusal)

@@ -1,0 +1,86 @@
+"""What this node knows of the players who are active on it; outlives their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from actors.automation.player import Player
+
+# Another node may have written since; what this node writes is known at once.
+FRESH_S: Final = 2.0
+
+
+class _Entry:
+    __slots__ = ("as_of_s", "changes", "player")
+
+    def __init__(self) -> None:
+        self.player: Player | None = None
+        self.as_of_s = 0.0
+        self.changes = 0
+
+
+class Roster:
+    """The newest state of each active player. As large as the number of players with a task.
+
+    Args:
+        clock: Seconds that do not go back.
+        fresh_s: How old a state may be before the database is asked again.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, fresh_s: float = FRESH_S) -> None:
+        self._clock = clock
+        self._fresh_s = fresh_s
+        self._entries: dict[int, _Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def open(self, user_id: int) -> None:
+        """Make a place for a player who becomes active."""
+        self._entries.setdefault(user_id, _Entry())
+
+    def close(self, user_id: int) -> None:
+        """Forget a player."""
+        self._entries.pop(user_id, None)
+
+    def known(self, user_id: int) -> Player | None:
+        """The player as last heard of, however long ago."""
+        entry = self._entries.get(user_id)
+        return None if entry is None else entry.player
+
+    def fresh(self, user_id: int) -> Player | None:
+        """The player, if nobody is likely to know better."""
+        entry = self._entries.get(user_id)
+        if entry is None or entry.player is None or self._clock() - entry.as_of_s > self._fresh_s:
+            return None
+        return entry.player
+
+    def changes(self, user_id: int) -> int:
+        """To be asked before the database is read, and handed to `read` afterwards."""
+        entry = self._entries.get(user_id)
+        return 0 if entry is None else entry.changes
+
+    def read(self, user_id: int, player: Player, *, changes: int) -> None:
+        """Take what the database said, unless this node has written or heard of news meanwhile."""
+        entry = self._entries.get(user_id)
+        if entry is not None and entry.changes == changes:
+            self._keep(entry, player)
+
+    def written(self, user_id: int, player: Player) -> None:
+        """Take what this node has just committed."""
+        entry = self._entries.get(user_id)
+        if entry is not None:
+            entry.changes += 1
+            self._keep(entry, player)
+
+    def outdate(self, user_id: int) -> None:
+        """Say that the database knows better now."""
+        entry = self._entries.get(user_id)
+        if entry is not None:
+            entry.changes += 1
+            entry.as_of_s = -self._fresh_s
+
+    def _keep(self, entry: _Entry, player: Player) -> None:
+        entry.player = player
+        entry.as_of_s = self._clock()

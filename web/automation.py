@@ -1,0 +1,197 @@
+"""GRPS automation as configured: who may send, what is applied, and what runs for it.
+
+It is always there. A server whose environment says nothing of a database or of
+keys makes its file when the first snapshot comes.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from actors.automation.batch import Terms
+from actors.automation.community import Community
+from actors.automation.drain import Drain, PatientDrain
+from actors.automation.open_cloud import OpenCloudSettings
+from actors.automation.policy_files import PolicyFiles
+from actors.automation.retention import Retention
+from actors.automation.roblox import Roblox
+from supervision import ChildSpec
+from web.database import new_database
+from web.handlers.automation import AutomationHandlers, now
+from web.handlers.metrics import counter, gauge
+from web.on_demand import OnDemand
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from actors.core import Registry
+    from actors.links import Database
+    from web.handlers.metrics import Reading
+    from web.handlers.routes import Route
+    from web.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# Longer than a transaction takes that is going to succeed.
+RECORDER_SHUTDOWN_S: Final = 9.0
+
+
+@dataclass(frozen=True, slots=True)
+class Applying:
+    """What carries decisions out. Roblox being away is no reason to send requests elsewhere."""
+
+    drain: Drain
+    child: PatientDrain
+
+    def health(self) -> dict[str, object]:
+        """For people: is Roblox told, and how far behind is it."""
+        told = self.drain.statistics()
+        waited_s = 0 if told.oldest is None else max(0, int((now() - told.oldest).total_seconds()))
+        facts = {"decisions_waiting": told.waiting, "oldest_waiting_seconds": waited_s}
+        status = "ok" if told.problem is None else "degraded"
+        return {"roblox": {"status": status, **facts, "problem": told.problem}}
+
+
+@dataclass(frozen=True, slots=True)
+class Automation:
+    """Everything about it.
+
+    Attributes:
+        on_demand: Looks after the database where nobody else does; None where somebody does.
+        applying: None without a key of Open Cloud.
+    """
+
+    settings: Settings
+    database: Database
+    on_demand: OnDemand | None
+    files: PolicyFiles
+    community: Community
+    retention: Retention
+    applying: Applying | None
+
+    def children(self) -> list[ChildSpec]:
+        """Recipes, in the order of their start; what leans on the database stops before it."""
+        children = [ChildSpec(id="policy_files", start=self.files.run)]
+        if self.on_demand is not None:
+            children.append(ChildSpec(id="database", start=self.on_demand.run))
+        recorder = self.community.recorder
+        children.append(ChildSpec(id="recorder", start=recorder.run, shutdown_s=RECORDER_SHUTDOWN_S))
+        children.append(ChildSpec(id="retention", start=self.retention.run))
+        if self.applying is not None:
+            children.append(ChildSpec(id="outbox", start=self.applying.child.run))
+        return children
+
+    def routes(self) -> tuple[Route, ...]:
+        """The paths and what answers them."""
+        keys = self.settings.inbound_api_keys
+        handlers = AutomationHandlers(self.community, inbound_keys=keys, policy=lambda: self.files.current)
+        return handlers.routes()
+
+    def health(self) -> dict[str, object]:
+        """What `/internal/health` says of it."""
+        return {} if self.applying is None else self.applying.health()
+
+    def readings(self) -> Iterator[Reading]:
+        """What the parts count."""
+        recorder = self.community.recorder.statistics()
+        yield gauge("snapshots_waiting", "Snapshots and decisions not answered yet.", recorder.waiting)
+        yield counter("snapshot_transactions", "Transactions of the recorder.", recorder.transactions)
+        yield counter("snapshots_recorded", "Snapshots and decisions recorded.", recorder.recorded)
+        yield counter("snapshots_failed", "Snapshots and decisions not recorded.", recorder.failed)
+        community = self.community.statistics()
+        yield gauge("roblox_players_active", "Roblox players with a task.", community.active)
+        yield counter("roblox_player_crashes", "Their tasks that crashed.", community.crashes)
+        policy = self.files.statistics()
+        yield counter("policy_reloads", "Policy files taken anew.", policy.reloads)
+        yield counter("policy_refusals", "Policy files refused.", policy.refusals)
+        yield counter("automation_rows_forgotten", "Rows too old to be kept.", self.retention.forgotten)
+        if self.applying is not None:
+            yield from _drain_readings(self.applying.drain)
+
+
+def build_automation(settings: Settings, registry: Registry, database: Database | None) -> Automation:
+    """What the settings ask for, nothing running yet.
+
+    Args:
+        database: One that runs already for others; if None, one of our own.
+
+    Raises:
+        PolicyError: A policy file in `CONFIG_DIR` cannot be used.
+    """
+    files = PolicyFiles(settings.config_dir)
+    cloud = cloud_settings(settings)
+    used = new_database(settings) if database is None else database
+    on_demand = OnDemand(used) if database is None else None
+    if not settings.inbound_api_keys:
+        logger.warning(
+            "snapshots_are_open",
+            extra={"reason": "INBOUND_API_KEYS is empty: anybody may send snapshots; nothing is applied"},
+        )
+
+    def terms() -> Terms:
+        has_key = bool(settings.inbound_api_keys)
+        return Terms(policy=files.current, reach=cloud.reach, inbound_key=has_key, now=now())
+
+    def on_queued() -> None:
+        if applying is not None:
+            applying.drain.poke()
+
+    wake = None if on_demand is None else on_demand.wake
+    community = Community(used, registry, terms=terms, on_queued=on_queued, wake=wake)
+    applying = _applying(settings, used, cloud, files, community) if cloud.reach.key else None
+    retention = Retention(
+        used,
+        keep_snapshots_s=settings.snapshot_ttl_seconds,
+        keep_decisions_s=settings.decision_ttl_seconds,
+        now=now,
+    )
+    return Automation(settings, used, on_demand, files, community, retention, applying)
+
+
+def cloud_settings(settings: Settings) -> OpenCloudSettings:
+    """What is configured of Roblox Open Cloud."""
+    key = settings.roblox_open_cloud_api_key
+    return OpenCloudSettings(
+        base_url=settings.roblox_api_base,
+        api_key=None if key is None else key.get_secret_value(),
+        group_id=settings.roblox_group_id,
+        universe_id=settings.roblox_universe_id,
+        datastore=settings.roblox_datastore_name,
+        scope=settings.roblox_datastore_scope,
+        prefix=settings.roblox_datastore_prefix,
+    )
+
+
+def _applying(
+    settings: Settings,
+    database: Database,
+    cloud: OpenCloudSettings,
+    files: PolicyFiles,
+    community: Community,
+) -> Applying:
+    roblox = Roblox(cloud)
+    drain = Drain(
+        database.write,
+        roblox,
+        # Of this very process: two nodes may have been given one name.
+        owner=f"{settings.node_name[:80]}:{secrets.token_hex(8)}",
+        policy=lambda: files.current,
+        now=now,
+        on_changed=community.outdate,
+    )
+    return Applying(drain, PatientDrain(drain, database, roblox))
+
+
+def _drain_readings(drain: Drain) -> Iterator[Reading]:
+    told = drain.statistics()
+    age_s = 0.0 if told.oldest is None else max(0.0, (now() - told.oldest).total_seconds())
+    yield gauge("decisions_waiting", "Decisions Roblox is yet to hear, of all nodes.", told.waiting)
+    yield gauge("decisions_oldest_seconds", "How long the oldest of them has waited.", age_s)
+    yield gauge("roblox_up", "Whether the last request to Roblox went well.", told.problem is None)
+    yield counter("decisions_done", "Decisions carried out by this node.", told.done)
+    yield counter("decisions_refused", "Decisions Roblox has refused.", told.refused)
+    yield counter("decision_retries", "Requests to Roblox that are to be tried again.", told.retries)
+    yield counter("decision_leases_lost", "Decisions another node took over.", told.leases_lost)

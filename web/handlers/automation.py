@@ -1,0 +1,216 @@
+"""GRPS automation over HTTP: snapshots in, decisions out, players and leaderboards to read."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from actors.automation import leaderboard, times
+from actors.automation.batch import SnapshotEntry
+from actors.automation.player import enriched
+from actors.automation.policy import INT64_MAX
+from actors.automation.requests import NotRecorded, Unknown
+from actors.automation.snapshot import MAX_BODY_BYTES, parse_decision_request, parse_snapshot
+from actors.automation.validation import Invalid
+from actors.links import LinkDown
+from web.handlers.http import Answer, error, json_answer, retry_later
+from web.handlers.openapi import document
+from web.handlers.paging import cursor_of, read_cursor, read_limit
+from web.handlers.routes import Endpoint, Route
+from web.handlers.tokens import matches_any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pydantic import SecretStr
+
+    from actors.automation.batch import Recorded
+    from actors.automation.community import Community
+    from actors.automation.player import Player
+    from actors.automation.policy import Policy
+    from actors.automation.requests import Outcome
+    from web.handlers.http import Headers, Request
+
+logger = logging.getLogger(__name__)
+
+TOP: Final = 25
+RECORDS: Final = 5
+RETRY_AFTER_S: Final = 2
+MAX_DIGITS: Final = 19
+NO_STORE: Final = (("Cache-Control", "no-store"),)
+NO_CACHE: Final = (("Cache-Control", "no-cache"),)
+
+UNAUTHORIZED: Final = error(401, "unauthorized")
+NOT_JSON: Final = error(415, "unsupported_media_type", "wanted Content-Type: application/json")
+INVALID_USER_ID: Final = json_answer(
+    422,
+    Invalid(
+        [{"loc": ["path", "userId"], "msg": "Input should be a Roblox user id", "type": "int_parsing"}]
+    ).to_json(),
+)
+PLAYER_NOT_FOUND: Final = error(404, "player_not_found")
+MESSAGES: Final = {
+    NotRecorded.BUSY: "too much to do; nothing was recorded",
+    NotRecorded.UNAVAILABLE: "the database is away; send it again",
+    NotRecorded.TIMEOUT: "not known yet whether it was recorded; send it again",
+}
+
+
+def now() -> datetime:
+    """Aware, UTC."""
+    return datetime.now(UTC)
+
+
+class AutomationHandlers:
+    """The endpoints.
+
+    Args:
+        community: Where players are recorded and read.
+        inbound_keys: Any of them opens the posting calls; without any they are open.
+        policy: The one in force, asked for anew each time.
+    """
+
+    def __init__(
+        self, community: Community, *, inbound_keys: Sequence[SecretStr], policy: Callable[[], Policy]
+    ) -> None:
+        self._community = community
+        self._inbound_keys = inbound_keys
+        self._policy = policy
+        self._document = document()
+
+    def routes(self) -> tuple[Route, ...]:
+        """The paths and what answers them."""
+        return (
+            Route("/health/live", {"GET": Endpoint(self.live)}),
+            Route("/openapi.json", {"GET": Endpoint(self.openapi)}),
+            Route("/roblox/events/player-activity", {"POST": Endpoint(self.activity, MAX_BODY_BYTES)}),
+            Route("/automation/decisions", {"POST": Endpoint(self.decide, MAX_BODY_BYTES)}),
+            Route("/players/{userId}", {"GET": Endpoint(self.player)}),
+            Route("/leaderboard/top", {"GET": Endpoint(self.top)}),
+            Route("/leaderboard/records", {"GET": Endpoint(self.records)}),
+        )
+
+    async def live(self, _request: Request) -> Answer:
+        """Whether the process answers."""
+        return json_answer(200, {"status": "ok", "timestamp": times.text(now())}, NO_STORE)
+
+    async def openapi(self, _request: Request) -> Answer:
+        """These routes, described."""
+        return json_answer(200, self._document)
+
+    async def activity(self, request: Request) -> Answer:
+        """Record one snapshot; 200 is durable.
+
+        Raises:
+            ActorCrashed: The player's task crashed on it.
+        """
+        refusal = self._refusal(request.headers)
+        if refusal is not None:
+            return refusal
+        try:
+            snapshot, instructions = parse_snapshot(request.body, request.headers)
+        except Invalid as invalid:
+            return json_answer(422, invalid.to_json())
+        entry = SnapshotEntry(snapshot=snapshot, instructions=instructions, request_id=str(uuid.uuid4()))
+        return self._answered(await self._community.record(entry))
+
+    async def decide(self, request: Request) -> Answer:
+        """Decide about one player by hand.
+
+        Raises:
+            ActorCrashed: The player's task crashed on it.
+        """
+        refusal = self._refusal(request.headers)
+        if refusal is not None:
+            return refusal
+        try:
+            wanted = parse_decision_request(request.body)
+        except Invalid as invalid:
+            return json_answer(422, invalid.to_json())
+        return self._answered(await self._community.decide(wanted, request_id=str(uuid.uuid4())))
+
+    def _refusal(self, headers: Mapping[str, str]) -> Answer | None:
+        if self._inbound_keys and not matches_any(headers.get("x-grps-api-key"), self._inbound_keys):
+            return UNAUTHORIZED
+        return None if is_json(headers.get("content-type", "")) else NOT_JSON
+
+    def _answered(self, outcome: Outcome) -> Answer:
+        if isinstance(outcome, NotRecorded):
+            return not_recorded(outcome)
+        if isinstance(outcome, Unknown):
+            return PLAYER_NOT_FOUND
+        return json_answer(200, self._recorded(outcome))
+
+    def _recorded(self, recorded: Recorded) -> dict[str, object]:
+        decision = recorded.decision
+        return {
+            "player": enriched(recorded.player, self._policy()),
+            "decision": None if decision is None else decision.to_json(),
+        }
+
+    async def player(self, request: Request) -> Answer:
+        """One player."""
+        user_id = read_user_id(request.segments[-1])
+        if user_id is None:
+            fault = {
+                "loc": ["path", "userId"],
+                "msg": "Input should be a Roblox user id",
+                "type": "int_parsing",
+            }
+            return json_answer(422, Invalid([fault]).to_json())
+        try:
+            player = await self._community.read(user_id)
+        except LinkDown:
+            return not_recorded(NotRecorded.UNAVAILABLE)
+        return PLAYER_NOT_FOUND if player is None else self._shown(player)
+
+    def _shown(self, player: Player) -> Answer:
+        return json_answer(200, enriched(player, self._policy()), NO_CACHE)
+
+    async def top(self, request: Request) -> Answer:
+        """Players by points; where there may be more, `Link` leads to the next page (RFC 8288)."""
+        try:
+            limit, after = read_limit(request.query, TOP), read_cursor(request.query)
+            players = await self._community.top(limit, after)
+        except Invalid as invalid:
+            return json_answer(422, invalid.to_json())
+        except LinkDown:
+            return not_recorded(NotRecorded.UNAVAILABLE)
+        headers: Headers = NO_CACHE
+        if len(players) == limit:
+            cursor = cursor_of(leaderboard.place_of(players[-1]))
+            headers += (("Link", f'</leaderboard/top?limit={limit}&cursor={cursor}>; rel="next"'),)
+        return json_answer(200, {"players": list(map(leaderboard.entry, players))}, headers)
+
+    async def records(self, request: Request) -> Answer:
+        """The leaders by knock-outs, and by wipe-outs."""
+        try:
+            records = await self._community.records(read_limit(request.query, RECORDS))
+        except Invalid as invalid:
+            return json_answer(422, invalid.to_json())
+        except LinkDown:
+            return not_recorded(NotRecorded.UNAVAILABLE)
+        kos, wos = list(map(leaderboard.entry, records.kos)), list(map(leaderboard.entry, records.wos))
+        return json_answer(200, {"kos": kos, "wos": wos}, NO_CACHE)
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a `Content-Type` announces JSON: `application/json`, or any `application/…+json`."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def read_user_id(segment: str) -> int | None:
+    """A Roblox user id in a path."""
+    if not (segment.isascii() and segment.isdecimal() and len(segment) <= MAX_DIGITS):
+        return None
+    return int(segment) if 1 <= int(segment) <= INT64_MAX else None
+
+
+def not_recorded(why: NotRecorded) -> Answer:
+    """A refusal as an answer: 503 where asking again may help."""
+    if why is NotRecorded.FAILED:
+        return error(500, why.value, "send it again")
+    return retry_later(503, why.value, RETRY_AFTER_S, MESSAGES[why])

@@ -1,0 +1,119 @@
+"""The answers of the automation routes as models: what `/openapi.json` says of them.
+
+Answers themselves are made by hand, which is faster; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+
+
+class PlayerAnswer(_Answer):
+    """A player with what the policy says about the rank."""
+
+    user_id: int
+    username: str
+    display_name: str | None
+    rank: str
+    rank_points: int
+    next_rank: str | None
+    next_rank_required_points: int | None
+    previous_rank: str | None
+    previous_rank_required_points: int | None
+    kos: int
+    wos: int
+    warnings: int
+    recommendations: int
+    privileged: bool
+    decisions_blocked: bool
+    punishment_status: str | None
+    punishment_expires_at: datetime | None
+    created_at: datetime
+    last_synced_at: datetime
+
+
+class DecisionAnswer(_Answer):
+    """What the rules say of a player, and whether it is being carried out."""
+
+    action: Literal["NONE", "PROMOTE", "DEMOTE", "SUSPEND", "BAN"]
+    target_rank: str | None
+    reason: str
+    apply: bool
+    request_id: str
+
+
+class SnapshotAnswer(_Answer):
+    """The player after a snapshot; the decision, if one was asked for."""
+
+    player: PlayerAnswer
+    decision: DecisionAnswer | None
+
+
+class DecidedAnswer(_Answer):
+    """The player, and the decision asked for by hand."""
+
+    player: PlayerAnswer
+    decision: DecisionAnswer
+
+
+class LeaderAnswer(_Answer):
+    """One line of a leaderboard."""
+
+    user_id: int
+    username: str
+    rank: str
+    points: int
+    kos: int
+    wos: int
+    last_synced_at: datetime
+
+
+class TopAnswer(_Answer):
+    """Players by points."""
+
+    players: list[LeaderAnswer]
+
+
+class RecordsAnswer(_Answer):
+    """The leaders by knock-outs, and by wipe-outs."""
+
+    kos: list[LeaderAnswer]
+    wos: list[LeaderAnswer]
+
+
+class LiveAnswer(_Answer):
+    """The process answers."""
+
+    status: Literal["ok"]
+    timestamp: datetime
+
+
+class ErrorAnswer(BaseModel):
+    """Any refusal."""
+
+    error: str = Field(pattern=r"^[a-z_]+$")
+    message: str | None = None
+
+
+class Fault(BaseModel):
+    """One thing that is wrong with a request."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class InvalidAnswer(BaseModel):
+    """Everything that is wrong with a request."""
+
+    error: Literal["validation_failed"]
+    message: str
+    detail: list[Fault] = Field(min_length=1)

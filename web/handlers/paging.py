@@ -1,0 +1,56 @@
+"""`limit` and `cursor` of the leaderboards."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from actors.automation.leaderboard import MAX_LIMIT, Place
+from actors.automation.policy import INT32_MAX, INT64_MAX
+from actors.automation.validation import Invalid
+from web.handlers.paths import query_value
+
+_IS_LIMIT: Final = re.compile(r"[0-9]{1,3}\Z").match
+_IS_CURSOR: Final = re.compile(r"([0-9]{1,10})-([0-9]{1,10})-([0-9]{1,10})-([0-9]{1,19})\Z").match
+_LARGEST: Final = Place(INT32_MAX, INT32_MAX, INT32_MAX, INT64_MAX)
+# What `/openapi.json` says of a cursor.
+CURSOR_PATTERN: Final = r"^[0-9]{1,9}-[0-9]{1,9}-[0-9]{1,9}-[0-9]{1,18}$"
+
+
+def _fault(name: str, message: str, kind: str) -> Invalid:
+    return Invalid([{"loc": ["query", name], "msg": message, "type": kind}])
+
+
+def read_limit(query: str, default: int) -> int:
+    """How many lines are wanted.
+
+    Raises:
+        Invalid: It is no number from 1 to `MAX_LIMIT`.
+    """
+    said = query_value(query, "limit")
+    if said is None:
+        return default
+    if not (said.isascii() and _IS_LIMIT(said)) or not 1 <= int(said) <= MAX_LIMIT:
+        raise _fault("limit", f"Input should be a number from 1 to {MAX_LIMIT}", "int_range")
+    return int(said)
+
+
+def read_cursor(query: str) -> Place | None:
+    """After which place the page begins; None for the first page.
+
+    Raises:
+        Invalid: It is none of ours.
+    """
+    said = query_value(query, "cursor")
+    if said is None:
+        return None
+    found = _IS_CURSOR(said) if said.isascii() else None
+    place = None if found is None else Place(*map(int, found.groups()))
+    if place is None or any(part > most for part, most in zip(place, _LARGEST, strict=True)):
+        raise _fault("cursor", "Input should be the cursor of a page before", "cursor")
+    return place
+
+
+def cursor_of(place: Place) -> str:
+    """What the next page is asked for with."""
+    return "-".join(map(str, place))
