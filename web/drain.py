@@ -1,10 +1,13 @@
-"""How open streams come to an end when the program stops.
+"""How open streams and sockets come to an end when the program stops.
 
 Every stream is told when to come back (`retry`), later ones later, and is
 closed in that order. An unmodified EventSource gives up for good when it is
 answered 503, so nobody may be told to come back while this node still
 answers: closing is done within the first part of the time, and the earliest
 come back after it.
+
+A socket cannot be told when to come back: the Phoenix client does so at once,
+whatever it is told. Sockets are closed in small batches over the same time.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from web.channels.sockets import Sockets
     from web.handlers.streams import StreamMember, Streams
     from web.server.connections import Connections
 
@@ -45,12 +49,17 @@ class Slice(NamedTuple):
     last: int
 
 
+def closing_s(drain_s: float, *, hurry: bool = False) -> float:
+    """What closings are spread over."""
+    return 0.0 if hurry else drain_s * CLOSING
+
+
 def plan(count: int, drain_s: float) -> Iterator[Slice]:
     """When to close which of `count` streams."""
-    closing_s = drain_s * CLOSING
-    slices = max(1, min(count, math.ceil(closing_s * SLICES_PER_S)))
+    spread_s = closing_s(drain_s)
+    slices = max(1, min(count, math.ceil(spread_s * SLICES_PER_S)))
     for number in range(slices):
-        yield Slice(closing_s * number / slices, count * number // slices, count * (number + 1) // slices)
+        yield Slice(spread_s * number / slices, count * number // slices, count * (number + 1) // slices)
 
 
 def retry_ms(index: int, count: int, drain_s: float) -> int:
@@ -85,12 +94,16 @@ def _close(members: Sequence[StreamMember], piece: Slice, drain_s: float) -> Non
         members[index].close("drained", farewell(retry_ms(index, len(members), drain_s)))
 
 
-async def finish(streams: Streams, connections: Connections, grace_s: float = GRACE_S) -> None:
+async def finish(
+    streams: Streams, connections: Connections, sockets: Sockets, grace_s: float = GRACE_S
+) -> None:
     """Wait for the last bytes and the requests under way, then cut off whoever still holds on."""
     with trio.move_on_after(min(grace_s, NOTICE_S)):
         await streams.wait_none()
+        await sockets.wait_none()
     for member in streams.members():
         member.abort()
+    sockets.abort_all()
     with trio.move_on_after(grace_s):
         await connections.wait_none()
     connections.abort_all()

@@ -21,6 +21,7 @@ from web.handlers.routes import Routes
 from web.handlers.streams import Streams
 from web.integrations import Integrations, build_integrations
 from web.quart_lane import make_app
+from web.quart_lane.sockets import WithSockets
 from web.readings import (
     connection_readings,
     fastlane_readings,
@@ -33,6 +34,7 @@ from web.server.acceptor import Acceptor
 from web.server.connections import Connections
 from web.server.hypercorn_lane import HypercornLane
 from web.server.tls import server_context
+from web.socket_parts import build_channels
 from web.stats import Stats, build_stats
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
     from web.log import PutLog
     from web.settings import Settings
+    from web.socket_parts import Channels
 
 # A sweep looks at every room, a millisecond per thousand; nobody misses a
 # room that stays a minute longer.
@@ -63,9 +66,10 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """The web side: streams, answers, connections, and who accepts them."""
+    """The web side: streams, channels, answers, connections, and who accepts them."""
 
     streams: Streams
+    channels: Channels
     front: Front
     lane: HypercornLane
     fastlane: FastLane | None
@@ -107,34 +111,38 @@ def build_outside(
     """
     streams = Streams(per_client=settings.max_streams_per_ip)
     readings = Readings()
-    routes = _routes(settings, domain, streams, readings, put_log, clock)
+    channels = build_channels(settings, domain)
+    routes = _routes(settings, domain, streams, channels, readings, put_log, clock)
     front = Front(routes, cors=Cors(frozenset(settings.cors_origins)), trusted=settings.trusted_proxies)
     stall_s = settings.stream_stall_seconds
     app = make_app(front, streams, heartbeat_s=settings.heartbeat_seconds, stall_s=stall_s)
     tls = _tls(settings)
-    lane = HypercornLane(app, stall_s=stall_s, tls=tls)
+    lane = HypercornLane(WithSockets(app, channels.gate), stall_s=stall_s, tls=tls)
     fastlane = None
     if settings.fastlane and tls is None:
         heartbeat_s = settings.heartbeat_seconds
-        fastlane = FastLane(front, streams, lane.serve, gate=None, stall_s=stall_s, heartbeat_s=heartbeat_s)
+        gate = channels.gate
+        fastlane = FastLane(front, streams, lane.serve, gate=gate, stall_s=stall_s, heartbeat_s=heartbeat_s)
         readings.add(partial(fastlane_readings, fastlane))
     connections = Connections(fastlane.serve if fastlane else lane.serve, limit=settings.max_connections)
     acceptors = tuple(Acceptor(listener, connections.admit) for listener in listeners)
     readings.add(lambda: room_readings(domain.rooms))
     readings.add(lambda: stream_readings(streams))
+    readings.add(channels.readings)
     readings.add(domain.integrations.readings)
     readings.add(domain.stats.readings)
     readings.add(domain.automation.readings)
     readings.add(lambda: http_readings(front))
     readings.add(lambda: connection_readings(connections, acceptors))
     readings.add(lambda: limit_readings(settings))
-    return Outside(streams, front, lane, fastlane, connections, acceptors)
+    return Outside(streams, channels, front, lane, fastlane, connections, acceptors)
 
 
 def _routes(
     settings: Settings,
     domain: Domain,
     streams: Streams,
+    channels: Channels,
     readings: Readings,
     put_log: PutLog,
     clock: Callable[[], float],
@@ -150,14 +158,15 @@ def _routes(
         node_name=settings.node_name,
         is_draining=lambda: streams.draining,
         active_rooms=lambda: domain.rooms.statistics().rooms,
-        connected_players=lambda: 0,
+        connected_players=lambda: channels.rooms.connected_players,
         uptime_s=lambda: clock() - started_at,
         away=lambda: domain.integrations.away() + domain.stats.away(),
         also=domain.automation.health,
     )
     metrics = MetricsHandlers(readings, token=settings.metrics_token)
     players = [*domain.stats.routes(), *domain.automation.routes()]
-    return Routes([*rooms.routes(settings.max_state_bytes), *players, *health.routes(), *metrics.routes()])
+    others = [*channels.routes(), *health.routes(), *metrics.routes()]
+    return Routes([*rooms.routes(settings.max_state_bytes), *players, *others])
 
 
 def _tls(settings: Settings) -> SSLContext | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 import trio
 
 from supervision import SupervisionError
-from web.drain import NOTICE_S, close_streams, finish
+from web.drain import NOTICE_S, close_streams, closing_s, finish
 from web.parts import build_domain, build_outside
 from web.server.sockets import listen, raise_descriptor_limit
 from web.tree import WEB, tree_of
@@ -29,6 +30,8 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 GC_THRESHOLDS: Final = (10_000, 20, 100)
 # Longer than any child has to end by itself; past that the program ends anyway.
 STOP_TREE_S: Final = 20.0
+# For goodbyes to engines.
+CLOSE_S: Final = 1.0
 
 
 class Program:
@@ -99,6 +102,8 @@ class Program:
                     nursery.cancel_scope.cancel()
         finally:
             self._listener.close()
+            with trio.move_on_after(CLOSE_S, shield=True):
+                await self.outside.channels.aclose()
         return not self._abandon.cancelled_caught
 
     async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
@@ -125,14 +130,16 @@ class Program:
         start = trio.current_time()
         drain_s = self._settings.drain_seconds
         logger.info("draining", extra={"streams": len(self.outside.streams)})
-        await close_streams(self.outside.streams, drain_s, hurry=self._hurry)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(close_streams, self.outside.streams, drain_s, hurry=self._hurry))
+            nursery.start_soon(self.outside.channels.sockets.drain, closing_s(drain_s, hurry=self._hurry))
         if not self._hurry:
             await trio.sleep_until(start + min(NOTICE_S, drain_s))
         await self._stop_accepting()
         if self.outside.fastlane is not None:
             self.outside.fastlane.wind_up()
         await self.outside.lane.wind_up()
-        await finish(self.outside.streams, self.outside.connections)
+        await finish(self.outside.streams, self.outside.connections, self.outside.channels.sockets)
 
     async def _stop_accepting(self) -> None:
         try:

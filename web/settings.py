@@ -78,6 +78,7 @@ class Settings(BaseModel):
     max_streams: Positive = 20_000
     max_streams_per_room: Positive | None = None  # as max_streams
     max_streams_per_ip: NotNegative = 0  # 0: no limit
+    max_sockets: Positive = 20_000
     max_rooms: Positive = 200_000
     max_room_creates_per_ip_per_minute: NotNegative = 0  # 0: no limit
     max_total_state_bytes: Positive = 1 << 30

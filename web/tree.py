@@ -8,6 +8,7 @@ root                 one_for_one
 │                    policy files · recorder · retention · outbox;
 │                    restarts with a backoff, never escalates, absent when not configured
 ├─ fastlane          poller · outlet · lane; absent with FASTLANE=off and on TLS
+├─ channels          sockets: their idle limits, and joins nobody answers
 └─ web               the acceptors; last to start, first to stop accepting
 
 Trouble with Redis or the API server must not cost one stream: that is why
@@ -59,6 +60,7 @@ def tree_of(domain: Domain, outside: Outside, put_log: PutLog) -> Tree:
         subtrees["integrations"] = integrations_of(integrations)
     if outside.fastlane is not None:
         subtrees["fastlane"] = Supervisor(outside.fastlane.children())
+    subtrees["channels"] = Supervisor([ChildSpec(id="sockets", start=outside.channels.sockets.run)])
     subtrees[WEB] = web_of(outside.acceptors)
     return Tree(Supervisor([_subtree(name, below) for name, below in subtrees.items()]), subtrees)
 

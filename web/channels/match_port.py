@@ -17,6 +17,9 @@ __all__ = ["Connection", "MatchPort", "Matches", "Question"]
 class Connection(Protocol):
     """One player's line into a room. After its end, nothing it is told does anything."""
 
+    def __hash__(self) -> int:
+        """A match tells lines apart by their identity."""
+
     @property
     def user_id(self) -> str:
         """Who it is, proven by their token."""

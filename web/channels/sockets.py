@@ -66,6 +66,7 @@ class Sockets:
         self._sessions: dict[Session, None] = {}
         self._opened = 0
         self._refused: dict[str, int] = {}
+        self._none: trio.Event | None = None
         self.draining = False
 
     def __len__(self) -> int:
@@ -124,7 +125,10 @@ class Sockets:
                 await trio.lowlevel.checkpoint()
 
     async def drain(self, over_s: float) -> None:
-        """Let nobody in any more and close all with 1012, spread over `over_s` seconds."""
+        """Let nobody in any more and close all with 1012, spread over `over_s` seconds.
+
+        Returns before the clients have answered.
+        """
         self.draining = True
         started = trio.current_time()
         for number, batch in enumerate(batches(tuple(self._sessions), over_s)):
@@ -132,8 +136,23 @@ class Sockets:
             for session in batch:
                 session.drain()
 
+    async def wait_none(self) -> None:
+        """Wait until all have ended."""
+        while self._sessions:
+            self._none = trio.Event()
+            await self._none.wait()
+
+    def abort_all(self) -> None:
+        """Cut off those whose client has not answered the close."""
+        for session in tuple(self._sessions):
+            session.drain()
+            # No client has had patience for so long.
+            session.tick(math.inf)
+
     def _forget(self, session: Session) -> None:
         self._sessions.pop(session, None)
+        if self._none is not None and not self._sessions:
+            self._none.set()
 
 
 def batches(sessions: Sequence[Session], over_s: float) -> Iterator[Sequence[Session]]:

@@ -73,5 +73,6 @@ def _config() -> Config:
     config.ssl_handshake_timeout = HANDSHAKE_S
     config.h11_max_incomplete_size = HEAD_BYTES
     config.h2_max_header_list_size = HEAD_BYTES
-    config.websocket_max_message_size = 128 * 1024
+    # As on the raw sockets.
+    config.websocket_max_message_size = 1 << 20
     return config
