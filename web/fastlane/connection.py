@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import trio
 
+from web.fastlane.head import Head, HeadReader
 from web.fastlane.poller import ENDED, READABLE, WRITABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from web.fastlane.head import Head
     from web.handlers.front import Pending
 
 # `recv` makes an object of this size and shrinks it: 64 KiB would cost 6 % of all requests.
@@ -65,11 +65,12 @@ class Connection:
         data: What was read and not used.
         deadline: When the client has taken too long, on trio's clock.
         mask: What the kernel said of the socket, less what has turned out to be over.
-        head: The last request's head.
-        plan: What it means.
+        reader: Reads its heads.
+        head: The last one.
+        plan: What that means.
     """
 
-    __slots__ = ("_is_parked", "_task", "data", "deadline", "head", "mask", "peer", "plan", "sock")
+    __slots__ = ("_is_parked", "_task", "data", "deadline", "head", "mask", "peer", "plan", "reader", "sock")
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.sock = sock
@@ -77,6 +78,7 @@ class Connection:
         self.data = b""
         self.deadline = float("inf")
         self.mask = WRITABLE
+        self.reader = HeadReader()
         self.head = b""
         self.plan: Plan | None = None
         self._task = trio.lowlevel.current_task()

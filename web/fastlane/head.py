@@ -1,15 +1,15 @@
 """Whether a request's head is plain enough to be answered here, and what it says.
 
 The lane takes only what can be read in one way: HTTP/1.1, no body or a body
-of a stated length, no expectation, no upgrade but to a WebSocket. Everything else, malformed or
-merely rich, is for Hypercorn, which gets the very same bytes; so there is one
-place that refuses, and nothing is ever understood twice in two ways.
+of a stated length, no expectation, no upgrade but to a WebSocket. Everything
+else, malformed or merely rich, is for Hypercorn, which gets the very same
+bytes; so there is one place that refuses, and nothing is ever understood
+twice in two ways.
 """
 
 from __future__ import annotations
 
 import re
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import httptools
@@ -29,10 +29,26 @@ _NOT_PLAIN: Final = frozenset({"transfer-encoding", "expect", "http2-settings", 
 _ONCE: Final = frozenset({"host", "content-length", "connection", "upgrade"})
 # One blank here, CRLF there, no folded line, visible ASCII: a stray CR, LF or
 # NUL and a folded line are what parsers differ about.
-_PLAIN: Final = re.compile(
-    rb"[A-Z]+ /[!-~]* HTTP/1\.1\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+\r\n"
-).fullmatch
-_METHODS: Final = frozenset({"GET", "PUT", "PATCH"})
+_PLAIN_LINE: Final = re.compile(rb"(GET|PUT|PATCH) (/[!-~]*) HTTP/1\.1").fullmatch
+_PLAIN_FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+\r\n").fullmatch
+# httptools reads whole messages; the line itself is ours to read.
+_ANY_LINE: Final = b"GET / HTTP/1.1\r\n"
+
+
+class Fields(NamedTuple):
+    """What the fields of a plain head say.
+
+    Attributes:
+        headers: Values by lower-case name; repeated fields joined with `, `.
+        content_length: Bytes of body to follow.
+        keep_alive: Whether the connection goes on after the answer.
+        wants_websocket: Whether the connection is to become a WebSocket.
+    """
+
+    headers: Mapping[str, str]
+    content_length: int
+    keep_alive: bool
+    wants_websocket: bool = False
 
 
 class Head(NamedTuple):
@@ -41,53 +57,69 @@ class Head(NamedTuple):
     Attributes:
         method: `GET`, `PUT` or `PATCH`.
         target: As sent, in origin form: path and query.
-        headers: Values by lower-case name; repeated fields joined with `, `.
-        content_length: Bytes of body to follow.
-        keep_alive: Whether the connection goes on after the answer.
-        wants_websocket: Whether it asks for the connection to become a WebSocket.
+        fields: The rest.
     """
 
     method: str
     target: str
-    headers: Mapping[str, str]
-    content_length: int
-    keep_alive: bool
-    wants_websocket: bool = False
+    fields: Fields
+
+
+class HeadReader:
+    """Reads the heads of one connection.
+
+    A client mostly says the same of itself in every request, so the last
+    fields are remembered with what they mean.
+    """
+
+    __slots__ = ("_block", "_fields")
+
+    def __init__(self) -> None:
+        self._block = b""
+        self._fields: Fields | None = None
+
+    def read(self, head: bytes) -> Head | None:
+        """Read a head, its empty line included; None if it is not plain."""
+        line, _, block = head.partition(b"\r\n")
+        plain = _PLAIN_LINE(line)
+        if plain is None:
+            return None
+        if block != self._block:
+            self._block, self._fields = block, read_fields(block)
+        fields = self._fields
+        if fields is None or (fields.wants_websocket and plain[1] != b"GET"):
+            return None
+        return Head(plain[1].decode(), plain[2].decode(), fields)
 
 
 class _Collector:
     """What httptools calls while it reads."""
 
     def __init__(self) -> None:
-        self.target = b""
         self.fields: list[tuple[str, str]] = []
 
-    def on_url(self, url: bytes) -> None:
-        self.target += url
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")))
+        self.fields.append((name.decode().lower(), value.decode().strip(" \t")))
 
 
-def read_head(head: bytes) -> Head | None:
-    """Read a head, its empty line included; None if it is not plain."""
-    if _PLAIN(head) is None:
+def read_fields(block: bytes) -> Fields | None:
+    """Read the fields of a head, its empty line included; None if they are not plain."""
+    if _PLAIN_FIELDS(block) is None:
         return None
     collector = _Collector()
-    parser = httptools.HttpRequestParser(collector)
     try:
-        parser.feed_data(head)
+        httptools.HttpRequestParser(collector).feed_data(_ANY_LINE + block)
     except httptools.HttpParserError:
         return None
     except httptools.HttpParserUpgrade:
         pass  # read to its end, and what follows is not HTTP any more
-    method = parser.get_method().decode("latin-1")
-    if method not in _METHODS:
-        return None
     headers = _merge(collector.fields)
-    if headers is None:
+    if headers is None or "host" not in headers:
         return None
-    return _framed(method, collector.target.decode("latin-1"), headers)
+    length = headers.get("content-length", "0")
+    if not length.isdigit() or len(length) > MAX_LENGTH_DIGITS:
+        return None
+    return _framed(headers, int(length))
 
 
 def _merge(fields: list[tuple[str, str]]) -> dict[str, str] | None:
@@ -99,21 +131,12 @@ def _merge(fields: list[tuple[str, str]]) -> dict[str, str] | None:
     return headers
 
 
-def _framed(method: str, target: str, headers: dict[str, str]) -> Head | None:
-    length = headers.get("content-length", "0")
-    if (
-        not (length.isascii() and length.isdigit() and len(length) <= MAX_LENGTH_DIGITS)
-        or "host" not in headers
-    ):
-        return None
+def _framed(headers: dict[str, str], content_length: int) -> Fields | None:
     connection = headers.get("connection", "keep-alive").lower()
-    if "upgrade" in headers:
-        wanted = {token.strip() for token in connection.split(",")}
-        if method != "GET" or int(length) or not wanted <= {"upgrade", "keep-alive"}:
-            return None
-        if "upgrade" not in wanted or headers["upgrade"].lower() != "websocket":
-            return None
-        return Head(method, target, MappingProxyType(headers), 0, keep_alive=False, wants_websocket=True)
-    if connection not in {"keep-alive", "close"}:
+    if "upgrade" not in headers:
+        known = connection in {"keep-alive", "close"}
+        return Fields(headers, content_length, keep_alive=connection == "keep-alive") if known else None
+    wanted = {token.strip() for token in connection.split(",")} - {"keep-alive"}
+    if wanted != {"upgrade"} or headers["upgrade"].lower() != "websocket" or content_length:
         return None
-    return Head(method, target, MappingProxyType(headers), int(length), connection == "keep-alive")
+    return Fields(headers, 0, keep_alive=False, wants_websocket=True)

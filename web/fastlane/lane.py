@@ -15,7 +15,7 @@ import trio
 from web.channels.handshake import accept
 from web.fastlane.connection import Connection, Plan
 from web.fastlane.encoding import encode_answer, encode_stream_head
-from web.fastlane.head import END_OF_HEAD, MAX_HEAD_BYTES, read_head
+from web.fastlane.head import END_OF_HEAD, MAX_HEAD_BYTES
 from web.fastlane.outlet import RawStream
 from web.fastlane.raw_socket import RawSocket
 from web.handlers.front import Pending
@@ -153,7 +153,7 @@ class Lane:
         # half of the work on a GET. One is remembered, not a table: objects that live for some
         # thousand requests are what makes the collector look at all rooms again and again.
         if head != connection.head:
-            connection.head, connection.plan = head, self._plan(head, connection.peer)
+            connection.head, connection.plan = head, self._plan(head, connection)
         return connection.plan
 
     def _receive_head(self, connection: Connection) -> Awaitable[bool]:
@@ -183,20 +183,19 @@ class Lane:
     async def _send_rest(self, connection: Connection, encoded: bytes, sent: int) -> bool:
         return sent >= 0 and await connection.send_rest(memoryview(encoded)[sent:], self._patience.send_s)
 
-    def _plan(self, head: bytes, peer: str) -> Plan:
+    def _plan(self, head: bytes, connection: Connection) -> Plan:
         """What to do about a head."""
-        read = read_head(head)
+        read = connection.reader.read(head)
         if read is None:
             return NOT_OURS
-        if read.wants_websocket:
+        if read.fields.wants_websocket:
             path, _ = split_target(read.target)
             mine = self._gate is not None and tuple(filter(None, path.split("/"))) == SOCKET_PATH
-            return NOT_OURS._replace(body_at=len(head), handshake=read) if mine else NOT_OURS
-        pending = self._front.find(read.method, read.target, read.headers, peer=peer)
-        if not isinstance(pending, Pending) or (pending.route.pattern, pending.request.method) not in HOT:
+            return NOT_OURS._replace(handshake=read) if mine else NOT_OURS
+        pending = self._front.find(read.method, read.target, read.fields.headers, peer=connection.peer)
+        if not isinstance(pending, Pending) or (pending.route.pattern, read.method) not in HOT:
             return NOT_OURS
-        end = len(head) + read.content_length
-        return Plan(pending, len(head), end, read.keep_alive)
+        return Plan(pending, len(head), len(head) + read.fields.content_length, read.fields.keep_alive)
 
     def _open_stream(self, connection: Connection, wanted: OpenStream) -> Answer | None:
         """Make the connection a stream; an answer if it may not become one."""
@@ -212,11 +211,13 @@ class Lane:
         """Make the connection a WebSocket, if its client may have one."""
         gate = cast("Gate", self._gate)
         connection.data = connection.data.partition(END_OF_HEAD)[2]
-        admitted = await gate.admit(split_target(head.target)[1], head.headers)
+        admitted = await gate.admit(split_target(head.target)[1], head.fields.headers)
         self.answered += 1
-        switch = admitted if isinstance(admitted, Answer) else accept(head.headers, admitted.subprotocol)
+        switch = (
+            admitted if isinstance(admitted, Answer) else accept(head.fields.headers, admitted.subprotocol)
+        )
         if isinstance(admitted, Answer) or isinstance(switch, Answer):
-            refusal = self._front.seal(cast("Answer", switch), head.headers)
+            refusal = self._front.seal(cast("Answer", switch), head.fields.headers)
             connection.send_now(encode_answer(refusal, keep_alive=False))
             return Ending.DONE
         if connection.send_now(switch) != len(switch):
