@@ -15,7 +15,7 @@ from actors.automation.batch import Terms
 from actors.automation.community import Community
 from actors.automation.drain import Drain, PatientDrain
 from actors.automation.open_cloud import OpenCloudSettings
-from actors.automation.policy_files import PolicyFiles
+from actors.automation.policy_files import PolicyError, PolicyFiles
 from actors.automation.retention import Retention
 from actors.automation.roblox import Roblox
 from supervision import ChildSpec
@@ -119,8 +119,10 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
         database: One that runs already for others; if None, one of our own.
 
     Raises:
-        PolicyError: A policy file in `CONFIG_DIR` cannot be used.
+        PolicyError: `CONFIG_DIR` or a policy file in it cannot be used.
     """
+    if settings.config_dir is not None and not settings.config_dir.is_dir():
+        raise PolicyError([f"{settings.config_dir} is not a directory"])
     files = PolicyFiles(settings.config_dir)
     cloud = cloud_settings(settings)
     used = new_database(settings) if database is None else database

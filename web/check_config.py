@@ -4,18 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actors.automation.policy_files import check_policy
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from web.settings import Settings
 
 
+class ConfigError(Exception):
+    """Something the environment names cannot be used.
+
+    Attributes:
+        problems: One line each.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
 def report(settings: Settings) -> Iterator[str]:
-    """Lines for people: every setting, then what is off and why."""
+    """Lines for people: every setting, then what is off and why.
+
+    Raises:
+        ConfigError: At the end, if policy files cannot be used as they are.
+    """
     for field, value in settings:
         yield f"{field.upper()}={_shown(value)}"
     yield ""
     yield from _remarks(settings)
+    if problems := [f"CONFIG_DIR: {problem}" for problem in check_policy(settings.config_dir)]:
+        raise ConfigError(problems)
     yield "configuration ok"
 
 
@@ -42,3 +62,5 @@ def _remarks(settings: Settings) -> Iterator[str]:
         yield "note: GAME_SERVER_TOKENS is empty, so no game server may write stats"
     if not settings.inbound_api_keys:
         yield "note: INBOUND_API_KEYS is empty, so anybody may send snapshots, and nothing is ever applied"
+    elif settings.roblox_open_cloud_api_key is None:
+        yield "note: ROBLOX_OPEN_CLOUD_API_KEY is not set, so decisions are told, and never applied"

@@ -82,10 +82,14 @@ def _serve(_options: argparse.Namespace) -> int:
 
 
 def _check_config(_options: argparse.Namespace) -> int:
-    from web.check_config import report
+    from web.check_config import ConfigError, report
 
     settings = _settings()
-    print("\n".join(report(settings)))
+    try:
+        for line in report(settings):
+            print(line)
+    except ConfigError as error:
+        return max(map(_complain, error.problems))
     return OK
 
 

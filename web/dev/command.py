@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from actors.automation.policy_files import PolicyError
 from supervision import Backoff, ChildSpec, SupervisionError, Supervisor
 from web.dev import notice
 from web.dev.api_server import StandInApiServer
 from web.dev.ports import first_free_port, free_port
 from web.dev.redis import NoRedis, PrivateRedis, redis_binary
+from web.dev.roblox import NAMES_ANOTHER, StandInRoblox
 from web.dev.screen import Surroundings, screen
 from web.log import set_up
 from web.program import Program, prepare_process, run_until_signalled
@@ -30,6 +32,7 @@ DEFAULTS: Final = {
     "CORS_ORIGINS": "*",
     "ADMIN_TOKEN": "dev",
     "INTERNAL_API_KEY": "dev",
+    "INBOUND_API_KEYS": "dev",
     "NODE_NAME": "dev",
 }
 
@@ -48,7 +51,7 @@ def dev(env: Mapping[str, str], *, port: int | None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="greenroom-dev-") as directory:
             status = OK if trio.run(_dev, wanted, Path(directory)) else FAILED
-    except* (SettingsError, NoRedis, OSError, SupervisionError) as trouble:
+    except* (SettingsError, NoRedis, PolicyError, OSError, SupervisionError) as trouble:
         print(f"greenroom: {trouble.exceptions[0]}", file=sys.stderr)
     return status
 
@@ -59,11 +62,18 @@ class _Around:
 
     redis: PrivateRedis | None
     api: StandInApiServer | None
+    roblox: StandInRoblox | None
 
     def env(self) -> dict[str, str]:
         """How the node reaches them."""
-        redis = {} if self.redis is None else {"REDIS_URL": self.redis.url}
-        return redis if self.api is None else redis | {"API_BASE_URL": self.api.url}
+        env: dict[str, str] = {}
+        if self.redis is not None:
+            env["REDIS_URL"] = self.redis.url
+        if self.api is not None:
+            env["API_BASE_URL"] = self.api.url
+        if self.roblox is not None:
+            env |= self.roblox.env()
+        return env
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Supervise them until cancelled."""
@@ -72,6 +82,8 @@ class _Around:
             children.append(ChildSpec(id="redis", start=self.redis.run))
         if self.api is not None:
             children.append(ChildSpec(id="api_server", start=self.api.acceptor.run))
+        if self.roblox is not None:
+            children.append(ChildSpec(id="roblox", start=self.roblox.run))
         supervisor = Supervisor(children, max_restarts=None, backoff=Backoff(first_s=0.5, ceiling_s=5.0))
         async with trio.open_nursery() as nursery:
             if self.api is not None:
@@ -98,8 +110,9 @@ async def _dev(env: dict[str, str], directory: Path) -> bool:
     around = _Around(
         redis=None if "REDIS_URL" in env else PrivateRedis(redis_binary(), free_port(), directory),
         api=None if "API_BASE_URL" in env else StandInApiServer(_say),
+        roblox=None if NAMES_ANOTHER & env.keys() else StandInRoblox(free_port(), _say),
     )
-    env |= around.env() | {"PORT": str(port)}
+    env = {"DATA_DIR": str(directory)} | env | around.env() | {"PORT": str(port)}
     surroundings = Surroundings(
         url=f"http://localhost:{port}",
         taken_port=None if port == wanted else wanted,
@@ -107,6 +120,8 @@ async def _dev(env: dict[str, str], directory: Path) -> bool:
         own_redis=around.redis is not None,
         api_base_url=env["API_BASE_URL"],
         own_api=around.api is not None,
+        roblox_url=None if around.roblox is None else around.roblox.url,
+        inbound_key=env["INBOUND_API_KEYS"].partition(",")[0],
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(around.run)

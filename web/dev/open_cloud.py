@@ -74,6 +74,7 @@ class OpenCloudStandIn:
         script: Answers for the next calls, in order, in place of the true ones.
         delay_s: How long each answer is held back.
         down: While true each call is answered 503.
+        on_call: Hears of each call, with what it is going to be answered.
     """
 
     api_key: str
@@ -86,6 +87,7 @@ class OpenCloudStandIn:
     script: deque[Answer] = field(default_factory=deque)
     delay_s: float = 0.0
     down: bool = False
+    on_call: Callable[[Call], None] | None = None
     _updated_at: dict[int, deque[float]] = field(default_factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +102,10 @@ class OpenCloudStandIn:
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
         answer = self._answer(scope["method"], target, headers, body)
-        self.calls.append(Call(scope["method"], target, body, answer.status))
+        call = Call(scope["method"], target, body, answer.status)
+        self.calls.append(call)
+        if self.on_call is not None:
+            self.on_call(call)
         await trio.sleep(self.delay_s)
         await _send(answer, send)
 

@@ -22,6 +22,8 @@ class Surroundings:
         own_redis: Whether that was started for it.
         api_base_url: Its API server.
         own_api: Whether that is the stand-in.
+        roblox_url: The stand-in for Roblox; None if the environment names another.
+        inbound_key: What snapshots are sent with.
     """
 
     url: str
@@ -30,6 +32,8 @@ class Surroundings:
     own_redis: bool
     api_base_url: str
     own_api: bool
+    roblox_url: str | None
+    inbound_key: str
 
 
 def screen(around: Surroundings) -> Iterator[str]:
@@ -43,15 +47,25 @@ def screen(around: Surroundings) -> Iterator[str]:
     yield f"  Redis        {_without_password(around.redis_url)}  ({redis})"
     api = "a stand-in that prints what it is told" if around.own_api else "from API_BASE_URL"
     yield f"  API server   {around.api_base_url}  ({api})"
+    if around.roblox_url is not None:
+        yield f"  Roblox       {around.roblox_url}  (a stand-in that prints what it is told)"
     yield ""
     yield "Try, in another terminal:"
     yield ""
     yield f"  curl -N {around.url}/api/rooms/demo/stream"
     yield f'  curl -X PUT {around.url}/api/rooms/demo -d \'{{"state":{{"hello":"world"}}}}\''
     yield f"  {_command()} push-job"
+    yield from _snapshot(around)
     yield ""
     yield "Ctrl-C ends all of it."
     yield ""
+
+
+def _snapshot(around: Surroundings) -> Iterator[str]:
+    """A player whose points have outgrown the rank."""
+    yield f"  curl {around.url}/roblox/events/player-activity -H 'x-grps-api-key: {around.inbound_key}' \\"
+    yield "    -H 'content-type: application/json' -H 'x-grps-apply: true' \\"
+    yield ('    -d \'{"userId":5,"username":"ada","rank":"Newcomer","rankPoints":60,"kos":3,"wos":1}\'')
 
 
 def _without_password(url: str) -> str:
