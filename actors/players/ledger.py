@@ -1,8 +1,9 @@
 """The ledger: takes everybody's changes, commits them together, then answers everybody.
 
-A commit costs the same for one change and for a thousand, so what has come in
-while one was under way is the next. An idle ledger waits `max_wait_s` for
-company before it begins.
+A commit costs little more for a hundred changes than for one. So what has come
+in while one was under way makes the next, and the first of them waits for
+company: a few for `max_wait_s`, a crowd only as long as each turn of the loop
+brings more.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol, TypeVar, assert_never
+
+import trio
 
 from actors.core import Actor, send_after
 from actors.links import LinkDown
@@ -39,6 +42,10 @@ MAILBOX_SLOTS: Final = 16_384
 # A transaction of this many takes some 40 ms; more at once would gain little, and make the first wait.
 MAX_ENTRIES: Final = 2_048
 MAX_WAIT_S: Final = 0.002
+# Fewer are worth waiting for: their commit takes longer than all the rest of them.
+CROWD: Final = 8
+# From a socket that has become readable to this mailbox it takes two turns of the loop.
+PATIENCE: Final = 3
 
 UNAVAILABLE: Final = Refused("database_unavailable")
 FAILED: Final = Refused("ledger_failed")
@@ -51,11 +58,21 @@ class Change(NamedTuple):
     asker: Asker
 
 
-class Flush(NamedTuple):
-    """From the ledger to itself, behind everything that was in the mailbox: commit now."""
+class Gathered(NamedTuple):
+    """From the ledger to itself, a turn of the loop later: has that brought company?
+
+    Attributes:
+        size: How many entries were waiting then.
+        patience: Turns without company before a crowd is committed.
+        until_s: When to wait no longer, on trio's clock.
+    """
+
+    size: int
+    patience: int
+    until_s: float
 
 
-Message = Change | Flush
+Message = Change | Gathered
 
 
 class Writer(Protocol):
@@ -107,7 +124,7 @@ class Ledger(Actor[Message]):
         "_applied",
         "_clock",
         "_database",
-        "_is_flush_due",
+        "_is_gathering",
         "_max_entries",
         "_max_wait_s",
         "_on_committed",
@@ -137,7 +154,7 @@ class Ledger(Actor[Message]):
         self._max_entries = max_entries
         self._clock = clock
         self._waiting: deque[Change] = deque()
-        self._is_flush_due = False
+        self._is_gathering = False
         self._transactions = self._applied = self._repeated = 0
         self._refused: dict[str, int] = {}
 
@@ -153,7 +170,7 @@ class Ledger(Actor[Message]):
         try:
             await super().run(life)
         finally:
-            self._is_flush_due = False
+            self._is_gathering = False
             self._answer_all(self._take(len(self._waiting)), FAILED)
 
     async def receive(self, message: Message) -> None:
@@ -161,17 +178,14 @@ class Ledger(Actor[Message]):
         match message:
             case Change():
                 self._waiting.append(message)
-                if not self._is_flush_due:
-                    self._is_flush_due = True
-                    self._call_flush(self._max_wait_s)
+                if not self._is_gathering:
+                    self._gather()
                 elif len(self._waiting) >= self._max_entries:
                     await self._commit()
-            case Flush():
-                await self._commit()
-                # Who is here by now has waited for the commit before.
-                self._is_flush_due = self.unread > 0 or bool(self._waiting)
-                if self._is_flush_due:
-                    self._call_flush(0)
+            case Gathered():
+                # A timer armed by a life that crashed reaches the next.
+                if self._is_gathering:
+                    await self._look(message)
             case _:
                 assert_never(message)
 
@@ -180,11 +194,27 @@ class Ledger(Actor[Message]):
         while self._waiting:
             await self._commit()
 
-    def _call_flush(self, wait_s: float) -> None:
-        if wait_s:
-            send_after(wait_s, self, Flush())
-        else:
-            self.tell(Flush())
+    def _gather(self) -> None:
+        self._is_gathering = True
+        until_s = trio.current_time() + self._max_wait_s
+        self.tell(Gathered(len(self._waiting), PATIENCE, until_s))
+
+    async def _look(self, before: Gathered) -> None:
+        size = len(self._waiting)
+        patience = PATIENCE if size > before.size else before.patience - 1
+        left_s = before.until_s - trio.current_time()
+        if left_s > 0 and size < self._max_entries:
+            if patience > 0:
+                await trio.lowlevel.checkpoint()
+                self.tell(Gathered(size, patience, before.until_s))
+                return
+            if size < CROWD:
+                send_after(left_s, self, Gathered(size, 0, before.until_s))
+                return
+        await self._commit()
+        self._is_gathering = False
+        if self._waiting or self.unread:
+            self._gather()
 
     async def _commit(self) -> None:
         if not self._waiting:

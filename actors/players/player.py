@@ -1,11 +1,11 @@
-"""One active player: through this task go all changes of the player's stats, and all news of them."""
+"""One active player: what all changes of the player's stats go through, and all news of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
 from actors.core import Actor, ActorGone, MailboxFull, send_after
-from actors.players.entry import Entry, Refused
+from actors.players.entry import Refused
 from actors.players.ledger import FAILED, Change
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from actors.core import Event, Registry, Timer
     from actors.players.accounts import Accounts, Known
-    from actors.players.entry import Asker
+    from actors.players.entry import Asker, Entry
     from actors.players.ledger import Ledger
 
 # A game server sends each player every 30 s: one that sends no more is gone after two of them.
@@ -21,11 +21,14 @@ IDLE_S: Final = 60.0
 BUSY: Final = Refused("busy")
 
 
-class Forward(NamedTuple):
-    """An entry whose asker is not the caller: one of many that came together."""
-
-    entry: Entry
-    asker: Asker
+def hand_to(ledger: Ledger, entry: Entry, asker: Asker) -> None:
+    """Give the ledger an entry, or the asker the reason why not."""
+    try:
+        ledger.cast(Change(entry, asker))
+    except MailboxFull:
+        asker.send(BUSY)
+    except ActorGone:
+        asker.send(FAILED)
 
 
 class Announce(NamedTuple):
@@ -36,21 +39,23 @@ class LookIdle(NamedTuple):
     """From the player to itself: has anything happened since the last?"""
 
 
-Message = Entry | Forward | Announce | LookIdle
+Message = Announce | LookIdle
 
 
 class Player(Actor[Message]):
-    """Puts one player's changes into an order and hands them to the ledger; never waits for a commit.
+    """Hands one player's changes to the ledger, in order; never waits for a commit.
 
     It is the ledger that answers, so any number of a player's changes share a
-    transaction. What is known of the player stands in a table, so a crash of
-    this task loses nothing. Retires when idle, unless somebody listens.
+    transaction. A change is handed on by whoever brings it, without a turn of
+    the player's task: that only tells the news, and retires when idle, unless
+    somebody listens. What is known of the player stands in a table, so a crash
+    of the task loses nothing.
 
     Args:
         name: `("steam", steam_id)`.
         ledger: Where changes go.
         accounts: Where what is known of the player stands.
-        frame: An account as a stream sends it.
+        event: An account as a stream sends it.
     """
 
     __slots__ = (
@@ -85,6 +90,17 @@ class Player(Actor[Message]):
         self._is_active = True
         self._idle_timer: Timer | None = None
 
+    def hand_on(self, entry: Entry, asker: Asker) -> None:
+        """Let the ledger count `entry` and answer `asker`. Never waits; the ledger's refusal is an answer.
+
+        Raises:
+            ActorGone: The player has retired; its successor may be asked.
+        """
+        if not self.is_alive:
+            raise ActorGone(self.name, entry)
+        self._is_active = True
+        hand_to(self._ledger, entry, asker)
+
     async def init(self) -> None:
         """Take the name, and tell what a life before may not have told."""
         self._registry.register(self.name, self)
@@ -97,14 +113,6 @@ class Player(Actor[Message]):
     async def receive(self, message: Message) -> None:
         """Handle one message."""
         match message:
-            case Entry():
-                self._is_active = True
-                asker = self.defer()
-                if asker is not None:
-                    self._hand_on(message, asker)
-            case Forward():
-                self._is_active = True
-                self._hand_on(message.entry, message.asker)
             case Announce():
                 await self._announce()
             case LookIdle():
@@ -115,14 +123,6 @@ class Player(Actor[Message]):
     async def terminate(self) -> None:
         """Forget the player; the database does not."""
         self._accounts.close(self.steam_id)
-
-    def _hand_on(self, entry: Entry, asker: Asker) -> None:
-        try:
-            self._ledger.cast(Change(entry, asker))
-        except MailboxFull:
-            asker.send(BUSY)
-        except ActorGone:
-            asker.send(FAILED)
 
     async def _announce(self) -> None:
         known = self._accounts.get(self.steam_id)

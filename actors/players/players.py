@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import trio
 
-from actors.core import ActorCrashed, ActorGone, CallTimeout, Event, MailboxFull, Reply, TooMany
+from actors.core import ActorGone, CallTimeout, Event, Reply, TooMany
 from actors.links import LinkDown
 from actors.players.accounts import Accounts, Known
 from actors.players.batch import gather
 from actors.players.decision import NOBODY
 from actors.players.entry import Refused
-from actors.players.ledger import FAILED, MAX_WAIT_S, UNAVAILABLE, Change, Ledger
-from actors.players.player import BUSY, IDLE_S, Announce, Forward, Player
+from actors.players.ledger import MAX_WAIT_S, UNAVAILABLE, Ledger
+from actors.players.player import BUSY, IDLE_S, Announce, Player, hand_to
 from actors.players.posting import read_accounts, read_history
 from supervision import (
     BRUTAL_KILL,
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from supervision import Life
 
 MAX_ACTIVE: Final = 100_000
-# One player's changes come from one game server, now and then; only a stuck ledger lets them pile up.
-PLAYER_MAILBOX_SLOTS: Final = 1024
+# It hears of news and of time passing only, one of each at a time.
+PLAYER_MAILBOX_SLOTS: Final = 16
 # Longer than any transaction takes that is going to succeed.
 TIMEOUT_S: Final = 10.0
 # A player that retires may be met at its very end, once.
@@ -65,10 +65,10 @@ class PlayerStatistics:
 class Players:
     """Players by SteamID64, their tasks, and their audiences.
 
-    A change goes through the player's task, started when needed, to the
-    ledger. Reads ask the database, which knows what other nodes have done;
-    while it is away, what is known of active players has to do. As a child of
-    the tree it is `run`: a dynamic supervisor of the players' tasks.
+    A change goes through the player, who becomes active by it, to the ledger.
+    Reads ask the database, which knows what other nodes have done; while it is
+    away, what is known of active players has to do. As a child of the tree it
+    is `run`: a dynamic supervisor of the players' tasks.
 
     Args:
         database: Where stats are kept.
@@ -116,63 +116,34 @@ class Players:
     # -- changing ----------------------------------------------------------------------
 
     async def change(self, entry: Entry) -> Outcome:
-        """Add to a player's stats; with `Posted` that is durable.
-
-        Raises:
-            ActorCrashed: The player's task crashed on it; whether it was counted is unknown.
-        """
+        """Add to a player's stats; with `Posted` that is durable."""
         if not self._database.state.up:
             return UNAVAILABLE
-        for _ in range(ATTEMPTS):
-            player = self._open(entry.steam_id)
-            try:
-                if player is None:
-                    return await self._change_unaccompanied(entry)
-                return await player.call(entry, timeout_s=self._timeout_s)  # type: ignore[no-any-return]  # an Outcome
-            except ActorCrashed:
-                raise
-            except ActorGone:
-                continue
-            except MailboxFull:
-                return BUSY
-            except CallTimeout:
-                return TIMED_OUT
-        return FAILED
-
-    async def _change_unaccompanied(self, entry: Entry) -> Outcome:
         reply = Reply(self.ledger.name, entry)
         self._hand_on(entry, reply)
-        return await reply.wait(self._timeout_s)  # type: ignore[no-any-return]  # what the ledger answers
+        try:
+            return await reply.wait(self._timeout_s)  # type: ignore[no-any-return]  # an Outcome
+        except CallTimeout:
+            return TIMED_OUT
 
     async def change_all(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Add to many players' stats; one player's entries count in the order given."""
         if not self._database.state.up:
             return [UNAVAILABLE] * len(entries)
-        return await gather(entries, self._forward, timeout_s=self._timeout_s, late=TIMED_OUT)
+        return await gather(entries, self._hand_on, timeout_s=self._timeout_s, late=TIMED_OUT)
 
-    def _forward(self, entry: Entry, asker: Asker) -> None:
+    def _hand_on(self, entry: Entry, asker: Asker) -> None:
         for _ in range(ATTEMPTS):
             player = self._open(entry.steam_id)
             if player is None:
-                self._hand_on(entry, asker)
-                return
+                break
             try:
-                player.cast(Forward(entry, asker))
+                player.hand_on(entry, asker)
             except ActorGone:
                 continue
-            except MailboxFull:
-                break
             return
-        asker.send(BUSY)
-
-    def _hand_on(self, entry: Entry, asker: Asker) -> None:
         self._unaccompanied += 1
-        try:
-            self.ledger.cast(Change(entry, asker))
-        except MailboxFull:
-            asker.send(BUSY)
-        except ActorGone:
-            asker.send(FAILED)
+        hand_to(self.ledger, entry, asker)
 
     # -- reading -----------------------------------------------------------------------
 

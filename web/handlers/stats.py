@@ -90,11 +90,7 @@ class StatsHandlers:
         )
 
     async def patch(self, request: Request) -> Answer:
-        """Add to one player's stats; 200 is durable.
-
-        Raises:
-            ActorCrashed: The player's task crashed on it.
-        """
+        """Add to one player's stats; 200 is durable."""
         caller = self._servers.caller(request.headers)
         if caller is None or self._players is None:
             return UNAUTHORIZED
