@@ -100,6 +100,24 @@ async def test_http_1_0_gets_an_answer_and_a_closed_connection(node: Node) -> No
     assert answer.endswith(b'{"ok":true}')
 
 
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"NONSENSE\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PUT /api/rooms/r HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{}",
+    ],
+)
+async def test_what_is_no_http_is_400_in_json(node: Node, request_head: bytes) -> None:
+    head, _, body = (await node.raw(request_head)).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in head.lower()
+    assert json.loads(body)["error"] == "bad_request"
+
+
 async def test_pipelined_requests_are_answered_in_order(node: Node) -> None:
     put = b'PUT /api/rooms/r HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n{"state":{}}'
     get = b"GET /api/rooms/r HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -123,4 +141,5 @@ async def test_a_fault_is_500_with_an_id_that_is_in_the_log_and_no_trace(
     assert answer.json()["error"] == "internal_error"
     assert "inside" not in answer.text
     assert "Traceback" not in answer.text
-    assert [record.__dict__.get("fault_id") for record in caplog.records] == [answer.json()["id"]]
+    faults = [record for record in caplog.records if record.message == "request_failed"]
+    assert [vars(record)["fault_id"] for record in faults] == [answer.json()["id"]]

@@ -8,5 +8,6 @@ Reading order, each file leaning only on the ones above it:
     acceptor        the supervised loop that accepts
     tls             certificates
     flow_control    a send buffer for HTTP/2 that holds its sender back
+    refusals        JSON for what Hypercorn refuses by itself
     hypercorn_lane  one connection, served by Hypercorn
 """

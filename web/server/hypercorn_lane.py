@@ -12,7 +12,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import LifespanState
 from hypercorn.utils import wrap_app
 
-from web.server import flow_control
+from web.server import flow_control, refusals
 from web.server.patience import CONNECTION, PatientStream
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class HypercornLane:
 
     def __init__(self, app: ASGIFramework, *, stall_s: float, tls: ssl.SSLContext | None = None) -> None:
         flow_control.install()
+        refusals.install()
         self._config = _config()
         self._app = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
