@@ -33,6 +33,7 @@ DEFAULTS: Final = {
     "ADMIN_TOKEN": "dev",
     "INTERNAL_API_KEY": "dev",
     "INBOUND_API_KEYS": "dev",
+    "GAME_SERVER_TOKENS": "dev",
     "NODE_NAME": "dev",
 }
 
