@@ -1,0 +1,116 @@
+"""A real browser in a test: headless Chromium, driven over its debugging socket."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, Final
+
+import httpx
+from websockets.sync.client import ClientConnection, connect
+
+NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
+FLAGS: Final = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+    "--remote-debugging-port=0",
+)
+START_S: Final = 60.0
+
+
+class Page:
+    """One tab."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._numbers = itertools.count(1)
+
+    def call(self, method: str, **params: object) -> Any:
+        """One command of the DevTools protocol."""
+        number = next(self._numbers)
+        self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=30))
+            if message.get("id") == number:
+                assert "error" not in message, message
+                return message["result"]
+
+    def run(self, script: str) -> Any:
+        """The value of an expression, awaited if it is a promise."""
+        answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+
+@contextmanager
+def page_elsewhere() -> Iterator[tuple[Page, str]]:
+    """An empty page of an origin of its own, and that origin."""
+    with ExitStack() as stack:
+        origin = stack.enter_context(_empty_site())
+        profile = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        stack.enter_context(_browser(profile, origin))
+        target = _page_target(profile, origin)
+        yield Page(stack.enter_context(connect(target, max_size=None))), origin
+
+
+@contextmanager
+def _empty_site() -> Iterator[str]:
+    class Site(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<!doctype html><title>a page</title>")
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as site:
+        Thread(target=site.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{site.server_port}"
+        site.shutdown()
+
+
+@contextmanager
+def _browser(profile: Path, url: str) -> Iterator[None]:
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    assert program is not None, "this test needs Chromium"
+    process = subprocess.Popen(
+        [program, *FLAGS, f"--user-data-dir={profile}", url],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _page_target(profile: Path, url: str) -> str:
+    deadline = time.monotonic() + START_S
+    said = profile / "DevToolsActivePort"
+    while time.monotonic() < deadline:
+        if said.exists() and "\n" in said.read_text():
+            port = said.read_text().split("\n")[0]
+            for target in httpx.get(f"http://127.0.0.1:{port}/json").json():
+                if target["type"] == "page" and target["url"].startswith(url):
+                    return str(target["webSocketDebuggerUrl"])
+        time.sleep(0.1)
+    raise AssertionError("the browser has not started")
