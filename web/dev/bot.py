@@ -1,0 +1,103 @@
+"""A player of simple_card_battle that plays whatever it holds."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import trio
+
+from web.dev.phoenix import CLOSED, CRASHED, Channel, Disconnected, Heard
+
+ENDINGS: Final = frozenset({"game:ended", "game:aborted"})
+# A move that came too late is no mistake.
+MOVED_ON: Final = frozenset({None, "not_your_turn", "card_not_in_hand", "game_not_started"})
+RATE_LIMITED: Final = "rate_limited"
+# Five moves a second are allowed.
+PAUSE_S: Final = 0.25
+
+
+def _nothing(_heard: Heard) -> None:
+    """Nobody wants to know."""
+
+
+class Bot:
+    """One player of one match.
+
+    Args:
+        user_id: Who it is.
+        channel: Its topic, joined.
+        notice: Told of everything the bot hears.
+
+    Attributes:
+        ended: The payload of `game:ended` or `game:aborted`, once it came.
+        heard: Names of all events, in order.
+    """
+
+    def __init__(self, user_id: str, channel: Channel, notice: Callable[[Heard], None] = _nothing) -> None:
+        self.user_id = user_id
+        self.ended: dict[str, Any] | None = None
+        self.heard: list[str] = []
+        self._channel = channel
+        self._notice = notice
+        self._hand: list[Mapping[str, Any]] = []
+        self._turn: str | None = None
+
+    async def play(self) -> dict[str, Any]:
+        """Play until it is over; how it ended.
+
+        Raises:
+            Disconnected: The socket has ended before.
+        """
+        self._look_at(self._channel.joined)
+        while self.ended is None:
+            await self._move_if_it_is_our_turn()
+            await self._take(await self._channel.hear())
+        return self.ended
+
+    async def _move_if_it_is_our_turn(self) -> None:
+        if self._turn != self.user_id or not self._hand:
+            return
+        card = self._hand[0]
+        # Whatever becomes of it, the next move is for a turn that is announced.
+        self._turn = None
+        reason = await self._move(card["id"])
+        while reason == RATE_LIMITED:
+            await trio.sleep(PAUSE_S)
+            reason = await self._move(card["id"])
+        if reason not in MOVED_ON:
+            raise RuntimeError(f"{self.user_id} may not play {card['id']}: {reason}")
+
+    async def _move(self, card_id: str) -> str | None:
+        """Play a card; why it was refused, None if it was not."""
+        move = {"action": "play_card", "card_id": card_id, "nonce": uuid.uuid4().hex}
+        answer = await self._channel.push("game:action", move)
+        return None if answer.status == "ok" else str(answer.response.get("reason"))
+
+    async def _take(self, heard: Heard) -> None:
+        self.heard.append(heard.event)
+        self._notice(heard)
+        payload = heard.payload
+        match heard.event:
+            case "game:started":
+                self._hand, self._turn = payload["your_hand"], payload["first_turn"]
+            case "game:hand_updated":
+                self._hand = payload["hand"]
+            case "game:turn_changed":
+                self._turn = payload["current_turn"]
+                if payload["drawn_card"] is not None:
+                    self._hand = [*self._hand, payload["drawn_card"]]
+            case event if event in ENDINGS:
+                self.ended = payload
+            case event if event == CRASHED:
+                self._look_at(await self._channel.join())
+            case event if event == CLOSED:
+                raise Disconnected(1000)
+
+    def _look_at(self, joined: Mapping[str, Any]) -> None:
+        """Learn how things stand from the answer to a join."""
+        game = joined.get("game")
+        if game is not None:
+            self._hand, self._turn = game["your_hand"], game["current_turn"]
+        self.ended = joined.get("result")

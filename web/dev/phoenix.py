@@ -1,0 +1,244 @@
+"""A small Phoenix client on trio: enough for bots, the way a browser's client speaks (version 2 frames)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
+
+import trio
+from websockets.exceptions import ConnectionClosed
+from websockets.trio.client import ClientConnection, connect
+
+HEARTBEAT_S: Final = 30.0
+ANSWER_S: Final = 10.0
+# Why the server ends a channel, as an event on it.
+CLOSED: Final = "phx_close"
+CRASHED: Final = "phx_error"
+REPLY: Final = "phx_reply"
+
+
+class Heard(NamedTuple):
+    """What the server said on a topic.
+
+    Attributes:
+        event: Such as `game:started`.
+        payload: Whatever came with it.
+    """
+
+    event: str
+    payload: dict[str, Any]
+
+
+class Reply(NamedTuple):
+    """An answer.
+
+    Attributes:
+        status: `ok` or `error`.
+        response: Whatever came with it.
+    """
+
+    status: str
+    response: dict[str, Any]
+
+
+class JoinRefused(Exception):
+    """The server does not let us on the topic.
+
+    Attributes:
+        response: What it said, usually `{"reason": …}`.
+    """
+
+    def __init__(self, topic: str, response: Mapping[str, Any]) -> None:
+        super().__init__(f"{topic}: {response.get('reason')}")
+        self.response = response
+
+
+class Disconnected(Exception):
+    """The socket has ended.
+
+    Attributes:
+        code: Of the close frame, 1006 if there was none.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the socket has ended with {code}")
+        self.code = code
+
+
+class Channel:
+    """One topic that has been joined.
+
+    Attributes:
+        topic: Which.
+        joined: What the join was answered with.
+    """
+
+    def __init__(self, socket: Phoenix, topic: str) -> None:
+        self.topic = topic
+        self.joined: dict[str, Any] = {}
+        self._socket = socket
+        self._join_ref: str | None = None
+        # One client's events of one match; a program that stops reading is its own problem.
+        self._hear, self._heard = trio.open_memory_channel[Heard](math.inf)
+
+    async def join(self, payload: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Join, also again after `phx_error`; the server's response.
+
+        Raises:
+            JoinRefused: The server said no.
+        """
+        self._join_ref = self._socket.next_ref()
+        answer = await self._socket.ask(self._join_ref, self._join_ref, self.topic, "phx_join", payload or {})
+        if answer.status != "ok":
+            raise JoinRefused(self.topic, answer.response)
+        self.joined = answer.response
+        return answer.response
+
+    async def push(self, event: str, payload: Mapping[str, Any] | None = None) -> Reply:
+        """Say something, and wait for the answer."""
+        ref = self._socket.next_ref()
+        return await self._socket.ask(self._join_ref, ref, self.topic, event, payload or {})
+
+    async def leave(self) -> Reply:
+        """Leave the topic."""
+        return await self.push("phx_leave")
+
+    async def hear(self) -> Heard:
+        """The next event.
+
+        Raises:
+            Disconnected: There will be no more.
+        """
+        try:
+            return await self._heard.receive()
+        except trio.EndOfChannel:
+            raise Disconnected(self._socket.close_code) from None
+
+    async def until(self, event: str) -> dict[str, Any]:
+        """The payload of the next event of this name; others before it are dropped."""
+        while True:
+            heard = await self.hear()
+            if heard.event == event:
+                return heard.payload
+
+    def take(self, join_ref: str | None, heard: Heard) -> None:
+        """Keep an event until it is asked for; one of an earlier join is dropped, as browsers do."""
+        if join_ref is None or join_ref == self._join_ref:
+            self._hear.send_nowait(heard)
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._hear.close()
+
+
+class Phoenix:
+    """An open socket. Made by `phoenix`.
+
+    Attributes:
+        close_code: Of the server's close frame, once there was one.
+    """
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.close_code = 1006
+        self._connection = connection
+        self._refs = itertools.count(1)
+        self._channels: dict[str, Channel] = {}
+        self._asked: dict[str, trio.MemorySendChannel[Reply]] = {}
+        self._ended = False
+
+    def channel(self, topic: str) -> Channel:
+        """A topic, not joined yet; one object for each."""
+        return self._channels.setdefault(topic, Channel(self, topic))
+
+    async def join(self, topic: str) -> Channel:
+        """A topic, joined.
+
+        Raises:
+            JoinRefused: The server said no.
+        """
+        channel = self.channel(topic)
+        await channel.join()
+        return channel
+
+    def next_ref(self) -> str:
+        """A name for a message."""
+        return str(next(self._refs))
+
+    async def ask(self, join_ref: str | None, ref: str, topic: str, event: str, payload: object) -> Reply:
+        """Send one message and wait for its answer.
+
+        Raises:
+            Disconnected: The socket has ended.
+            trio.TooSlowError: There was no answer in time.
+        """
+        if self._ended:
+            raise Disconnected(self.close_code)
+        self._asked[ref], answer = trio.open_memory_channel[Reply](1)
+        try:
+            with trio.fail_after(ANSWER_S):
+                await self._connection.send(json.dumps([join_ref, ref, topic, event, payload]))
+                return await answer.receive()
+        except (ConnectionClosed, trio.EndOfChannel):
+            raise Disconnected(self.close_code) from None
+        finally:
+            self._asked.pop(ref, None)
+
+    async def read(self) -> None:
+        """Hear the server until the socket ends."""
+        try:
+            async for frame in self._connection:
+                self._take(json.loads(frame))
+        except ConnectionClosed:
+            pass
+        finally:
+            self._end()
+
+    def _take(self, frame: list[Any]) -> None:
+        join_ref, ref, topic, event, payload = frame
+        if event == REPLY:
+            asked = self._asked.get(ref)
+            if asked is not None:
+                asked.send_nowait(Reply(payload["status"], payload["response"]))
+        elif topic in self._channels:
+            self._channels[topic].take(join_ref, Heard(event, payload))
+
+    def _end(self) -> None:
+        self._ended = True
+        self.close_code = self._connection.close_code or self.close_code
+        for answer in tuple(self._asked.values()):
+            answer.close()
+        for channel in self._channels.values():
+            channel.end()
+
+    async def beat(self) -> None:
+        """Say that we are alive, for as long as we are."""
+        while not self._ended:
+            await trio.sleep(HEARTBEAT_S)
+            await self.ask(None, self.next_ref(), "phoenix", "heartbeat", {})
+
+
+@asynccontextmanager
+async def phoenix(url: str, **parameters: str) -> AsyncIterator[Phoenix]:
+    """Connect for as long as the block lasts.
+
+    Args:
+        url: Of the node, such as `http://localhost:4000`.
+        parameters: Such as `token`.
+
+    Raises:
+        websockets.exceptions.InvalidStatus: The connect was refused.
+    """
+    target = url.replace("http", "ws", 1).rstrip("/") + "/socket/websocket?"
+    query = urlencode({**parameters, "vsn": "2.0.0"})
+    async with connect(target + query, compression=None, proxy=None) as connection:
+        socket = Phoenix(connection)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(socket.read)
+            nursery.start_soon(socket.beat)
+            yield socket
+            nursery.cancel_scope.cancel()
