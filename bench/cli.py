@@ -129,7 +129,10 @@ def _add_peers(command: argparse.ArgumentParser) -> None:
     command.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
     command.add_argument("--duration-s", type=float, default=3.0, help="seconds of each window (default 3)")
     command.add_argument(
-        "--patience-s", type=float, default=0.0, help="wait so long for idle cores before each measurement"
+        "--patience-s",
+        type=float,
+        default=0.0,
+        help="seconds each measurement may wait for idle cores, and be repeated (default 0)",
     )
     command.add_argument(
         "--peers", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)

@@ -105,13 +105,16 @@ def _fastapi(port: int, _directory: Path) -> Recipe:
     )
 
 
-def _fastapi_ledger(port: int, directory: Path) -> Recipe:
-    serve = ["--host", "127.0.0.1", "--port", str(port), "--app-dir", str(HERE)]
-    quick = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
-    return Recipe(
-        command=[sys.executable, "-m", "uvicorn", "fastapi_ledger:app", *serve, *quick],
-        directory=str(directory),
-    )
+def _fastapi_on_database(module: str) -> Callable[[int, Path], Recipe]:
+    def recipe(port: int, directory: Path) -> Recipe:
+        serve = ["--host", "127.0.0.1", "--port", str(port), "--app-dir", str(HERE)]
+        quick = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+        return Recipe(
+            command=[sys.executable, "-m", "uvicorn", f"{module}:app", *serve, *quick],
+            directory=str(directory),
+        )
+
+    return recipe
 
 
 def _fastapi_absent() -> str | None:
@@ -167,7 +170,13 @@ OTHERS: Final = (
         name="fastapi-ledger",
         title="FastAPI + SQLAlchemy",
         absent=_fastapi_absent,
-        recipe=_fastapi_ledger,
+        recipe=_fastapi_on_database("fastapi_ledger"),
+    ),
+    Peer(
+        name="fastapi-snapshots",
+        title="FastAPI + SQLAlchemy",
+        absent=_fastapi_absent,
+        recipe=_fastapi_on_database("fastapi_snapshots"),
     ),
 )
 

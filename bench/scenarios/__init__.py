@@ -20,6 +20,7 @@ from bench.scenarios.mixed import MIXED
 from bench.scenarios.queue import QUEUE
 from bench.scenarios.rooms import ROOMS
 from bench.scenarios.scenario import Scenario
+from bench.scenarios.snapshots import SNAPSHOTS
 from bench.scenarios.soak import SOAK
 from bench.scenarios.spread import SPREAD
 
@@ -35,6 +36,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     ROOMS,
     QUEUE,
     DELTAS,
+    SNAPSHOTS,
     MAILBOX,
     ACTORS,
     MIXED,

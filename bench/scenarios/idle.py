@@ -23,7 +23,7 @@ class IdleOptions:
 
 
 def _run(session: Session, options: IdleOptions) -> Outcome:
-    before = session.resident_bytes()
+    at_start = session.resident_bytes()
     requests = session.requests()
     rooms = options.rooms or options.streams
 
@@ -47,6 +47,8 @@ def _run(session: Session, options: IdleOptions) -> Outcome:
     return Outcome(
         figures={
             "bytes_per_stream": round((during - before) / options.streams, 1),
+            "bytes_per_stream_from_start": round((during - at_start) / options.streams, 1),
+            "bytes_at_start": at_start,
             "bytes_before": before,
             "bytes_during": during,
             "bytes_after": after,
