@@ -15,7 +15,10 @@ from actors.matches import (
     CreationPolicy,
     Matches,
     MatchPatience,
+    Outbox,
     QueueDelivery,
+    Recovery,
+    Results,
 )
 from actors.matches.rules import RulesRegistry
 from supervision import ChildSpec
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 # Longer than what each takes to finish what it has begun.
 CALLBACKS_SHUTDOWN_S: Final = 6.0
 CONSUMER_SHUTDOWN_S: Final = 10.0
+RESULTS_SHUTDOWN_S: Final = 5.0
+OUTBOX: Final = "persist_failed"
 
 
 class RoomsOfMatches:
@@ -54,20 +59,31 @@ class RoomsOfMatches:
 
 @dataclass(frozen=True, slots=True)
 class MatchMaking:
-    """What plays matches."""
+    """What plays matches.
+
+    Attributes:
+        recovery: None where it is somebody else's work.
+    """
 
     matches: Matches
+    results: Results
     callbacks: Callbacks
     consumer: CreationConsumer
     listener: CommandListener
+    recovery: Recovery | None
 
     def children(self) -> list[ChildSpec]:
         """Recipes, in the order of their start; the matches themselves stand elsewhere in the tree."""
-        return [
+        children = [
+            # First, to be stopped last: what callbacks give back then comes here.
+            ChildSpec(id="results", start=self.results.run, shutdown_s=RESULTS_SHUTDOWN_S),
             ChildSpec(id="callbacks", start=self.callbacks.run, shutdown_s=CALLBACKS_SHUTDOWN_S),
             ChildSpec(id="creation_consumer", start=self.consumer.run, shutdown_s=CONSUMER_SHUTDOWN_S),
             ChildSpec(id="command_listener", start=self.listener.run),
         ]
+        if self.recovery is not None:
+            children.append(ChildSpec(id="recovery", start=self.recovery.run))
+        return children
 
     def readings(self) -> Iterator[Reading]:
         """What they count."""
@@ -75,6 +91,7 @@ class MatchMaking:
         yield gauge("matches", "Matches that are not over.", matches.live)
         yield counter("matches_created", "Matches begun.", matches.created)
         yield counters("match_endings", "How matches went.", "ending", matches.endings)
+        yield from self._result_readings()
         jobs = self.consumer.statistics()
         yield gauge("jobs_in_flight", "Jobs under way.", jobs.in_flight)
         yield counter("jobs_taken", "Jobs taken from the queue or found on the shelf.", jobs.taken)
@@ -87,6 +104,19 @@ class MatchMaking:
         yield counters("callbacks", "Callbacks by how they ended.", "verdict", calls.verdicts)
         yield counter("callback_security_events", "Callbacks refused with 401.", calls.security_events)
 
+    def _result_readings(self) -> Iterator[Reading]:
+        results = self.results.statistics()
+        yield gauge("results_waiting", "Results neither Redis nor the API server has.", results.waiting)
+        yield counter("results_kept", "Results the API server could not be told.", results.kept)
+        yield counter("results_in_redis", "Of these, taken by Redis.", results.in_redis)
+        yield counter("results_delivered_late", "Of these, told after all.", results.delivered)
+        yield counter("results_lost", "Of these, not kept for want of room.", results.lost)
+        if self.recovery is not None:
+            recovery = self.recovery.statistics()
+            yield counter("recovery_rounds", "Looks for results in Redis.", recovery.rounds)
+            yield counter("results_recovered", "Results in Redis that were told.", recovery.recovered)
+            yield gauge("results_stalled", "Results in Redis for over half an hour.", recovery.stalled)
+
 
 def build_match_making(settings: Settings, api_base_url: str, link: RedisLink, rooms: Rooms) -> MatchMaking:
     """What the settings ask for, nothing running yet.
@@ -97,11 +127,13 @@ def build_match_making(settings: Settings, api_base_url: str, link: RedisLink, r
     games = RulesRegistry.load()
     keys = [key.get_secret_value() for key in settings.internal_api_key]
     callbacks = Callbacks(api_base_url, keys=keys)
+    results = Results(link=link, callbacks=callbacks, outbox=Outbox(settings.data_dir / OUTBOX))
     matches = Matches(
         callbacks=callbacks,
         publisher=RoomsOfMatches(rooms),
         node_name=settings.node_name,
         games=games,
+        keeper=results,
         patience=MatchPatience(
             join_timeout_s=settings.join_timeout_seconds,
             reconnect_grace_s=settings.reconnect_grace_seconds,
@@ -120,4 +152,9 @@ def build_match_making(settings: Settings, api_base_url: str, link: RedisLink, r
             expire=settings.room_creation_expiry,
         ),
     )
-    return MatchMaking(matches, callbacks, consumer, CommandListener(link=link, matches=matches))
+    listener = CommandListener(link=link, matches=matches)
+    recovery = None
+    if settings.persist_recovery_enabled:
+        interval_s = settings.persist_recovery_interval_seconds
+        recovery = Recovery(link=link, callbacks=callbacks, interval_s=interval_s)
+    return MatchMaking(matches, results, callbacks, consumer, listener, recovery)

@@ -4,7 +4,7 @@ root                 one_for_one
 ├─ core              log · registry · rooms (dynamic) · players (dynamic) · community (dynamic) ·
 │                    matches (dynamic) · sweeper
 ├─ integrations      Redis link · callbacks · creation consumer · command listener ·
-│                    database · ledger · ledger sweeper · stats news · game config ·
+│                    results · recovery · database · ledger · ledger sweeper · stats news · game config ·
 │                    policy files · recorder · retention · outbox;
 │                    restarts with a backoff, never escalates, absent when not configured
 ├─ fastlane          poller · outlet · lane; absent with FASTLANE=off and on TLS

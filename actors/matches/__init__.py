@@ -14,6 +14,10 @@ Reading order, each file leaning only on the ones above it:
     entry              what is kept of a match outside its task
     match              the actor of one match
     matches            all of them
+    outbox             results on this machine's disk
+    unsent             results in Redis
+    results            keeps what the API server could not be told
+    recovery           tells it later
     in_flight          jobs under way, and suspects among them
     room_queue         the queue in Redis: names, commands, shelves
     take_back          jobs of dead nodes
@@ -32,6 +36,9 @@ from actors.matches.lifecycle import AbortReason, Match, Status
 from actors.matches.lifecycle import Patience as MatchPatience
 from actors.matches.match import MatchRoom
 from actors.matches.matches import Matches, MatchStatistics
+from actors.matches.outbox import Outbox
+from actors.matches.recovery import Recovery
+from actors.matches.results import Results
 from actors.matches.room_queue import DEAD, QUEUE, QueueDelivery
 from actors.matches.settlement import Fate, Settled, Settlement
 from actors.matches.world import ResultKeeper, RoomPublisher
@@ -56,12 +63,15 @@ __all__ = [
     "MatchRoom",
     "MatchStatistics",
     "Matches",
+    "Outbox",
     "Outcome",
     "Patience",
     "QueueDelivery",
     "Reason",
+    "Recovery",
     "Refusal",
     "ResultKeeper",
+    "Results",
     "RoomPublisher",
     "Settled",
     "Settlement",

@@ -6,6 +6,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import jwt
@@ -41,11 +43,13 @@ class House:
         node: Ours.
         api: Who hears of matches.
         queue: A client of the Redis, as a matchmaker has.
+        outbox: Where results wait that nobody takes.
     """
 
     node: Node
     api: ApiServer
     queue: redis.Redis
+    outbox: Path
 
     @property
     def url(self) -> str:
@@ -118,6 +122,7 @@ async def house(redis_server: RedisServer, lane: str = "fast", **overrides: obje
             "API_BASE_URL": api.base_url,
             "INTERNAL_API_KEY": "key-1",
             "JWT_SECRET": SECRET,
+            "DATA_DIR": stack.enter_context(TemporaryDirectory()),
             **overrides,
         }
         node = await stack.enter_async_context(serving(lane, **named))
@@ -126,7 +131,7 @@ async def house(redis_server: RedisServer, lane: str = "fast", **overrides: obje
         link = node.program.domain.integrations.link
         assert link is not None
         await link.until_up()
-        yield House(node, api, client)
+        yield House(node, api, client, Path(str(named["DATA_DIR"])) / "persist_failed")
 
 
 async def play(*channels: Channel) -> list[Bot]:

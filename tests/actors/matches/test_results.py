@@ -1,0 +1,218 @@
+"""Keeping results, and telling them later, with a real Redis and an API server that is a function."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+import redis
+import trio
+import trio.testing
+
+from actors.links import RedisLink
+from actors.matches import Callbacks, Outbox, Patience, Recovery, Results, callback
+from actors.matches.callback import Callback
+from actors.matches.unsent import age_s, callback_of
+from supervision import Backoff
+from tests.engines import RedisServer, free_port
+from tests.fakes.life import LoneLife
+from tests.fakes.waiting import until
+
+
+class Api:
+    """Answers with one status; remembers what was told of whom."""
+
+    def __init__(self) -> None:
+        self.status = 503
+        self.told: list[str] = []
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.told.append(request.url.path)
+        return httpx.Response(self.status, json={"acknowledged": True})
+
+
+class Around:
+    """What keeps and what tells, with the way to both."""
+
+    def __init__(self, redis_url: str, directory: Path) -> None:
+        self.api = Api()
+        self.link = RedisLink(redis_url, ping_every_s=0.1, backoff=Backoff(first_s=0.02, ceiling_s=0.1))
+        patience = Patience(request_s=0.5, pauses_s=())
+        transport = httpx.MockTransport(self.api)
+        self.callbacks = Callbacks("http://api", keys=["k"], patience=patience, transport=transport)
+        self.outbox = Outbox(directory / "outbox")
+        self.results = Results(link=self.link, callbacks=self.callbacks, outbox=self.outbox, retry_s=0.05)
+        self.recovery = Recovery(link=self.link, callbacks=self.callbacks)
+
+
+@asynccontextmanager
+async def around(redis_url: str, directory: Path) -> AsyncIterator[Around]:
+    a = Around(redis_url, directory)
+    async with trio.open_nursery() as nursery:
+        for child in (a.link, a.callbacks, a.results):
+            nursery.start_soon(child.run, LoneLife())
+        yield a
+        nursery.cancel_scope.cancel()
+
+
+def nowhere() -> str:
+    return f"redis://127.0.0.1:{free_port()}/0"
+
+
+def finished(room_id: str = "r1") -> Callback:
+    return callback.finished(room_id, winner_id="ann", result_data={"players": {}}, at_s=0.0)
+
+
+# -- the outbox -----------------------------------------------------------------------
+
+
+def test_the_outbox_gives_back_what_it_was_given(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "a" / "b")
+    assert outbox.room_ids() == []
+    outbox.put("r1", b"one")
+    outbox.put("r2", b"two")
+    outbox.put("r1", b"one again")
+
+    assert Outbox(tmp_path / "a" / "b").room_ids() == ["r1", "r2"]
+    assert outbox.get("r1") == b"one again"
+    outbox.drop("r1")
+    outbox.drop("r1")
+    assert outbox.get("r1") is None
+    assert outbox.room_ids() == ["r2"]
+
+
+def test_half_a_result_is_none(tmp_path: Path) -> None:
+    (tmp_path / "r1.new").write_bytes(b'{"room_')
+
+    assert Outbox(tmp_path).room_ids() == []
+
+
+# -- the keeper -----------------------------------------------------------------------
+
+
+async def test_a_result_goes_to_the_api_server_if_that_is_back_before_redis(tmp_path: Path) -> None:
+    async with around(nowhere(), tmp_path) as a:
+        a.results.keep(finished())
+        await until(lambda: len(a.api.told) > 1)
+        assert a.outbox.room_ids() == ["r1"]
+        a.api.status = 200
+
+        await until(lambda: a.outbox.room_ids() == [])
+        assert a.results.statistics().delivered == 1
+        assert a.results.statistics().waiting == 0
+
+
+async def test_results_of_a_former_life_are_found_on_the_disk(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    Outbox(tmp_path / "outbox").put("r1", finished().body)
+    with redis.Redis.from_url(redis_server.url) as client:
+        async with around(redis_server.url, tmp_path) as a:
+            await until(lambda: bool(client.exists("persist_failed:r1")))
+            await until(lambda: a.outbox.room_ids() == [])
+        assert client.get("persist_failed:r1") == finished().body
+
+
+async def test_a_stop_brings_the_last_result_to_the_disk(tmp_path: Path) -> None:
+    a = Around(nowhere(), tmp_path)
+    life = LoneLife()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(a.results.run, life)
+        await trio.testing.wait_all_tasks_blocked()
+        a.results.keep(finished())
+        life.trap_exit().set()
+    assert a.outbox.room_ids() == ["r1"]
+
+
+async def test_without_a_disk_redis_takes_it(
+    redis_server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "outbox").write_text("a file where the directory should be")
+    with redis.Redis.from_url(redis_server.url) as client:
+        a = Around(redis_server.url, tmp_path)
+        a.results._outbox.room_ids = list  # type: ignore[assignment, method-assign]  # noqa: SLF001
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.link.run, LoneLife())
+            await a.link.until_up()
+            nursery.start_soon(a.results.run, LoneLife())
+            a.results.keep(finished())
+            await until(lambda: bool(client.exists("persist_failed:r1")))
+            nursery.cancel_scope.cancel()
+    assert "result_outbox_unwritable" in caplog.text
+
+
+# -- the recovery ---------------------------------------------------------------------
+
+
+async def test_the_recovery_tells_every_result_and_takes_its_key_away(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    rooms = {f"r{number}" for number in range(700)}
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.mset({f"persist_failed:{room}": finished(room).body for room in rooms})
+        client.set("something else", "stays")
+        async with around(redis_server.url, tmp_path) as a:
+            a.api.status = 200
+            await a.link.until_up()
+            await a.recovery.look()
+        assert set(a.api.told) == {f"/rooms/{room}/finished" for room in rooms}
+        assert client.keys() == [b"something else"]
+
+
+async def test_while_the_api_server_is_away_it_is_asked_once_a_round(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.mset({f"persist_failed:r{number}": finished(f"r{number}").body for number in range(5)})
+        async with around(redis_server.url, tmp_path) as a:
+            await a.link.until_up()
+            await a.recovery.look()
+        assert len(a.api.told) == 1
+        assert len(list(client.scan_iter())) == 5
+
+
+async def test_a_result_that_waits_for_over_half_an_hour_is_an_alert(
+    redis_server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.set("persist_failed:old", finished("old").body, ex=604_800 - 1900)
+        client.set("persist_failed:new", finished("new").body, ex=604_800 - 1700)
+        async with around(redis_server.url, tmp_path) as a:
+            await a.link.until_up()
+            await a.recovery.look()
+    stalled = [record for record in caplog.records if record.message == "persist_recovery_stalled"]
+    assert [record.__dict__["room_id"] for record in stalled] == ["old"]
+    assert a.recovery.statistics().stalled == 1
+    assert stalled[0].levelno == logging.ERROR
+
+
+@pytest.mark.parametrize("key", [b"persist_failed:r1", b"persist_failed:a/b", b"persist_failed:"])
+async def test_what_is_no_result_is_left_alone(redis_server: RedisServer, tmp_path: Path, key: bytes) -> None:
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.set(key, "nonsense")
+        client.lpush("persist_failed:list", "not even a string")
+        async with around(redis_server.url, tmp_path) as a:
+            await a.link.until_up()
+            await a.recovery.look()
+        assert a.api.told == []
+        assert client.exists(key)
+
+
+def test_a_result_is_told_under_the_key_it_was_told_before() -> None:
+    said = finished()
+    again = callback_of("r1", said.body)
+
+    assert again is not None
+    assert again.idempotency_key == said.idempotency_key
+    assert callback_of("r2", said.body) is None
+    assert callback_of("r1", orjson.dumps({"room_id": "r1"})) is None
+
+
+def test_the_age_of_a_key_follows_from_what_is_left_of_its_life() -> None:
+    assert age_s(604_800 - 60) == 60
+    assert age_s(-1) == 0

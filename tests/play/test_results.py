@@ -1,0 +1,80 @@
+"""A result is never lost, whoever is away when the match is over."""
+
+from __future__ import annotations
+
+import json
+
+import trio
+
+from tests.engines import RedisServer
+from tests.fakes.api_server import Reply
+from tests.play.house import ROOM, House, house, play
+from tests.web.serving import eventually
+
+KEY = f"persist_failed:{ROOM}"
+
+
+async def finish(h: House) -> dict[str, object]:
+    """Play to the end while the API server is away; what it should have heard."""
+    h.api.always(Reply(503))
+    async with h.players() as players:
+        bots = await play(*players)
+    ended = bots[0].ended
+    assert ended is not None
+    return {"room_id": ROOM, "winner_id": ended["winner"]}
+
+
+async def test_a_result_nobody_takes_waits_in_redis_for_seven_days(redis_server: RedisServer) -> None:
+    async with house(redis_server) as h:
+        await h.ready()
+        expected = await finish(h)
+        await eventually(lambda: h.queue.exists(KEY))
+
+        assert 604_790 < int(str(h.queue.ttl(KEY))) <= 604_800
+        kept = json.loads(h.queue.get(KEY))  # type: ignore[arg-type]
+        assert kept.items() >= expected.items()
+        assert h.api.calls(ROOM).count("finished") == 3
+        assert not any(h.outbox.iterdir())
+
+
+async def test_the_recovery_tells_it_when_the_api_server_is_back(redis_server: RedisServer) -> None:
+    recovery = {"PERSIST_RECOVERY_ENABLED": "true", "PERSIST_RECOVERY_INTERVAL_SECONDS": 0.2}
+    async with house(redis_server, **recovery) as h:
+        await h.ready()
+        expected = await finish(h)
+        await eventually(lambda: h.queue.exists(KEY))
+        h.api.always(None)
+
+        told = await h.told("finished")
+        assert told.items() >= expected.items()
+        await eventually(lambda: not h.queue.exists(KEY))
+        keys = {said.headers["idempotency-key"] for said in h.api.received if said.path.endswith("/finished")}
+        assert len(keys) == 1
+
+
+async def test_with_redis_away_too_it_waits_on_the_disk(redis_server: RedisServer) -> None:
+    async with house(redis_server) as h:
+        await h.ready()
+        h.api.always(Reply(503))
+        async with h.players() as players:
+            redis_server.kill()
+            await play(*players)
+        await eventually(lambda: h.outbox.is_dir() and any(h.outbox.glob("*.json")))
+        kept = json.loads((h.outbox / f"{ROOM}.json").read_bytes())
+        await trio.sleep(0.1)
+        redis_server.start()
+
+        await eventually(lambda: not any(h.outbox.iterdir()))
+        assert json.loads(h.queue.get(KEY)) == kept  # type: ignore[arg-type]
+
+
+async def test_a_match_that_is_under_way_does_not_notice_that_redis_is_away(
+    redis_server: RedisServer,
+) -> None:
+    async with house(redis_server) as h:
+        await h.ready()
+        async with h.players() as players:
+            redis_server.kill()
+            await play(*players)
+            await h.told("finished")
+        assert h.api.calls(ROOM) == ["ready", "started", "finished"]
