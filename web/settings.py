@@ -82,7 +82,6 @@ class Settings(BaseModel):
     max_rooms: Positive = 200_000
     max_room_creates_per_ip_per_minute: NotNegative = 0  # 0: no limit
     max_total_state_bytes: Positive = 1 << 30
-    room_store: Annotated[Literal["memory", "redis"], Lower] = "memory"
 
     # -- who may do what -------------------------------------------------------------
     admin_token: SecretStr | None = None
@@ -172,8 +171,6 @@ def _contradictions(settings: Settings) -> list[tuple[str, str, str]]:
         found.append(("TLS_KEY_FILE", "TLS_CERT_FILE", "needed because {} is set"))
     if settings.tls_key_file is not None and settings.tls_cert_file is None:
         found.append(("TLS_CERT_FILE", "TLS_KEY_FILE", "needed because {} is set"))
-    if settings.room_store == "redis" and settings.redis_url is None:
-        found.append(("REDIS_URL", "ROOM_STORE", "needed because {} is redis"))
     if settings.auth_verify == "remote" and settings.api_base_url is None:
         found.append(("API_BASE_URL", "AUTH_VERIFY", "needed because {} is remote"))
     said = "non_negative_stats" in settings.model_fields_set

@@ -75,7 +75,6 @@ def test_unknown_variables_are_none_of_our_business() -> None:
         ("DATABASE_URL", "mysql://localhost"),
         ("API_BASE_URL", "api-server:3001"),
         ("AUTH_VERIFY", "never"),
-        ("ROOM_STORE", "disk"),
         ("ROOM_QUEUE_DELIVERY", "exactly_once"),
         ("STATS_READ", "private"),
         ("STAT_NAMES", "exp,C-4"),
@@ -97,7 +96,6 @@ def test_a_bad_value_stops_the_start_with_one_line_naming_the_variable(variable:
     [
         ({"TLS_CERT_FILE": "cert.pem"}, "TLS_KEY_FILE"),
         ({"TLS_KEY_FILE": "key.pem"}, "TLS_CERT_FILE"),
-        ({"ROOM_STORE": "redis"}, "REDIS_URL"),
         ({"AUTH_VERIFY": "remote"}, "API_BASE_URL"),
         ({"NON_NEGATIVE_STATS": "gold"}, "NON_NEGATIVE_STATS"),
     ],
