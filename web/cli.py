@@ -1,4 +1,4 @@
-"""The command: `greenroom serve | dev | push-job | migrate | check-config | bench`."""
+"""The command: `greenroom serve | dev | push-job | demo | migrate | check-config | bench`."""
 
 from __future__ import annotations
 
@@ -47,6 +47,10 @@ def _parser() -> argparse.ArgumentParser:
     push.add_argument("--room-id", default=None, help="id of the room (default: a new UUID)")
     push.add_argument("--redis-url", default=None, help="default: REDIS_URL, else that of a running `dev`")
     push.set_defaults(run=_push_job)
+    demo = commands.add_parser("demo", help="play something to watch, through the real queue and sockets")
+    demo.add_argument("what", choices=["match"], help="match: a card battle between two bots")
+    demo.add_argument("--pace", type=float, default=0.4, metavar="SECONDS", help="a bot thinks so long (0.4)")
+    demo.set_defaults(run=_demo)
     commands.add_parser("bench", help="load tests; `greenroom bench --help`", add_help=False)
     return parser
 
@@ -114,6 +118,12 @@ def _push_job(options: argparse.Namespace) -> int:
     from web.dev.push_job import push_job
 
     return push_job(options.players, room_id=options.room_id, redis_url=options.redis_url)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from web.dev.demo import demo_match
+
+    return demo_match(pace_s=options.pace)
 
 
 def _bench(arguments: Sequence[str]) -> int:

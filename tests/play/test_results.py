@@ -38,8 +38,9 @@ async def test_a_result_nobody_takes_waits_in_redis_for_seven_days(redis_server:
 
 
 async def test_the_recovery_tells_it_when_the_api_server_is_back(redis_server: RedisServer) -> None:
-    recovery = {"PERSIST_RECOVERY_ENABLED": "true", "PERSIST_RECOVERY_INTERVAL_SECONDS": 0.2}
-    async with house(redis_server, **recovery) as h:
+    async with house(
+        redis_server, PERSIST_RECOVERY_ENABLED="true", PERSIST_RECOVERY_INTERVAL_SECONDS=0.2
+    ) as h:
         await h.ready()
         expected = await finish(h)
         await eventually(lambda: h.queue.exists(KEY))

@@ -9,6 +9,11 @@ Reading order, each file leaning only on the ones above it:
     screen       what to try
     command      `greenroom dev`
     push_job     `greenroom push-job`
+    phoenix      a small client for channels
+    bot          plays cards
+    narrator     says what happens in a match
+    borrowed     a running `dev`, or one of our own
+    demo         `greenroom demo`
 
     open_cloud   a stand-in for Roblox Open Cloud
 """

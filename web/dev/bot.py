@@ -29,18 +29,27 @@ class Bot:
         user_id: Who it is.
         channel: Its topic, joined.
         notice: Told of everything the bot hears.
+        pace_s: How long it thinks about a move.
 
     Attributes:
         ended: The payload of `game:ended` or `game:aborted`, once it came.
         heard: Names of all events, in order.
     """
 
-    def __init__(self, user_id: str, channel: Channel, notice: Callable[[Heard], None] = _nothing) -> None:
+    def __init__(
+        self,
+        user_id: str,
+        channel: Channel,
+        notice: Callable[[Heard], None] = _nothing,
+        *,
+        pace_s: float = 0.0,
+    ) -> None:
         self.user_id = user_id
         self.ended: dict[str, Any] | None = None
         self.heard: list[str] = []
         self._channel = channel
         self._notice = notice
+        self._pace_s = pace_s
         self._hand: list[Mapping[str, Any]] = []
         self._turn: str | None = None
 
@@ -60,6 +69,7 @@ class Bot:
         if self._turn != self.user_id or not self._hand:
             return
         card = self._hand[0]
+        await trio.sleep(self._pace_s)
         # Whatever becomes of it, the next move is for a turn that is announced.
         self._turn = None
         reason = await self._move(card["id"])

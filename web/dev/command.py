@@ -34,6 +34,8 @@ DEFAULTS: Final = {
     "INTERNAL_API_KEY": "dev",
     "INBOUND_API_KEYS": "dev",
     "GAME_SERVER_TOKENS": "dev",
+    # As well known as the others, so that a page under development can sign its own tokens.
+    "JWT_SECRET": "greenroom-dev-secret-not-for-production",
     "NODE_NAME": "dev",
 }
 
@@ -134,7 +136,8 @@ async def _dev(env: dict[str, str], directory: Path) -> bool:
 async def _run_node(settings: Settings, surroundings: Surroundings) -> bool:
     put_log = set_up(settings.log_level, settings.log_format, sys.stdout)
     prepare_process()
-    posted = notice.Notice(surroundings.url, surroundings.redis_url)
+    secrets = [secret.get_secret_value() for secret in settings.jwt_secret]
+    posted = notice.Notice(surroundings.url, surroundings.redis_url, *secrets[:1])
     with Program(settings, put_log) as program:
         _say("\n".join(screen(surroundings)))
         notice.post(posted)

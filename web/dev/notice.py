@@ -1,4 +1,4 @@
-"""Where a running `greenroom dev` says how to reach it, so that `push-job` finds its Redis."""
+"""Where a running `greenroom dev` says how to reach it, so that `push-job` and `demo` find it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ class Notice:
     Attributes:
         url: The node.
         redis_url: Its Redis.
+        jwt_secret: What it verifies tokens with; empty if others do.
     """
 
     url: str
     redis_url: str
+    jwt_secret: str = ""
 
 
 def notice_path() -> Path:

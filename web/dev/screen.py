@@ -55,6 +55,7 @@ def screen(around: Surroundings) -> Iterator[str]:
     yield f"  curl -N {around.url}/api/rooms/demo/stream"
     yield f'  curl -X PUT {around.url}/api/rooms/demo -d \'{{"state":{{"hello":"world"}}}}\''
     yield f"  {_command()} push-job"
+    yield f"  {_command()} demo match"
     yield from _snapshot(around)
     yield ""
     yield "Ctrl-C ends all of it."

@@ -135,7 +135,7 @@ async def test_without_a_disk_redis_takes_it(
     (tmp_path / "outbox").write_text("a file where the directory should be")
     with redis.Redis.from_url(redis_server.url) as client:
         a = Around(redis_server.url, tmp_path)
-        a.results._outbox.room_ids = list  # type: ignore[assignment, method-assign]  # noqa: SLF001
+        a.results._outbox.room_ids = list  # type: ignore[method-assign]  # noqa: SLF001
         async with trio.open_nursery() as nursery:
             nursery.start_soon(a.link.run, LoneLife())
             await a.link.until_up()

@@ -1,0 +1,106 @@
+"""The `greenroom dev` that runs on this machine, or one of our own for as long as it is needed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import httpx
+import trio
+
+from web.dev import notice
+from web.dev.notice import Notice
+
+START_S: Final = 30.0
+STOP_S: Final = 20.0
+LOOK_EVERY_S: Final = 0.1
+# What our own says that is worth passing on.
+TOLD: Final = "API server <-"
+
+
+class NoDev(Exception):
+    """There is no `greenroom dev`, and none could be started."""
+
+
+@asynccontextmanager
+async def dev(say: Callable[[str], None]) -> AsyncIterator[Notice]:
+    """Find the one that runs; else run one until the block ends.
+
+    Raises:
+        NoDev: None could be started.
+    """
+    found = notice.read()
+    if found is not None and await _answers(found):
+        say(f"using the greenroom dev on {found.url}; its terminal shows what the API server is told")
+        yield found
+        return
+    say("starting a greenroom dev, for there is none ...")
+    async with _own(say, found) as own:
+        say(f"... which is up on {own.url}")
+        yield own
+
+
+@asynccontextmanager
+async def _own(say: Callable[[str], None], stale: Notice | None) -> AsyncIterator[Notice]:
+    env = os.environ | {"LOG_LEVEL": "critical", "PYTHONUNBUFFERED": "1"}
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "web.cli", "dev"],
+        stdout=subprocess.PIPE,
+        env=env,
+        # Ctrl-C at a terminal is for us to pass on.
+        start_new_session=True,
+    )
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_relay, process, say)
+            yield await _wait_for(process, stale)
+            nursery.cancel_scope.cancel()
+    finally:
+        await _end(process)
+
+
+async def _wait_for(process: trio.Process, stale: Notice | None) -> Notice:
+    with trio.move_on_after(START_S):
+        while process.poll() is None:
+            found = notice.read()
+            if found is not None and found != stale and await _answers(found):
+                return found
+            await trio.sleep(LOOK_EVERY_S)
+    raise NoDev("greenroom dev does not come up; run it by itself to see why")
+
+
+async def _answers(found: Notice) -> bool:
+    async with httpx.AsyncClient(trust_env=False, timeout=1.0) as client:
+        try:
+            return (await client.get(f"{found.url}/healthz")).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+
+async def _relay(process: trio.Process, say: Callable[[str], None]) -> None:
+    assert process.stdout is not None  # noqa: S101  # opened with a pipe
+    unread = b""
+    async for chunk in process.stdout:
+        *complete, unread = (unread + chunk).split(b"\n")
+        for line in complete:
+            text = line.decode(errors="replace")
+            if text.startswith(TOLD):
+                say(text)
+
+
+async def _end(process: trio.Process) -> None:
+    with trio.CancelScope(shield=True):
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        with trio.move_on_after(STOP_S):
+            await process.wait()
+        if process.poll() is None:
+            process.kill()
+        await process.wait()
+        if process.stdout is not None:
+            await process.stdout.aclose()
