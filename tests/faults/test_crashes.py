@@ -90,7 +90,7 @@ async def test_integrations_may_crash_in_turn(serve: Serve, redis_server: RedisS
         paths = [
             path for path in children_of(node) if path.startswith("integrations") or path == "core/matches"
         ]
-        assert len(paths) == 10
+        assert {"core/matches", "integrations/redis_link", "integrations/creation_consumer"} < set(paths)
         async with under_load(node, *ROOMS) as load:
             await progress(load)
             for path in paths:
