@@ -126,7 +126,8 @@ def running(directory: Path) -> Iterator[DevServer]:
         process = subprocess.Popen(
             [sys.executable, "-m", "web.cli", "dev", "--port", str(port)],
             cwd=directory,
-            env=environment(directory),
+            # Off by default; on, it has metrics of its own.
+            env=environment(directory, PERSIST_RECOVERY_ENABLED="on"),
             stdout=out,
             stderr=subprocess.STDOUT,
         )
