@@ -51,6 +51,7 @@ class DynamicSupervisor:
         max_seconds: float = 5.0,
         backoff: Backoff | None = None,
         on_given_up: GivenUp | None = None,
+        on_started: Callable[[], None] | None = None,
     ) -> None:
         """Set the limits; `run` brings it up.
 
@@ -63,6 +64,8 @@ class DynamicSupervisor:
                 task runs in between; that many lives may follow each other so, not more.
             on_given_up: Told about a child that used up its restarts and why its last life
                 ended; called in the child's task, must not wait.
+            on_started: Told whenever a run has begun, for whoever knows which children it
+                should begin with; may `spawn`, must not wait.
 
         Raises:
             InvalidSpec: Limits that cannot be meant.
@@ -75,6 +78,7 @@ class DynamicSupervisor:
         self._max_seconds = max_seconds
         self._backoff = backoff
         self._on_given_up = on_given_up
+        self._on_started = on_started
         self._children: dict[Hashable, DynamicChild] = {}
         self._awaited: dict[DynamicChild, FirstStart] = {}
         self._nursery: trio.Nursery | None = None
@@ -85,7 +89,9 @@ class DynamicSupervisor:
         self._restarts = self._crashes = self._given_up = 0
 
     async def run(self, life: Life | None = None) -> None:
-        """Serve until told to stop; usable as a `ChildSpec.start`. Every run begins empty.
+        """Serve until told to stop; usable as a `ChildSpec.start`.
+
+        Every run begins empty, but for what `on_started` puts there.
 
         An orderly stop (`stop`, or the supervisor above) ends all children at the same time, each
         within its `shutdown_s`. Cancelling `run` cancels them all at once.
@@ -100,6 +106,8 @@ class DynamicSupervisor:
                 self._accepts = True
                 if life is not None:
                     life.started()
+                if self._on_started is not None:
+                    self._on_started()
                 try:
                     await self._stop.wait()
                 finally:

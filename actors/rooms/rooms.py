@@ -81,7 +81,9 @@ class Rooms:
         self._clock = clock
         self._down: dict[str, Down] = {}
         self._writes = self._removed = self._given_up = 0
-        self.supervisor = DynamicSupervisor(max_children=max_tasks, on_given_up=self._on_given_up)
+        self.supervisor = DynamicSupervisor(
+            max_children=max_tasks, on_given_up=self._on_given_up, on_started=self._resume
+        )
 
     # -- reading ---------------------------------------------------------------------
 
@@ -228,9 +230,9 @@ class Rooms:
 
     async def run(self, life: Life) -> None:
         """Supervise the rooms' tasks until cancelled."""
-        await self.supervisor.run(_Resuming(life, self))
+        await self.supervisor.run(life)
 
-    def resume(self) -> None:
+    def _resume(self) -> None:
         """Start the rooms that have listeners: one may not have heard the newest record yet."""
         for topic in self._registry.audiences.topics():
             if isinstance(topic, tuple) and topic[0] == "room" and self._table.get(topic[1]) is not None:
@@ -265,18 +267,3 @@ class Rooms:
         room_id = str(spec.id)
         self._given_up += 1
         self._down[room_id] = next_pause(self._down.get(room_id), trio.current_time())
-
-
-class _Resuming:
-    """A life that wakes the rooms with listeners once their supervisor is up."""
-
-    def __init__(self, life: Life, rooms: Rooms) -> None:
-        self._life = life
-        self._rooms = rooms
-
-    def started(self) -> None:
-        self._life.started()
-        self._rooms.resume()
-
-    def trap_exit(self) -> trio.Event:
-        return self._life.trap_exit()

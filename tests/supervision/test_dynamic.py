@@ -497,3 +497,12 @@ async def test_a_restarted_life_may_trap_exits_anew(autojump_clock: MockClock, d
             *[("born", "a"), ("ended", "a")],
             *[("born", "a"), ("left", "a"), ("ended", "a")],
         ]
+
+
+async def test_every_run_may_begin_with_children_of_the_owners_choice(diary: Diary) -> None:
+    supervisor = DynamicSupervisor(max_children=2, on_started=lambda: supervisor.spawn(spec(diary, "a")))
+    for _ in range(2):
+        async with running(supervisor):
+            await wait_all_tasks_blocked()
+            assert states(supervisor) == {"a": State.RUNNING}
+    assert len(diary.births()) == 2
