@@ -1,0 +1,289 @@
+"""A match and its players, with a clock that jumps: what the actor does about what the state machine says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actors.core import ActorGone, MailboxFull
+from actors.matches import Callbacks, CreationJob, Entry, Matches, MatchPatience, Status, read_job
+from actors.matches.callback import Callback
+from actors.matches.entry import INBOX_SLOTS
+from actors.matches.rules.simple_card_battle import SimpleCardBattle
+from supervision import ChildSpec, ChildType, Supervisor
+from tests.fakes.node import GAMES, RULES, Stage, job
+from tests.fakes.players import Line, Question
+
+
+class Keeper:
+    """Keeps results in a list."""
+
+    def __init__(self) -> None:
+        self.kept: list[Callback] = []
+
+    def keep(self, finished: Callback) -> None:
+        self.kept.append(finished)
+
+
+class House:
+    """One match of ann and bob that has been acknowledged."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.said: list[str] = []
+        self.stage = Stage()
+        self.keeper = Keeper()
+        self.callbacks = Callbacks("http://api", keys=["k"], transport=httpx.MockTransport(self._hear))
+        self.matches = Matches(
+            callbacks=self.callbacks,
+            publisher=self.stage,
+            node_name="node-a",
+            games=GAMES,
+            keeper=self.keeper,
+            patience=MatchPatience(join_timeout_s=120, reconnect_grace_s=60, linger_s=30),
+        )
+        self.root = Supervisor(
+            [
+                ChildSpec(id="callbacks", start=self.callbacks.run),
+                ChildSpec(id="matches", start=self.matches.run, type=ChildType.SUPERVISOR),
+            ]
+        )
+        self._nonce = 0
+
+    async def _hear(self, request: httpx.Request) -> httpx.Response:
+        self.said.append(request.url.path.rsplit("/", 1)[-1])
+        return httpx.Response(self.status, json={"acknowledged": True})
+
+    @property
+    def entry(self) -> Entry:
+        entry = self.matches.find("room-1")
+        assert entry is not None
+        return entry
+
+    async def join(self, player: str) -> Line:
+        line = Line(player)
+        self.entry.join(line)
+        await wait_all_tasks_blocked()
+        return line
+
+    async def push(self, line: Line, event: str, payload: object = None) -> tuple[str, dict[str, Any]] | None:
+        question = Question()
+        self.entry.push(line, event, payload, question)
+        await wait_all_tasks_blocked()
+        return question.answer
+
+    async def act(self, line: Line, **fields: Any) -> tuple[str, dict[str, Any]] | None:
+        self._nonce += 1
+        return await self.push(line, "game:action", {"nonce": f"n{self._nonce}", **fields})
+
+    def mover(self, *lines: Line) -> Line:
+        shown = self.stage.rooms["room-1"]["game"]["current_turn"]
+        return next(line for line in lines if line.user_id == shown)
+
+    def kill(self) -> None:
+        self.matches.supervisor.kill_child("room-1")
+
+
+@asynccontextmanager
+async def house() -> AsyncIterator[House]:
+    made = House()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made.root.run)
+        await wait_all_tasks_blocked()
+        wanted = read_job(job("room-1", players=("ann", "bob")), RULES)
+        assert isinstance(wanted, CreationJob)
+        await made.matches.create(wanted).wait()
+        yield made
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_game_begins_when_everybody_is_there(autojump_clock: MockClock) -> None:
+    async with house() as h:
+        ann = await h.join("ann")
+        assert ann.accepted is not None
+        assert ann.accepted["status"] == "ready"
+        bob = await h.join("bob")
+
+        assert ann.events() == ["player:joined", "player:joined", "game:started"]
+        assert bob.accepted is not None
+        assert bob.accepted["game"]["your_hand"] == bob.told[-1][1]["your_hand"]
+        assert h.said == ["rooms", "started"]
+
+
+async def test_a_stranger_is_turned_away_for_good(autojump_clock: MockClock) -> None:
+    async with house() as h:
+        assert (await h.join("eve")).refused == ("not_expected", True)
+
+
+async def test_an_action_is_answered_before_it_is_told(autojump_clock: MockClock) -> None:
+    async with house() as h:
+        ann, bob = await h.join("ann"), await h.join("bob")
+        mover = h.mover(ann, bob)
+        card = mover.told[-1][1]["your_hand"][0]["id"]
+
+        assert await h.act(mover, action="play_card", card_id=card) == (
+            "ok",
+            {"accepted": True, "action_id": "room-1-a1"},
+        )
+        assert "game:action_applied" in ann.events()
+        assert "game:action_applied" in bob.events()
+
+
+async def test_what_the_match_does_not_know_is_said_to_be_unknown(autojump_clock: MockClock) -> None:
+    async with house() as h:
+        ann = await h.join("ann")
+        assert await h.push(ann, "game:dance") == ("error", {"reason": "unknown_event"})
+        assert await h.act(ann, action="play_card") == (
+            "error",
+            {"accepted": False, "reason": "game_not_started"},
+        )
+
+
+async def test_a_line_that_was_replaced_has_no_say(autojump_clock: MockClock) -> None:
+    async with house() as h:
+        old, _ = await h.join("ann"), await h.join("bob")
+        new = await h.join("ann")
+        h.entry.disconnect(old)
+        answer = await h.push(old, "room:leave")
+
+        assert answer == ("error", {"accepted": False, "reason": "not_connected"})
+        assert h.stage.rooms["room-1"]["players"][0]["connected"]
+        assert await h.push(new, "room:leave") == ("ok", {})
+
+
+async def test_a_player_who_is_gone_before_their_turn_at_the_door_is_not_let_in(
+    autojump_clock: MockClock,
+) -> None:
+    async with house() as h:
+        line = Line("ann")
+        line.alive = False
+        h.entry.join(line)
+        await wait_all_tasks_blocked()
+
+        assert line.accepted is None
+        assert not h.stage.rooms["room-1"]["players"][0]["connected"]
+
+
+async def test_a_crash_sends_the_players_round_and_the_game_goes_on(autojump_clock: MockClock) -> None:
+    async with house() as h:
+        lines = [await h.join("ann"), await h.join("bob")]
+        before = h.entry.match.play
+        h.kill()
+        await wait_all_tasks_blocked()
+
+        assert [line.ending for line in lines] == ["crashed", "crashed"]
+        assert h.entry.match.play is before
+        ann = await h.join("ann")
+        assert ann.accepted is not None
+        assert ann.accepted["game"]["your_hand"] == lines[0].told[-1][1]["your_hand"]
+        assert h.said == ["rooms", "started"]
+
+
+async def test_who_waits_for_the_answer_in_a_crash_is_told(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug in the rules")
+
+    async with house() as h:
+        ann, bob = await h.join("ann"), await h.join("bob")
+        mover = h.mover(ann, bob)
+        card = mover.told[-1][1]["your_hand"][0]["id"]
+        before = h.entry.match
+        monkeypatch.setattr(SimpleCardBattle, "apply", broken)
+
+        answer = await h.act(mover, action="play_card", card_id=card)
+
+        assert answer == ("error", {"accepted": False, "reason": "internal_error"})
+        assert h.entry.match.play is before.play
+        assert (ann.ending, bob.ending) == ("crashed", "crashed")
+
+
+async def test_what_was_said_during_a_crash_is_handled_by_the_next_life(autojump_clock: MockClock) -> None:
+    async with house() as h:
+        line = Line("ann")
+        h.kill()
+        h.entry.join(line)
+        await wait_all_tasks_blocked()
+
+        assert line.accepted is not None
+
+
+async def test_players_of_a_match_that_is_given_up_are_told(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with house() as h:
+        await h.join("ann")
+        for _ in range(3):
+            h.kill()
+            await wait_all_tasks_blocked()
+        ann = await h.join("ann")
+        h.kill()
+        await trio.sleep(1)
+
+        assert ann.events()[-1] == "game:aborted"
+        assert ann.alive
+        assert h.said == ["rooms", "aborted"]
+        await trio.sleep(30)
+        assert ann.ending == "closed"
+
+
+async def test_a_match_that_hears_more_than_it_can_handle_says_so(autojump_clock: MockClock) -> None:
+    async with house() as h:
+        ann = await h.join("ann")
+        for _ in range(INBOX_SLOTS):
+            h.entry.push(ann, "game:action", {}, Question())
+        with pytest.raises(MailboxFull):
+            h.entry.push(ann, "game:action", {}, Question())
+        # What must get through does.
+        h.entry.disconnect(ann)
+        await wait_all_tasks_blocked()
+        assert not h.stage.rooms["room-1"]["players"][0]["connected"]
+
+
+async def test_when_the_match_goes_the_lines_are_closed_and_nobody_gets_in(autojump_clock: MockClock) -> None:
+    async with house() as h:
+        ann = await h.join("ann")
+        entry = h.entry
+        h.matches.terminate("room-1")
+        await trio.sleep(29)
+        assert ann.alive
+        late = await h.join("ann")
+        assert late.accepted is not None
+        assert late.accepted["reason"] == "admin_terminated"
+        await trio.sleep(1.1)
+
+        assert late.ending == "closed"
+        with pytest.raises(ActorGone):
+            entry.join(Line("bob"))
+        entry.disconnect(ann)
+
+
+async def test_a_turn_nobody_uses_is_skipped_and_the_clock_starts_again(autojump_clock: MockClock) -> None:
+    async with house() as h:
+        ann = await h.join("ann")
+        await h.join("bob")
+        for turns in range(1, 4):
+            await trio.sleep(60.1)
+            assert ann.events().count("game:turn_skipped") == turns
+
+
+@pytest.mark.parametrize(("status", "kept"), [(200, 0), (404, 0), (422, 0), (503, 1), (401, 1)])
+async def test_only_a_result_that_could_not_be_told_is_kept(
+    autojump_clock: MockClock, status: int, kept: int
+) -> None:
+    async with house() as h:
+        ann, _ = await h.join("ann"), await h.join("bob")
+        h.status = status
+        assert await h.push(ann, "room:leave") == ("ok", {})
+        await trio.sleep(20)
+
+        assert [said.room_id for said in h.keeper.kept] == ["room-1"] * kept
+        assert h.entry.match.status is Status.FINISHED
+        assert h.entry.match.owed == ()
