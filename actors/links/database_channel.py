@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import psycopg
 import trio
 from sqlalchemy.exc import DBAPIError
 
@@ -57,7 +58,8 @@ class DatabaseChannel:
         self._seen = self._database.outages
         try:
             return await trio.to_thread.run_sync(self._read, limiter=self._limiter)
-        except DBAPIError as error:
+        # The driver's own errors where SQLAlchemy is not in between.
+        except (DBAPIError, psycopg.Error) as error:
             self.close()
             raise LinkDown(self._database.name, error) from error
 
@@ -76,11 +78,7 @@ class DatabaseChannel:
             self.gaps += 1
             return []
         driver: Any = self._connection.connection.driver_connection
-        # The driver raises its own errors here; through SQLAlchemy they become those everybody expects.
-        heard = driver.notifies(timeout=self._wait_s, stop_after=1)
-        messages = [notice.payload for notice in heard]
+        messages = [notice.payload for notice in driver.notifies(timeout=self._wait_s, stop_after=1)]
         if messages:
             messages += [notice.payload for notice in driver.notifies(timeout=0, stop_after=BATCH)]
-        else:
-            self._connection.exec_driver_sql("SELECT 1")
         return messages

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from actors.core import CallTimeout, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from actors.players.entry import Asker, Entry, Outcome, Refused
 
@@ -18,14 +19,14 @@ class _Tally:
     def __init__(self, size: int) -> None:
         self.outcomes: list[Outcome | None] = [None] * size
         self.left = size
-        self.all_in = Reply("ledger", None)
+        self.waiter: Reply | None = None
 
     def take(self, nth: int, outcome: Outcome) -> None:
         if self.outcomes[nth] is None:
             self.outcomes[nth] = outcome
             self.left -= 1
-            if not self.left:
-                self.all_in.send(None)
+            if not self.left and self.waiter is not None:
+                self.waiter.send(None)
 
 
 class _Slip:
@@ -41,18 +42,22 @@ class _Slip:
         self._tally.take(self._nth, answer)  # type: ignore[arg-type]  # an Asker is sent outcomes
 
 
+HandOn = Callable[["Entry", "Asker"], "Refused | None"]
+
+
 async def gather(
-    entries: Sequence[Entry], forward: Callable[[Entry, Asker], None], *, timeout_s: float, late: Refused
+    entries: Sequence[Entry], hand_on: HandOn, *, timeout_s: float, late: Refused
 ) -> list[Outcome]:
-    """Hand all entries to `forward`, in order; their outcomes, with `late` for those not in by then."""
-    if not entries:
-        return []
+    """Hand all entries on, in order; their outcomes, with `late` for those not in by then."""
     tally = _Tally(len(entries))
     for nth, entry in enumerate(entries):
-        forward(entry, _Slip(tally, nth))
-    try:
-        if tally.left:
-            await tally.all_in.wait(timeout_s)
-    except CallTimeout:
-        pass
+        refused = hand_on(entry, _Slip(tally, nth))
+        if refused is not None:
+            tally.take(nth, refused)
+    if tally.left:
+        tally.waiter = Reply("ledger", None)
+        try:
+            await tally.waiter.wait(timeout_s)
+        except CallTimeout:
+            pass
     return [late if outcome is None else outcome for outcome in tally.outcomes]

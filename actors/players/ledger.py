@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol, TypeVar, assert_never
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol, TypeVar
 
 import trio
 
@@ -38,7 +38,7 @@ logger: Final = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # About half a second of work at the rate `bench deltas` measures; past that, a refusal is the better answer.
-MAILBOX_SLOTS: Final = 16_384
+MAX_WAITING: Final = 16_384
 # A transaction of this many takes some 40 ms; more at once would gain little, and make the first wait.
 MAX_ENTRIES: Final = 2_048
 MAX_WAIT_S: Final = 0.002
@@ -49,9 +49,10 @@ PATIENCE: Final = 3
 
 UNAVAILABLE: Final = Refused("database_unavailable")
 FAILED: Final = Refused("ledger_failed")
+BUSY: Final = Refused("busy")
 
 
-class Change(NamedTuple):
+class _Change(NamedTuple):
     """One entry, and who waits for its outcome."""
 
     entry: Entry
@@ -70,9 +71,6 @@ class Gathered(NamedTuple):
     size: int
     patience: int
     until_s: float
-
-
-Message = Change | Gathered
 
 
 class Writer(Protocol):
@@ -102,11 +100,13 @@ class LedgerStatistics:
     refused: Mapping[str, int]
 
 
-class Ledger(Actor[Message]):
+class Ledger(Actor[Gathered]):
     """One transaction at a time.
 
-    An answer is given after the commit, so it survives anything. A crash
-    answers everybody it leaves behind, and the next life begins empty.
+    An answer is given after the commit, so it survives anything. Entries do
+    not come as messages but are put where they wait for the next transaction,
+    so that whoever ends this life finds them: everybody left is answered, and
+    the next life begins empty.
 
     Args:
         database: Where it is written.
@@ -114,6 +114,7 @@ class Ledger(Actor[Message]):
         on_committed: Hears of the accounts each transaction has changed, before anybody is answered.
         max_wait_s: How long an entry waits for company.
         max_entries: Most entries of one transaction.
+        max_waiting: Most entries waiting; more are refused.
         clock: Unix seconds.
     """
 
@@ -127,6 +128,7 @@ class Ledger(Actor[Message]):
         "_is_gathering",
         "_max_entries",
         "_max_wait_s",
+        "_max_waiting",
         "_on_committed",
         "_refused",
         "_repeated",
@@ -143,26 +145,26 @@ class Ledger(Actor[Message]):
         on_committed: Callable[[Mapping[int, Account]], None],
         max_wait_s: float = MAX_WAIT_S,
         max_entries: int = MAX_ENTRIES,
-        mailbox_slots: int = MAILBOX_SLOTS,
+        max_waiting: int = MAX_WAITING,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__("ledger", mailbox_slots=mailbox_slots)
+        super().__init__("ledger")
         self._database = database
         self._rules = rules
         self._on_committed = on_committed
         self._max_wait_s = max_wait_s
         self._max_entries = max_entries
+        self._max_waiting = max_waiting
         self._clock = clock
-        self._waiting: deque[Change] = deque()
+        self._waiting: deque[_Change] = deque()
         self._is_gathering = False
         self._transactions = self._applied = self._repeated = 0
         self._refused: dict[str, int] = {}
 
     def statistics(self) -> LedgerStatistics:
         """How things stand."""
-        waiting = len(self._waiting) + self.unread
         return LedgerStatistics(
-            waiting, self._transactions, self._applied, self._repeated, dict(self._refused)
+            len(self._waiting), self._transactions, self._applied, self._repeated, dict(self._refused)
         )
 
     async def run(self, life: Life) -> None:
@@ -173,21 +175,25 @@ class Ledger(Actor[Message]):
             self._is_gathering = False
             self._answer_all(self._take(len(self._waiting)), FAILED)
 
-    async def receive(self, message: Message) -> None:
-        """Collect entries; commit what has been collected when the time has come."""
-        match message:
-            case Change():
-                self._waiting.append(message)
-                if not self._is_gathering:
-                    self._gather()
-                elif len(self._waiting) >= self._max_entries:
-                    await self._commit()
-            case Gathered():
-                # A timer armed by a life that crashed reaches the next.
-                if self._is_gathering:
-                    await self._look(message)
-            case _:
-                assert_never(message)
+    def submit(self, entry: Entry, asker: Asker) -> Refused | None:
+        """Count `entry` with the next transaction, and answer `asker` then; or say at once why not.
+
+        Never waits. Entries count in the order submitted.
+        """
+        if len(self._waiting) >= self._max_waiting:
+            return self._count(BUSY)
+        if not self.is_alive:
+            return self._count(FAILED)
+        self._waiting.append(_Change(entry, asker))
+        if not self._is_gathering:
+            self._gather()
+        return None
+
+    async def receive(self, message: Gathered) -> None:
+        """Wait another turn, or commit."""
+        # A timer armed by a life that crashed reaches the next.
+        if self._is_gathering:
+            await self._look(message)
 
     async def terminate(self) -> None:
         """Commit what is left."""
@@ -213,7 +219,7 @@ class Ledger(Actor[Message]):
                 return
         await self._commit()
         self._is_gathering = False
-        if self._waiting or self.unread:
+        if self._waiting:
             self._gather()
 
     async def _commit(self) -> None:
@@ -242,16 +248,16 @@ class Ledger(Actor[Message]):
         now_ms = int(self._clock() * 1000)
         return await self._database.write(partial(post, entries=entries, rules=self._rules, now_ms=now_ms))
 
-    def _take(self, most: int) -> list[Change]:
+    def _take(self, most: int) -> list[_Change]:
         taken = list(islice(self._waiting, most))
         for _ in taken:
             self._waiting.popleft()
         return taken
 
-    def _answer_all(self, changes: list[Change], refusal: Refused) -> None:
+    def _answer_all(self, changes: list[_Change], refusal: Refused) -> None:
         for change in changes:
-            self._count(refusal)
-            change.asker.send(refusal)
+            change.asker.send(self._count(refusal))
 
-    def _count(self, refusal: Refused) -> None:
+    def _count(self, refusal: Refused) -> Refused:
         self._refused[refusal.code] = self._refused.get(refusal.code, 0) + 1
+        return refusal

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from actors.links import LinkDown
 from actors.players.posting import read_payload
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from supervision import Life
 
 logger: Final = logging.getLogger(__name__)
+
+LISTEN_AGAIN_S: Final = 0.2
 
 
 class News:
@@ -40,9 +44,9 @@ class News:
                 await self._database.until_up()
                 try:
                     await self._listen()
-                except LinkDown as down:
-                    if down.cause is not None:
-                        self._database.note_outage(self._database.outages, down.cause)
+                except LinkDown:
+                    # A connection of its own: whether the database is away is for the link to say.
+                    await trio.sleep(LISTEN_AGAIN_S)
         finally:
             self._channel.close()
 

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
-from actors.core import Actor, ActorGone, MailboxFull, send_after
-from actors.players.entry import Refused
-from actors.players.ledger import FAILED, Change
+from actors.core import Actor, ActorGone, send_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.core import Event, Registry, Timer
     from actors.players.accounts import Accounts, Known
-    from actors.players.entry import Asker, Entry
+    from actors.players.entry import Asker, Entry, Refused
     from actors.players.ledger import Ledger
 
 # A game server sends each player every 30 s: one that sends no more is gone after two of them.
 IDLE_S: Final = 60.0
-BUSY: Final = Refused("busy")
-
-
-def hand_to(ledger: Ledger, entry: Entry, asker: Asker) -> None:
-    """Give the ledger an entry, or the asker the reason why not."""
-    try:
-        ledger.cast(Change(entry, asker))
-    except MailboxFull:
-        asker.send(BUSY)
-    except ActorGone:
-        asker.send(FAILED)
 
 
 class Announce(NamedTuple):
@@ -90,8 +77,8 @@ class Player(Actor[Message]):
         self._is_active = True
         self._idle_timer: Timer | None = None
 
-    def hand_on(self, entry: Entry, asker: Asker) -> None:
-        """Let the ledger count `entry` and answer `asker`. Never waits; the ledger's refusal is an answer.
+    def hand_on(self, entry: Entry, asker: Asker) -> Refused | None:
+        """Let the ledger count `entry` and answer `asker`, or say at once why not. Never waits.
 
         Raises:
             ActorGone: The player has retired; its successor may be asked.
@@ -99,7 +86,7 @@ class Player(Actor[Message]):
         if not self.is_alive:
             raise ActorGone(self.name, entry)
         self._is_active = True
-        hand_to(self._ledger, entry, asker)
+        return self._ledger.submit(entry, asker)
 
     async def init(self) -> None:
         """Take the name, and tell what a life before may not have told."""

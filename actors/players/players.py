@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -15,8 +16,8 @@ from actors.players.accounts import Accounts, Known
 from actors.players.batch import gather
 from actors.players.decision import NOBODY
 from actors.players.entry import Refused
-from actors.players.ledger import MAX_WAIT_S, UNAVAILABLE, Ledger
-from actors.players.player import BUSY, IDLE_S, Announce, Player, hand_to
+from actors.players.ledger import BUSY, MAX_WAIT_S, UNAVAILABLE, Ledger
+from actors.players.player import IDLE_S, Announce, Player
 from actors.players.posting import read_accounts, read_history
 from supervision import (
     BRUTAL_KILL,
@@ -29,7 +30,7 @@ from supervision import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from actors.core import Member, Registry
     from actors.links import Database
@@ -79,6 +80,7 @@ class Players:
         max_active: Most players with a task; past it, changes go to the ledger straight away.
         idle_s: After how long a player retires; at most twice that.
         timeout_s: Longest wait for an outcome.
+        clock: Unix seconds.
 
     Attributes:
         ledger: A child of its own, since it leans on the database.
@@ -95,6 +97,7 @@ class Players:
         max_active: int = MAX_ACTIVE,
         idle_s: float = IDLE_S,
         timeout_s: float = TIMEOUT_S,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._registry = registry
@@ -103,7 +106,7 @@ class Players:
         self._idle_s = idle_s
         self._timeout_s = timeout_s
         self._unaccompanied = 0
-        self.ledger = Ledger(database, rules, on_committed=self.learn, max_wait_s=max_wait_s)
+        self.ledger = Ledger(database, rules, on_committed=self.learn, max_wait_s=max_wait_s, clock=clock)
         self.supervisor = DynamicSupervisor(max_children=max_active, on_given_up=self._on_given_up)
 
     def statistics(self) -> PlayerStatistics:
@@ -120,7 +123,9 @@ class Players:
         if not self._database.state.up:
             return UNAVAILABLE
         reply = Reply(self.ledger.name, entry)
-        self._hand_on(entry, reply)
+        refused = self._hand_on(entry, reply)
+        if refused is not None:
+            return refused
         try:
             return await reply.wait(self._timeout_s)  # type: ignore[no-any-return]  # an Outcome
         except CallTimeout:
@@ -132,18 +137,17 @@ class Players:
             return [UNAVAILABLE] * len(entries)
         return await gather(entries, self._hand_on, timeout_s=self._timeout_s, late=TIMED_OUT)
 
-    def _hand_on(self, entry: Entry, asker: Asker) -> None:
+    def _hand_on(self, entry: Entry, asker: Asker) -> Refused | None:
         for _ in range(ATTEMPTS):
             player = self._open(entry.steam_id)
             if player is None:
                 break
             try:
-                player.hand_on(entry, asker)
+                return player.hand_on(entry, asker)
             except ActorGone:
                 continue
-            return
         self._unaccompanied += 1
-        hand_to(self.ledger, entry, asker)
+        return self.ledger.submit(entry, asker)
 
     # -- reading -----------------------------------------------------------------------
 

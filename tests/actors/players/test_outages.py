@@ -1,0 +1,170 @@
+"""The database goes away, fills up, is locked or broken: clear refusals, and nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from actors.links import LinkDown
+from actors.players import Account, Entry, Posted, Refused
+from tests.actors.players.conftest import ALICE, House, running
+from tests.fakes.waiting import until
+from tests.postgres import PostgresServer
+
+UNAVAILABLE = Refused("database_unavailable")
+
+
+def lock(path: Path) -> sqlite3.Connection:
+    """Hold the file as another program would."""
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    return holder
+
+
+@contextmanager
+def hanging(server: PostgresServer) -> Iterator[None]:
+    """Let all its processes stand still: connections stay open and nothing answers."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(server.pid)], capture_output=True, check=True)
+    processes = [server.pid, *map(int, found.stdout.split())]
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in processes:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_while_postgresql_is_away_changes_are_refused_at_once_and_go_on_by_themselves(
+    postgres_server: PostgresServer,
+) -> None:
+    async with running(House(postgres_server.url)) as house:
+        await house.players.change(Entry(ALICE, {"exp": 1}, "t-1"))
+        postgres_server.kill()
+
+        assert await house.players.change(Entry(ALICE, {"exp": 1}, "t-2")) == UNAVAILABLE
+        start = trio.current_time()
+        assert await house.players.change(Entry(ALICE, {"exp": 1}, "t-2")) == UNAVAILABLE
+        assert trio.current_time() - start < 0.1
+
+        postgres_server.start()
+        await house.insist(Entry(ALICE, {"exp": 1}, "t-2"))
+        assert await house.total(ALICE) == {"exp": 2}
+
+
+async def test_a_connection_that_went_stale_while_idle_costs_nobody_a_refusal(
+    postgres_server: PostgresServer,
+) -> None:
+    house = House(postgres_server.url)
+    house.database._ping_every_s = 60  # noqa: SLF001  # so that nobody notices before us
+    async with running(house):
+        await house.players.change(Entry(ALICE, {"exp": 1}))
+        await trio.to_thread.run_sync(postgres_server.stop)
+        await trio.to_thread.run_sync(postgres_server.start)
+
+        assert isinstance(await house.players.change(Entry(ALICE, {"exp": 1})), Posted)
+
+
+async def test_a_postgresql_that_hangs_is_given_up_in_bounded_time(postgres_server: PostgresServer) -> None:
+    async with running(House(postgres_server.url)) as house:
+        await house.players.change(Entry(ALICE, {"exp": 1}, "t-1"))
+        with hanging(postgres_server):
+            with trio.fail_after(5):
+                assert await house.players.change(Entry(ALICE, {"exp": 1}, "t-2")) == UNAVAILABLE
+            await until(lambda: not house.database.state.up)
+
+        await house.insist(Entry(ALICE, {"exp": 1}, "t-2"))
+        assert await house.total(ALICE) == {"exp": 2}
+
+
+async def test_active_players_can_be_read_while_the_database_is_away(postgres_server: PostgresServer) -> None:
+    async with running(House(postgres_server.url)) as house:
+        await house.players.change(Entry(ALICE, {"exp": 3}))
+        postgres_server.kill()
+        await until(lambda: not house.database.state.up)
+
+        assert await house.players.read(ALICE) == Account(1, {"exp": 3})
+        with pytest.raises(LinkDown):
+            await house.players.read(ALICE + 1)
+
+
+async def test_a_locked_file_is_a_refusal_and_then_goes_on(sqlite_url: str, tmp_path: Path) -> None:
+    async with running(House(sqlite_url)) as house:
+        holder = lock(tmp_path / "stats.sqlite3")
+
+        assert await house.players.change(Entry(ALICE, {"exp": 1}, "t-1")) == UNAVAILABLE
+
+        holder.close()
+        await house.insist(Entry(ALICE, {"exp": 1}, "t-1"))
+        assert await house.total(ALICE) == {"exp": 1}
+
+
+async def test_a_full_disk_is_a_refusal_and_loses_nothing(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(House(sqlite_url)) as house:
+        await house.players.change(Entry(ALICE, {"exp": 1}, "t-0"))
+        pages = await house.database.write(
+            lambda connection: connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        )
+        await house.database.write(
+            # What SQLite says when the disk is full, and when the file may not grow, is the same.
+            lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+        )
+        outcomes = [
+            await house.players.change(Entry(ALICE + number, {"exp": 1}, f"t-{number}", "x" * 250))
+            for number in range(1, 60)
+        ]
+        counted = [number for number, outcome in enumerate(outcomes, 1) if isinstance(outcome, Posted)]
+
+        assert UNAVAILABLE in outcomes
+    async with running(House(sqlite_url)) as house:
+        for number in range(1, 60):
+            expected = {"exp": 1} if number in counted else {}
+            assert await house.total(ALICE + number) == expected
+    assert any("full" in str(getattr(record, "error", "")) for record in caplog.records)
+
+
+async def test_a_broken_file_is_said_clearly_and_left_as_it_is(
+    sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "stats.sqlite3"
+    path.write_bytes(b"this is not a database, but somebody's only copy of something" * 100)
+    before = path.read_bytes()
+
+    with caplog.at_level(logging.ERROR, "actors.links"):
+        async with running(House(sqlite_url)) as house:
+            assert await house.players.change(Entry(ALICE, {"exp": 1})) == UNAVAILABLE
+
+    assert path.read_bytes() == before
+    assert "not a database" in str(caplog.records[0].__dict__["error"])
+
+
+async def test_a_file_broken_while_in_use_acknowledges_nothing_more(sqlite_url: str, tmp_path: Path) -> None:
+    async with running(House(sqlite_url)) as house:
+        await house.players.change(Entry(ALICE, {"exp": 1}))
+    path = tmp_path / "stats.sqlite3"
+    content = bytearray(path.read_bytes())
+    # All but the first page, which names the tables.
+    content[4096:] = b"\xa5" * (len(content) - 4096)
+    path.write_bytes(content)
+
+    async with running(House(sqlite_url)) as house:
+        assert await house.players.change(Entry(ALICE, {"exp": 1})) == UNAVAILABLE
+
+
+async def test_no_password_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(House("postgresql://somebody:hunter2@127.0.0.1:1/nowhere")) as house:
+        assert await house.players.change(Entry(ALICE, {"exp": 1})) == UNAVAILABLE
+
+    assert caplog.records
+    assert "hunter2" not in " ".join(str(record.__dict__) for record in caplog.records)

@@ -1,0 +1,180 @@
+"""Changes through player, ledger and a real database of either kind."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from actors.players import Account, Entry, Posted, Refused
+from tests.actors.players.conftest import ALICE, BOB, CARA, House, running
+from tests.fakes.waiting import until
+
+
+async def test_what_was_posted_is_there_for_the_next_life_of_the_node(url: str) -> None:
+    async with running(House(url)) as house:
+        first = await house.players.change(Entry(ALICE, {"exp": 250, "cash": 5}, "t-1"))
+    async with running(House(url)) as house:
+        again = await house.players.change(Entry(ALICE, {"exp": 250, "cash": 5}, "t-1"))
+
+    assert first == Posted(Account(1, {"exp": 250, "cash": 5}), applied=True)
+    assert again == Posted(Account(1, {"exp": 250, "cash": 5}), applied=False)
+
+
+async def test_the_same_id_with_other_deltas_is_a_mismatch(house: House) -> None:
+    await house.players.change(Entry(ALICE, {"exp": 1}, "t-1"))
+
+    assert await house.players.change(Entry(ALICE, {"exp": 2}, "t-1")) == Refused("transaction_mismatch")
+    assert await house.total(ALICE) == {"exp": 1}
+
+
+async def test_without_an_id_every_request_counts(house: House) -> None:
+    for _ in range(3):
+        await house.players.change(Entry(ALICE, {"exp": 2}))
+
+    assert await house.players.read(ALICE) == Account(3, {"exp": 6})
+
+
+async def test_nobody_may_spend_what_is_not_there(house: House) -> None:
+    await house.players.change(Entry(ALICE, {"cash": 10}))
+
+    refused = await house.players.change(Entry(ALICE, {"exp": 5, "cash": -11}))
+
+    assert refused == Refused("insufficient", "cash", 10)
+    assert await house.total(ALICE) == {"cash": 10}
+
+
+async def test_only_one_of_many_at_once_may_spend_the_last_coin(house: House) -> None:
+    await house.players.change(Entry(ALICE, {"cash": 10}))
+    outcomes: list[object] = []
+
+    async def spend() -> None:
+        outcomes.append(await house.players.change(Entry(ALICE, {"cash": -10})))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(spend)
+
+    assert sum(isinstance(outcome, Posted) for outcome in outcomes) == 1
+    assert await house.total(ALICE) == {"cash": 0}
+
+
+async def test_many_at_once_share_transactions(house: House) -> None:
+    async with trio.open_nursery() as nursery:
+        for number in range(200):
+            nursery.start_soon(house.players.change, Entry(ALICE + number % 7, {"exp": 1}, f"t-{number}"))
+
+    now = house.players.ledger.statistics()
+    assert now.applied == 200
+    assert now.transactions < 20
+
+
+async def test_a_batch_is_answered_in_order_and_each_item_stands_alone(house: House) -> None:
+    outcomes = await house.players.change_all(
+        [
+            Entry(BOB, {"cash": 5}, "b-1"),
+            Entry(ALICE, {"cash": -1}, "a-1"),
+            Entry(BOB, {"cash": -5}, "b-2"),
+            Entry(BOB, {"cash": 5}, "b-1"),
+            Entry(BOB, {"cash": 6}, "b-1"),
+        ]
+    )
+
+    assert outcomes == [
+        Posted(Account(1, {"cash": 5}), applied=True),
+        Refused("insufficient", "cash", 0),
+        Posted(Account(2, {"cash": 0}), applied=True),
+        Posted(Account(2, {"cash": 0}), applied=False),
+        Refused("transaction_mismatch"),
+    ]
+
+
+async def test_a_player_nothing_was_counted_for_is_unknown(house: House) -> None:
+    await house.players.change(Entry(ALICE, {"cash": -1}))
+
+    assert await house.players.read(ALICE) is None
+    assert await house.players.read(BOB) is None
+
+
+async def test_texts_come_back_as_they_were(house: House) -> None:
+    odd = "Ünïcødé 🎮 \"quoted\" 'single' \\ %s :name ?"
+    await house.players.change(Entry(ALICE, {"exp": 1}, odd, odd, "srv7"))
+
+    [row] = await house.players.history(ALICE, limit=10)
+
+    assert (row.transaction_id, row.reason, row.server_id) == (odd, odd, "srv7")
+    assert await house.players.change(Entry(ALICE, {"exp": 1}, odd)) == Posted(
+        Account(1, {"exp": 1}), applied=False
+    )
+
+
+async def test_totals_of_64_bits_come_back_exactly(house: House) -> None:
+    # As large as a total gets, in steps a request may take; written straight into the row.
+    await house.players.change(Entry(ALICE, {"exp": 1}))
+    await house.database.write(
+        lambda connection: connection.exec_driver_sql(
+            "UPDATE player_stats SET totals = '{\"exp\": 9223372036854775806}'"
+        )
+    )
+
+    assert await house.players.change(Entry(ALICE, {"exp": 1})) == Posted(
+        Account(2, {"exp": 2**63 - 1}), applied=True
+    )
+    assert await house.players.change(Entry(ALICE, {"exp": 1})) == Refused("overflow", "exp", 2**63 - 1)
+    assert await house.total(ALICE) == {"exp": 2**63 - 1}
+
+
+async def test_the_history_has_the_newest_first(house: House) -> None:
+    for number in range(5):
+        await house.players.change(Entry(ALICE, {"exp": number + 1}, f"t-{number}", "map_end", "srv7"))
+    await house.players.change(Entry(BOB, {"exp": 1}))
+
+    rows = await house.players.history(ALICE, limit=2)
+
+    assert [(row.transaction_id, row.deltas, row.version) for row in rows] == [
+        ("t-4", {"exp": 5}, 5),
+        ("t-3", {"exp": 4}, 4),
+    ]
+
+
+async def test_old_transactions_are_forgotten_and_totals_stay(url: str) -> None:
+    now = [1_000.0]
+    async with running(House(url, clock=lambda: now[0])) as house:
+        await house.players.change_all([Entry(ALICE, {"exp": 1}, f"old-{number}") for number in range(1_200)])
+        await house.players.change(Entry(ALICE, {"exp": 1}, "last"))
+        now[0] += 50
+        await house.players.change(Entry(ALICE, {"exp": 1}, "newer"))
+        now[0] += 51
+
+        assert await house.sweeper.sweep() == 1_201
+        assert [row.transaction_id for row in await house.players.history(ALICE, limit=9)] == ["newer"]
+        assert await house.total(ALICE) == {"exp": 1_202}
+
+
+async def test_a_player_becomes_active_by_posting_and_retires_when_idle(sqlite_url: str) -> None:
+    async with running(House(sqlite_url, idle_s=0.05)) as house:
+        await house.players.change(Entry(ALICE, {"exp": 1}))
+        assert house.registry.whereis(("steam", ALICE)) is not None
+
+        await until(lambda: not house.players.statistics().active)
+
+        assert house.registry.whereis(("steam", ALICE)) is None
+        assert await house.total(ALICE) == {"exp": 1}
+
+
+async def test_past_the_limit_of_active_players_changes_count_all_the_same(sqlite_url: str) -> None:
+    async with running(House(sqlite_url, max_active=1)) as house:
+        for steam_id in (ALICE, BOB, CARA, ALICE):
+            assert isinstance(await house.players.change(Entry(steam_id, {"exp": 1})), Posted)
+
+        now = house.players.statistics()
+        assert (now.active, now.unaccompanied) == (1, 2)
+
+
+@pytest.mark.parametrize("crashed", ["ledger", "players", "registry", "database"])
+async def test_after_a_crash_of_any_part_changes_go_on(crashed: str, sqlite_url: str) -> None:
+    async with running(House(sqlite_url)) as house:
+        await house.players.change(Entry(ALICE, {"exp": 1}, "before"))
+        house.tree.kill_child(crashed)
+
+        assert isinstance(await house.insist(Entry(ALICE, {"exp": 1}, "after")), Posted)
+        assert await house.total(ALICE) == {"exp": 2}

@@ -1,0 +1,118 @@
+"""Who listens to a player hears every newest state, whoever changed it."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from actors.players import Entry
+from tests.actors.players.conftest import ALICE, BOB, House, running
+from tests.postgres import PostgresServer
+
+
+async def test_a_listener_hears_of_changes(house: House) -> None:
+    await house.players.change(Entry(ALICE, {"exp": 1}))
+    listener, account = await house.watch(ALICE)
+
+    await house.players.change(Entry(ALICE, {"exp": 2}))
+    await house.players.change(Entry(BOB, {"exp": 99}))
+
+    with trio.fail_after(5):
+        await listener.until(b'"exp":3')
+    assert account.version == 1
+    assert b"".join(listener.got) == (
+        b'event: stats\nid: 2\ndata: {"steamid":"76561197960265729",'
+        b'"stats":{"exp":3,"cash":0,"pills":0},"version":2}\n\n'
+    )
+
+
+async def test_a_repeat_is_no_news(house: House) -> None:
+    await house.players.change(Entry(ALICE, {"exp": 1}, "t"))
+    listener, _ = await house.watch(ALICE)
+
+    await house.players.change(Entry(ALICE, {"exp": 1}, "t"))
+    await house.players.change(Entry(ALICE, {"exp": 1}, "u"))
+
+    with trio.fail_after(5):
+        await listener.until(b'"exp":2')
+    assert len(listener.got) == 1
+
+
+async def test_one_may_listen_to_a_player_nobody_has_heard_of(house: House) -> None:
+    listener, account = await house.watch(ALICE)
+
+    assert account.version == 0
+    await house.players.change(Entry(ALICE, {"pills": 1}))
+    with trio.fail_after(5):
+        await listener.until(b'"pills":1')
+
+
+async def test_a_player_somebody_listens_to_does_not_retire(sqlite_url: str) -> None:
+    async with running(House(sqlite_url, idle_s=0.02)) as house:
+        listener, _ = await house.watch(ALICE)
+        await trio.sleep(0.1)
+        await house.players.change(Entry(ALICE, {"exp": 1}))
+
+        with trio.fail_after(5):
+            await listener.until(b'"exp":1')
+
+
+@pytest.mark.parametrize("part", ["players", "ledger", "registry"])
+async def test_listeners_survive_the_crash_of_any_part(part: str, sqlite_url: str) -> None:
+    async with running(House(sqlite_url)) as house:
+        listener, _ = await house.watch(ALICE)
+        house.tree.kill_child(part)
+        await house.insist(Entry(ALICE, {"exp": 1}, "t"))
+
+        with trio.fail_after(5):
+            await listener.until(b'"exp":1')
+
+
+async def test_a_listener_on_one_node_hears_of_changes_on_another(postgres_server: PostgresServer) -> None:
+    here, there = House(postgres_server.url, "node-a"), House(postgres_server.url, "node-b")
+    async with running(here), running(there):
+        listener, _ = await here.watch(ALICE)
+        await trio.sleep(0.3)
+
+        await there.players.change(Entry(ALICE, {"exp": 5}))
+        with trio.fail_after(5):
+            await listener.until(b'"exp":5')
+        await here.players.change(Entry(ALICE, {"exp": 1}))
+        with trio.fail_after(5):
+            await listener.until(b'"exp":6')
+
+
+async def test_news_lost_in_an_outage_are_made_up_for(postgres_server: PostgresServer) -> None:
+    here, there = House(postgres_server.url, "node-a"), House(postgres_server.url, "node-b")
+    async with running(here), running(there):
+        listener, _ = await here.watch(ALICE)
+        await trio.to_thread.run_sync(postgres_server.kill)
+        await trio.to_thread.run_sync(postgres_server.start)
+        await there.insist(Entry(ALICE, {"exp": 5}, "t"))
+
+        with trio.fail_after(10):
+            await listener.until(b'"exp":5')
+
+
+async def test_two_nodes_adding_to_the_same_players_lose_nothing(postgres_server: PostgresServer) -> None:
+    here, there = House(postgres_server.url, "node-a"), House(postgres_server.url, "node-b")
+    async with running(here), running(there), trio.open_nursery() as nursery:
+        for number in range(150):
+            for house in (here, there):
+                for steam_id in (ALICE, BOB):
+                    entry = Entry(steam_id, {"exp": 1}, f"{house.origin}-{number}")
+                    nursery.start_soon(house.insist, entry)
+    async with running(House(postgres_server.url)) as house:
+        assert (await house.total(ALICE), await house.total(BOB)) == ({"exp": 300}, {"exp": 300})
+
+
+async def test_news_of_many_players_fit_what_postgresql_carries(postgres_server: PostgresServer) -> None:
+    here, there = House(postgres_server.url, "node-a"), House(postgres_server.url, "node-b")
+    async with running(here), running(there):
+        listener, _ = await here.watch(ALICE + 999)
+        await trio.sleep(0.3)
+
+        await there.players.change_all([Entry(ALICE + number, {"exp": 2**31 - 1}) for number in range(1000)])
+
+        with trio.fail_after(5):
+            await listener.until(b'"exp":2147483647')
