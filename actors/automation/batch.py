@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert
 
 from actors.automation import outbox, steps, store
+from actors.automation.bulk import insert_many
 from actors.automation.decision import Decision, Verdict, decide
 from actors.automation.intake import Standing, Sync, digest_of, fold
 from actors.automation.outbox import Status
@@ -84,12 +85,12 @@ class Batch:
     def record(self, entry: SnapshotEntry) -> Recorded:
         """Fold one snapshot into its player, and decide if that is asked for."""
         snapshot, instructions = entry.snapshot, entry.instructions
-        user_id = snapshot.user_id
+        user_id, payload = snapshot.user_id, snapshot.payload()
         folded = fold(
             self.players.get(user_id),
             self._sync[user_id],
             snapshot,
-            digest=digest_of(snapshot, instructions),
+            digest=digest_of(payload, instructions),
             policy=self._terms.policy,
             now=self._terms.now,
         )
@@ -97,7 +98,7 @@ class Batch:
         if folded.standing is not Standing.OUTDATED:
             self._changed.add(user_id)
         if folded.standing is not Standing.REPEATED:
-            self._history.append(self._history_row(entry))
+            self._history.append(self._history_row(entry, payload))
         queued = self._decide(user_id, entry)
         return Recorded(
             player=folded.player,
@@ -106,10 +107,10 @@ class Batch:
             queued=queued is not None and queued.steps is not None,
         )
 
-    def _history_row(self, entry: SnapshotEntry) -> dict[str, Any]:
+    def _history_row(self, entry: SnapshotEntry, payload: str) -> dict[str, Any]:
         return {
             "user_id": entry.snapshot.user_id,
-            "payload": entry.snapshot.to_json(),
+            "payload": payload,
             "source": entry.source,
             "experience_key": entry.instructions.experience_key,
             "actor_user_id": entry.instructions.actor_user_id,
@@ -190,8 +191,7 @@ class Batch:
         """Write everything that changed, in the fewest statements."""
         changed = {user_id: (self.players[user_id], self._sync[user_id]) for user_id in self._changed}
         store.save(self._connection, changed, self._terms.policy)
-        if self._history:
-            self._connection.execute(insert(player_snapshots), self._history)
+        insert_many(self._connection, player_snapshots, self._history)
         if self._superseded:
             self._connection.execute(outbox.supersede(self._superseded, self._terms.now))
         if self._decisions:

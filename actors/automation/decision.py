@@ -101,6 +101,11 @@ def _none(reason: str) -> Verdict:
     return Verdict(Action.NONE, None, reason)
 
 
+def calls_for_ban(player: Player, policy: Policy) -> bool:
+    """Whether the verdict is BAN, at any time."""
+    return player.warnings >= policy.punishments.severe_threshold or player.punishment_status == SEVERE
+
+
 def _ban(player: Player, policy: Policy, _now: datetime) -> Verdict | None:
     threshold = policy.punishments.severe_threshold
     if player.warnings >= threshold:

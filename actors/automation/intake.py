@@ -13,13 +13,12 @@ Roblox has said before; while nobody has, the rank follows from the points.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
-from actors.automation.decision import Action, decide
+from actors.automation.decision import calls_for_ban
 from actors.automation.player import Player
 from actors.automation.policy import Policy
 from actors.automation.snapshot import Instructions, Snapshot
@@ -66,10 +65,17 @@ class Folded:
     standing: Standing
 
 
-def digest_of(snapshot: Snapshot, instructions: Instructions) -> bytes:
-    """Equal for snapshots that say the same about the same moment and come from the same place."""
-    said = [snapshot.to_json(), instructions.experience_key, instructions.actor_user_id]
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).digest()
+def digest_of(payload: str, instructions: Instructions) -> bytes:
+    """Equal for snapshots that say the same about the same moment and come from the same place.
+
+    Args:
+        payload: `Snapshot.payload()`.
+
+    Returns:
+        32 bytes of ASCII.
+    """
+    said = f"{instructions.actor_user_id}\0{instructions.experience_key}\0{payload}"
+    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest().encode("ascii")
 
 
 def fold(
@@ -86,7 +92,7 @@ def fold(
     known = sync.rank_known or snapshot.rank is not None
     applied = _applied(player, snapshot, _rank(player, sync, snapshot, policy, now), now)
     # A ban is over when a snapshot no longer calls for one.
-    banned_at = sync.banned_at if decide(applied, policy, now).action is Action.BAN else None
+    banned_at = sync.banned_at if calls_for_ban(applied, policy) else None
     remembered = replace(
         sync,
         captured_at=captured_at or sync.captured_at,

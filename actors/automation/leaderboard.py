@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, Connection, select, tuple_
+from sqlalchemy import Column, Connection, tuple_
 
 from actors.automation import times
 from actors.automation.player import Player
-from actors.automation.store import player_of
+from actors.automation.store import PLAYERS, player_of
 from actors.automation.tables import players
 
 MAX_LIMIT: Final = 100
@@ -37,10 +37,10 @@ _ORDER: Final[tuple[Column[Any], ...]] = tuple(players.c[name] for name in Place
 
 def top(connection: Connection, *, limit: int, after: Place | None = None) -> list[Player]:
     """Players by points, then kos, then wos, highest first; of equals the newer account first."""
-    statement = select(players).order_by(*(column.desc() for column in _ORDER)).limit(limit)
+    statement = PLAYERS.order_by(*(column.desc() for column in _ORDER)).limit(limit)
     if after is not None:
         statement = statement.where(tuple_(*_ORDER) < tuple_(*after))
-    return [player_of(row) for row in connection.execute(statement).mappings()]
+    return list(map(player_of, connection.execute(statement)))
 
 
 def place_of(player: Player) -> Place:
@@ -64,8 +64,8 @@ def records(connection: Connection, *, limit: int) -> Records:
 
 
 def _leaders(connection: Connection, count: Column[Any], limit: int) -> list[Player]:
-    statement = select(players).order_by(count.desc(), players.c.user_id.desc()).limit(limit)
-    return [player_of(row) for row in connection.execute(statement).mappings()]
+    statement = PLAYERS.order_by(count.desc(), players.c.user_id.desc()).limit(limit)
+    return list(map(player_of, connection.execute(statement)))
 
 
 def entry(player: Player) -> dict[str, Any]:

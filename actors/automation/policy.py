@@ -7,6 +7,7 @@ and not privileged (those are given by hand).
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -158,6 +159,11 @@ class Policy:
         return {rank.name: rung for rung, rank in enumerate(self.ladder)}
 
     @cached_property
+    def _earned(self) -> list[Rank]:
+        # There is at least one, and their points rise with their levels.
+        return [rank for rank in self.ladder if rank.is_earned]
+
+    @cached_property
     def punishment_rank(self) -> Rank | None:
         """Where a suspension leads: the first punishment rank in the file."""
         return next((rank for rank in self.table.ranks if rank.is_punishment), None)
@@ -182,9 +188,8 @@ class Policy:
 
     def rank_for_points(self, points: int) -> Rank:
         """The highest rank these points earn; the lowest rank for those below all of them."""
-        earned = [rank for rank in self.ladder if rank.is_earned]
-        deserved = [rank for rank in earned if rank.min_points <= points]
-        return (deserved or earned[:1] or list(self.ladder[:1]))[-1]
+        at = bisect_right(self._earned, points, key=lambda rank: rank.min_points)
+        return self._earned[max(at - 1, 0)]
 
     def blocks_decisions(self, name: str) -> bool:
         """Whether the rank is `ignored` or `locked`."""

@@ -1,7 +1,8 @@
 """The recorder: takes everybody's snapshots, commits them together, then answers everybody.
 
-As the ledger does: a commit costs the same for one snapshot and for a hundred, so what has come in while
-one was under way is the next. An idle recorder waits `max_wait_s` for company before it begins.
+As the ledger does: a commit costs little more for a hundred snapshots than for one. What has come in while
+one was under way makes the next, and before that the recorder waits as long as each turn of the loop brings
+company: those it has just answered are about to send again.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from functools import partial
 from itertools import groupby, islice
 from typing import ClassVar, Final, NamedTuple, Protocol, TypeVar, assert_never
 
+import trio
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
 from actors.automation import transactions
 from actors.automation.batch import Recorded, SnapshotEntry, Terms
 from actors.automation.requests import ByHand, Change, Entry, NotRecorded, Outcome, Unknown
-from actors.core import Actor, send_after
+from actors.core import Actor
 from actors.links import LinkDown
 from supervision import Life
 
@@ -29,14 +31,26 @@ T = TypeVar("T")
 MAILBOX_SLOTS: Final = 4096
 # More at once would gain little, and make the first wait.
 MAX_ENTRIES: Final = 256
-MAX_WAIT_S: Final = 0.002
+MAX_WAIT_S: Final = 0.02
+# From a socket that has become readable to this mailbox it takes two turns of the loop.
+PATIENCE: Final = 3
 
 
-class Flush(NamedTuple):
-    """From the recorder to itself, behind everything that was in the mailbox: commit now."""
+class Gathered(NamedTuple):
+    """From the recorder to itself, a turn of the loop later: has that brought company?
+
+    Attributes:
+        size: How many entries were waiting then.
+        patience: Turns without company before a commit.
+        until_s: When to wait no longer, on trio's clock.
+    """
+
+    size: int
+    patience: int
+    until_s: float
 
 
-Message = Change | Flush
+Message = Change | Gathered
 
 
 class Writer(Protocol):
@@ -93,6 +107,7 @@ class Recorder(Actor[Message]):
         database: Where it is written.
         terms: What decisions are taken by, asked for anew for each transaction.
         on_recorded: Hears what each transaction has written, before anybody is answered. Must not wait.
+        max_wait_s: How long an entry waits for company while more and more comes.
     """
 
     # The last entries are committed before an orderly end.
@@ -101,7 +116,7 @@ class Recorder(Actor[Message]):
     __slots__ = (
         "_database",
         "_failed",
-        "_is_flush_due",
+        "_is_gathering",
         "_max_entries",
         "_max_wait_s",
         "_on_recorded",
@@ -128,7 +143,7 @@ class Recorder(Actor[Message]):
         self._max_wait_s = max_wait_s
         self._max_entries = max_entries
         self._waiting: deque[Change] = deque()
-        self._is_flush_due = False
+        self._is_gathering = False
         self._transactions = self._recorded = self._failed = 0
 
     def statistics(self) -> RecorderStatistics:
@@ -145,7 +160,7 @@ class Recorder(Actor[Message]):
         try:
             await super().run(life)
         finally:
-            self._is_flush_due = False
+            self._is_gathering = False
             self._answer(self._take(len(self._waiting)), NotRecorded.FAILED)
 
     async def receive(self, message: Message) -> None:
@@ -153,17 +168,12 @@ class Recorder(Actor[Message]):
         match message:
             case Change():
                 self._waiting.append(message)
-                if not self._is_flush_due:
-                    self._is_flush_due = True
-                    send_after(self._max_wait_s, self, Flush())
+                if not self._is_gathering:
+                    self._gather()
                 elif len(self._waiting) >= self._max_entries:
                     await self._commit()
-            case Flush():
-                await self._commit()
-                # Who is here by now has waited for the commit before.
-                self._is_flush_due = self.unread > 0 or bool(self._waiting)
-                if self._is_flush_due:
-                    self.tell(Flush())
+            case Gathered():
+                await self._look(message)
             case _:
                 assert_never(message)
 
@@ -171,6 +181,23 @@ class Recorder(Actor[Message]):
         """Commit what is left."""
         while self._waiting:
             await self._commit()
+
+    def _gather(self) -> None:
+        self._is_gathering = True
+        until_s = trio.current_time() + self._max_wait_s
+        self.tell(Gathered(len(self._waiting), PATIENCE, until_s))
+
+    async def _look(self, before: Gathered) -> None:
+        size = len(self._waiting)
+        patience = PATIENCE if size > before.size else before.patience - 1
+        if patience and size < self._max_entries and trio.current_time() < before.until_s:
+            await trio.lowlevel.checkpoint()
+            self.tell(Gathered(size, patience, before.until_s))
+            return
+        await self._commit()
+        self._is_gathering = False
+        if self._waiting or self.unread:
+            self._gather()
 
     async def _commit(self) -> None:
         changes = self._take(self._max_entries)

@@ -104,6 +104,10 @@ class Snapshot(_Body):
         """What is kept of it: camelCase, without the keys that were absent."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
+    def payload(self) -> str:
+        """`to_json` as text."""
+        return self.model_dump_json(by_alias=True, exclude_unset=True)
+
 
 class DecisionRequest(_Body):
     """A decision asked for by hand."""

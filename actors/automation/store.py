@@ -6,16 +6,17 @@ read, so that nodes handling one player take turns, and nobody waits in a circle
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, Table, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, RowMapping, select
 
 from actors.automation import steps
+from actors.automation.bulk import add_missing, upsert_many
 from actors.automation.intake import Sync
 from actors.automation.outbox import Status
 from actors.automation.player import Player
@@ -25,45 +26,42 @@ from actors.automation.tables import automation_decisions, player_sync, players
 
 _PLAYER_FIELDS: Final = tuple(field.name for field in fields(Player))
 _SYNC_FIELDS: Final = tuple(field.name for field in fields(Sync))
+# Columns in the order of `Player`'s fields.
+PLAYERS: Final = select(*(players.c[name] for name in _PLAYER_FIELDS))
+_SYNCS: Final = select(player_sync.c.user_id, *(player_sync.c[name] for name in _SYNC_FIELDS))
 
 
 def lock(connection: Connection, user_ids: Sequence[int]) -> dict[int, Sync]:
     """Make these players this transaction's own until it ends; what is remembered beside each."""
     ordered = sorted(set(user_ids))
-    missing = _insert(connection, player_sync).on_conflict_do_nothing()
-    connection.execute(missing, [{"user_id": user_id} for user_id in ordered])
-    statement = (
-        select(player_sync)
-        .where(player_sync.c.user_id.in_(ordered))
-        .order_by(player_sync.c.user_id)
-        .with_for_update()
-    )
-    rows = connection.execute(statement).mappings()
-    return {row["user_id"]: Sync(**{name: row[name] for name in _SYNC_FIELDS}) for row in rows}
+    add_missing(connection, player_sync, [{"user_id": user_id, "rank_known": False} for user_id in ordered])
+    statement = _SYNCS.where(player_sync.c.user_id.in_(ordered)).order_by(player_sync.c.user_id)
+    rows = connection.execute(statement.with_for_update())
+    return {row[0]: Sync(**dict(zip(_SYNC_FIELDS, row[1:], strict=True))) for row in rows}
 
 
 def load(connection: Connection, user_ids: Sequence[int]) -> dict[int, Player]:
     """The players among these who are known."""
-    statement = select(players).where(players.c.user_id.in_(user_ids))
-    return {row["user_id"]: player_of(row) for row in connection.execute(statement).mappings()}
+    found = map(player_of, connection.execute(PLAYERS.where(players.c.user_id.in_(user_ids))))
+    return {player.user_id: player for player in found}
 
 
-def player_of(row: RowMapping) -> Player:
-    """A player from its row."""
-    return Player(**{name: row[name] for name in _PLAYER_FIELDS})
+def player_of(row: Row[Any]) -> Player:
+    """A player from a row of `PLAYERS`."""
+    return Player(**dict(zip(_PLAYER_FIELDS, row, strict=True)))
 
 
 def save(connection: Connection, changed: Mapping[int, tuple[Player, Sync]], policy: Policy) -> None:
     """Write players back, with the columns that follow from rank and policy."""
     ordered = [changed[user_id] for user_id in sorted(changed)]
-    if not ordered:
-        return
-    _upsert(connection, players, [_player_row(player, policy) for player, _ in ordered])
-    _upsert(connection, player_sync, [_sync_row(player, sync) for player, sync in ordered])
+    upsert_many(connection, players, [_player_row(player, policy) for player, _ in ordered])
+    upsert_many(connection, player_sync, [_sync_row(player, sync) for player, sync in ordered])
 
 
 def _sync_row(player: Player, sync: Sync) -> dict[str, Any]:
-    return {"user_id": player.user_id, **{name: getattr(sync, name) for name in _SYNC_FIELDS}}
+    row = {name: getattr(sync, name) for name in _SYNC_FIELDS}
+    digest = None if sync.digest is None else sync.digest.decode("ascii")
+    return {"user_id": player.user_id, **row, "digest": digest}
 
 
 def _player_row(player: Player, policy: Policy) -> dict[str, Any]:
@@ -71,21 +69,11 @@ def _player_row(player: Player, policy: Policy) -> dict[str, Any]:
     above, below = policy.next_rank(player.rank), policy.previous_rank(player.rank)
     return {
         **{name: getattr(player, name) for name in _PLAYER_FIELDS},
+        "metadata": None if player.metadata is None else json.dumps(player.metadata),
         "next_rank": None if above is None else above.name,
         "previous_rank": None if below is None else below.name,
         "privileged": rank is not None and rank.privileged,
     }
-
-
-def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    statement = _insert(connection, table)
-    taken = {name: statement.excluded[name] for name in rows[0] if name not in ("user_id", "created_at")}
-    connection.execute(statement.on_conflict_do_update(index_elements=["user_id"], set_=taken), rows)
-
-
-def _insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """ON CONFLICT is spelt the same by both, and belongs to each dialect in SQLAlchemy."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def waiting_for(connection: Connection, user_ids: Sequence[int], now: datetime) -> dict[int, list[Waiting]]:

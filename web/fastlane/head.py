@@ -29,7 +29,7 @@ _NOT_PLAIN: Final = frozenset({"transfer-encoding", "expect", "http2-settings", 
 _ONCE: Final = frozenset({"host", "content-length", "connection", "upgrade"})
 # One blank here, CRLF there, no folded line, visible ASCII: a stray CR, LF or
 # NUL and a folded line are what parsers differ about.
-_PLAIN_LINE: Final = re.compile(rb"(GET|PUT|PATCH) (/[!-~]*) HTTP/1\.1").fullmatch
+_PLAIN_LINE: Final = re.compile(rb"(GET|PUT|PATCH|POST) (/[!-~]*) HTTP/1\.1").fullmatch
 _PLAIN_FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+\r\n").fullmatch
 # httptools reads whole messages; the line itself is ours to read.
 _ANY_LINE: Final = b"GET / HTTP/1.1\r\n"
@@ -55,7 +55,7 @@ class Head(NamedTuple):
     """A plain request head.
 
     Attributes:
-        method: `GET`, `PUT` or `PATCH`.
+        method: `GET`, `PUT`, `PATCH` or `POST`.
         target: As sent, in origin form: path and query.
         fields: The rest.
     """
