@@ -23,7 +23,7 @@ from tests.repository.documents import ROOT
 
 # What the documents write.
 WRITTEN_URL: Final = "http://localhost:4000"
-WRITTEN_COMMAND: Final = ".venv/bin/greenroom"
+WRITTEN_COMMANDS: Final = {".venv/bin/greenroom": "greenroom", ".venv/bin/python": "python3"}
 START_S: Final = 30.0
 STOP_S: Final = 15.0
 # A stream is watched for so long.
@@ -39,6 +39,8 @@ case "$*" in *"-N "*) [ $status = 28 ] && status=0 ;; esac
 exit $status
 """,
     "greenroom": f"""#!/bin/sh
+# Bots need no time to think.
+[ "$1" = demo ] && set -- "$@" --pace 0.01
 exec {sys.executable} -m web.cli "$@"
 """,
     "python3": f"""#!/bin/sh
@@ -87,7 +89,9 @@ class DevServer:
 
     def run(self, command: str) -> str:
         """Run a line of a document; what it prints, under the document's addresses again."""
-        line = command.replace(WRITTEN_URL, self.url).replace(WRITTEN_COMMAND, "greenroom")
+        line = command.replace(WRITTEN_URL, self.url)
+        for written, shim in WRITTEN_COMMANDS.items():
+            line = line.replace(written, shim)
         result = subprocess.run(
             ["bash", "-c", line],
             cwd=self.directory,

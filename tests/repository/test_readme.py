@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import re
 import shutil
 import sqlite3
@@ -17,6 +18,8 @@ from typing import Final
 import pytest
 
 from supervision import snapshot
+from tests.e2e.phoenix.npm_client import HERE as NPM
+from tests.e2e.phoenix.npm_client import unavailable
 from tests.engines import RedisServer
 from tests.repository.dev_server import DevServer, environment, running
 from tests.repository.documents import (
@@ -76,8 +79,14 @@ def steps(path: Path) -> list[Step]:
 
 
 def as_pattern(shown: str) -> str:
-    """Shown output as a regular expression, in which an ellipsis stands for anything within its line."""
-    return "[^\n]*".join(re.escape(piece) for piece in shown.split(ANYTHING))
+    """Shown text as a regular expression: an ellipsis is anything within its line, alone any lines."""
+    return "".join(map(line_as_pattern, shown.splitlines(keepends=True)))
+
+
+def line_as_pattern(line: str) -> str:
+    if line == f"{ANYTHING}\n":
+        return "(?:[^\n]*\n)*?"
+    return "[^\n]*".join(map(re.escape, line.split(ANYTHING)))
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +154,35 @@ def test_the_backup_is_a_whole_database(path: Path, tmp_path: Path) -> None:
         tables = backup.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()
     backup.close()
     assert tables[0] > 1
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+def test_the_snippet_of_the_phoenix_client_plays(tmp_path: Path) -> None:
+    [snippet] = tagged(README, "js", "phoenix")
+    [make_token] = [line for line in commands(README, "dev") if "jwt.encode" in line]
+    packages = tmp_path / "node_modules"
+    packages.mkdir()
+    for package, installed in {"phoenix": "phoenix-1.8", "ws": "ws"}.items():
+        (packages / package).symlink_to(NPM / "node_modules" / installed)
+    with running(tmp_path) as dev:
+        # The room of the snippet, for ann and bob.
+        dev.run("greenroom push-job ann bob --room-id table-1")
+        dev.hears('POST /rooms .*"room_id":"table-1"')
+        for player in ("ann", "bob"):
+            # What a browser has and Node has not; the token; and a card played when it is time to.
+            token = dev.run(make_token.replace("'ann'", f"'{player}'")).strip()
+            program = [
+                'import WebSocket from "ws"; import { Socket } from "phoenix";',
+                f"globalThis.WebSocket = WebSocket; const token = {json.dumps(token)};",
+                snippet.text.partition("\n")[2].replace("localhost:4000", dev.url.removeprefix("http://")),
+                f'room.on("game:started", (it) => it.first_turn === "{player}" && play(it.your_hand[0].id));',
+            ]
+            (tmp_path / f"{player}.mjs").write_text("\n".join(program), encoding="utf-8")
+        seen = dev.run("timeout 4 node ann.mjs & timeout 4 node bob.mjs; wait")
+
+    for line in ("my hand", "first: ", "turn of "):
+        assert line in seen
 
 
 @pytest.mark.parametrize("tag", ["browser", "phoenix"])
