@@ -36,7 +36,7 @@ def page(values: Sequence[Mapping[str, Any]]) -> str:
 def _result(value: Mapping[str, Any]) -> str:
     result = Result.from_json(value)
     outcome = result.outcome
-    headline, _ = outcome.headline
+    counted = next((name for name in outcome.figures if name.endswith("_per_s")), "counts_per_s")
     curves = {name: percentile_axis(points) for name, points in outcome.curves.items()}
     return "".join(
         [
@@ -45,8 +45,8 @@ def _result(value: Mapping[str, Any]) -> str:
             _table(["figure", ""], ([name, number(figure)] for name, figure in outcome.figures.items())),
             _notes(notes(result)),
             lines(
-                {headline: outcome.timeline},
-                f"{headline} over time",
+                {counted: outcome.timeline},
+                f"{counted} over time",
                 x_label="s",
                 y_label="counts per second",
             ),

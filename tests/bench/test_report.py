@@ -117,6 +117,7 @@ def test_the_page_is_well_formed_and_needs_nothing_else() -> None:
     assert "PUT/s & more" in seen.text
     assert "absent: otp: escript is not installed" in seen.text
     assert "node 2.00" in seen.text
+    assert 'aria-label="requests_per_s over time"' in text
 
 
 def test_the_page_says_when_the_generator_was_the_limit() -> None:
