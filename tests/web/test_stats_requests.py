@@ -1,0 +1,307 @@
+"""Stats over HTTP, on both lanes: what game servers and web pages see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.web.serving import LANES, Node, serving
+
+ALICE = "76561197960265975"
+TOKEN = {"Authorization": "Bearer new"}
+NAMED = {"Authorization": "Bearer hush"}
+TOKENS = "old,new,srv7:hush"
+
+
+@pytest.fixture(params=LANES)
+async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Node]:
+    async with serving(request.param, DATA_DIR=tmp_path, GAME_SERVER_TOKENS=TOKENS) as made:
+        yield made
+
+
+async def patch(
+    node: Node, body: object, player: str = ALICE, prefix: str = "", **headers: str
+) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return await node.http.patch(f"{prefix}/players/{player}/stats", content=content, headers=TOKEN | headers)
+
+
+async def test_deltas_are_added_and_answered_with_the_totals(node: Node) -> None:
+    first = await patch(node, {"transaction_id": "t-1", "deltas": {"exp": 250, "cash": 5, "pills": 1}})
+    again = await patch(node, {"transaction_id": "t-1", "deltas": {"exp": 250, "cash": 5, "pills": 1}})
+
+    assert first.status_code == again.status_code == 200
+    assert first.json() == {
+        "steamid": ALICE,
+        "transaction_id": "t-1",
+        "applied": True,
+        "stats": {"exp": 250, "cash": 5, "pills": 1},
+        "version": 1,
+    }
+    assert again.json() == first.json() | {"applied": False}
+
+
+async def test_a_flat_body_means_the_same(node: Node) -> None:
+    await patch(node, {"exp": 250, "transaction_id": "t-1"})
+
+    again = await patch(node, {"transaction_id": "t-1", "deltas": {"exp": 250}})
+
+    assert again.json()["applied"] is False
+
+
+async def test_without_an_id_the_answer_says_null(node: Node) -> None:
+    assert (await patch(node, {"exp": 1})).json()["transaction_id"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        ({"transaction_id": "seen", "deltas": {"exp": 2}}, 409, {"error": "transaction_mismatch"}),
+        ({"exp": 1, "cash": -6}, 409, {"error": "insufficient", "stat": "cash", "balance": 5}),
+    ],
+)
+async def test_conflicts_change_nothing(
+    body: object, status: int, error: dict[str, object], node: Node
+) -> None:
+    await patch(node, {"transaction_id": "seen", "deltas": {"exp": 1, "cash": 5}})
+
+    answer = await patch(node, body)
+
+    assert answer.status_code == status
+    assert error.items() <= answer.json().items()
+    assert (await node.http.get(f"/players/{ALICE}/stats")).json()["stats"]["exp"] == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"deltas":{}}',
+        b'{"deltas":[]}',
+        b'{"deltas":{"karma":1}}',
+        b'{"karma":1}',
+        b'{"exp":1.0}',
+        b'{"exp":"1"}',
+        b'{"exp":true}',
+        b'{"exp":null}',
+        b'{"exp":2147483648}',
+        b'{"exp":-2147483649}',
+        b'{"exp":123456789012345678901234567890}',
+        b'{"exp":1,"transaction_id":7}',
+        b'{"exp":1,"transaction_id":""}',
+        b'{"exp":1,"transaction_id":"a\\u0000b"}',
+        b'{"exp":1,"reason":"a\\nb"}',
+        b'{"exp":1,"transaction_id":"\\ud800"}',
+        b'{"exp":1,"transaction_id":"' + b"x" * 129 + b'"}',
+        b'{"exp":\xff}',
+        b'{"exp":NaN}',
+    ],
+)
+async def test_what_makes_no_sense_is_refused_with_a_reason(body: bytes, node: Node) -> None:
+    answer = await patch(node, body)
+
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "invalid_deltas"
+    assert answer.json()["message"]
+    assert (await node.http.get(f"/players/{ALICE}/stats")).status_code == 404
+
+
+async def test_the_ends_of_32_bits_are_taken(node: Node) -> None:
+    assert (await patch(node, {"exp": 2**31 - 1})).status_code == 200
+    assert (await patch(node, {"exp": -(2**31)})).json()["stats"]["exp"] == -1
+
+
+@pytest.mark.parametrize(
+    "player", [ALICE, "STEAM_0:1:123", "STEAM_1:1:123", "[U:1:247]", "%5BU%3A1%3A247%5D"]
+)
+async def test_all_ways_to_write_a_steam_id_mean_one_player(player: str, node: Node) -> None:
+    answer = await patch(node, {"exp": 1}, player)
+
+    assert answer.json()["steamid"] == ALICE
+
+
+NOBODY = (
+    "BOT 0 1 STEAM_ID_LAN STEAM_0:2:1 STEAM_9:0:1 STEAM_0:0:0 STEAM_0:1:4294967295 [U:1:0] [G:1:4] "
+    "[U:1:4294967296] 76561197960265728 765611979602659750 -7656119796026 76561197960265\u0669\u0667\u0665"
+)
+
+
+@pytest.mark.parametrize("player", NOBODY.split())
+async def test_bots_and_nonsense_are_no_players(player: str, node: Node) -> None:
+    for answer in (await patch(node, {"exp": 1}, player), await node.http.get(f"/players/{player}/stats")):
+        assert (answer.status_code, answer.json()["error"]) == (422, "invalid_steamid")
+
+
+@pytest.mark.parametrize(
+    "authorization", [None, "Bearer", "Bearer wrong", "Basic bmV3", "new", "Bearer srv7"]
+)
+async def test_nobody_posts_without_a_token(authorization: str | None, node: Node) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization}
+
+    answer = await node.http.patch(f"/players/{ALICE}/stats", content=b'{"exp":1}', headers=headers)
+
+    assert (answer.status_code, answer.json()) == (401, {"error": "unauthorized"})
+
+
+@pytest.mark.parametrize("token", ["old", "new", "hush", "srv7:hush"])
+async def test_every_token_in_use_opens(token: str, node: Node) -> None:
+    answer = await patch(node, {"exp": 1}, Authorization=f"Bearer {token}")
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["//players/{}/stats", "/players///{}/stats/", "/internal/players/{}/stats"])
+async def test_paths_as_plugins_join_them(path: str, node: Node) -> None:
+    url = f"http://127.0.0.1:{node.port}{path.format(ALICE)}"
+
+    answer = await node.http.patch(url, content=b'{"exp":1}', headers=TOKEN)
+
+    assert answer.status_code == 200
+
+
+async def test_large_bodies_are_refused(node: Node) -> None:
+    answer = await patch(node, b'{"exp":1,"pad":"' + b"x" * 33_000 + b'"}')
+
+    assert (answer.status_code, answer.json()["error"]) == (413, "payload_too_large")
+
+
+async def test_totals_beyond_32_bits_are_text_where_asked_for(node: Node) -> None:
+    await patch(node, {"exp": 2**31 - 1})
+    plain = await patch(node, {"exp": 1})
+    asked = await patch(node, {"exp": 1}, Accept="application/json; ints=string")
+    read = await node.http.get(f"/players/{ALICE}/stats", headers={"Accept": "application/json;ints=string"})
+
+    assert plain.json()["stats"] == {"exp": 2**31, "cash": 0, "pills": 0}
+    assert asked.json()["stats"] == {"exp": str(2**31 + 1), "cash": 0, "pills": 0}
+    assert read.json()["stats"] == asked.json()["stats"]
+
+
+async def test_a_batch_has_a_result_for_each_in_order(node: Node) -> None:
+    updates = [
+        {"steamid": ALICE, "exp": 1, "transaction_id": "a"},
+        {"steamid": "BOT", "exp": 1},
+        {"steamid": "STEAM_0:1:123", "deltas": {"exp": 1}, "transaction_id": "a"},
+        {"steamid": "[U:1:248]", "deltas": {"cash": -1}},
+        {"steamid": ALICE, "deltas": {"karma": 1}},
+        {"deltas": {"exp": 1}},
+        7,
+    ]
+    answer = await node.http.post("/players/stats:batch", json={"updates": updates}, headers=TOKEN)
+
+    results = answer.json()["results"]
+    assert answer.status_code == 200
+    assert [result["status"] for result in results] == [200, 422, 200, 409, 422, 422, 422]
+    assert [result.get("error") for result in results[1:]] == [
+        "invalid_steamid",
+        None,
+        "insufficient",
+        "invalid_deltas",
+        "invalid_steamid",
+        "invalid_deltas",
+    ]
+    assert (results[0]["applied"], results[2]["applied"]) == (True, False)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"updates":{}}', b'{"updates":7}', b"{"])
+async def test_a_batch_that_cannot_be_read_is_refused_whole(body: bytes, node: Node) -> None:
+    answer = await node.http.post("/players/stats:batch", content=body, headers=TOKEN)
+
+    assert answer.status_code == 422
+
+
+async def test_a_thousand_updates_are_a_batch_and_one_more_is_not(node: Node) -> None:
+    updates = [{"steamid": f"[U:1:{number + 1}]", "exp": 1} for number in range(1001)]
+
+    refused = await node.http.post("/players/stats:batch", json={"updates": updates}, headers=TOKEN)
+    taken = await node.http.post("/players/stats:batch", json={"updates": updates[1:]}, headers=TOKEN)
+
+    assert refused.status_code == 422
+    assert {result["status"] for result in taken.json()["results"]} == {200}
+
+
+async def test_the_history_is_an_audit_for_those_with_a_token(node: Node) -> None:
+    body = {"deltas": {"exp": 1}, "transaction_id": "t-1", "reason": "map_end", "server_id": "srv1"}
+    await patch(node, body)
+    await patch(node, body | {"transaction_id": "t-2"}, Authorization="Bearer hush")
+
+    closed = await node.http.get(f"/players/{ALICE}/stats/history")
+    answer = await node.http.get(f"/internal/players/{ALICE}/stats/history?limit=5", headers=NAMED)
+
+    assert closed.status_code == 401
+    newest, oldest = answer.json()["history"]
+    assert (newest["transaction_id"], newest["server_id"], newest["version"]) == ("t-2", "srv7", 2)
+    assert (oldest["transaction_id"], oldest["server_id"]) == ("t-1", "srv1")
+    assert (oldest["deltas"], oldest["reason"]) == ({"exp": 1}, "map_end")
+    assert oldest["at"].endswith("Z")
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "x", "1001", "1e3"])
+async def test_the_history_has_a_limit(limit: str, node: Node) -> None:
+    answer = await node.http.get(f"/players/{ALICE}/stats/history?limit={limit}", headers=TOKEN)
+
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid_limit")
+
+
+async def test_totals_can_be_closed_to_strangers(tmp_path: Path) -> None:
+    async with serving("fast", DATA_DIR=tmp_path, GAME_SERVER_TOKENS=TOKENS, STATS_READ="token") as node:
+        await patch(node, {"exp": 1})
+        paths = [f"/players/{ALICE}/stats", f"/players/{ALICE}/stats/stream"]
+
+        assert [(await node.http.get(path)).status_code for path in paths] == [401, 401]
+        assert (await node.http.get(paths[0], headers=TOKEN)).status_code == 200
+
+
+async def test_without_tokens_nobody_may_post_and_no_file_is_made(tmp_path: Path) -> None:
+    async with serving("fast", DATA_DIR=tmp_path / "data") as node:
+        posted = await patch(node, {"exp": 1}, Authorization="Bearer x")
+        read = await node.http.get(f"/players/{ALICE}/stats")
+
+        assert (posted.status_code, read.status_code) == (401, 404)
+        assert (await node.http.get("/internal/health")).status_code == 200
+    assert not (tmp_path / "data").exists()
+
+
+async def test_stat_names_and_the_rule_for_them_can_be_chosen(tmp_path: Path) -> None:
+    names = {"STAT_NAMES": "karma,gold", "NON_NEGATIVE_STATS": "gold"}
+    async with serving("fast", DATA_DIR=tmp_path, GAME_SERVER_TOKENS="new", **names) as node:
+        assert (await patch(node, {"exp": 1})).status_code == 422
+        assert (await patch(node, {"gold": -1})).status_code == 409
+        assert (await patch(node, {"karma": -1})).json()["stats"] == {"karma": -1, "gold": 0}
+
+
+async def test_while_the_database_is_away_requests_hear_when_to_come_back(tmp_path: Path) -> None:
+    nowhere = "postgres://greenroom@127.0.0.1:1/greenroom"
+    async with serving("fast", DATABASE_URL=nowhere, GAME_SERVER_TOKENS="new") as node:
+        batch = await node.http.post(
+            "/players/stats:batch", json={"updates": [{"steamid": ALICE, "exp": 1}]}, headers=TOKEN
+        )
+        reads = [
+            await node.http.get(f"/players/{ALICE}/stats{rest}", headers=TOKEN)
+            for rest in ("", "/history", "/stream")
+        ]
+        for answer in (await patch(node, {"exp": 1}), batch, *reads):
+            assert (answer.status_code, answer.json()["error"]) == (503, "database_unavailable")
+            assert int(answer.headers["Retry-After"]) > 0
+        health = await node.http.get("/internal/health")
+        assert (health.status_code, health.json()["status"]) == (503, "degraded")
+
+
+async def test_what_the_ledger_does_is_measured(node: Node) -> None:
+    await patch(node, {"exp": 1, "transaction_id": "t"})
+    await patch(node, {"exp": 1, "transaction_id": "t"})
+    await patch(node, {"cash": -1})
+
+    metrics = (await node.http.get("/metrics")).text
+
+    assert "greenroom_ledger_applied_total 1.0" in metrics
+    assert "greenroom_ledger_repeated_total 1.0" in metrics
+    assert 'greenroom_ledger_refused_total{code="insufficient"} 1.0' in metrics
+    assert "greenroom_database_up 1.0" in metrics
