@@ -26,17 +26,19 @@ WRITTEN_URL: Final = "http://localhost:4000"
 WRITTEN_COMMANDS: Final = {".venv/bin/greenroom": "greenroom", ".venv/bin/python": "python3"}
 START_S: Final = 30.0
 STOP_S: Final = 15.0
+ANSWER_S: Final = 20
 # A stream is watched for so long.
-WATCH_S: Final = 2
+WATCH_S: Final = 1
 COMMAND_S: Final = 30.0
 
 SHIMS: Final = {
     "curl": f"""#!/bin/sh
-{shutil.which("curl")} --silent --show-error --noproxy '*' --max-time {WATCH_S} "$@"
-status=$?
+curl="{shutil.which("curl")} --silent --show-error --noproxy *"
+case "$*" in *"-N "*) ;; *) exec $curl --max-time {ANSWER_S} "$@" ;; esac
 # A stream has no end: watching it for a while is all one can do.
-case "$*" in *"-N "*) [ $status = 28 ] && status=0 ;; esac
-exit $status
+$curl --max-time {WATCH_S} "$@"
+status=$?
+[ $status = 28 ] || exit $status
 """,
     "greenroom": f"""#!/bin/sh
 # Bots need no time to think.
