@@ -55,7 +55,7 @@ class Policy:
 
     def pause_s(self, attempts: int, chance: float) -> float:
         """How long to wait after so many attempts; `chance` is random, from 0 to 1."""
-        full = min(self.longest_pause_s, self.first_pause_s * 2.0 ** min(attempts - 1, 30))
+        full = min(self.longest_pause_s, self.first_pause_s * 2.0 ** min(max(attempts - 1, 0), 30))
         return full * (1 - self.jitter * chance)
 
 
@@ -210,23 +210,23 @@ class GameServer:
                 batch = account.seal(f"{self._life}-{self._batches}", self._server_id)
                 self._batches += 1
                 if batch is not None and batch.not_before_s <= trio.current_time():
+                    # From here on nobody else sends it, until it is answered.
+                    batch.not_before_s = math.inf
                     nursery.start_soon(self._send, limiter, player, account, batch)
         for player in [player for player, account in self._accounts.items() if account.is_settled]:
             del self._accounts[player]
 
     async def _send(self, limiter: trio.CapacityLimiter, player: str, account: Account, batch: Batch) -> None:
-        async with limiter:
-            self.repeats += batch.attempts > 0
-            batch.attempts += 1
-            # Nobody else sends it meanwhile.
-            batch.not_before_s = math.inf
-            status, answer = 0, b""
-            try:
+        status, answer = 0, b""
+        try:
+            async with limiter:
+                self.repeats += batch.attempts > 0
+                batch.attempts += 1
                 status, answer = await self._post(player, batch.body)
-            except OSError:
-                pass
-            finally:
-                self._take_answer(player, account, batch, status, answer)
+        except OSError:
+            pass
+        finally:
+            self._take_answer(player, account, batch, status, answer)
 
     def _take_answer(self, player: str, account: Account, batch: Batch, status: int, answer: bytes) -> None:
         if status == OK:

@@ -1,0 +1,182 @@
+"""The sync policy of game servers: what is sent, when, and when again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from bench.game_server import LARGEST_DELTA, GameServer, Policy
+
+Answer = int | type[OSError]
+
+
+class Backend:
+    """Answers as told, then with 200; remembers every body."""
+
+    def __init__(self, *answers: Answer, delay_s: float = 0.0) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.times: list[float] = []
+        self.delay_s = delay_s
+        self._answers = list(answers)
+
+    async def post(self, player: str, body: bytes) -> tuple[int, bytes]:
+        self.bodies.append(json.loads(body) | {"player": player})
+        self.times.append(trio.current_time())
+        await trio.sleep(self.delay_s)
+        answer = self._answers.pop(0) if self._answers else 200
+        if isinstance(answer, int):
+            return answer, b"{}"
+        raise answer
+
+    @property
+    def deltas(self) -> list[dict[str, int]]:
+        return [body["deltas"] for body in self.bodies]
+
+    @property
+    def ids(self) -> list[str]:
+        return [body["transaction_id"] for body in self.bodies]
+
+
+def server(backend: Backend, **options: Any) -> GameServer:
+    return GameServer(backend.post, server_id="srv7", policy=Policy(jitter=0), **options)
+
+
+async def during(seconds: float, run: Callable[[], Any]) -> None:
+    with trio.move_on_after(seconds):
+        await run()
+
+
+async def test_earnings_are_sent_together_every_thirty_seconds(autojump_clock: MockClock) -> None:
+    backend = Backend()
+    game = server(backend)
+    start = trio.current_time()
+    game.earn("alice", {"exp": 5})
+    game.earn("alice", {"exp": 2, "cash": 1})
+
+    await during(61, game.run)
+
+    assert backend.deltas == [{"exp": 7, "cash": 1}]
+    assert backend.times[0] - start == pytest.approx(30)
+    assert backend.bodies[0]["reason"] == "interval"
+
+
+async def test_a_player_who_leaves_and_a_map_that_ends_are_sent_at_once(autojump_clock: MockClock) -> None:
+    backend = Backend()
+    game = server(backend)
+    game.earn("alice", {"exp": 1})
+    game.earn("bob", {"exp": 2})
+
+    await game.disconnect("alice")
+    await game.map_end()
+
+    assert [(body["player"], body["reason"]) for body in backend.bodies] == [
+        ("alice", "disconnect"),
+        ("bob", "map_end"),
+    ]
+
+
+@pytest.mark.parametrize("answer", [503, 500, 401, 404, 429, 301, 204, OSError])
+async def test_a_batch_is_repeated_word_for_word_until_a_200(
+    answer: Answer, autojump_clock: MockClock
+) -> None:
+    backend = Backend(answer, answer, answer)
+    game = server(backend)
+    game.earn("alice", {"exp": 5})
+    await game.map_end()
+    game.earn("alice", {"exp": 100})
+
+    await during(25, game.run)
+
+    assert backend.bodies[:4] == [backend.bodies[0]] * 4
+    assert [
+        round(later - first) for first, later in zip(backend.times, backend.times[1:4], strict=False)
+    ] == [
+        1,
+        2,
+        4,
+    ]
+    assert game.repeats == 3
+
+
+async def test_what_is_earned_meanwhile_makes_the_next_batch(autojump_clock: MockClock) -> None:
+    backend = Backend(503)
+    game = server(backend)
+    game.earn("alice", {"exp": 5})
+    await game.map_end()
+    game.earn("alice", {"exp": 1})
+
+    await game.settle()
+
+    assert backend.deltas == [{"exp": 5}, {"exp": 5}, {"exp": 1}]
+    assert backend.ids[0] == backend.ids[1] != backend.ids[2]
+    assert game.unsettled == 0
+
+
+async def test_nobody_sends_a_batch_that_is_under_way(autojump_clock: MockClock) -> None:
+    backend = Backend(delay_s=1)
+    game = server(backend)
+    game.earn("alice", {"exp": 5})
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(game.map_end)
+
+    assert len(backend.bodies) == 1
+
+
+@pytest.mark.parametrize("answer", [409, 422])
+async def test_a_refusal_for_good_ends_a_batch_and_is_told(answer: int, autojump_clock: MockClock) -> None:
+    refused: list[tuple[str, int]] = []
+    backend = Backend(answer)
+    game = server(backend, on_refused=lambda player, status, _: refused.append((player, status)))
+    game.earn("alice", {"cash": -5})
+
+    await game.settle()
+
+    assert refused == [("alice", answer)]
+    assert len(backend.bodies) == 1
+
+
+async def test_what_does_not_fit_a_request_waits_for_the_next(autojump_clock: MockClock) -> None:
+    backend = Backend()
+    game = server(backend)
+    game.earn("alice", {"exp": LARGEST_DELTA})
+    game.earn("alice", {"exp": 10, "cash": 1})
+
+    await game.settle()
+
+    assert backend.deltas == [{"exp": LARGEST_DELTA, "cash": 1}, {"exp": 10}]
+
+
+async def test_what_adds_up_to_nothing_is_not_sent(autojump_clock: MockClock) -> None:
+    backend = Backend()
+    game = server(backend)
+    game.earn("alice", {"exp": 10})
+    game.earn("alice", {"exp": -10})
+
+    await game.map_end()
+
+    assert backend.bodies == []
+    assert game.unsettled == 0
+
+
+def test_pauses_grow_to_a_ceiling_and_are_spread() -> None:
+    policy = Policy(first_pause_s=1, longest_pause_s=60, jitter=0.5)
+
+    assert [policy.pause_s(attempts, 0) for attempts in (1, 2, 3, 10, 10_000)] == [1, 2, 4, 60, 60]
+    assert policy.pause_s(3, 1) == 2
+
+
+async def test_a_server_that_starts_again_uses_other_ids(autojump_clock: MockClock) -> None:
+    backend = Backend()
+    for _ in range(2):
+        game = server(backend)
+        game.earn("alice", {"exp": 1})
+        await game.map_end()
+
+    assert len(set(backend.ids)) == 2
