@@ -17,6 +17,7 @@ from typing import Final
 
 import pytest
 
+from bench.scenarios import SCENARIOS
 from supervision import snapshot
 from tests.e2e.phoenix.npm_client import HERE as NPM
 from tests.e2e.phoenix.npm_client import unavailable
@@ -45,6 +46,8 @@ OPERATIONS: Final = ROOT / "docs" / "operations.md"
 TAGS: Final = {"make", "dev", "redis", "docker", "data"}
 CALL: Final = re.compile(r"(?P<methods>[A-Z]+(?: and [A-Z]+)*) (?P<path>/\S*)\Z")
 NO_DEFAULT: Final = "—"
+COMMANDS: Final = {"serve", "dev", "demo", "push-job", "migrate", "check-config", "bench"}
+BENCH: Final = {scenario.name for scenario in SCENARIOS} | {"peers", "report", "compare"}
 # An older name of CORS_ORIGINS.
 ALIASES: Final = {"ALLOWED_ORIGINS": NO_DEFAULT}
 ANYTHING: Final = "…"
@@ -121,6 +124,18 @@ def test_the_job_in_the_readme_becomes_a_room_and_the_command_ends_it(dev: DevSe
 
     dev.hears(rf'POST /rooms \{{"room_id":"{room_id}".*"status":"ready"')
     dev.hears(rf"PUT /rooms/{room_id}/aborted .*admin_terminated")
+
+
+def test_commands_spoken_of_in_passing_exist() -> None:
+    said = {tuple(span.split()[1:3]) for path in DOCUMENTS for span in code(prose(path)) if is_command(span)}
+    for first, *rest in said:
+        assert first in COMMANDS
+        if first == "bench" and rest and not rest[0].startswith("-"):
+            assert rest[0] in BENCH
+
+
+def is_command(span: str) -> bool:
+    return span.startswith("greenroom ") and not span.startswith("greenroom --")
 
 
 def test_the_two_commands_are_targets_of_make() -> None:
