@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
+from web.handlers.streams import DRAINED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -91,7 +93,7 @@ async def close_streams(streams: Streams, drain_s: float, *, hurry: bool = False
 
 def _close(members: Sequence[StreamMember], piece: Slice, drain_s: float) -> None:
     for index in range(piece.first, piece.last):
-        members[index].close("drained", farewell(retry_ms(index, len(members), drain_s)))
+        members[index].close(DRAINED, farewell(retry_ms(index, len(members), drain_s)))
 
 
 async def finish(

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 
 from tests.web.conftest import Serve
@@ -35,7 +36,9 @@ async def clog(node: Node, room_id: str) -> int:
     return version
 
 
-async def test_a_client_that_stops_reading_is_cut_off_and_counted(serve: Serve) -> None:
+async def test_a_client_that_stops_reading_is_cut_off_logged_and_counted(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
     async with serve(STREAM_STALL_SECONDS=0.5) as node:
         async with frozen_stream(node, "r"):
             await clog(node, "r")
@@ -43,6 +46,8 @@ async def test_a_client_that_stops_reading_is_cut_off_and_counted(serve: Serve) 
                 await node.program.outside.streams.wait_none()
 
         assert node.program.outside.streams.statistics().ended == {"stalled": 1}
+        cut_off = [vars(record) for record in caplog.records if record.message == "stream_cut_off"]
+        assert [(fields["topic"], fields["reason"]) for fields in cut_off] == [("r", "stalled")]
         assert node.program.domain.rooms.streams("r") == 0
 
 

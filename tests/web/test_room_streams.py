@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import httpx
 import pytest
 import trio
@@ -223,6 +225,21 @@ class TestEnds:
         await node.program.outside.streams.wait_none()
 
         assert node.program.domain.rooms.streams("r") == 0
+
+
+async def test_streams_come_and_go_at_debug_with_the_count_of_their_room(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, "web.handlers.rooms"):
+        async with node.watch("r") as first, node.watch("r") as second:
+            await first.event()
+            await second.event()
+        await node.program.outside.streams.wait_none()
+    told = [vars(record) for record in caplog.records if record.message.startswith("stream_")]
+
+    assert [fields["message"] for fields in told] == ["stream_opened"] * 2 + ["stream_closed"] * 2
+    assert [fields["streams"] for fields in told] == [1, 2, 1, 0]
+    assert {fields["room_id"] for fields in told} == {"r"}
 
 
 class TestLimits:

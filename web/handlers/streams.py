@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from actors.core import Event
     from web.handlers.http import OpenStream
 
+logger = logging.getLogger(__name__)
+
 HEARTBEAT: Final = b": heartbeat\n\n"
 EVENT_STREAM: Final[Headers] = (
     ("Content-Type", "text/event-stream"),
@@ -25,6 +28,11 @@ EVENT_STREAM: Final[Headers] = (
 # HTTP/2 forbids it (RFC 9113, section 8.2.2).
 KEEP_ALIVE: Final[Headers] = (("Connection", "keep-alive"),)
 RETRY_AFTER_S: Final = 5
+CLIENT_GONE: Final = "client_gone"
+DRAINED: Final = "drained"
+STALLED: Final = "stalled"
+# Reasons to end that are nobody's trouble.
+ORDERLY: Final = frozenset({CLIENT_GONE, DRAINED})
 
 
 class StreamMember(Protocol):
@@ -98,6 +106,8 @@ class Streams:
             return
         del self._members[member]
         self._ended[reason] = self._ended.get(reason, 0) + 1
+        if reason not in ORDERLY:
+            logger.warning("stream_cut_off", extra={"topic": wanted.topic, "reason": reason})
         self._clients.leave(wanted.client)
         wanted.source.leave(wanted, member)
         if not self._members and self._last_left is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from web.handlers.streams import HEARTBEAT
+from web.handlers.streams import CLIENT_GONE, HEARTBEAT, STALLED
 
 if TYPE_CHECKING:
     from actors.core import Event
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from web.handlers.streams import Streams
     from web.server.patience import PatientStream
 
-CLIENT_GONE: Final = "client_gone"
-STALLED: Final = "stalled"
 # A heartbeat is promised at least every so often; timers are late, never early.
 EARLY: Final = 0.9
 
