@@ -177,7 +177,7 @@ class Community:
     # -- reading -------------------------------------------------------------------------
 
     async def read(self, user_id: int) -> Player | None:
-        """A player as it stands, at most two seconds behind other nodes; None for an unknown one.
+        """A player as it stands, at most a second behind other nodes; None for an unknown one.
 
         Raises:
             LinkDown: The database is away, and the player is not active here.

@@ -8,7 +8,7 @@ from typing import Final
 from actors.automation.player import Player
 
 # Another node may have written since; what this node writes is known at once.
-FRESH_S: Final = 2.0
+FRESH_S: Final = 1.0
 
 
 class _Entry:
