@@ -2,12 +2,13 @@
 
 Reading order, each file leaning only on the ones above it:
 
-    errors    what can go wrong, and whose move is next
-    timers    one heap of deadlines for a whole trio loop
-    mailbox   a bounded queue with one reader; the slip a caller waits on
-    actor     address and life: cast, call, monitor, send_after
-    audience  topics, members, one event for all, conflation
-    registry  names, and who keeps them true
+    errors        what can go wrong, and whose move is next
+    timers        one heap of deadlines for a whole trio loop
+    conversation  a coroutine that waits for actors without being a task
+    mailbox       a bounded queue with one reader; the slip a caller waits on
+    actor         address and life: cast, call, monitor, send_after
+    audience      topics, members, one event for all, conflation
+    registry      names, and who keeps them true
 
 What is promised
     * An actor handles one message at a time, to its end, before the next.
@@ -32,6 +33,7 @@ What is not promised
 
 from actors.core.actor import CALL_TIMEOUT_S, MAILBOX_SLOTS, Actor, Down, send_after
 from actors.core.audience import Audiences, Event, Member, next_seq
+from actors.core.conversation import Conversation
 from actors.core.errors import (
     ActorCrashed,
     ActorError,
@@ -56,6 +58,7 @@ __all__ = [
     "AlreadyRegistered",
     "Audiences",
     "CallTimeout",
+    "Conversation",
     "Down",
     "Event",
     "MailboxFull",

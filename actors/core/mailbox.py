@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from actors.core.conversation import Conversation, answer_comes
 from actors.core.errors import ActorGone, CallTimeout, MailboxFull
 from actors.core.timers import timers
 
@@ -32,36 +33,39 @@ _spare: Final[list[deque[Any]]] = []
 class Reply:
     """The answer to one call, to be given once; later ones are dropped.
 
-    Made by the task that waits for it, and its own entry among the timers.
+    Made by the task or conversation that waits for it, and its own entry
+    among the timers.
 
     Attributes:
         message: The question.
     """
 
-    __slots__ = ("_actor", "_answer", "_error", "_task", "_timers", "message")
+    __slots__ = ("_actor", "_answer", "_error", "_timers", "_waiter", "message")
 
     def __init__(self, actor: Hashable, message: object) -> None:
         self._actor = actor
         self._answer: object = None
         self._error: BaseException | None = None
-        self._task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        self._waiter: trio.lowlevel.Task | Conversation[Any] | None = (
+            Conversation.current or trio.lowlevel.current_task()
+        )
         self._timers: Timers | None = None
         self.message = message
 
     @property
     def is_pending(self) -> bool:
         """Whether somebody still waits: no answer was given, and the deadline has not passed."""
-        return self._task is not None
+        return self._waiter is not None
 
     def send(self, answer: object) -> None:
         """Give the answer. Dropped where nobody waits any more."""
-        if self._task is not None:
+        if self._waiter is not None:
             self._answer = answer
             self._wake()
 
     def fail(self, error: BaseException) -> None:
         """Raise `error` in the caller instead."""
-        if self._task is not None:
+        if self._waiter is not None:
             self._error = error
             self._wake()
 
@@ -71,15 +75,17 @@ class Reply:
         self.fail(CallTimeout(self._actor, self.message))
 
     def _wake(self) -> None:
-        task, self._task = self._task, None
+        waiter, self._waiter = self._waiter, None
         if self._timers is not None:
             self._timers.note_cancelled()
-        if task is not None:
-            trio.lowlevel.reschedule(task)
+        if isinstance(waiter, Conversation):
+            waiter.resume()
+        elif waiter is not None:
+            trio.lowlevel.reschedule(waiter)
 
     def _give_up(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
         """The caller is cancelled: forget it now, since it must not be woken twice."""
-        self._task = None
+        self._waiter = None
         if self._timers is not None:
             self._timers.note_cancelled()
         return trio.lowlevel.Abort.SUCCEEDED
@@ -91,10 +97,13 @@ class Reply:
             CallTimeout: No answer in time.
             ActorGone: The receiver ended first.
         """
-        if self._task is not None:
+        if self._waiter is not None:
             self._timers = timers()
             self._timers.add(timeout_s, self)
-            await trio.lowlevel.wait_task_rescheduled(self._give_up)
+            if isinstance(self._waiter, Conversation):
+                await answer_comes()
+            else:
+                await trio.lowlevel.wait_task_rescheduled(self._give_up)
         if self._error is not None:
             raise self._error
         return self._answer

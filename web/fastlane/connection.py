@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -44,6 +45,7 @@ class Plan(NamedTuple):
         end: Where its body ends.
         keep_alive: Whether the connection goes on after the answer.
         handshake: The head, if it asks for a WebSocket; the others then say nothing.
+        at_once: Whether the answer needs no task, only actors.
     """
 
     pending: Pending
@@ -51,6 +53,19 @@ class Plan(NamedTuple):
     end: int = 0
     keep_alive: bool = False
     handshake: Head | None = None
+    at_once: bool = False
+
+
+class Leftover(NamedTuple):
+    """What is still to be done about an answer.
+
+    Attributes:
+        rest: Bytes to send.
+        keep_alive: Whether the connection goes on after them.
+    """
+
+    rest: memoryview
+    keep_alive: bool
 
 
 class Connection:
@@ -68,53 +83,104 @@ class Connection:
         reader: Reads its heads.
         head: The last one.
         plan: What that means.
+        is_answering: Whether a request is under way.
+        leftover: Of an answer that was given while the task slept.
     """
 
-    __slots__ = ("_is_parked", "_task", "data", "deadline", "head", "mask", "peer", "plan", "reader", "sock")
+    __slots__ = (
+        "_is_parked",
+        "_on_readable",
+        "_task",
+        "_was_called",
+        "data",
+        "deadline",
+        "head",
+        "is_answering",
+        "leftover",
+        "mask",
+        "peer",
+        "plan",
+        "reader",
+        "sock",
+    )
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.sock = sock
         self.peer = peer
         self.data = b""
-        self.deadline = float("inf")
+        self.deadline = math.inf
         self.mask = WRITABLE
         self.reader = HeadReader()
         self.head = b""
         self.plan: Plan | None = None
+        self.is_answering = False
+        self.leftover: Leftover | None = None
         self._task = trio.lowlevel.current_task()
         self._is_parked = False
+        self._was_called = False
+        self._on_readable: Callable[[Connection], bool] | None = None
 
     def ready(self, mask: int) -> None:
         """The kernel says that the socket can do more than before."""
         self.mask |= mask
+        if self._is_parked and not self.is_answering:
+            if mask & READABLE and self._on_readable is not None and self._on_readable(self):
+                return
+            self._wake()
+
+    def call(self) -> None:
+        """Wake the task that waits in `receive`: there is something to do without reading."""
+        self._was_called = True
+        self._wake()
+
+    def _wake(self) -> None:
         if self._is_parked:
             self._is_parked = False
+            self._on_readable = None
             trio.lowlevel.reschedule(self._task)
 
     def _give_up(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
         self._is_parked = False
+        self._on_readable = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    async def receive(self, patience_s: float) -> bool:
-        """Read what there is, waiting for it if need be; false at the end."""
+    async def receive(
+        self, patience_s: float, on_readable: Callable[[Connection], bool] | None = None
+    ) -> bool:
+        """Read what there is, waiting for it if need be; false at the end.
+
+        Args:
+            patience_s: How long the client may take.
+            on_readable: Asked while this waits and something can be read: true if it has read
+                and done everything, so that the task sleeps on.
+        """
         while True:
-            if not self.mask & (READABLE | ENDED):
-                self.deadline = trio.current_time() + patience_s
-                self._is_parked = True
-                await trio.lowlevel.wait_task_rescheduled(self._give_up)
-                continue
-            try:
-                got = self.sock.recv(RECEIVE_BYTES)
-            except BlockingIOError:
-                self.mask &= ~READABLE
-                continue
-            except OSError:
-                return False
-            if len(got) < RECEIVE_BYTES:
-                # A short read has emptied the socket (epoll(7), "Questions and answers", 9).
-                self.mask &= ~READABLE
-            self.data = self.data + got if self.data else got
-            return bool(got)
+            if self.mask & (READABLE | ENDED):
+                got = self.read()
+                if got is not None:
+                    return got
+            self.deadline = trio.current_time() + patience_s
+            self._on_readable = on_readable
+            self._is_parked = True
+            await trio.lowlevel.wait_task_rescheduled(self._give_up)
+            if self._was_called:
+                self._was_called = False
+                return True
+
+    def read(self) -> bool | None:
+        """Read once: true if there was something, false at the end, None if there is nothing yet."""
+        try:
+            got = self.sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            self.mask &= ~READABLE
+            return None
+        except OSError:
+            return False
+        if len(got) < RECEIVE_BYTES:
+            # A short read has emptied the socket (epoll(7), "Questions and answers", 9).
+            self.mask &= ~READABLE
+        self.data = self.data + got if self.data else got
+        return bool(got)
 
     def send_now(self, data: bytes | memoryview) -> int:
         """Write as much of `data` as there is room for: how many bytes; -1 if the client is gone."""

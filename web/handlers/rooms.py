@@ -78,8 +78,8 @@ class RoomHandlers:
     def routes(self, max_state_bytes: int) -> tuple[Route, ...]:
         """The paths and what answers them."""
         room = {
-            "GET": Endpoint(self.get),
-            "PUT": Endpoint(self.put, max_state_bytes),
+            "GET": Endpoint(self.get, waits_for_actors_only=True),
+            "PUT": Endpoint(self.put, max_state_bytes, waits_for_actors_only=True),
             "DELETE": Endpoint(self.delete, listed=self._admin_token is not None),
         }
         public = (

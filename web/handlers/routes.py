@@ -26,11 +26,14 @@ class Endpoint:
         handler: Gets the request with its body.
         max_body: Bytes of body it takes.
         listed: Whether `Allow` and preflights speak of it.
+        waits_for_actors_only: Whether the handler awaits nothing but the answers of actors and
+            never opens a stream; a lane may then run it without a task.
     """
 
     handler: Handler
     max_body: int = UNUSED_BODY_BYTES
     listed: bool = True
+    waits_for_actors_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
