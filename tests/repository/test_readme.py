@@ -120,10 +120,13 @@ def test_requests_and_commands_do_what_is_shown(path: Path, dev: DevServer) -> N
 
 
 def test_the_job_in_the_readme_becomes_a_room_and_the_command_ends_it(dev: DevServer) -> None:
-    room_id = "table-1"
+    push, publish = [line.replace("table-1", "table-2") for line in commands(README, "redis")]
 
-    dev.hears(rf'POST /rooms \{{"room_id":"{room_id}".*"status":"ready"')
-    dev.hears(rf"PUT /rooms/{room_id}/aborted .*admin_terminated")
+    dev.run(push)
+    dev.hears(r'POST /rooms \{"room_id":"table-2".*"status":"ready"')
+
+    dev.run(publish)
+    dev.hears("PUT /rooms/table-2/aborted .*admin_terminated")
 
 
 def test_commands_spoken_of_in_passing_exist() -> None:
