@@ -50,6 +50,7 @@ HOT: Final = frozenset(
         ("/api/rooms/{id}", "PUT"),
         ("/api/rooms/{id}/stream", "GET"),
         ("/players/{steamid}/stats", "PATCH"),
+        ("/internal/players/{steamid}/stats", "PATCH"),
         ("/roblox/events/player-activity", "POST"),
         ("/healthz", "GET"),
     }
