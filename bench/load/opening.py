@@ -18,6 +18,8 @@ UNDER_WAY: Final = 64
 
 # Given a stream's place among its siblings, returns the request that opens it.
 MakeRequest = Callable[[int], bytes]
+# Given the engine, a connection and the stream's place, returns the stream.
+MakeStream = Callable[[Engine, socket.socket, int], Stream]
 
 
 class Opening:
@@ -28,7 +30,14 @@ class Opening:
         took_ns: For each, nanoseconds from the start of the connect to the head.
     """
 
-    def __init__(self, engine: Engine, address: Address, count: int, make: MakeRequest) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        address: Address,
+        count: int,
+        make: MakeRequest,
+        make_stream: MakeStream = Stream,
+    ) -> None:
         need_files(count)
         self.streams: list[Stream] = []
         self.took_ns: list[int] = []
@@ -36,6 +45,7 @@ class Opening:
         self._address = address
         self._count = count
         self._make = make
+        self._make_stream = make_stream
         self._next = 0
         self._under_way = 0
 
@@ -65,7 +75,7 @@ class Opening:
         def request() -> None:
             self._engine.forget(connection)
             _send_whole(connection, self._make(nth))
-            Stream(self._engine, connection, nth).open(opened)
+            self._make_stream(self._engine, connection, nth).open(opened)
 
         def opened(stream: Stream) -> None:
             self._under_way -= 1

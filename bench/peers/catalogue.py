@@ -97,6 +97,17 @@ def _node(port: int, _directory: Path) -> Recipe:
     return Recipe(command=["node", str(HERE / "node_server.js")], environment={"PORT": str(port)})
 
 
+def _node_ws(port: int, _directory: Path) -> Recipe:
+    return Recipe(command=["node", str(HERE / "ws" / "server.js")], environment={"PORT": str(port)})
+
+
+def _node_ws_absent() -> str | None:
+    if not shutil.which("node"):
+        return "node is not installed"
+    there = (HERE / "ws" / "node_modules" / "ws").is_dir()
+    return None if there else f"the package ws is not installed (npm ci in {HERE / 'ws'})"
+
+
 def _fastapi(port: int, _directory: Path) -> Recipe:
     serve = ["--host", "127.0.0.1", "--port", str(port), "--backlog", "4096"]
     quick = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
@@ -159,6 +170,7 @@ PEERS: Final = (
     ),
     Peer(name="nchan", title="nginx + Nchan", absent=_nchan_absent, recipe=_nchan),
     Peer(name="node", title="Node http", absent=_program("node"), recipe=_node),
+    Peer(name="node-ws", title="Node ws", absent=_node_ws_absent, recipe=_node_ws),
     Peer(name="otp", title="Erlang/OTP", absent=_program("escript"), recipe=_otp),
     Peer(name="fastapi", title="FastAPI + uvicorn", absent=_fastapi_absent, recipe=_fastapi),
     Peer(name="bare", title="bare socket.send", absent=lambda: None, recipe=_bare, is_limit=True),

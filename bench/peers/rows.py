@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bench.scenarios.calls import GET, PUT, CallOptions
+from bench.scenarios.channels import CHANNELS, ChannelsOptions
 from bench.scenarios.crowd import CROWD, CrowdOptions
 from bench.scenarios.fanout import FANOUT, FanoutOptions
 from bench.scenarios.idle import IDLE, IdleOptions
@@ -18,6 +19,7 @@ from bench.scenarios.spread import SPREAD, SpreadOptions
 EVERYBODY: Final = ("greenroom", "greenroom-logging", "nchan", "node", "otp", "fastapi", "bare")
 SERVERS: Final = ("greenroom", "nchan", "node", "otp", "fastapi")
 OURS: Final = ("greenroom",)
+SOCKETS: Final = ("greenroom", "node-ws")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,27 @@ def rows(duration_s: float) -> Iterator[Row]:
         figure="bytes_per_stream",
         less_is_better=True,
     )
+    yield from _channels(duration_s, warmup_s)
     yield from _ours(duration_s, warmup_s)
+
+
+def _channels(duration_s: float, warmup_s: float) -> Iterator[Row]:
+    for name, title, figure, part in (
+        ("sockets", "broadcast to 1,000 sockets, deliveries/s", "deliveries_per_s", "broadcast"),
+        ("sockets_join", "joins/s, handshake included", "joins_per_s", "broadcast"),
+        ("sockets_echo", "pushes and replies/s, 100 sockets", "answers_per_s", "echo"),
+        ("sockets_latency", "PUT to push, p99 µs, 1,000 sockets, 10/s", "broadcast_p99_us", "latency"),
+        ("sockets_idle", "bytes per idle joined socket, 5,000", "bytes_per_socket", "idle"),
+    ):
+        yield Row(
+            name=name,
+            title=title,
+            scenario=CHANNELS,
+            options=ChannelsOptions(only=part, duration_s=duration_s, warmup_s=warmup_s),
+            figure=figure,
+            peers=SOCKETS,
+            less_is_better=part in {"latency", "idle"},
+        )
 
 
 def _ours(duration_s: float, warmup_s: float) -> Iterator[Row]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from bench.scenarios.actors import ACTORS, MAILBOX
 from bench.scenarios.calls import GET, PUT
+from bench.scenarios.channels import CHANNELS
 from bench.scenarios.connect import CONNECT
 from bench.scenarios.crowd import CROWD
 from bench.scenarios.deltas import DELTAS
@@ -35,6 +36,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     CROWD,
     ROOMS,
     QUEUE,
+    CHANNELS,
     DELTAS,
     SNAPSHOTS,
     MAILBOX,
