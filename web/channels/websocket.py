@@ -193,11 +193,10 @@ class WebSocket:
 
     def send(self, frame: Frame) -> None:
         """Write a frame, or keep it until there is room."""
-        if self._protocol.state is not State.OPEN:
-            return
-        if self._corked is not None:
+        if self._corked is not None and self._closing_since is None:
+            # Goes before the close that the library may have ready for what came after.
             self._corked.append(frame.websocket)
-        else:
+        elif self._protocol.state is State.OPEN:
             self._write(frame.websocket)
 
     def close(self, code: int, reason: str) -> None:
