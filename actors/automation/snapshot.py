@@ -1,6 +1,6 @@
 """What a game server sends: a player's state in the body, what to do with it in the headers.
 
-Numbers must be JSON integers within the columns that keep them. Strings must not hold NUL, which
+Numbers must be whole and within the columns that keep them. Strings must not hold NUL, which
 PostgreSQL cannot store. Unknown keys are ignored and not kept.
 """
 
@@ -44,6 +44,11 @@ def _null_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
+def _whole(value: object) -> object:
+    # JSON has one kind of number, and so has Lua: 7.0 is a way of writing 7.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _bounded(metadata: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
     # Raises ValueError by itself for NaN, Infinity and integers past Python's digit limit.
     if metadata is not None and len(json.dumps(metadata, allow_nan=False)) > MAX_METADATA_BYTES:
@@ -53,12 +58,12 @@ def _bounded(metadata: dict[str, JsonValue] | None) -> dict[str, JsonValue] | No
 
 
 NO_NUL: Final = r"^[^\x00]*$"
-UserId = Annotated[int, Field(strict=True, ge=1, le=INT64_MAX)]
-Count = Annotated[int, Field(strict=True, ge=0, le=INT32_MAX)]
+UserId = Annotated[int, Field(strict=True, ge=1, le=INT64_MAX), BeforeValidator(_whole)]
+Count = Annotated[int, Field(strict=True, ge=0, le=INT32_MAX), BeforeValidator(_whole)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_NUL)]
 MaybeName = Annotated[Name | None, BeforeValidator(_null_if_empty)]
 Key = Annotated[str, StringConstraints(max_length=MAX_KEY, pattern=NO_NUL)]
-ExperienceId = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX)] | Key
+ExperienceId = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX), BeforeValidator(_whole)] | Key
 Moment = Annotated[datetime, AfterValidator(times.utc)]
 MaybeMoment = Annotated[Moment | None, BeforeValidator(_null_if_empty)]
 Metadata = Annotated[dict[str, JsonValue] | None, AfterValidator(_bounded)]
