@@ -37,6 +37,7 @@ CALLBACKS_SHUTDOWN_S: Final = 6.0
 CONSUMER_SHUTDOWN_S: Final = 10.0
 RESULTS_SHUTDOWN_S: Final = 5.0
 OUTBOX: Final = "persist_failed"
+CONSUMER: Final = "creation_consumer"
 
 
 class RoomsOfMatches:
@@ -78,7 +79,7 @@ class MatchMaking:
             # First, to be stopped last: what callbacks give back then comes here.
             ChildSpec(id="results", start=self.results.run, shutdown_s=RESULTS_SHUTDOWN_S),
             ChildSpec(id="callbacks", start=self.callbacks.run, shutdown_s=CALLBACKS_SHUTDOWN_S),
-            ChildSpec(id="creation_consumer", start=self.consumer.run, shutdown_s=CONSUMER_SHUTDOWN_S),
+            ChildSpec(id=CONSUMER, start=self.consumer.run, shutdown_s=CONSUMER_SHUTDOWN_S),
             ChildSpec(id="command_listener", start=self.listener.run),
         ]
         if self.recovery is not None:

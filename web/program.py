@@ -12,9 +12,10 @@ import trio
 
 from supervision import SupervisionError
 from web.drain import NOTICE_S, close_streams, closing_s, finish
+from web.match_making import CONSUMER
 from web.parts import build_domain, build_outside
 from web.server.sockets import listen, raise_descriptor_limit
-from web.tree import WEB, tree_of
+from web.tree import INTEGRATIONS, WEB, tree_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,7 +133,7 @@ class Program:
         logger.info("draining", extra={"streams": len(self.outside.streams)})
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(close_streams, self.outside.streams, drain_s, hurry=self._hurry))
-            nursery.start_soon(self.outside.channels.sockets.drain, closing_s(drain_s, hurry=self._hurry))
+            nursery.start_soon(self._close_channels, closing_s(drain_s, hurry=self._hurry))
         if not self._hurry:
             await trio.sleep_until(start + min(NOTICE_S, drain_s))
         await self._stop_accepting()
@@ -140,6 +141,20 @@ class Program:
             self.outside.fastlane.wind_up()
         await self.outside.lane.wind_up()
         await finish(self.outside.streams, self.outside.connections, self.outside.channels.sockets)
+
+    async def _close_channels(self, over_s: float) -> None:
+        """End what is played, as nobody can come back to it, and let the players go."""
+        making = self.domain.integrations.match_making
+        if making is not None:
+            await self._stop_taking_jobs()
+            await making.matches.end_all()
+        await self.outside.channels.sockets.drain(over_s)
+
+    async def _stop_taking_jobs(self) -> None:
+        try:
+            await self.tree.subtrees[INTEGRATIONS].terminate_child(CONSUMER)
+        except SupervisionError:
+            logger.warning("creation_consumer_was_not_running")
 
     async def _stop_accepting(self) -> None:
         try:

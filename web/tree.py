@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from web.server.acceptor import Acceptor
 
 WEB: Final = "web"
+INTEGRATIONS: Final = "integrations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def tree_of(domain: Domain, outside: Outside, put_log: PutLog) -> Tree:
         *domain.automation.children(),
     ]
     if integrations:
-        subtrees["integrations"] = integrations_of(integrations)
+        subtrees[INTEGRATIONS] = integrations_of(integrations)
     if outside.fastlane is not None:
         subtrees["fastlane"] = Supervisor(outside.fastlane.children())
     subtrees["channels"] = Supervisor([ChildSpec(id="sockets", start=outside.channels.sockets.run)])

@@ -46,6 +46,8 @@ logger: Final = logging.getLogger("actors.matches")
 
 # A match that was given up gets a second child to linger, while the first is still counted.
 CHILDREN_PER_MATCH: Final = 2
+# A match takes a fraction of a millisecond to end.
+LAST_WORDS_S: Final = 2.0
 # Of the dice of a game: nobody can guess them, so nobody can foresee a deck.
 SEED_BITS: Final = 128
 
@@ -153,6 +155,19 @@ class Matches:
             return False
         entry.tell(Terminated())
         return True
+
+    async def end_all(self) -> None:
+        """End every match, because this node stops and nobody can come back to it.
+
+        The API server and the players are told of a `process_error`; nothing is done about new jobs.
+        Waits a moment for the players to be told.
+        """
+        for entry in tuple(self._table.values()):
+            if not entry.match.is_over:
+                entry.tell(ProcessFailed())
+        with trio.move_on_after(LAST_WORDS_S):
+            while self.active:  # noqa: ASYNC110 - at most a few thousand steps of other tasks
+                await trio.sleep(0.01)
 
     def discard(self, room_id: str) -> None:
         """Let a match vanish that the API server has not acknowledged; any other is left alone."""

@@ -156,14 +156,30 @@ async def test_the_same_state_is_on_the_room_and_on_its_topic(redis_server: Redi
 
 
 @pytest.mark.parametrize("lane", ["fast", "quart"])
-async def test_a_drain_closes_players_with_1012(redis_server: RedisServer, lane: str) -> None:
+async def test_a_drain_ends_the_match_and_closes_its_players_with_1012(
+    redis_server: RedisServer, lane: str
+) -> None:
     async with house(redis_server, lane) as h:
         await h.ready()
         async with h.players() as (ann, bob):
             h.node.program.stop()
             for channel in (ann, bob):
+                assert (await channel.until("game:aborted"))["reason"] == "process_error"
                 with pytest.raises(Disconnected, match="1012"):
                     await channel.until("nothing that ever comes")
+        assert (await h.told("aborted"))["reason"] == "process_error"
+
+
+async def test_a_node_that_drains_leaves_jobs_to_others(redis_server: RedisServer) -> None:
+    async with house(redis_server) as h:
+        h.api.delay_s = 60
+        h.push_job()
+        await eventually(lambda: h.api.calls(ROOM) == ["ready"])
+        h.node.program.stop()
+        await eventually(lambda: h.queue.llen("room_creation_queue") == 1)
+        h.api.delay_s = 0
+        async with house(redis_server) as other:
+            await other.told("ready")
 
 
 async def test_health_counts_players_who_are_connected(redis_server: RedisServer) -> None:
