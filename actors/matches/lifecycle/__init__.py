@@ -12,7 +12,7 @@ says again what the API server has not been told.
 Reading order, each file leaning only on the ones above it:
 
     status    where a match can be, and the table of how it gets from there to there
-    limits    how often and how much a player may say; newest nonces
+    limits    how often a player may act; newest nonces
     match     the value, with everything that must survive a crash
     events    what can happen to a match
     effects   what is to be done about it
@@ -26,7 +26,6 @@ Reading order, each file leaning only on the ones above it:
 from actors.matches.lifecycle.effects import Answer, Effect, Gone, Publish, Push, Step, WakeAt
 from actors.matches.lifecycle.events import (
     Acted,
-    Chatted,
     Confirmed,
     Disconnected,
     Disowned,
@@ -39,7 +38,7 @@ from actors.matches.lifecycle.events import (
     Tick,
     Told,
 )
-from actors.matches.lifecycle.limits import Window, chat_problem
+from actors.matches.lifecycle.limits import Window
 from actors.matches.lifecycle.machine import begin, step
 from actors.matches.lifecycle.match import Match, Patience, Seat
 from actors.matches.lifecycle.status import OVER, TRANSITIONS, AbortReason, Status, Trigger
@@ -51,7 +50,6 @@ __all__ = [
     "AbortReason",
     "Acted",
     "Answer",
-    "Chatted",
     "Confirmed",
     "Disconnected",
     "Disowned",
@@ -76,7 +74,6 @@ __all__ = [
     "WakeAt",
     "Window",
     "begin",
-    "chat_problem",
     "join_reply",
     "record",
     "step",

@@ -59,14 +59,6 @@ class Acted:
 
 
 @dataclass(frozen=True, slots=True)
-class Chatted:
-    """A player's `chat:send`; the content is whatever came."""
-
-    user_id: str
-    content: object
-
-
-@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed. One that comes too early, or once too often, does nothing."""
 
@@ -100,7 +92,6 @@ Event: TypeAlias = (
     | Disconnected
     | Left
     | Acted
-    | Chatted
     | Tick
     | Terminated
     | ProcessFailed

@@ -1,4 +1,4 @@
-"""How often and how much a player may say, as values that take `now`."""
+"""How often a player may act, as values that take `now`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Final
 # 64-bit numbers have 20 digits; identifiers that clients make up have about 36 characters.
 LONGEST_NONCE: Final = 128
 NONCES_KEPT: Final = 50
-LONGEST_CHAT: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +31,6 @@ class Window:
 
 
 ACTIONS: Final = Window(most=5, span_s=1.0)
-CHATS: Final = Window(most=5, span_s=10.0)
-
-
-def chat_problem(content: object) -> str | None:
-    """Why this cannot be said: `content_empty`, `content_too_long`, or None.
-
-    White space alone is empty; the length counts characters.
-    """
-    if not isinstance(content, str) or not content.strip():
-        return "content_empty"
-    return "content_too_long" if len(content) > LONGEST_CHAT else None
 
 
 def read_nonce(value: object) -> str | None:

@@ -1,14 +1,12 @@
-"""Coming, going and coming back, and what is said meanwhile."""
+"""Coming, going and coming back."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable
 from dataclasses import replace
 
-from actors.matches.callback import iso_utc
 from actors.matches.lifecycle.effects import Push, Step
-from actors.matches.lifecycle.events import Chatted, Joined
-from actors.matches.lifecycle.limits import chat_problem
+from actors.matches.lifecycle.events import Joined
 from actors.matches.lifecycle.match import Match, Seat
 from actors.matches.lifecycle.status import Status
 from actors.matches.lifecycle.table import forfeit, start_if_all_there
@@ -63,26 +61,6 @@ def drop_others(match: Match, connections: Collection[Hashable]) -> Step:
             dropped = disconnect(step.match, seat.user_id, seat.connection)
             step = Step(dropped.match, (*step.effects, *dropped.effects))
     return step
-
-
-def chat(match: Match, event: Chatted, now: float) -> Step:
-    """A player says something to everybody."""
-    seat = match.seat(event.user_id)
-    problem = NOT_EXPECTED if seat is None or seat.left else chat_problem(event.content)
-    window = seat.chats.admit(now) if seat is not None else None
-    if problem is not None or seat is None or window is None:
-        return Step(match).answering({"sent": False, "reason": problem or "rate_limited"}, ok=False)
-    said = replace(match.seated(replace(seat, chats=window)), messages=match.messages + 1)
-    message_id = f"{match.room_id}-m{said.messages}"
-    message = {
-        "message_id": message_id,
-        "sender_id": seat.user_id,
-        "sender_name": seat.display_name,
-        "content": event.content,
-        "sent_at": iso_utc(now),
-    }
-    step = Step(said).saying(Push("chat:new_message", message, match.everybody))
-    return step.answering({"sent": True, "message_id": message_id})
 
 
 def _arrival(match: Match, before: Seat, after: Seat) -> tuple[Push, ...]:

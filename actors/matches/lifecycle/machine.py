@@ -12,7 +12,6 @@ from actors.matches.lifecycle.effects import Effect, Gone, Publish, Step, WakeAt
 from actors.matches.lifecycle.ending import break_off
 from actors.matches.lifecycle.events import (
     Acted,
-    Chatted,
     Confirmed,
     Disconnected,
     Disowned,
@@ -25,7 +24,7 @@ from actors.matches.lifecycle.events import (
     Tick,
     Told,
 )
-from actors.matches.lifecycle.lobby import chat, disconnect, drop_others, join, leave
+from actors.matches.lifecycle.lobby import disconnect, drop_others, join, leave
 from actors.matches.lifecycle.match import Match, Patience, Seat
 from actors.matches.lifecycle.status import Status, Trigger
 from actors.matches.lifecycle.table import act, start_if_all_there, time_out
@@ -66,7 +65,7 @@ def step(match: Match, event: Event, now: float) -> Step:
     return _completed(before, _decided(match, event, now), now)
 
 
-def _decided(match: Match, event: Event, now: float) -> Step:  # noqa: C901, PLR0911, PLR0912 - a row for each event
+def _decided(match: Match, event: Event, now: float) -> Step:  # noqa: C901, PLR0911 - a row for each event
     match event:
         case Confirmed():
             return _confirm(match, now)
@@ -82,8 +81,6 @@ def _decided(match: Match, event: Event, now: float) -> Step:  # noqa: C901, PLR
             return leave(match, user_id, now)
         case Acted():
             return act(match, event, now)
-        case Chatted():
-            return chat(match, event, now)
         case Tick():
             return _tick(match, now)
         case Terminated():

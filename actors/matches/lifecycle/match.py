@@ -8,7 +8,7 @@ from typing import Any
 
 from actors.matches.callback import Callback
 from actors.matches.creation_job import CreationJob
-from actors.matches.lifecycle.limits import ACTIONS, CHATS, Window
+from actors.matches.lifecycle.limits import ACTIONS, Window
 from actors.matches.lifecycle.status import OVER, TRANSITIONS, AbortReason, Status, Trigger
 from actors.matches.rules.contract import GameRules, Outcome
 from actors.matches.rules.play import AnyPlay
@@ -41,7 +41,6 @@ class Seat:
         left: They have left on purpose: while playing for good, before that until they come again.
         nonces: Of their newest accepted actions, oldest first.
         actions: How many they have tried lately.
-        chats: How much they have said lately.
     """
 
     user_id: str
@@ -51,7 +50,6 @@ class Seat:
     left: bool = False
     nonces: tuple[str, ...] = ()
     actions: Window = ACTIONS
-    chats: Window = CHATS
 
     @property
     def is_connected(self) -> bool:
@@ -86,7 +84,6 @@ class Match:
         alone_due: While playing with nobody there: when that has lasted too long.
         gone_due: When it goes, once over.
         actions: Accepted so far.
-        messages: Said so far.
         owed: Callbacks made and not known to be settled, oldest first.
     """
 
@@ -107,7 +104,6 @@ class Match:
     alone_due: float | None = None
     gone_due: float | None = None
     actions: int = 0
-    messages: int = 0
     owed: tuple[Callback, ...] = ()
 
     @property

@@ -11,7 +11,6 @@ from actors.matches.callback import Call, Callback
 from actors.matches.lifecycle import (
     TRANSITIONS,
     Acted,
-    Chatted,
     Confirmed,
     Disconnected,
     Disowned,
@@ -57,7 +56,6 @@ events: st.SearchStrategy[Event] = st.one_of(
             },
         ),
     ),
-    st.builds(Chatted, player, st.sampled_from(("hi", "", None))),
     st.just(Confirmed()),
     st.builds(Told, st.sampled_from(Call)),
     st.builds(Recovered, st.frozensets(connection)),
@@ -210,7 +208,7 @@ def test_a_refused_action_changes_neither_game_nor_nonces_nor_clock(
 @given(lives)
 def test_whoever_asks_is_answered_and_nobody_else(life: tuple[bool, list[tuple[float, object]]]) -> None:
     for _, event, done in lived(life):
-        assert (done.answer is not None) == isinstance(event, Joined | Left | Acted | Chatted)
+        assert (done.answer is not None) == isinstance(event, Joined | Left | Acted)
 
 
 @MANY
