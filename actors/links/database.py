@@ -132,6 +132,11 @@ class Database:
         return LinkState(self._up, self._since_s)
 
     @property
+    def is_up(self) -> bool:
+        """Whether it answered the last time it was asked."""
+        return self._up
+
+    @property
     def outages(self) -> int:
         """Grows with every loss: who keeps a connection of its own sees that it is from before."""
         return self._outages

@@ -120,7 +120,7 @@ class Players:
 
     async def change(self, entry: Entry) -> Outcome:
         """Add to a player's stats; with `Posted` that is durable."""
-        if not self._database.state.up:
+        if not self._database.is_up:
             return UNAVAILABLE
         reply = Reply(self.ledger.name, entry)
         refused = self._hand_on(entry, reply)
@@ -133,7 +133,7 @@ class Players:
 
     async def change_all(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Add to many players' stats; one player's entries count in the order given."""
-        if not self._database.state.up:
+        if not self._database.is_up:
             return [UNAVAILABLE] * len(entries)
         return await gather(entries, self._hand_on, timeout_s=self._timeout_s, late=TIMED_OUT)
 
@@ -225,9 +225,9 @@ class Players:
 
     def learn(self, accounts: Mapping[int, Account]) -> None:
         """Take note of accounts that have changed, here or elsewhere, and let those who listen know."""
-        audiences = self._registry.audiences
+        count, learn = self._registry.audiences.count, self._accounts.learn
         for steam_id, account in accounts.items():
-            if self._accounts.learn(steam_id, account) and audiences.count(("steam", steam_id)):
+            if learn(steam_id, account) and count(("steam", steam_id)):
                 self._announce(steam_id)
 
     async def refresh(self) -> None:

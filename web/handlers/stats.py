@@ -77,7 +77,7 @@ class StatsHandlers:
         patterns = {
             "/players/{steamid}/stats": {
                 "GET": Endpoint(self.get),
-                "PATCH": Endpoint(self.patch, MAX_BODY),
+                "PATCH": Endpoint(self.patch, MAX_BODY, waits_for_actors_only=True),
             },
             "/players/{steamid}/stats/history": {"GET": Endpoint(self.history)},
             "/players/{steamid}/stats/stream": {"GET": Endpoint(self.stream)},
