@@ -197,12 +197,14 @@ async def test_a_client_comes_back_to_a_node_that_was_drained(
 async def test_a_refused_connect_is_an_error_and_no_open(
     redis_server: RedisServer, version: str, lane: str
 ) -> None:
-    async with house(redis_server, lane) as h:
-        async with npm_client(version, f"{h.url}/socket", params={"token": "bad"}) as client:
-            await client.tell("connect")
-            await client.hear("error")
-            await client.tell("params", params={"token": token(PLAYERS[0])})
-            await client.hear("open")
+    async with (
+        house(redis_server, lane) as h,
+        npm_client(version, f"{h.url}/socket", params={"token": "bad"}) as client,
+    ):
+        await client.tell("connect")
+        await client.hear("error")
+        await client.tell("params", params={"token": token(PLAYERS[0])})
+        await client.hear("open")
 
 
 @lanes
