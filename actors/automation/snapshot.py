@@ -40,6 +40,10 @@ BOOLEANS: Final = {
 }  # fmt: skip
 
 
+# `json.dumps` makes an encoder for each call.
+_as_json: Final = json.JSONEncoder(allow_nan=False).encode
+
+
 def _null_if_empty(value: object) -> object:
     return None if value == "" else value
 
@@ -51,7 +55,7 @@ def _whole(value: object) -> object:
 
 def _bounded(metadata: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
     # Raises ValueError by itself for NaN, Infinity and integers past Python's digit limit.
-    if metadata is not None and len(json.dumps(metadata, allow_nan=False)) > MAX_METADATA_BYTES:
+    if metadata is not None and len(_as_json(metadata)) > MAX_METADATA_BYTES:
         msg = f"must not be larger than {MAX_METADATA_BYTES} bytes as JSON"
         raise ValueError(msg)
     return metadata

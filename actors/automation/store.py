@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, RowMapping, select
+from sqlalchemy import Connection, Row, RowMapping, TextClause, select, text
 
 from actors.automation import steps
 from actors.automation.bulk import add_missing, upsert_many
@@ -31,19 +31,36 @@ PLAYERS: Final = select(*(players.c[name] for name in _PLAYER_FIELDS))
 _SYNCS: Final = select(player_sync.c.user_id, *(player_sync.c[name] for name in _SYNC_FIELDS))
 
 
+# One parameter for all ids: a list of them costs as much as the look-up itself.
+_AMONG: Final = {
+    "sqlite": text("user_id IN (SELECT value FROM json_each(:ids))"),
+    "postgresql": text("user_id = ANY(CAST(:ids AS bigint[]))"),
+}
+_BRACKETS: Final = {"sqlite": ("[", "]"), "postgresql": ("{", "}")}
+
+
+def _among(connection: Connection) -> TextClause:
+    return _AMONG[connection.dialect.name]
+
+
+def _ids(connection: Connection, user_ids: Iterable[int]) -> dict[str, str]:
+    before, after = _BRACKETS[connection.dialect.name]
+    return {"ids": before + ",".join(map(str, user_ids)) + after}
+
+
 def lock(connection: Connection, user_ids: Sequence[int]) -> dict[int, Sync]:
     """Make these players this transaction's own until it ends; what is remembered beside each."""
     ordered = sorted(set(user_ids))
     add_missing(connection, player_sync, [{"user_id": user_id, "rank_known": False} for user_id in ordered])
-    statement = _SYNCS.where(player_sync.c.user_id.in_(ordered)).order_by(player_sync.c.user_id)
-    rows = connection.execute(statement.with_for_update())
+    statement = _SYNCS.where(_among(connection)).order_by(player_sync.c.user_id).with_for_update()
+    rows = connection.execute(statement, _ids(connection, ordered))
     return {row[0]: Sync(**dict(zip(_SYNC_FIELDS, row[1:], strict=True))) for row in rows}
 
 
 def load(connection: Connection, user_ids: Sequence[int]) -> dict[int, Player]:
     """The players among these who are known."""
-    found = map(player_of, connection.execute(PLAYERS.where(players.c.user_id.in_(user_ids))))
-    return {player.user_id: player for player in found}
+    rows = connection.execute(PLAYERS.where(_among(connection)), _ids(connection, user_ids))
+    return {player.user_id: player for player in map(player_of, rows)}
 
 
 def player_of(row: Row[Any]) -> Player:
@@ -81,13 +98,13 @@ def waiting_for(connection: Connection, user_ids: Sequence[int], now: datetime) 
     columns = automation_decisions.c
     statement = (
         select(automation_decisions)
-        .where(columns.user_id.in_(user_ids), columns.status == Status.PENDING.value)
+        .where(_among(connection), columns.status == Status.PENDING.value)
         .order_by(columns.id)
         # Held, so that none is claimed between being judged idle and being superseded.
         .with_for_update()
     )
     found: dict[int, list[Waiting]] = defaultdict(list)
-    for row in connection.execute(statement).mappings():
+    for row in connection.execute(statement, _ids(connection, user_ids)).mappings():
         found[row["user_id"]].append(_waiting(row, now))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,8 +27,9 @@ def utc(moment: datetime) -> datetime:
     return aware
 
 
+@lru_cache(maxsize=4096)
 def text(moment: datetime) -> str:
-    """ISO 8601 with milliseconds and a Z: `2026-02-10T01:00:00.000Z`."""
+    """ISO 8601 with milliseconds and a Z: `2026-02-10T01:00:00.000Z`. Most are shown again and again."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
