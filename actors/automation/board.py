@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from actors.links import LinkDown
 T = TypeVar("T")
 
 FRESH_S: Final = 1.0
+NEVER: Final = -1
 
 
 class Reader(Protocol):
@@ -61,7 +62,7 @@ class Leaders:
         self._players: list[Player] | None = None
         self._ids: frozenset[int] = frozenset()
         self._as_of_s = 0.0
-        self._changes = self._seen = 0
+        self._changes, self._seen = 0, NEVER
         # One asks, the others wait for what it is told.
         self._lock = trio.Lock()
 
@@ -82,11 +83,15 @@ class Leaders:
 
     def note(self, player: Player) -> None:
         """Hear of a player as just written: does it matter here?"""
-        if self._players is None or self._seen != self._changes:
-            return
-        full = len(self._players) == MAX_LIMIT
-        if player.user_id in self._ids or not full or self._key(player) > self._key(self._players[-1]):
+        # While the database is being asked, or is going to be, nobody knows what matters.
+        known = self._players if self._seen == self._changes else None
+        if known is None or self._matters(player, known):
             self._changes += 1
+
+    def _matters(self, player: Player, known: Sequence[Player]) -> bool:
+        if player.user_id in self._ids or len(known) < MAX_LIMIT:
+            return True
+        return self._key(player) > self._key(known[-1])
 
     def outdate(self) -> None:
         """Ask anew the next time."""
@@ -98,6 +103,7 @@ class Leaders:
 
     async def _ask(self) -> None:
         changes, self._as_of_s = self._changes, self._clock()
+        self._seen = NEVER
         players = await self._reader.read(self._load)
         self._players, self._ids = players, frozenset(player.user_id for player in players)
         # A write that came meanwhile may or may not be in it.

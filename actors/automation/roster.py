@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -79,7 +80,7 @@ class Roster:
         entry = self._entries.get(user_id)
         if entry is not None:
             entry.changes += 1
-            entry.as_of_s = -self._fresh_s
+            entry.as_of_s = -math.inf
 
     def _keep(self, entry: _Entry, player: Player) -> None:
         entry.player = player
