@@ -1,0 +1,153 @@
+"""Players' tasks: made on demand, gone when idle, never in the way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import trio
+import trio.lowlevel
+from sqlalchemy import Connection, func, select, update
+
+from actors.automation.batch import Recorded
+from actors.automation.community import Community
+from actors.automation.requests import NotRecorded
+from actors.automation.retention import Retention
+from actors.automation.tables import automation_decisions, metadata, player_snapshots
+from actors.core import Audiences, Registry
+from actors.links import Database
+from supervision import ChildSpec, ChildType, Supervisor
+from tests.actors.automation.people import NOW, entry, terms
+from tests.fakes.life import LoneLife
+from tests.fakes.waiting import until
+
+
+class Setting:
+    """A community with a real database."""
+
+    def __init__(self, directory: Path, **options: float) -> None:
+        url = f"sqlite:///{directory / 'file.sqlite3'}"
+        self.database = Database(url, prepare=metadata.create_all)
+        self.registry = Registry(Audiences(max_members=10, max_members_per_topic=10))
+        self.queued = 0
+        self.community = Community(
+            self.database,
+            self.registry,
+            terms=terms,
+            on_queued=self._note,
+            max_active=int(options.get("max_active", 100)),
+            idle_s=options.get("idle_s", 60),
+        )
+        self.root = Supervisor(
+            [
+                ChildSpec(id="registry", start=self.registry.run),
+                ChildSpec(id="community", start=self.community.run, type=ChildType.SUPERVISOR),
+                ChildSpec(id="database", start=self.database.run),
+                ChildSpec(id="recorder", start=self.community.recorder.run),
+            ]
+        )
+
+    def _note(self) -> None:
+        self.queued += 1
+
+
+@asynccontextmanager
+async def running(directory: Path, **options: float) -> AsyncIterator[Setting]:
+    setting = Setting(directory, **options)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(setting.root.run)
+        await setting.database.until_up()
+        yield setting
+        setting.root.stop()
+
+
+async def test_a_player_becomes_active_with_a_snapshot_and_retires_when_idle(tmp_path: Path) -> None:
+    async with running(tmp_path, idle_s=0.1) as setting:
+        await setting.community.record(entry(userId=5))
+        assert setting.registry.whereis(("roblox", 5)) is not None
+        assert setting.community.statistics().active == 1
+        await until(lambda: setting.community.statistics().active == 0)
+
+        assert setting.registry.whereis(("roblox", 5)) is None
+        player = await setting.community.read(5)
+        assert player is not None
+        assert player.user_id == 5
+
+
+async def test_a_read_of_nobody_makes_nobody_active(tmp_path: Path) -> None:
+    async with running(tmp_path) as setting:
+        assert await setting.community.read(5) is None
+        assert setting.community.statistics().active == 0
+
+
+async def test_past_the_limit_players_go_without_a_task(tmp_path: Path) -> None:
+    async with running(tmp_path, max_active=2) as setting:
+        answers = [await setting.community.record(entry(userId=user_id)) for user_id in range(1, 6)]
+        statistics = setting.community.statistics()
+
+    assert [type(answer) for answer in answers] == [Recorded] * 5
+    assert (statistics.active, statistics.unaccompanied) == (2, 3)
+
+
+async def test_a_player_that_crashes_comes_back(tmp_path: Path) -> None:
+    async with running(tmp_path) as setting:
+        await setting.community.record(entry(userId=5, kos=1))
+        setting.community.supervisor.kill_child(5, "a test")
+        await trio.lowlevel.checkpoint()
+        answer = await setting.community.record(entry(userId=5, kos=2))
+
+    assert isinstance(answer, Recorded)
+    assert answer.player.kos == 2
+
+
+async def test_what_was_queued_is_told_once_a_transaction(tmp_path: Path) -> None:
+    async with running(tmp_path) as setting:
+        await setting.community.record(entry(userId=5, rank="New", rankPoints=150, apply=True))
+        await setting.community.record(entry(userId=5, rank="New", rankPoints=150, apply=True))
+
+    assert setting.queued == 1
+
+
+async def test_without_a_database_everybody_is_told_at_once(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    assert await setting.community.record(entry()) is NotRecorded.UNAVAILABLE
+
+
+def _age(connection: Connection) -> None:
+    """Make half of everything a hundred days old, and all decisions but two settled."""
+    old = NOW - timedelta(days=100)
+    connection.execute(update(player_snapshots).where(player_snapshots.c.id <= 30).values(created_at=old))
+    decisions = automation_decisions
+    connection.execute(update(decisions).where(decisions.c.id > 2).values(status="done"))
+    connection.execute(update(decisions).where(decisions.c.id <= 30).values(updated_at=old))
+
+
+def _left(connection: Connection) -> tuple[int, int]:
+    counts = [
+        connection.execute(select(func.count()).select_from(table)).scalar_one()
+        for table in (player_snapshots, automation_decisions)
+    ]
+    return counts[0], counts[1]
+
+
+async def test_old_history_goes_and_what_is_pending_stays(tmp_path: Path) -> None:
+    async with running(tmp_path) as setting, trio.open_nursery() as nursery:
+        for user_id in range(1, 61):
+            await setting.community.record(entry(userId=user_id, rank="New", rankPoints=150, apply=True))
+        await setting.database.write(_age)
+        day_s = 86_400.0
+        retention = Retention(
+            setting.database,
+            keep_snapshots_s=90 * day_s,
+            keep_decisions_s=30 * day_s,
+            now=lambda: NOW,
+            rows=7,
+        )
+        nursery.start_soon(retention.run, LoneLife())
+        await until(lambda: retention.forgotten == 30 + 28)
+        await trio.sleep(0.2)
+        assert await setting.database.read(_left) == (30, 32)
+        assert retention.forgotten == 58
+        nursery.cancel_scope.cancel()
