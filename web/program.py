@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import signal
-from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 import trio
@@ -132,11 +131,13 @@ class Program:
         drain_s = self._settings.drain_seconds
         logger.info("draining", extra={"streams": len(self.outside.streams)})
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(close_streams, self.outside.streams, drain_s, hurry=self._hurry))
             nursery.start_soon(self._close_channels, closing_s(drain_s, hurry=self._hurry))
-        if not self._hurry:
-            await trio.sleep_until(start + min(NOTICE_S, drain_s))
-        await self._stop_accepting()
+            await close_streams(self.outside.streams, drain_s, hurry=self._hurry)
+            if not self._hurry:
+                await trio.sleep_until(start + min(NOTICE_S, drain_s))
+            # However long the matches take: an EventSource that comes back to a 503 never tries
+            # again, and one that finds the port closed does.
+            await self._stop_accepting()
         if self.outside.fastlane is not None:
             self.outside.fastlane.wind_up()
         await self.outside.lane.wind_up()
