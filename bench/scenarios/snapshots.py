@@ -25,7 +25,7 @@ _ORDERS: Final = 65_536
 class SnapshotOptions(Timing):
     """Options of `snapshots`."""
 
-    connections: int = option(64, "keep-alive connections, each a game server", least=1)
+    connections: int = option(128, "keep-alive connections, each a game server", least=1)
     players: int = option(1000, "active players, chosen at random", least=1)
     evaluate: int = option(1, "1 to ask for a decision with each snapshot, 0 not to", least=0)
     rate: float = option(0.0, "requests per second; 0 is flat out", least=0)
