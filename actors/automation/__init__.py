@@ -16,6 +16,7 @@ Reading order, each file leaning only on the ones above it:
     limiter        two restriction updates a minute per user
     roblox         the client: sends one step, hears one outcome
     tables         the database's tables
+    bulk           many rows in one statement
     intake         one snapshot folded into one player, as values
     queueing       from a verdict to a decision, given what waits already, as values
     outbox         decisions waiting for Roblox: claimed, advanced, finished, given a connection
@@ -24,8 +25,18 @@ Reading order, each file leaning only on the ones above it:
     transactions   snapshots and decisions written, given a connection
     leaderboard    who leads, given a connection
     drain          the loop that carries decisions from the outbox to Roblox
+    retention      forgets what is too old to be kept
+    requests       what is asked of the recorder, and what comes of it
+    recorder       the actor that commits everybody's snapshots together
+    roster         what this node knows of active players; outlives all tasks
+    board          the leaderboards, kept in memory
+    roblox_player  the actor through which one player's snapshots go, in order
+    community      all of them: what handlers call
 
 What is promised
+    * `Recorded` is durable: it comes after a commit that has reached the disk.
+    * A read on this node is never older than what this node has recorded, and a second behind what others
+      have.
     * A decision is a function of the player, the policy and the time; evaluating changes nothing.
     * Automation moves a player one step at a time, never from a punishment rank, and to one only to suspend.
     * A decision accepted for application survives crashes and outages of Roblox, and is claimed by one
