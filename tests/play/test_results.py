@@ -34,7 +34,7 @@ async def test_a_result_nobody_takes_waits_in_redis_for_seven_days(redis_server:
         kept = json.loads(h.queue.get(KEY))  # type: ignore[arg-type]
         assert kept.items() >= expected.items()
         assert h.api.calls(ROOM).count("finished") == 3
-        assert not any(h.outbox.iterdir())
+        await eventually(lambda: not any(h.outbox.iterdir()))
 
 
 async def test_the_recovery_tells_it_when_the_api_server_is_back(redis_server: RedisServer) -> None:

@@ -11,8 +11,18 @@ import trio
 from web.dev.phoenix import CLOSED, CRASHED, Channel, Disconnected, Heard
 
 ENDINGS: Final = frozenset({"game:ended", "game:aborted"})
-# A move that came too late is no mistake.
-MOVED_ON: Final = frozenset({None, "not_your_turn", "card_not_in_hand", "game_not_started"})
+# A move that came too late is no mistake, nor is one into a match that is just coming back.
+MOVED_ON: Final = frozenset(
+    {
+        None,
+        "not_your_turn",
+        "card_not_in_hand",
+        "game_not_started",
+        "unmatched topic",
+        "not_connected",
+        "internal_error",
+    }
+)
 RATE_LIMITED: Final = "rate_limited"
 # Five moves a second are allowed.
 PAUSE_S: Final = 0.25
