@@ -60,16 +60,31 @@ def post(connection: Connection, entries: Sequence[Entry], rules: Rules, *, now_
     post for the same players take turns and never wait in a circle.
     """
     says = statements_of(connection)
-    ids = encoded(sorted({entry.steam_id for entry in entries}))
-    connection.execute(says.add_players, {"ids": ids, "now": now_ms})
-    accounts = _accounts(decoded(connection, says.take_players, ids=ids))
-    decided = decide(entries, accounts, _counted(connection, says, entries), rules.non_negative)
+    taken = _take(connection, says, sorted({entry.steam_id for entry in entries}), now_ms)
+    decided = decide(entries, taken.accounts, _counted(connection, says, entries), rules.non_negative)
     if decided.rows:
-        _write(connection, says, decided, now_ms)
+        _write(connection, says, decided, taken.last_ids, now_ms)
         if says.notify is not None:
             payloads = encoded(list(payloads_of(rules.origin, decided.accounts)))
             connection.execute(says.notify, {"channel": CHANNEL, "payloads": payloads})
     return decided
+
+
+class _Taken(NamedTuple):
+    """Players' rows that are this transaction's own."""
+
+    accounts: dict[int, Account]
+    last_ids: dict[int, int | None]
+
+
+def _take(connection: Connection, says: Statements, steam_ids: Sequence[int], now_ms: int) -> _Taken:
+    ids = encoded(steam_ids)
+    if says.adds_first:
+        connection.execute(says.add_players, {"ids": ids, "now": now_ms})
+    rows = decoded(connection, says.take_players, ids=ids)
+    if len(rows) < len(steam_ids):
+        connection.execute(says.add_players, {"ids": ids, "now": now_ms})
+    return _Taken(_accounts(rows), {row[0]: row[3] for row in rows})
 
 
 def _counted(
@@ -82,18 +97,26 @@ def _counted(
     return {(steam_id, transaction_id): deltas for steam_id, transaction_id, deltas in found}
 
 
-def _write(connection: Connection, says: Statements, decided: Decided, now_ms: int) -> None:
-    rows = [
-        (entry.steam_id, entry.transaction_id, entry.deltas, entry.reason, entry.server_id, version)
-        for entry, version in decided.rows
-    ]
+def _write(
+    connection: Connection, says: Statements, decided: Decided, last_ids: dict[int, int | None], now_ms: int
+) -> None:
+    new_ids = decoded(connection, says.new_ids, count=len(decided.rows))
+    rows = []
+    for new_id, (entry, version) in zip(new_ids, decided.rows, strict=True):
+        steam_id, deltas, transaction_id, reason, server_id = entry
+        previous_id = last_ids.get(steam_id)
+        rows.append((new_id, steam_id, transaction_id, deltas, reason, server_id, version, previous_id))
+        last_ids[steam_id] = new_id
     connection.execute(says.add_rows, {"rows": encoded(rows), "now": now_ms})
-    totals = [(steam_id, account.version, account.totals) for steam_id, account in decided.accounts.items()]
+    totals = [
+        (steam_id, account.version, account.totals, last_ids[steam_id])
+        for steam_id, account in decided.accounts.items()
+    ]
     connection.execute(says.put_players, {"rows": encoded(totals), "now": now_ms})
 
 
-def _accounts(rows: Sequence[tuple[int, int, dict[str, int]]]) -> dict[int, Account]:
-    return {steam_id: Account(version, totals) for steam_id, version, totals in rows}
+def _accounts(rows: Sequence[tuple[int, int, dict[str, int], int | None]]) -> dict[int, Account]:
+    return {steam_id: Account(version, totals) for steam_id, version, totals, _ in rows}
 
 
 def read_accounts(connection: Connection, steam_ids: Sequence[int]) -> dict[int, Account]:

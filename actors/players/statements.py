@@ -23,21 +23,27 @@ class Statements:
     """One dialect's.
 
     Attributes:
+        adds_first: Whether rows for new players must be made before any row is taken: two who take
+            rows at the same time, and then make some, may wait for each other.
         add_players: Make rows for players who have none. `:ids` [steam_id], `:now`.
-        take_players: Make the players' rows this transaction's own, in order: [[steam_id, version, totals]].
+        take_players: Make the players' rows this transaction's own, in order:
+            [[steam_id, version, totals, last_id]].
         counted: Which of `:keys` [[steam_id, transaction_id]] are in the ledger: [[steam_id, id, deltas]].
+        new_ids: Ids for `:count` rows of the ledger, above all others: [id].
         add_rows: Into the ledger. `:now`, and `:rows`
-            [[steam_id, transaction_id, deltas, reason, server_id, version]].
-        put_players: Write totals back. `:rows` [[steam_id, version, totals]], `:now`.
+            [[id, steam_id, transaction_id, deltas, reason, server_id, version, previous_id]].
+        put_players: Write totals back. `:rows` [[steam_id, version, totals, last_id]], `:now`.
         read_players: As `take_players`, without taking them.
         history: The newest rows of `:steam_id`, at most `:limit`.
         forget: Delete rows from before `:before` among the `:limit` oldest.
         notify: Say `:payloads` [text] on `:channel` once committed; None where nobody else could hear.
     """
 
+    adds_first: bool
     add_players: TextClause
     take_players: TextClause
     counted: TextClause
+    new_ids: TextClause
     add_rows: TextClause
     put_players: TextClause
     read_players: TextClause
@@ -46,17 +52,26 @@ class Statements:
     notify: TextClause | None
 
 
+# An id may be used again once everything above it has been forgotten, so a chain ends where it no longer
+# leads downwards, or to somebody else.
 _HISTORY: Final = text("""
-    SELECT id, transaction_id, deltas, reason, server_id, version, at_ms
-    FROM ledger WHERE steam_id = :steam_id ORDER BY id DESC LIMIT :limit
+    WITH RECURSIVE chain AS (
+        SELECT ledger.*, 1 AS place FROM player_stats JOIN ledger ON ledger.id = player_stats.last_id
+        WHERE player_stats.steam_id = :steam_id AND ledger.steam_id = :steam_id
+        UNION ALL
+        SELECT ledger.*, chain.place + 1 FROM chain JOIN ledger ON ledger.id = chain.previous_id
+        WHERE ledger.steam_id = :steam_id AND ledger.id < chain.id AND chain.place < :limit
+    )
+    SELECT id, transaction_id, deltas, reason, server_id, version, at_ms FROM chain ORDER BY place
 """)
 
 _SQLITE_PLAYERS: Final = text("""
-    SELECT json_group_array(json_array(steam_id, version, json(totals)))
+    SELECT json_group_array(json_array(steam_id, version, json(totals), last_id))
     FROM player_stats WHERE steam_id IN (SELECT value FROM json_each(:ids))
 """)
 
 SQLITE: Final = Statements(
+    adds_first=False,
     # WHERE true: or the parser takes ON for that of a join.
     add_players=text("""
         INSERT INTO player_stats (steam_id, version, totals, updated_ms)
@@ -71,16 +86,26 @@ SQLITE: Final = Statements(
         WHERE ledger.steam_id = json_extract(key.value, '$[0]')
           AND ledger.transaction_id = json_extract(key.value, '$[1]')
     """),
+    new_ids=text("""
+        WITH RECURSIVE new (id, place) AS (
+            SELECT coalesce(max(id), 0) + 1, 1 FROM ledger
+            UNION ALL SELECT id + 1, place + 1 FROM new WHERE place < :count
+        )
+        SELECT json_group_array(id) FROM new
+    """),
     add_rows=text("""
-        INSERT INTO ledger (steam_id, transaction_id, deltas, reason, server_id, version, at_ms)
+        INSERT INTO ledger
+            (id, steam_id, transaction_id, deltas, reason, server_id, version, previous_id, at_ms)
         SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-               json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'), :now
+               json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
+               json_extract(value, '$[6]'), json_extract(value, '$[7]'), :now
         FROM json_each(:rows)
     """),
     put_players=text("""
         UPDATE player_stats SET
             version = json_extract(new.value, '$[1]'),
             totals = json_extract(new.value, '$[2]'),
+            last_id = json_extract(new.value, '$[3]'),
             updated_ms = :now
         FROM json_each(:rows) AS new
         WHERE steam_id = json_extract(new.value, '$[0]')
@@ -95,6 +120,7 @@ SQLITE: Final = Statements(
 )
 
 POSTGRESQL: Final = Statements(
+    adds_first=True,
     add_players=text("""
         INSERT INTO player_stats (steam_id, version, totals, updated_ms)
         SELECT CAST(value AS bigint), 0, '{}', :now
@@ -103,13 +129,15 @@ POSTGRESQL: Final = Statements(
     """),
     take_players=text("""
         WITH taken AS (
-            SELECT steam_id, version, totals FROM player_stats
+            SELECT steam_id, version, totals, last_id FROM player_stats
             WHERE steam_id IN (
                 SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(:ids AS json)) AS value
             )
             ORDER BY steam_id FOR UPDATE
         )
-        SELECT CAST(coalesce(json_agg(json_build_array(steam_id, version, totals)), '[]') AS text) FROM taken
+        SELECT CAST(coalesce(
+            json_agg(json_build_array(steam_id, version, totals, last_id)), '[]') AS text)
+        FROM taken
     """),
     counted=text("""
         SELECT CAST(coalesce(
@@ -117,19 +145,30 @@ POSTGRESQL: Final = Statements(
         FROM json_array_elements(CAST(:keys AS json)) AS key JOIN ledger
           ON ledger.steam_id = CAST(key ->> 0 AS bigint) AND ledger.transaction_id = key ->> 1
     """),
+    new_ids=text("""
+        SELECT CAST(json_agg(nextval(pg_get_serial_sequence('ledger', 'id'))) AS text)
+        FROM generate_series(1, :count)
+    """),
     add_rows=text("""
-        INSERT INTO ledger (steam_id, transaction_id, deltas, reason, server_id, version, at_ms)
-        SELECT CAST(new ->> 0 AS bigint), new ->> 1, new -> 2, new ->> 3, new ->> 4,
-               CAST(new ->> 5 AS bigint), :now
+        INSERT INTO ledger
+            (id, steam_id, transaction_id, deltas, reason, server_id, version, previous_id, at_ms)
+        SELECT CAST(new ->> 0 AS bigint), CAST(new ->> 1 AS bigint),
+               new ->> 2, new -> 3, new ->> 4, new ->> 5,
+               CAST(new ->> 6 AS bigint), CAST(new ->> 7 AS bigint), :now
         FROM json_array_elements(CAST(:rows AS json)) AS new
     """),
     put_players=text("""
-        UPDATE player_stats SET version = CAST(new ->> 1 AS bigint), totals = new -> 2, updated_ms = :now
+        UPDATE player_stats SET
+            version = CAST(new ->> 1 AS bigint),
+            totals = new -> 2,
+            last_id = CAST(new ->> 3 AS bigint),
+            updated_ms = :now
         FROM json_array_elements(CAST(:rows AS json)) AS new
         WHERE steam_id = CAST(new ->> 0 AS bigint)
     """),
     read_players=text("""
-        SELECT CAST(coalesce(json_agg(json_build_array(steam_id, version, totals)), '[]') AS text)
+        SELECT CAST(coalesce(
+            json_agg(json_build_array(steam_id, version, totals, last_id)), '[]') AS text)
         FROM player_stats
         WHERE steam_id IN (
             SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(:ids AS json)) AS value

@@ -27,6 +27,8 @@ player_stats: Final = Table(
     Column("version", BigInteger, nullable=False),
     # {"exp": 250, …}, signed 64 bits each; a stat never changed is absent.
     Column("totals", JSON, nullable=False),
+    # The player's newest row in the ledger; null before the first.
+    Column("last_id", BigInteger),
     # Unix milliseconds.
     Column("updated_ms", BigInteger, nullable=False),
 )
@@ -43,7 +45,11 @@ ledger: Final = Table(
     Column("server_id", String(SERVER_ID_CHARACTERS)),
     # What the player's version became.
     Column("version", BigInteger, nullable=False),
+    # The player's row before this one, so that a history is a chain and needs no index.
+    Column("previous_id", BigInteger),
     Column("at_ms", BigInteger, nullable=False),
+    # In this order, because ids of one game server follow each other: their entries lie side by side
+    # where those of its players would be scattered over the whole index, each costing a page.
     # Both engines let any number of NULLs stand beside each other.
-    Index("ix_ledger_steam_id_transaction_id", "steam_id", "transaction_id", unique=True),
+    Index("ix_ledger_transaction_id_steam_id", "transaction_id", "steam_id", unique=True),
 )

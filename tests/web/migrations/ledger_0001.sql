@@ -12,20 +12,22 @@ CREATE TABLE ledger (
 	reason VARCHAR(256), 
 	server_id VARCHAR(64), 
 	version BIGINT NOT NULL, 
+	previous_id BIGINT, 
 	at_ms BIGINT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "ledger" VALUES(1,76561197960265729,'srv7-000001','{"exp":250}','map_end','srv7',1,1770000000000);
-INSERT INTO "ledger" VALUES(2,76561197960265729,NULL,'{"cash":100}',NULL,NULL,2,1770000000000);
-INSERT INTO "ledger" VALUES(3,76561197960265730,'srv7-000002','{"exp":2147483647}','disconnect','srv7',1,1770000000000);
+INSERT INTO "ledger" VALUES(1,76561197960265729,'srv7-000001','{"exp":250}','map_end','srv7',1,NULL,1770000000000);
+INSERT INTO "ledger" VALUES(2,76561197960265729,NULL,'{"cash":100}',NULL,NULL,2,1,1770000000000);
+INSERT INTO "ledger" VALUES(3,76561197960265730,'srv7-000002','{"exp":2147483647}','disconnect','srv7',1,NULL,1770000000000);
 CREATE TABLE player_stats (
 	steam_id INTEGER NOT NULL, 
 	version BIGINT NOT NULL, 
 	totals JSON NOT NULL, 
+	last_id BIGINT, 
 	updated_ms BIGINT NOT NULL, 
 	PRIMARY KEY (steam_id)
 );
-INSERT INTO "player_stats" VALUES(76561197960265729,2,'{"exp":250,"cash":100}',1770000000000);
-INSERT INTO "player_stats" VALUES(76561197960265730,1,'{"exp":9007199254740993}',1770000000000);
-CREATE UNIQUE INDEX ix_ledger_steam_id_transaction_id ON ledger (steam_id, transaction_id);
+INSERT INTO "player_stats" VALUES(76561197960265729,2,'{"exp":250,"cash":100}',2,1770000000000);
+INSERT INTO "player_stats" VALUES(76561197960265730,1,'{"exp":9007199254740993}',3,1770000000000);
+CREATE UNIQUE INDEX ix_ledger_transaction_id_steam_id ON ledger (transaction_id, steam_id);
 COMMIT;

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("steam_id", _KEY, primary_key=True, autoincrement=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("totals", sa.JSON(), nullable=False),
+        sa.Column("last_id", sa.BigInteger()),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
     )
     op.create_table(
@@ -31,10 +32,11 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(256)),
         sa.Column("server_id", sa.String(64)),
         sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("previous_id", sa.BigInteger()),
         sa.Column("at_ms", sa.BigInteger(), nullable=False),
     )
     op.create_index(
-        "ix_ledger_steam_id_transaction_id", "ledger", ["steam_id", "transaction_id"], unique=True
+        "ix_ledger_transaction_id_steam_id", "ledger", ["transaction_id", "steam_id"], unique=True
     )
 
 
