@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 
 from web.settings_types import (
     DatabaseUrl,
+    HeaderSecrets,
     HttpUrl,
     Lower,
     Networks,
@@ -20,6 +21,7 @@ from web.settings_types import (
     RedisUrl,
     Seconds,
     Secrets,
+    ServerTokens,
     StatNames,
     Switch,
 )
@@ -98,7 +100,7 @@ class Settings(BaseModel):
 
     # -- matches ---------------------------------------------------------------------
     api_base_url: HttpUrl | None = None
-    internal_api_key: Secrets = ()
+    internal_api_key: HeaderSecrets = ()
     room_queue_delivery: Annotated[Literal["at_least_once", "at_most_once"], Lower] = "at_least_once"
     room_creation_deadline_seconds: Seconds = 15.0
     room_creation_expiry: Switch = False
@@ -108,7 +110,7 @@ class Settings(BaseModel):
     persist_recovery_interval_seconds: Seconds = 300.0
 
     # -- game servers ----------------------------------------------------------------
-    game_server_tokens: Secrets = ()
+    game_server_tokens: ServerTokens = ()
     stats_read: Annotated[Literal["public", "token"], Lower] = "public"
     stat_names: StatNames = ("exp", "cash", "pills")
     non_negative_stats: StatNames = ("cash", "pills")
@@ -117,7 +119,7 @@ class Settings(BaseModel):
     game_config_file: Path | None = None
 
     # -- GRPS automation -------------------------------------------------------------
-    inbound_api_keys: Secrets = ()
+    inbound_api_keys: HeaderSecrets = ()
     roblox_api_base: HttpUrl = "https://apis.roblox.com"
     roblox_open_cloud_api_key: SecretStr | None = None
     roblox_group_id: Positive | None = None

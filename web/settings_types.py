@@ -5,13 +5,17 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Annotated, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 _STAT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+
+_URL: Final = re.compile(r"[!-~]+\Z")
+_REDIS_PATH: Final = re.compile(r"(?:/[0-9]*)?\Z")
+_TOKEN: Final = re.compile(r"[!-~]+\Z")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -52,21 +56,38 @@ def _network(value: object) -> object:
     return value
 
 
-def _http_url(value: str) -> str:
+def _checked(value: str) -> SplitResult:
+    """The parts of a URL whose port is one, and in which nothing needs an escape."""
     parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("wanted an http:// or https:// URL")
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError("its port is not a number from 1 to 65535") from None
+    if port == 0 or not _URL.match(value):
+        raise ValueError("it has a port or a character that no URL has")
+    return parts
+
+
+def _http_url(value: str) -> str:
+    parts = _checked(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("wanted an http:// or https:// URL without a query")
     return value.rstrip("/")
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    if urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
+    parts = _checked(value.get_secret_value())
+    if parts.scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("wanted a redis://, rediss:// or unix:// URL")
+    if parts.scheme == "unix" and not parts.path:
+        raise ValueError("wanted the path of a socket after unix://")
+    if parts.scheme != "unix" and not _REDIS_PATH.match(parts.path):
+        raise ValueError("wanted the number of a database after the last /")
     return value
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    engine = urlsplit(value.get_secret_value()).scheme.partition("+")[0]
+    engine = _checked(value.get_secret_value()).scheme.partition("+")[0]
     if engine not in {"sqlite", "postgres", "postgresql"}:
         raise ValueError("wanted a sqlite: or postgresql: URL")
     if engine == "sqlite" and urlsplit(value.get_secret_value()).path.strip("/") in {"", ":memory:"}:
@@ -80,6 +101,19 @@ def _stat_name(value: str) -> str:
     return value
 
 
+def _header_value(value: SecretStr) -> SecretStr:
+    if not _TOKEN.match(value.get_secret_value()):
+        raise ValueError("wanted visible ASCII only, since it travels in a header")
+    return value
+
+
+def _server_token(value: SecretStr) -> SecretStr:
+    """A token, or `server_id:token`: an empty one would let anybody in who guesses that it is."""
+    if not value.get_secret_value().rpartition(":")[2]:
+        raise ValueError("an entry has no token: wanted token or server_id:token")
+    return _header_value(value)
+
+
 def _lower(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
@@ -89,6 +123,12 @@ StatNames = Annotated[tuple[Annotated[str, AfterValidator(_stat_name)], ...], Be
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(split_commas)]
 Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(split_commas)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(split_commas)]
+HeaderSecrets = Annotated[
+    tuple[Annotated[SecretStr, AfterValidator(_header_value)], ...], BeforeValidator(split_commas)
+]
+ServerTokens = Annotated[
+    tuple[Annotated[SecretStr, AfterValidator(_server_token)], ...], BeforeValidator(split_commas)
+]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]

@@ -31,8 +31,16 @@ _ONCE: Final = frozenset({"host", "content-length", "connection", "upgrade"})
 # NUL and a folded line are what parsers differ about.
 _PLAIN_LINE: Final = re.compile(rb"(GET|PUT|PATCH|POST) (/[!-~]*) HTTP/1\.1").fullmatch
 _PLAIN_FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+\r\n").fullmatch
+# What begins like anything else, or ends a line like nobody else, never gets
+# to the end of a head as we know it.
+_NOT_THE_BEGINNING: Final = re.compile(rb"\A[^A-Z]|[^\r]\n").search
 # httptools reads whole messages; the line itself is ours to read.
 _ANY_LINE: Final = b"GET / HTTP/1.1\r\n"
+
+
+def may_become_plain(part: bytes) -> bool:
+    """Whether bytes that are no whole head yet may be the beginning of a plain one."""
+    return _NOT_THE_BEGINNING(part) is None
 
 
 class Fields(NamedTuple):

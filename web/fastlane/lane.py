@@ -18,7 +18,7 @@ from actors.core import Conversation
 from web.channels.handshake import accept
 from web.fastlane.connection import Connection, Leftover, Plan
 from web.fastlane.encoding import encode_answer, encode_stream_head
-from web.fastlane.head import END_OF_HEAD, MAX_HEAD_BYTES
+from web.fastlane.head import END_OF_HEAD, MAX_HEAD_BYTES, may_become_plain
 from web.fastlane.outlet import RawStream
 from web.fastlane.poller import ENDED, READABLE
 from web.fastlane.raw_socket import RawSocket
@@ -203,7 +203,8 @@ class Lane:
         """What to do about the head that was read; None if it is not all here."""
         head_end = connection.data.find(END_OF_HEAD)
         if head_end < 0:
-            return NOT_OURS if len(connection.data) > MAX_HEAD_BYTES else None
+            waits = len(connection.data) <= MAX_HEAD_BYTES and may_become_plain(connection.data)
+            return None if waits else NOT_OURS
         head = connection.data[: head_end + len(END_OF_HEAD)]
         # A client that asks again mostly repeats its head to the letter, and what it means is
         # half of the work on a GET. One is remembered, not a table: objects that live for some

@@ -8,6 +8,7 @@ says that there is room again.
 
 from __future__ import annotations
 
+import errno
 import math
 import socket
 from typing import TYPE_CHECKING, Final
@@ -84,8 +85,8 @@ class RawStream:
             sent = self.sock.send(data)
         except BlockingIOError:
             sent = 0
-        except OSError:
-            self._end("client_gone")
+        except OSError as error:
+            self._lose(error.errno)
             return
         if sent != len(data) and self.is_open:
             self._rest = memoryview(data)[sent:]
@@ -126,7 +127,7 @@ class RawStream:
     def ready(self, mask: int) -> None:
         """The kernel says that the socket can do more than before."""
         if mask & ENDED or (mask & READABLE and not self._discard()):
-            self._end("client_gone")
+            self._lose(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         elif mask & WRITABLE and self.blocked_since is not None:
             self._flush()
 
@@ -141,6 +142,10 @@ class RawStream:
         except OSError:
             pass
         return False
+
+    def _lose(self, number: int | None) -> None:
+        """The client is gone, or the kernel has lost its patience with it before we did: TCP_USER_TIMEOUT."""
+        self._end("stalled" if number == errno.ETIMEDOUT else "client_gone")
 
     def _end(self, reason: str) -> None:
         if not self.is_open:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.fastlane.head import Head, HeadReader
+from web.fastlane.head import Head, HeadReader, may_become_plain
 
 
 def read_head(head: bytes) -> Head | None:
@@ -143,3 +143,15 @@ def test_what_is_read_is_what_was_sent(fields: dict[str, str], length: int) -> N
     assert head is not None
     assert head.fields.content_length == length
     assert dict(head.fields.headers) == {"host": "h", "content-length": str(length), **fields}
+
+
+@pytest.mark.parametrize("end", range(len(head_of("Content-Length: 12"))))
+def test_the_beginning_of_a_plain_head_is_waited_for(end: int) -> None:
+    assert may_become_plain(head_of("Content-Length: 12")[:end])
+
+
+@pytest.mark.parametrize(
+    "part", [b"\x16\x03\x01", b"\r\n", b"get ", b"GET / HTTP/1.1\nHost: h\n\n", b"GET / HTTP/1.1\r\nA: b\n"]
+)
+def test_what_can_never_become_plain_is_not_waited_for(part: bytes) -> None:
+    assert not may_become_plain(part)
