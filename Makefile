@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-NPM := tests/e2e/phoenix
+NPM := tests/e2e/phoenix bench/peers/ws
 BIN := $(VENV)/bin
 ARGS ?=
 
@@ -23,7 +23,7 @@ test: $(VENV)/.installed ## Run the tests that need no browser and no patience
 slow: $(VENV)/.installed ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m "slow and not e2e" $(ARGS)
 
-e2e: $(VENV)/.installed $(NPM)/node_modules/.installed ## Run the tests that need Chromium or Node
+e2e: $(VENV)/.installed $(NPM:%=%/node_modules/.installed) ## Run the tests that need Chromium or Node
 	$(BIN)/python -m pytest -m e2e $(ARGS)
 
 check: $(VENV)/.installed ## Lint, format, types, layers, image name
@@ -49,7 +49,7 @@ lock: $(VENV)/.installed ## Pin what pyproject.toml asks for (UPGRADE=--upgrade:
 	$(COMPILE) -o requirements/lock.txt --group lock
 
 clean: ## Remove .venv and everything the tools leave behind
-	rm -rf $(VENV) $(NPM)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NPM:%=%/node_modules) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Anew when the lock changes, so that nothing lingers that it does not name ...
@@ -57,9 +57,9 @@ $(VENV)/.locked: requirements/dev.txt
 	$(PYTHON) scripts/make_venv.py $(VENV) requirements/dev.txt
 	@touch $@
 
-# The real Phoenix client, for the tests that drive it.
-$(NPM)/node_modules/.installed: $(NPM)/package-lock.json
-	cd $(NPM) && npm ci --no-audit --no-fund --silent
+# The real Phoenix client, for the tests that drive it, and what the bench of channels is held against.
+%/node_modules/.installed: %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund --silent
 	@touch $@
 
 # ... and the checkout again when its entry points may have changed.

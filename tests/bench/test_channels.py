@@ -27,11 +27,10 @@ BRIEF: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", params=["greenroom", "node-ws"])
+@pytest.fixture(scope="module", params=["greenroom", pytest.param("node-ws", marks=pytest.mark.e2e)])
 def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     peer = by_name(request.param)
-    if (reason := peer.absent()) is not None:
-        pytest.skip(reason)
+    assert peer.absent() is None, peer.absent()
     with peer.started(None) as running:
         yield Session(address=running.address, pid=running.pid)
 

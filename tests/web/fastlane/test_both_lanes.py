@@ -184,12 +184,12 @@ PLAIN = {
     "head of a stream": request(f"HEAD {ROOM}/stream"),
     "chunked write": request(f"PUT {ROOM}", "Transfer-Encoding: chunked", length=False)
     + b"%x\r\n%b\r\n0\r\n\r\n" % (len(RECORD), RECORD),
-    "expecting": request(f"PUT {ROOM}", "Connection: close", body=RECORD),
+    "the last write": request(f"PUT {ROOM}", "Connection: close", body=RECORD),
     "HTTP/1.0": f"GET {ROOM} HTTP/1.0\r\n\r\n".encode(),
     "absolute form": request(f"GET http://node{ROOM}"),
-    "two at once": request(f"PUT {ROOM}", body=RECORD) + request(f"GET {ROOM}"),
+    "two at once": request(f"PUT {ROOM}", body=RECORD) + request(f"GET {ROOM}", "Connection: close"),
     "plain, then rich": request(f"GET {ROOM}") + request(f"HEAD {ROOM}", "Connection: close"),
-    "plain, then unknown": request(f"GET {ROOM}") + request("GET /nothing"),
+    "plain, then unknown": request(f"GET {ROOM}") + request("GET /nothing", "Connection: close"),
 }
 
 SMUGGLED = {
@@ -237,7 +237,7 @@ async def test_nothing_is_answered_after_the_request_that_was_to_be_the_last(pai
     assert [answer.status for answer in answers] == [200]
 
 
-@pytest.mark.parametrize("name", ["write", "two at once", "plain, then rich", "stream"])
+@pytest.mark.parametrize("name", ["the last write", "two at once", "plain, then rich", "stream"])
 async def test_requests_may_come_in_any_pieces(pair: Pair, name: str) -> None:
     data = PLAIN[name]
     for cut in range(1, len(data), 7):
