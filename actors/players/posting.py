@@ -79,11 +79,9 @@ class _Taken(NamedTuple):
 
 def _take(connection: Connection, says: Statements, steam_ids: Sequence[int], now_ms: int) -> _Taken:
     ids = encoded(steam_ids)
-    if says.adds_first:
+    if says.add_players is not None:
         connection.execute(says.add_players, {"ids": ids, "now": now_ms})
     rows = decoded(connection, says.take_players, ids=ids)
-    if len(rows) < len(steam_ids):
-        connection.execute(says.add_players, {"ids": ids, "now": now_ms})
     return _Taken(_accounts(rows), {row[0]: row[3] for row in rows})
 
 

@@ -23,9 +23,9 @@ class Statements:
     """One dialect's.
 
     Attributes:
-        adds_first: Whether rows for new players must be made before any row is taken: two who take
-            rows at the same time, and then make some, may wait for each other.
-        add_players: Make rows for players who have none. `:ids` [steam_id], `:now`.
+        add_players: Make rows for players who have none, before any row is taken: two who take rows at the
+            same time, and then make some, may wait for each other. `:ids` [steam_id], `:now`. None where
+            there is never more than one, and `put_players` makes what is missing.
         take_players: Make the players' rows this transaction's own, in order:
             [[steam_id, version, totals, last_id]].
         counted: Which of `:keys` [[steam_id, transaction_id]] are in the ledger: [[steam_id, id, deltas]].
@@ -39,8 +39,7 @@ class Statements:
         notify: Say `:payloads` [text] on `:channel` once committed; None where nobody else could hear.
     """
 
-    adds_first: bool
-    add_players: TextClause
+    add_players: TextClause | None
     take_players: TextClause
     counted: TextClause
     new_ids: TextClause
@@ -71,13 +70,7 @@ _SQLITE_PLAYERS: Final = text("""
 """)
 
 SQLITE: Final = Statements(
-    adds_first=False,
-    # WHERE true: or the parser takes ON for that of a join.
-    add_players=text("""
-        INSERT INTO player_stats (steam_id, version, totals, updated_ms)
-        SELECT value, 0, '{}', :now FROM json_each(:ids) WHERE true
-        ON CONFLICT DO NOTHING
-    """),
+    add_players=None,
     take_players=_SQLITE_PLAYERS,
     # CROSS JOIN: the keys outside, the index inside, whatever the planner thinks.
     counted=text("""
@@ -94,21 +87,22 @@ SQLITE: Final = Statements(
         SELECT json_group_array(id) FROM new
     """),
     add_rows=text("""
-        INSERT INTO ledger
+        INSERT OR ROLLBACK INTO ledger
             (id, steam_id, transaction_id, deltas, reason, server_id, version, previous_id, at_ms)
         SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
                json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
                json_extract(value, '$[6]'), json_extract(value, '$[7]'), :now
         FROM json_each(:rows)
     """),
+    # WHERE true: or the parser takes ON for that of a join. OR ROLLBACK, here and above: a statement that
+    # could be undone alone would keep a copy of every page, and it is all or nothing anyway.
     put_players=text("""
-        UPDATE player_stats SET
-            version = json_extract(new.value, '$[1]'),
-            totals = json_extract(new.value, '$[2]'),
-            last_id = json_extract(new.value, '$[3]'),
-            updated_ms = :now
-        FROM json_each(:rows) AS new
-        WHERE steam_id = json_extract(new.value, '$[0]')
+        INSERT OR ROLLBACK INTO player_stats (steam_id, version, totals, last_id, updated_ms)
+        SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+               json_extract(value, '$[3]'), :now
+        FROM json_each(:rows) WHERE true
+        ON CONFLICT (steam_id) DO UPDATE SET version = excluded.version, totals = excluded.totals,
+            last_id = excluded.last_id, updated_ms = excluded.updated_ms
     """),
     read_players=_SQLITE_PLAYERS,
     history=_HISTORY,
@@ -120,7 +114,6 @@ SQLITE: Final = Statements(
 )
 
 POSTGRESQL: Final = Statements(
-    adds_first=True,
     add_players=text("""
         INSERT INTO player_stats (steam_id, version, totals, updated_ms)
         SELECT CAST(value AS bigint), 0, '{}', :now
