@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from actors.core import next_seq
 from actors.players.entry import Account
@@ -11,15 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# Of an active player about whom the database has not been asked.
+NOTHING: Final[tuple[int, Mapping[str, int], int]] = (-1, {}, 0)
+
+
 class Known(NamedTuple):
     """A player's account as last heard of.
 
     Attributes:
-        account: None until the database has been asked.
         seq: Position among all events of this process.
     """
 
-    account: Account | None
+    account: Account
     seq: int
 
 
@@ -27,7 +31,9 @@ class Accounts:
     """The newest account of each active player. As large as the number of players with a task."""
 
     def __init__(self) -> None:
-        self._known: dict[int, Known] = {}
+        # Version, totals, seq: a plain tuple of plain values is one the garbage collector forgets about;
+        # of each there is a new one with every change.
+        self._known: dict[int, tuple[int, Mapping[str, int], int]] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -38,22 +44,22 @@ class Accounts:
     def open(self, steam_id: int) -> None:
         """Make a place for a player who becomes active."""
         if steam_id not in self._known:
-            self._known[steam_id] = Known(None, next_seq())
+            self._known[steam_id] = NOTHING
 
     def close(self, steam_id: int) -> None:
         """Forget a player."""
         self._known.pop(steam_id, None)
 
     def get(self, steam_id: int) -> Known | None:
-        """What is known; None for a player who is not active."""
-        return self._known.get(steam_id)
+        """What is known; None if nothing is."""
+        version, totals, seq = self._known.get(steam_id, NOTHING)
+        return None if version < 0 else Known(Account(version, totals), seq)
 
     def learn(self, steam_id: int, account: Account) -> bool:
         """Take `account` unless it is no news, or the player is not active; whether it was news."""
         known = self._known.get(steam_id)
-        if known is None:
+        version, totals = account
+        if known is None or known[0] >= version:
             return False
-        if known.account is not None and known.account.version >= account.version:
-            return False
-        self._known[steam_id] = Known(account, next_seq())
+        self._known[steam_id] = (version, totals, next_seq())
         return True

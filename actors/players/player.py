@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from actors.core import Actor, ActorGone, send_after
+from actors.core import Actor, ActorGone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actors.core import Event, Registry, Timer
+    from actors.core import Event, Registry
     from actors.players.accounts import Accounts, Known
     from actors.players.entry import Asker, Entry, Refused
     from actors.players.ledger import Ledger
-
-# A game server sends each player every 30 s: one that sends no more is gone after two of them.
-IDLE_S: Final = 60.0
 
 
 class Announce(NamedTuple):
     """Tell the audience what is known now."""
 
 
-class LookIdle(NamedTuple):
-    """From the player to itself: has anything happened since the last?"""
+class Retire(NamedTuple):
+    """End, unless something has happened meanwhile."""
 
 
-Message = Announce | LookIdle
+Message = Announce | Retire
 
 
 class Player(Actor[Message]):
@@ -34,8 +31,8 @@ class Player(Actor[Message]):
 
     It is the ledger that answers, so any number of a player's changes share a
     transaction. A change is handed on by whoever brings it, without a turn of
-    the player's task: that only tells the news, and retires when idle, unless
-    somebody listens. What is known of the player stands in a table, so a crash
+    the player's task: that only tells the news, and retires.
+    What is known of the player stands in a table, so a crash
     of the task loses nothing.
 
     Args:
@@ -48,8 +45,6 @@ class Player(Actor[Message]):
     __slots__ = (
         "_accounts",
         "_event",
-        "_idle_s",
-        "_idle_timer",
         "_is_active",
         "_ledger",
         "_registry",
@@ -64,7 +59,6 @@ class Player(Actor[Message]):
         accounts: Accounts,
         registry: Registry,
         event: Callable[[int, Known], Event],
-        idle_s: float = IDLE_S,
         mailbox_slots: int,
     ) -> None:
         super().__init__(("steam", steam_id), mailbox_slots=mailbox_slots)
@@ -73,9 +67,7 @@ class Player(Actor[Message]):
         self._accounts = accounts
         self._registry = registry
         self._event = event
-        self._idle_s = idle_s
         self._is_active = True
-        self._idle_timer: Timer | None = None
 
     def hand_on(self, entry: Entry, asker: Asker) -> Refused | None:
         """Let the ledger count `entry` and answer `asker`, or say at once why not. Never waits.
@@ -92,9 +84,6 @@ class Player(Actor[Message]):
         """Take the name, and tell what a life before may not have told."""
         self._registry.register(self.name, self)
         self._accounts.open(self.steam_id)
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-        self._idle_timer = send_after(self._idle_s, self, LookIdle())
         await self._announce()
 
     async def receive(self, message: Message) -> None:
@@ -102,8 +91,9 @@ class Player(Actor[Message]):
         match message:
             case Announce():
                 await self._announce()
-            case LookIdle():
-                self._look_idle()
+            case Retire():
+                if not self._is_wanted:
+                    self.stop()
             case _:
                 assert_never(message)
 
@@ -113,12 +103,15 @@ class Player(Actor[Message]):
 
     async def _announce(self) -> None:
         known = self._accounts.get(self.steam_id)
-        if known is not None and known.account is not None and self._registry.audiences.count(self.name):
+        if known is not None and self._registry.audiences.count(self.name):
             await self._registry.broadcast(self.name, self._event(self.steam_id, known))
 
-    def _look_idle(self) -> None:
-        if self._is_active or self._registry.audiences.count(self.name):
-            self._is_active = False
-            self._idle_timer = send_after(self._idle_s, self, LookIdle())
-        else:
-            self.stop()
+    @property
+    def _is_wanted(self) -> bool:
+        return self._is_active or self._registry.audiences.count(self.name) > 0
+
+    def look_idle(self) -> None:
+        """Retire if nothing has happened since the last look."""
+        if not self._is_wanted:
+            self.tell(Retire())
+        self._is_active = False

@@ -17,7 +17,7 @@ from actors.players.batch import gather
 from actors.players.decision import NOBODY
 from actors.players.entry import Refused
 from actors.players.ledger import BUSY, MAX_WAIT_S, UNAVAILABLE, Ledger
-from actors.players.player import IDLE_S, Announce, Player
+from actors.players.player import Announce, Player
 from actors.players.posting import read_accounts, read_history
 from supervision import (
     BRUTAL_KILL,
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from supervision import Life
 
 MAX_ACTIVE: Final = 100_000
+# A game server sends each player every 30 s: one that sends no more is gone after two of them.
+IDLE_S: Final = 60.0
+# Looking at this many players takes about a millisecond.
+LOOKS_PER_SLICE: Final = 1000
 # It hears of news and of time passing only, one of each at a time.
 PLAYER_MAILBOX_SLOTS: Final = 16
 # Longer than any transaction takes that is going to succeed.
@@ -78,7 +82,7 @@ class Players:
         stats: Names of the stats that are shown, in order.
         max_wait_s: How long the ledger waits for company.
         max_active: Most players with a task; past it, changes go to the ledger straight away.
-        idle_s: After how long a player retires; at most twice that.
+        idle_s: After how long without a change a player retires; at most twice that.
         timeout_s: Longest wait for an outcome.
         clock: Unix seconds.
 
@@ -161,7 +165,7 @@ class Players:
             found = await self._database.read(partial(read_accounts, steam_ids=[steam_id]))
         except LinkDown:
             known = self._accounts.get(steam_id)
-            if known is None or known.account is None:
+            if known is None:
                 raise
             return known.account if known.account.version else None
         return found.get(steam_id)
@@ -190,8 +194,7 @@ class Players:
         if self._open(steam_id) is None:
             return BUSY
         self._accounts.open(steam_id)
-        known = self._accounts.get(steam_id)
-        if known is None or known.account is None:
+        if self._accounts.get(steam_id) is None:
             account = await self.read(steam_id)
             self._accounts.open(steam_id)
             self._accounts.learn(steam_id, account or NOBODY)
@@ -207,7 +210,7 @@ class Players:
             TooMany: A limit of the audiences is reached.
         """
         known = self._accounts.get(steam_id)
-        if known is None or known.account is None:
+        if known is None:
             return None
         self._registry.audiences.join(("steam", steam_id), member)
         return known.account, self._event(steam_id, known)
@@ -217,7 +220,7 @@ class Players:
         self._registry.audiences.leave(("steam", steam_id), member)
 
     def _event(self, steam_id: int, known: Known) -> Event:
-        account = known.account or NOBODY
+        account = known.account
         data = {"steamid": str(steam_id), "stats": self.shown(account), "version": account.version}
         return Event(known.seq, b"event: stats\nid: %d\ndata: %b\n\n" % (account.version, orjson.dumps(data)))
 
@@ -250,8 +253,24 @@ class Players:
     # -- tasks -------------------------------------------------------------------------
 
     async def run(self, life: Life) -> None:
-        """Supervise the players' tasks until cancelled."""
-        await self.supervisor.run(_Resuming(life, self))
+        """Supervise the players' tasks, and let the idle ones retire, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._let_idle_retire)
+            await self.supervisor.run(_Resuming(life, self))
+            nursery.cancel_scope.cancel()
+
+    async def _let_idle_retire(self) -> None:
+        # Not a timer for each: thousands of them would make those of all requests live longer.
+        while True:
+            await trio.sleep(self._idle_s)
+            for looked, steam_id in enumerate(self._accounts, start=1):
+                player: Any = self._registry.whereis(("steam", steam_id))
+                if player is None:
+                    self._accounts.close(steam_id)
+                else:
+                    player.look_idle()
+                if looked % LOOKS_PER_SLICE == 0:
+                    await trio.lowlevel.checkpoint()
 
     def resume(self) -> None:
         """Start the players that have listeners: they may not have heard the newest yet."""
@@ -271,7 +290,6 @@ class Players:
             accounts=self._accounts,
             registry=self._registry,
             event=self._event,
-            idle_s=self._idle_s,
             mailbox_slots=PLAYER_MAILBOX_SLOTS,
         )
         spec = ChildSpec(id=steam_id, start=player.run, restart=Restart.TRANSIENT, shutdown_s=BRUTAL_KILL)

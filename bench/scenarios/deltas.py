@@ -2,6 +2,12 @@
 
 Every transaction id is new. What is counted is changes in answered requests, so
 each has reached the disk of the server (or of its database).
+
+What a large table costs is measured in two runs on one database: one that fills it
+(`--fill 1`), and one that finds it full, so that only the active players are active:
+
+    greenroom bench deltas --database sqlite:////tmp/million.sqlite3 --table 1000000 --fill 1
+    greenroom bench deltas --database sqlite:////tmp/million.sqlite3 --table 1000000 --players 10000
 """
 
 from __future__ import annotations
@@ -32,7 +38,8 @@ class DeltaOptions(Timing):
     connections: int = option(64, "keep-alive connections, each a game server", least=1)
     batch: int = option(1, "changes a request; 1 is a PATCH, more is stats:batch", least=1)
     players: int = option(1000, "active players, chosen at random", least=1)
-    table: int = option(0, "players in the table beforehand; the active ones lie evenly among them", least=0)
+    table: int = option(0, "players among whom the active ones lie evenly; 0: there are no others", least=0)
+    fill: int = option(0, "1: give each player of the table a first change beforehand", least=0)
     rate: float = option(0.0, "requests per second; 0 is flat out", least=0)
     database: str = option("", "DATABASE_URL of a server started here; a SQLite file if empty")
 
@@ -45,7 +52,7 @@ def _run(session: Session, options: DeltaOptions) -> Outcome:
     requests = DeltaRequests(session.address.authority, session.address.prefix, session.token)
     everybody = range(FIRST_STEAM_ID, FIRST_STEAM_ID + max(options.table, options.players))
     active = everybody[:: len(everybody) // options.players][: options.players]
-    if options.table:
+    if options.fill:
         _fill(session, requests, everybody)
     make = _maker(requests, active, options, random.Random(session.seed))
     with Engine() as engine:
