@@ -99,7 +99,8 @@ async def test_a_match_that_crashes_past_its_limit_is_given_up(redis_server: Red
             assert (await h.told("aborted"))["reason"] == "process_error"
             assert (await ann.join())["status"] == "aborted"
             # There is nothing left to crash but the match's afterlife.
-        assert h.api.calls(ROOM) == ["ready", "started", "aborted"]
+        # In this order; a crash may have one of them told again.
+        assert list(dict.fromkeys(h.api.calls(ROOM))) == ["ready", "started", "aborted"]
 
 
 async def test_the_api_server_that_no_longer_knows_the_room_ends_it(redis_server: RedisServer) -> None:
