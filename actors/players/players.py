@@ -72,7 +72,7 @@ class Players:
 
     A change goes through the player, who becomes active by it, to the ledger.
     Reads ask the database, which knows what other nodes have done; while it is
-    away, what is known of active players has to do. As a child of the tree it
+    away, what is known of players somebody has asked about has to do. As a child of the tree it
     is `run`: a dynamic supervisor of the players' tasks.
 
     Args:
@@ -159,8 +159,10 @@ class Players:
         """The totals; None for a player of whom nothing was ever counted.
 
         Raises:
-            LinkDown: The database is away, and the player is not active here.
+            LinkDown: The database is away, and nothing is known of the player here.
         """
+        # Before the database is: what is counted meanwhile must not be missed.
+        self._accounts.ask(steam_id)
         try:
             found = await self._database.read(partial(read_accounts, steam_ids=[steam_id]))
         except LinkDown:
@@ -168,6 +170,7 @@ class Players:
             if known is None:
                 raise
             return known.account if known.account.version else None
+        self.learn(found)
         return found.get(steam_id)
 
     async def history(self, steam_id: int, *, limit: int) -> list[HistoryRow]:
@@ -189,15 +192,13 @@ class Players:
         """Make sure that something is known of a player, so that somebody may `join`.
 
         Raises:
-            LinkDown: The database is away, and the player is not active here.
+            LinkDown: The database is away, and nothing is known of the player here.
         """
         if self._open(steam_id) is None:
             return BUSY
         self._accounts.open(steam_id)
-        if self._accounts.get(steam_id) is None:
-            account = await self.read(steam_id)
-            self._accounts.open(steam_id)
-            self._accounts.learn(steam_id, account or NOBODY)
+        if self._accounts.get(steam_id) is None and await self.read(steam_id) is None:
+            self._accounts.learn(steam_id, NOBODY)
         return None
 
     def join(self, steam_id: int, member: Member) -> tuple[Account, Event] | None:
