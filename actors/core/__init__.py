@@ -5,6 +5,7 @@ Reading order, each file leaning only on the ones above it:
     errors        what can go wrong, and whose move is next
     timers        one heap of deadlines for a whole trio loop
     conversation  a coroutine that waits for actors without being a task
+    turn          what many conversations write, written together
     mailbox       a bounded queue with one reader; the slip a caller waits on
     actor         address and life: cast, call, monitor, send_after
     audience      topics, members, one event for all, conflation
@@ -31,7 +32,7 @@ What is not promised
     * Nothing here crosses a process border.
 """
 
-from actors.core.actor import CALL_TIMEOUT_S, MAILBOX_SLOTS, Actor, Down, send_after
+from actors.core.actor import CALL_TIMEOUT_S, LATER, MAILBOX_SLOTS, Actor, Down, send_after
 from actors.core.audience import Audiences, Event, Member, next_seq
 from actors.core.conversation import Conversation
 from actors.core.errors import (
@@ -47,9 +48,11 @@ from actors.core.errors import (
 from actors.core.mailbox import Reply
 from actors.core.registry import Registry
 from actors.core.timers import Timer
+from actors.core.turn import at_turn_end, turn
 
 __all__ = [
     "CALL_TIMEOUT_S",
+    "LATER",
     "MAILBOX_SLOTS",
     "Actor",
     "ActorCrashed",
@@ -68,6 +71,8 @@ __all__ = [
     "Reply",
     "Timer",
     "TooMany",
+    "at_turn_end",
     "next_seq",
     "send_after",
+    "turn",
 ]

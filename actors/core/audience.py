@@ -120,6 +120,11 @@ class Audiences:
         elif isinstance(members, dict):
             del members[member]
 
+    def offer(self, topic: Hashable, event: Event) -> None:
+        """Offer `event` to every member of `topic` in one go. For small audiences; see `broadcast`."""
+        for member in tuple(self._topics.get(topic, ())):
+            member.offer(event)
+
     async def broadcast(self, topic: Hashable, event: Event) -> None:
         """Offer `event` to every member of `topic`, in slices between which other tasks run.
 

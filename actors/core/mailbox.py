@@ -10,7 +10,7 @@ and an append.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from actors.core.timers import Timers
 
 _IDLE: Final[tuple[()]] = ()
+# The queue of a mailbox that is lent: as empty as an idle one, and not the same.
+_LENT: Final = cast("tuple[()]", frozenset())
 # Empty queues for the next mailbox that needs one: with many rooms, fresh
 # memory for every message is a tenth of the work on it.
 SPARE_QUEUES: Final = 64
@@ -183,6 +185,23 @@ class Mailbox:
             self._parked = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._give_up)
         return self._queue  # type: ignore[return-value]  # whoever woke us has put a deque there
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the reader waits with nothing to read, and nobody has been lent its turn."""
+        return self._queue is _IDLE and self._parked is not None
+
+    def lend(self) -> bool:
+        """Whether this is idle. If so, nobody else is told so until `give_back`."""
+        if self._queue is not _IDLE or self._parked is None:
+            return False
+        self._queue = _LENT
+        return True
+
+    def give_back(self) -> None:
+        """After `lend`. What was put meanwhile has woken the reader."""
+        if self._queue is _LENT:
+            self._queue = _IDLE
 
     def _give_up(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
         """The reader is cancelled: forget it now, since it must not be woken twice."""

@@ -11,6 +11,7 @@ Reading order, each file leaning only on the ones above it:
 """
 
 from actors.rooms.record import ALWAYS, Condition, Kind, Record, Refusal, iso_utc
+from actors.rooms.room import Put
 from actors.rooms.rooms import Rooms, RoomStatistics
 from actors.rooms.sweeper import Sweeper
 from actors.rooms.table import RoomTable
@@ -19,6 +20,7 @@ __all__ = [
     "ALWAYS",
     "Condition",
     "Kind",
+    "Put",
     "Record",
     "Refusal",
     "RoomStatistics",

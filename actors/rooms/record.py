@@ -61,7 +61,8 @@ class Record(NamedTuple):
     @property
     def event(self) -> Event:
         """The record as a stream sends it."""
-        return Event(self.seq, b"event: state\nid: %b\ndata: %b\n\n" % (self.etag.encode(), self.body))
+        frame = b"event: state\nid: %b-%d\ndata: %b\n\n" % (self.epoch.encode(), self.version, self.body)
+        return Event(self.seq, frame)
 
 
 def new_epoch() -> str:

@@ -10,7 +10,7 @@ import trio
 
 from actors.core import ActorCrashed, ActorGone, CallTimeout, MailboxFull, TooMany
 from actors.rooms.downtime import Down, next_pause
-from actors.rooms.record import ALWAYS, Kind, Record, Refusal, no_room
+from actors.rooms.record import Kind, Record, Refusal, no_room
 from actors.rooms.room import Announce, Delete, Expire, Put, Room
 from supervision import (
     BRUTAL_KILL,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from actors.core import Event, Member, Registry
-    from actors.rooms.record import Condition
     from actors.rooms.room import Message
     from actors.rooms.table import RoomTable
     from supervision import Life
@@ -131,22 +130,34 @@ class Rooms:
 
     # -- writing, for everybody ------------------------------------------------------
 
-    async def put(
-        self, room_id: str, state: bytes, *, condition: Condition = ALWAYS, secret: str | None = None
-    ) -> Record | Refusal:
-        """Write the next version of a plain room with the encoded JSON `state`.
+    async def put(self, room_id: str, put: Put) -> Record | Refusal:
+        """Write the next version of a plain room.
 
         Raises:
             ActorCrashed: The room's task crashed on it; whether it was written is unknown.
         """
         if self._registry.whereis(("room", room_id)) is None:
             # Not worth starting a task for.
-            refusal = self._table.refusal(room_id, len(state), condition, secret)
+            refusal = self._table.refusal(room_id, len(put.state), put.condition, put.secret)
             if refusal is not None:
                 return refusal
-        answer = await self._ask(room_id, Put(state, condition, secret))
-        if isinstance(answer, Record):
-            self._writes += 1
+        return self._counted(await self._ask(room_id, put))
+
+    def at_leisure(self, room_id: str) -> Room | None:
+        """The room's task, if it can write at once; which means that the room exists."""
+        room = self._registry.whereis(("room", room_id))
+        return room if isinstance(room, Room) and room.is_at_leisure else None
+
+    def put_at_once(self, room: Room, put: Put) -> Record | Refusal:
+        """As `put`, without waiting, for a room that is `at_leisure` now.
+
+        Raises:
+            ActorCrashed: As for `put`.
+        """
+        return self._counted(room.call_at_once(put))
+
+    def _counted(self, answer: Any) -> Record | Refusal:
+        self._writes += isinstance(answer, Record)
         return answer  # type: ignore[no-any-return]  # what `Put` is answered with
 
     async def delete(self, room_id: str, *, secret: str | None = None) -> Refusal | None:

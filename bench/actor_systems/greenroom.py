@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from actors.core import Actor, Audiences, MailboxFull, Registry
-from actors.rooms import Rooms, RoomTable
+from actors.rooms import Put, Rooms, RoomTable
 from bench.actor_systems.jobs import main, own_bytes
 from supervision import ChildSpec, DynamicSupervisor
 
@@ -92,7 +92,7 @@ async def _rooms(count: int) -> float:
         await watched.start_child(ChildSpec(id="registry", start=registry.run))
         before = own_bytes()
         for number in range(count):
-            await rooms.put(f"room-{number}", STATE)
+            await rooms.put(f"room-{number}", Put(STATE))
         after = own_bytes()
         nursery.cancel_scope.cancel()
     return (after - before) / count

@@ -14,6 +14,7 @@ import h2.events
 import pytest
 import trio
 
+from actors.rooms import Put
 from tests.web.serving import PATIENCE_S, Node, eventually, serving
 from web.server.tls import BadCertificate, server_context
 
@@ -184,7 +185,7 @@ async def test_a_stream_that_flow_control_has_shut_is_cut_off(certificate: tuple
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.take_without_credit)
             for _ in range(8):
-                await node.program.domain.rooms.put("r", b'["' + b"x" * 30_000 + b'"]')
+                await node.program.domain.rooms.put("r", Put(b'["' + b"x" * 30_000 + b'"]'))
                 await trio.sleep(0.05)
         await node.program.outside.streams.wait_none()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import socket
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -10,14 +11,16 @@ import trio
 
 from web.fastlane.head import Head, HeadReader
 from web.fastlane.poller import ENDED, READABLE, WRITABLE
+from web.handlers.front import Pending
+from web.handlers.http import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from web.handlers.front import Pending
-
 # `recv` makes an object of this size and shrinks it: 64 KiB would cost 6 % of all requests.
 RECEIVE_BYTES: Final = 16 * 1024
+# Not a character that is escaped, ends a segment or begins a query.
+_IS_PLAIN_ID: Final = re.compile(rb"[A-Za-z0-9_-]+").fullmatch
 
 
 class Patience(NamedTuple):
@@ -56,6 +59,49 @@ class Plan(NamedTuple):
     at_once: bool = False
 
 
+class Stencil(NamedTuple):
+    """A head that was understood, with a hole where its path ends in an id.
+
+    Attributes:
+        before: Up to the hole.
+        after: From the hole on.
+        plan: What the head meant.
+    """
+
+    before: bytes
+    after: bytes
+    plan: Plan
+
+    @classmethod
+    def of(cls, head: bytes, plan: Plan) -> Stencil | None:
+        """Cut the hole; None where the target does not end in a plain id of its path."""
+        end = head.find(b" HTTP/1.1\r\n")
+        begin = head.rfind(b"/", 0, end) + 1
+        if b"?" in head[:end] or not _IS_PLAIN_ID(head[begin:end]):
+            return None
+        return cls(head[:begin], head[end:], plan)
+
+    def read(self, head: bytes) -> Plan | None:
+        """What `head` means, if it differs from the one before in nothing but a plain id."""
+        before, after, plan = self
+        if not (head.startswith(before) and head.endswith(after)):
+            return None
+        last = head[len(before) : len(head) - len(after)]
+        if not _IS_PLAIN_ID(last):
+            return None
+        route, endpoint, (method, segments, query, headers, body, client, http2) = plan.pending
+        request = Request(method, (*segments[:-1], last.decode()), query, headers, body, client, http2)
+        length = plan.end - plan.body_at
+        return Plan(
+            Pending(route, endpoint, request),
+            len(head),
+            len(head) + length,
+            plan.keep_alive,
+            None,
+            plan.at_once,
+        )
+
+
 class Leftover(NamedTuple):
     """What is still to be done about an answer.
 
@@ -83,6 +129,7 @@ class Connection:
         reader: Reads its heads.
         head: The last one.
         plan: What that means.
+        stencil: For heads that differ from an earlier one in an id only.
         is_answering: Whether a request is under way.
         leftover: Of an answer that was given while the task slept.
     """
@@ -102,6 +149,7 @@ class Connection:
         "plan",
         "reader",
         "sock",
+        "stencil",
     )
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
@@ -113,6 +161,7 @@ class Connection:
         self.reader = HeadReader()
         self.head = b""
         self.plan: Plan | None = None
+        self.stencil: Stencil | None = None
         self.is_answering = False
         self.leftover: Leftover | None = None
         self._task = trio.lowlevel.current_task()

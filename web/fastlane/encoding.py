@@ -19,11 +19,13 @@ _date: tuple[int, str] = (-1, "")
 
 def encode_answer(answer: Answer, *, keep_alive: bool) -> bytes:
     """A whole answer."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
-    length = "" if answer.status in _WITHOUT_LENGTH else f"content-length: {len(answer.body)}\r\n"
+    status, body, headers = answer
+    head = _STATUS_LINES[status]
+    for name, value in headers:
+        head += f"{name}: {value}\r\n"
+    length = "" if status in _WITHOUT_LENGTH else f"content-length: {len(body)}\r\n"
     connection = "" if keep_alive else "connection: close\r\n"
-    head = f"{_STATUS_LINES[answer.status]}{lines}{length}date: {_http_date()}\r\n{connection}\r\n"
-    return head.encode("latin-1") + answer.body
+    return f"{head}{length}date: {_http_date()}\r\n{connection}\r\n".encode("latin-1") + body
 
 
 def encode_stream_head(headers: Headers) -> bytes:

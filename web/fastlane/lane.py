@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
-from actors.core import Conversation
+from actors.core import Conversation, at_turn_end
 from web.channels.handshake import accept
-from web.fastlane.connection import Connection, Leftover, Plan
+from web.fastlane.connection import Connection, Leftover, Plan, Stencil
 from web.fastlane.encoding import encode_answer, encode_stream_head
 from web.fastlane.head import END_OF_HEAD, MAX_HEAD_BYTES, may_become_plain
 from web.fastlane.outlet import RawStream
@@ -28,7 +28,7 @@ from web.handlers.paths import split_target
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Coroutine
 
     from supervision import Life
     from web.channels.gate import Gate
@@ -44,6 +44,8 @@ SOCKET_PATH: Final = ("socket", "websocket")
 # An answer that is ready at once lets no other task run; a client that sends
 # its requests in one go must not have all the turns.
 YIELD_EVERY: Final = 16
+# How often connections are looked at whose clients may have taken too long.
+LOOK_EVERY_S: Final = 1.0
 HOT: Final = frozenset(
     {
         ("/api/rooms/{id}", "GET"),
@@ -55,6 +57,10 @@ HOT: Final = frozenset(
         ("/healthz", "GET"),
     }
 )
+
+
+# Those of them where every plain id leads to the same route.
+ENDS_IN_ANY_ID: Final = frozenset({"/api/rooms/{id}"})
 
 
 class Ending(Enum):
@@ -104,6 +110,7 @@ class Lane:
         self._gate = gate
         self._patience = patience
         self._connections: set[Connection] = set()
+        self._next_look = 0.0
         self.closing = False
         self.answered = self.handed_over = self.timed_out = 0
 
@@ -156,7 +163,7 @@ class Lane:
 
         That saves two of the four turns of the loop a PUT takes, and the only
         one of a GET. It is for the plainest case: one whole request, nothing
-        behind it, and an answer that waits for nothing but actors.
+        behind it, and an answer that waits for actors at the most.
         """
         if connection.mask & ENDED:
             return False
@@ -170,14 +177,22 @@ class Lane:
             return True
         body, connection.data = connection.data[plan.body_at :], b""
         connection.is_answering, connection.deadline = True, math.inf
-        done = partial(self._answered_at_once, connection, plan)
-        Conversation(self._front.complete(plan.pending, body), done).resume()
+        answer = self._front.complete_at_once(plan.pending, body)
+        if answer is not None:
+            self._answered_at_once(connection, plan, answer)
+        else:
+            done = partial(self._answered_at_once, connection, plan)
+            complete = cast("Coroutine[Any, Any, Answer]", self._front.complete(plan.pending, body))
+            Conversation(complete, done).resume()
         return True
 
-    def _answered_at_once(self, connection: Connection, plan: Plan, answer: Answer | OpenStream) -> None:
+    def _answered_at_once(self, connection: Connection, plan: Plan, answer: Answer) -> None:
         self.answered += 1
         keep_alive = plan.keep_alive and not self.closing
-        encoded = encode_answer(cast("Answer", answer), keep_alive=keep_alive)
+        encoded = encode_answer(answer, keep_alive=keep_alive)
+        at_turn_end(self._send_at_once, connection, encoded, keep_alive)
+
+    def _send_at_once(self, connection: Connection, encoded: bytes, keep_alive: bool) -> None:  # noqa: FBT001
         sent = connection.send_now(encoded)
         connection.is_answering = False
         if sent != len(encoded) or not keep_alive:
@@ -187,7 +202,7 @@ class Lane:
         elif connection.mask & (READABLE | ENDED):
             connection.ready(0)  # what came meanwhile is for the task
         else:
-            connection.deadline = trio.current_time() + self._patience.idle_s
+            connection.deadline = self._next_look + self._patience.idle_s
 
     async def _send_leftover(self, connection: Connection) -> bool:
         """Finish an answer that was given while the task slept; false if that was the last."""
@@ -206,11 +221,14 @@ class Lane:
             waits = len(connection.data) <= MAX_HEAD_BYTES and may_become_plain(connection.data)
             return None if waits else NOT_OURS
         head = connection.data[: head_end + len(END_OF_HEAD)]
-        # A client that asks again mostly repeats its head to the letter, and what it means is
-        # half of the work on a GET. One is remembered, not a table: objects that live for some
-        # thousand requests are what makes the collector look at all rooms again and again.
+        # A client that asks again mostly repeats its head to the letter, or but for the room's id,
+        # and what it means is half of the work on a GET. One is remembered, not a table: objects
+        # that live for some thousand requests are what makes the collector look at all rooms
+        # again and again.
         if head != connection.head:
-            connection.head, connection.plan = head, self._plan(head, connection)
+            stencil = connection.stencil
+            plan = None if stencil is None else stencil.read(head)
+            connection.head, connection.plan = head, plan or self._plan(head, connection)
         return connection.plan
 
     def _receive_head(self, connection: Connection) -> Awaitable[bool]:
@@ -257,7 +275,10 @@ class Lane:
             return NOT_OURS
         end = len(head) + read.fields.content_length
         at_once = pending.endpoint.waits_for_actors_only
-        return Plan(pending, len(head), end, read.fields.keep_alive, at_once=at_once)
+        plan = Plan(pending, len(head), end, read.fields.keep_alive, at_once=at_once)
+        if pending.route.pattern in ENDS_IN_ANY_ID:
+            connection.stencil = Stencil.of(head, plan)
+        return plan
 
     def _open_stream(self, connection: Connection, wanted: OpenStream) -> Answer | None:
         """Make the connection a stream; an answer if it may not become one."""
@@ -293,7 +314,8 @@ class Lane:
         """End connections whose clients take too long; for ever."""
         life.started()
         while True:
-            await trio.sleep(1)
+            self._next_look = trio.current_time() + LOOK_EVERY_S
+            await trio.sleep_until(self._next_look)
             now = trio.current_time()
             for connection in tuple(self._connections):
                 if connection.deadline < now:

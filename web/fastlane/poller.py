@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from actors.core import turn
+
 if TYPE_CHECKING:
     from supervision import Life
 
@@ -26,8 +28,10 @@ ENDED: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _ALL: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 # For SO_LINGER: closing resets the connection, and what is unsent is forgotten.
 LINGER_NOTHING: Final = struct.pack("ii", 1, 0)
-# Sockets looked after before other tasks have their turn.
-SOCKETS_PER_TURN: Final = 256
+# Sockets looked after before what was put off is done, and how often that is done
+# before other tasks have their turn: at 15 µs for each, one and four milliseconds.
+SOCKETS_PER_GO: Final = 64
+GOES_PER_TURN: Final = 4
 
 
 class Watcher(Protocol):
@@ -72,8 +76,13 @@ class Poller:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
-            again, self._again = self._again, []
-            for fd, mask in again + self._epoll.poll(0, SOCKETS_PER_TURN):
-                watcher = watchers.get(fd)
-                if watcher is not None:
-                    watcher.ready(mask)
+            for _ in range(GOES_PER_TURN):
+                again, self._again = self._again, []
+                events = again + self._epoll.poll(0, SOCKETS_PER_GO)
+                if not events:
+                    break
+                with turn():
+                    for fd, mask in events:
+                        watcher = watchers.get(fd)
+                        if watcher is not None:
+                            watcher.ready(mask)

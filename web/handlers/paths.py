@@ -24,9 +24,9 @@ class BadPath(ValueError):
 
 def split_target(target: str) -> tuple[str, str]:
     """Path and query of a request target, in origin form or absolute form (RFC 9112, section 3.2)."""
-    absolute = _ORIGIN_OF_ABSOLUTE_FORM.match(target)
-    if absolute is not None:
-        target = target[absolute.end() :]
+    if not target.startswith("/"):
+        absolute = _ORIGIN_OF_ABSOLUTE_FORM.match(target)
+        target = target if absolute is None else target[absolute.end() :]
     path, _, query = target.partition("?")
     return path, query
 
@@ -37,10 +37,8 @@ def segments_of(path: str) -> tuple[str, ...]:
     Raises:
         BadPath: A percent-escape is broken or is not UTF-8.
     """
-    raw = [segment for segment in path.split("/") if segment]
-    if "%" not in path:
-        return tuple(raw)
-    return tuple(map(_decode, raw))
+    raw = tuple(filter(None, path.split("/")))
+    return raw if "%" not in path else tuple(map(_decode, raw))
 
 
 def _decode(segment: str) -> str:

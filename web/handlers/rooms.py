@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.core import TooMany
-from actors.rooms import Refusal
+from actors.rooms import Put, Refusal
 from web.handlers.conditions import is_unchanged, write_condition
 from web.handlers.http import JSON, Answer, Opening, OpenStream, error, json_answer, retry_later
 from web.handlers.paths import query_value
@@ -18,7 +18,7 @@ from web.handlers.streams import EVENT_STREAM, KEEP_ALIVE, RETRY_AFTER_S
 from web.handlers.tokens import admin_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pydantic import SecretStr
 
@@ -78,8 +78,8 @@ class RoomHandlers:
     def routes(self, max_state_bytes: int) -> tuple[Route, ...]:
         """The paths and what answers them."""
         room = {
-            "GET": Endpoint(self.get, waits_for_actors_only=True),
-            "PUT": Endpoint(self.put, max_state_bytes, waits_for_actors_only=True),
+            "GET": Endpoint(self.get, waits_for_actors_only=True, at_once=self.get_at_once),
+            "PUT": Endpoint(self.put, max_state_bytes, waits_for_actors_only=True, at_once=self.put_at_once),
             "DELETE": Endpoint(self.delete, listed=self._admin_token is not None),
         }
         public = (
@@ -92,13 +92,17 @@ class RoomHandlers:
 
     async def get(self, request: Request) -> Answer:
         """The record; 304 if the asker has it."""
+        return self.get_at_once(request, b"")
+
+    def get_at_once(self, request: Request, _body: bytes) -> Answer:
+        """As `get`."""
         room_id = request.segments[ROOM_ID_AT]
         record = self._rooms.get(room_id)
         if record is None:
             return ROOM_NOT_FOUND if IS_ROOM_ID(room_id) else INVALID_ROOM_ID
         if is_unchanged(request.headers, record.etag):
-            return Answer(304, headers=_etag(record))
-        return Answer(200, record.body, JSON + _etag(record))
+            return Answer(304, headers=(_etag(record),))
+        return Answer(200, record.body, (*JSON, _etag(record)))
 
     async def put(self, request: Request) -> Answer:
         """Write the next version.
@@ -110,22 +114,29 @@ class RoomHandlers:
         is_new = self._rooms.get(room_id) is None
         if is_new and not IS_ROOM_ID(room_id):
             return INVALID_ROOM_ID
-        secret = request.headers.get("x-room-secret")
-        if secret is not None and len(secret) > MAX_SECRET:
-            return error(422, "invalid_room_secret", f"a secret has at most {MAX_SECRET} characters")
-        try:
-            state = read_state(request.body)
-        except BadState as bad:
-            return error(422, str(bad))
+        put = _read_put(request.headers, request.body)
+        if isinstance(put, Answer):
+            return put
         if is_new and (wait_s := self._creations.take(request.client)):
             return retry_later(429, "rate_limited", wait_s)
-        answer = await self._rooms.put(
-            room_id, state, condition=write_condition(request.headers), secret=secret
-        )
+        return self._told(request.body, await self._rooms.put(room_id, put), room_id)
+
+    def put_at_once(self, request: Request, body: bytes) -> Answer | None:
+        """As `put`, for a room that can be written at once."""
+        room_id = request.segments[ROOM_ID_AT]
+        room = self._rooms.at_leisure(room_id)
+        if room is None:
+            return None
+        put = _read_put(request.headers, body)
+        if isinstance(put, Answer):
+            return put
+        return self._told(body, self._rooms.put_at_once(room, put), room_id)
+
+    def _told(self, body: bytes, answer: Record | Refusal, room_id: str) -> Answer:
         if isinstance(answer, Refusal):
             return refused(answer)
-        self._on_put(room_id, len(request.body), answer.version)
-        return Answer(200, answer.body, JSON + _etag(answer))
+        self._on_put(room_id, len(body), answer.version)
+        return Answer(200, answer.body, (*JSON, _etag(answer)))
 
     async def delete(self, request: Request) -> Answer:
         """Remove a room. A room with a secret wants that too.
@@ -205,6 +216,17 @@ class RoomStreams:
             logger.debug(event, extra={"room_id": wanted.topic, "streams": self._rooms.streams(wanted.topic)})
 
 
+def _read_put(headers: Mapping[str, str], body: bytes) -> Put | Answer:
+    """What a PUT asks a room to do."""
+    secret = headers.get("x-room-secret")
+    if secret is not None and len(secret) > MAX_SECRET:
+        return error(422, "invalid_room_secret", f"a secret has at most {MAX_SECRET} characters")
+    try:
+        return Put(read_state(body), write_condition(headers), secret)
+    except BadState as bad:
+        return error(422, str(bad))
+
+
 def refused(refusal: Refusal) -> Answer:
     """A refusal of the rooms as an answer."""
     status = REFUSALS[refusal.code]
@@ -215,5 +237,5 @@ def refused(refusal: Refusal) -> Answer:
     return error(status, refusal.code)
 
 
-def _etag(record: Record) -> tuple[tuple[str, str], ...]:
-    return (("ETag", f'"{record.etag}"'),)
+def _etag(record: Record) -> tuple[str, str]:
+    return "ETag", f'"{record.etag}"'

@@ -11,7 +11,7 @@ from web.handlers.paths import BadPath, segments_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from web.handlers.http import Handler
+    from web.handlers.http import AtOnce, Handler
 
 # A body nobody asked for is read so that the connection stays usable, but not
 # a long one.
@@ -28,12 +28,15 @@ class Endpoint:
         listed: Whether `Allow` and preflights speak of it.
         waits_for_actors_only: Whether the handler awaits nothing but the answers of actors and
             never opens a stream; a lane may then run it without a task.
+        at_once: The same without waiting at all, given the request without its body, and the body;
+            it says None where only `handler` can answer.
     """
 
     handler: Handler
     max_body: int = UNUSED_BODY_BYTES
     listed: bool = True
     waits_for_actors_only: bool = False
+    at_once: AtOnce | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,16 @@ class _Node:
     route: Route | None = None
 
     def find(self, segments: tuple[str, ...], at: int = 0) -> Route | None:
-        if at == len(segments):
-            return self.route
-        literal = self.literals.get(segments[at])
-        found = None if literal is None else literal.find(segments, at + 1)
-        if found is None and self.any_segment is not None:
-            found = self.any_segment.find(segments, at + 1)
-        return found
+        node = self
+        for nth in range(at, len(segments)):
+            literal = node.literals.get(segments[nth])
+            if literal is not None and node.any_segment is not None:
+                return literal.find(segments, nth + 1) or node.any_segment.find(segments, nth + 1)
+            following = literal or node.any_segment
+            if following is None:
+                return None
+            node = following
+        return node.route
 
     def descend(self, part: str) -> _Node:
         if part.startswith("{"):

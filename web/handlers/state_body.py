@@ -20,6 +20,7 @@ _DIGITS_TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
 MAX_DEPTH: Final = 254
 # Longer than any date, and short enough that its parser has little to do.
 MAX_TIMESTAMP: Final = 40
+_CONTAINERS: Final = (dict, list)
 
 
 class BadState(ValueError):
@@ -52,7 +53,7 @@ def _state_of(document: Any) -> object:
     if not isinstance(document, dict):
         raise BadState(INVALID_STATE)
     state = document.get("state")
-    if not isinstance(state, dict | list):
+    if not isinstance(state, _CONTAINERS):
         raise BadState(INVALID_STATE)
     if "client_id" in document and not isinstance(document["client_id"], str):
         raise BadState("invalid_client_id")
@@ -110,4 +111,4 @@ def _check_depth(state: object) -> None:
 
 def _containers_in(container: Any) -> list[object]:
     values = container.values() if isinstance(container, dict) else container
-    return [value for value in values if isinstance(value, dict | list)]
+    return [value for value in values if isinstance(value, _CONTAINERS)]

@@ -10,7 +10,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from actors.core import ActorCrashed
-from actors.rooms import Condition, Kind, Record, Refusal, Rooms, Sweeper
+from actors.rooms import Condition, Kind, Put, Record, Refusal, Rooms, Sweeper
+from actors.rooms.room import OFFERS_AT_ONCE
 
 from .conftest import House, Life, Listener
 
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 
 async def put(house: House, room_id: str = "r", state: bytes = b"{}", **more: Any) -> Record:
-    record = await house.rooms.put(room_id, state, **more)
+    record = await house.rooms.put(room_id, Put(state, **more))
     assert isinstance(record, Record)
     return record
 
 
 async def refused(house: House, room_id: str = "r", state: bytes = b"{}", **more: Any) -> Refusal:
-    refusal = await house.rooms.put(room_id, state, **more)
+    refusal = await house.rooms.put(room_id, Put(state, **more))
     assert isinstance(refusal, Refusal)
     return refusal
 
@@ -69,12 +70,12 @@ async def test_rooms_live_apart(house: House) -> None:
 async def test_a_conditional_write_is_accepted_only_where_its_condition_holds(
     house: House, condition: Condition, *, on_nothing: bool, on_version_1: bool
 ) -> None:
-    new = await house.rooms.put("new", b"{}", condition=condition)
+    new = await house.rooms.put("new", Put(b"{}", condition))
     assert isinstance(new, Record) is on_nothing
     if not on_nothing:
         assert new == Refusal("version_mismatch", version=0)
     await put(house, "old")
-    old = await house.rooms.put("old", b"{}", condition=condition)
+    old = await house.rooms.put("old", Put(b"{}", condition))
     assert isinstance(old, Record) is on_version_1
     if not on_version_1:
         assert old == Refusal("version_mismatch", version=1)
@@ -239,7 +240,7 @@ async def test_the_write_under_way_in_a_crash_is_said_to_be_uncertain(
 
     monkeypatch.setattr(house.table, "write", fail)
     with pytest.raises(ActorCrashed):
-        await house.rooms.put("r", b"{}")
+        await house.rooms.put("r", Put(b"{}"))
     assert (await put(house)).version == 2
 
 
@@ -282,8 +283,50 @@ async def test_when_all_rooms_lose_their_tasks_listeners_still_get_the_newest(
 async def test_writes_from_many_at_once_are_all_counted(house: House) -> None:
     async with trio.open_nursery() as writers:
         for _ in range(100):
-            writers.start_soon(house.rooms.put, "r", b"{}")
+            writers.start_soon(house.rooms.put, "r", Put(b"{}"))
     record = house.rooms.get("r")
     assert record is not None
     assert record.version == 100
     assert isinstance(house.rooms, Rooms)
+
+
+async def test_a_room_with_nothing_to_do_is_written_without_waiting(house: House) -> None:
+    assert house.rooms.at_leisure("r") is None
+    first = await put(house)
+    await wait_all_tasks_blocked()
+    listener = Listener()
+    house.rooms.join("r", listener)
+    room = house.rooms.at_leisure("r")
+    assert room is not None
+    record = house.rooms.put_at_once(room, Put(b"[1]"))
+    assert record == house.rooms.get("r")
+    assert (first.version, versions(listener)) == (1, [2])
+    assert house.rooms.put_at_once(room, Put(b"[2]", Condition(any_of=("1",)))) == Refusal(
+        "version_mismatch", version=2
+    )
+    assert house.rooms.statistics().writes == 2
+
+
+async def test_a_room_with_many_listeners_or_unread_writes_is_left_to_its_task(house: House) -> None:
+    await put(house)
+    await wait_all_tasks_blocked()
+    listeners = [Listener() for _ in range(OFFERS_AT_ONCE + 1)]
+    for listener in listeners:
+        house.rooms.join("r", listener)
+    assert house.rooms.at_leisure("r") is None
+    house.rooms.leave("r", listeners[0])
+    room = house.rooms.at_leisure("r")
+    assert room is not None
+    room.cast(Put(b"{}"))
+    assert house.rooms.at_leisure("r") is None
+
+
+async def test_a_crash_in_a_write_at_once_loses_nothing(house: House) -> None:
+    before = await put(house)
+    await wait_all_tasks_blocked()
+    room = house.rooms.at_leisure("r")
+    assert room is not None
+    with pytest.raises(ActorCrashed):
+        house.rooms.put_at_once(room, Put(None))  # type: ignore[arg-type]  # the fault
+    assert house.rooms.get("r") == before
+    assert (await put(house)).version == 2

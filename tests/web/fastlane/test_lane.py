@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from functools import partial
 
+import orjson
 import pytest
 import trio
 
@@ -78,6 +79,41 @@ async def test_requests_sent_in_one_go_are_answered_in_order(node: Node) -> None
                 data += await stream.receive_some()
     versions = [int(part.split(b",")[0]) for part in data.split(b'"version":')[1:]]
     assert versions == [number // 2 + 2 for number in range(100)]
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        # Heads that differ in nothing but their last letters, which are not always an id.
+        ("/api/rooms/one", "/api/rooms/two", "/api/rooms/one", "/api/rooms/thr%65e", "/api/rooms/two"),
+        ("/api/rooms/one?a=/b", "/api/rooms/one?a=/two", "/api/rooms/one?a=/one"),
+        ("/api/rooms/one", "/api/rooms/two?", "/api/rooms/two/", "/api/rooms/one/stats", "/api/rooms/two"),
+        ("/api/rooms//one", "/api/rooms//two", "/api/rooms/", "/api/rooms/one"),
+        ("/api/rooms/one", "/api/rooms/" + "x" * 65, "/api/rooms/a.b", "/api/rooms/two", "/api/rooms/four"),
+        ("/healthz", "/api/rooms/one", "/healthz", "/api/rooms/two"),
+    ],
+)
+async def test_requests_that_are_nearly_alike_are_told_apart(node: Node, targets: tuple[str, ...]) -> None:
+    for room in ("one", "two", "three"):
+        await node.put(room, [room])
+    for method, body in (("GET", b""), ("PUT", b'{"state":{}}')):
+        stream = await trio.open_tcp_stream("127.0.0.1", node.port)
+        for target in targets:
+            line = f"{method} {target} HTTP/1.1\r\nHost: node\r\n"
+            framing = f"Content-Length: {len(body)}\r\n\r\n"
+            await stream.send_all((line + framing).encode() + body)
+            answered, said = await read_answer(stream)
+            # The first request of a connection of its own resembles none before it.
+            alone = await node.raw((line + "Connection: close\r\n" + framing).encode() + body)
+            head_alone, _, said_alone = alone.partition(b"\r\n\r\n")
+            assert answered.split()[1] == head_alone.split()[1]
+            told, told_alone = orjson.loads(said), orjson.loads(said_alone)
+            assert told.get("room_id") == told_alone.get("room_id")
+            assert told.get("error") == told_alone.get("error")
+            if b"connection: close" in answered:
+                await stream.aclose()
+                stream = await trio.open_tcp_stream("127.0.0.1", node.port)
+        await stream.aclose()
 
 
 async def test_a_request_that_comes_while_another_is_answered_waits_for_its_turn(node: Node) -> None:
