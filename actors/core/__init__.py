@@ -5,7 +5,7 @@ Reading order, each file leaning only on the ones above it:
     errors        what can go wrong, and whose move is next
     timers        one heap of deadlines for a whole trio loop
     conversation  a coroutine that waits for actors without being a task
-    turn          what many conversations write, written together
+    turn          what is written to many clients in one go
     mailbox       a bounded queue with one reader; the slip a caller waits on
     actor         address and life: cast, call, monitor, send_after
     audience      topics, members, one event for all, conflation

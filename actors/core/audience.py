@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import trio
 
 from actors.core.errors import TooMany
+from actors.core.turn import turn
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -32,10 +33,19 @@ class Event(NamedTuple):
     Attributes:
         seq: Position among all events of this process.
         frame: What a stream sends.
+        earlier: States right before it that the audience has not heard of, oldest first. They are
+            told together, so that a member that can take them all does so in one go.
     """
 
     seq: int
     frame: bytes
+    earlier: tuple[Event, ...] = ()
+
+    def since(self, seq: int) -> tuple[Event, ...]:
+        """The events that a member has to be told of whose newest is number `seq`, oldest first."""
+        if self.earlier and self.earlier[0].seq <= seq:
+            return (*(event for event in self.earlier if event.seq > seq), self)
+        return (*self.earlier, self)
 
 
 def next_seq() -> int:
@@ -47,7 +57,10 @@ class Member(Protocol):
     """One listener. Neither method ever waits or raises."""
 
     def offer(self, event: Event) -> None:
-        """Take `event` now or later, or a newer one instead; skip it unless newer than the last."""
+        """Take `event` now or later, or a newer one instead; skip it unless newer than the last.
+
+        What it tells of in `earlier` is taken before it, or skipped by a member that has fallen behind.
+        """
 
     def close(self, reason: str) -> None:
         """End this listener."""
@@ -135,5 +148,6 @@ class Audiences:
         for start in range(0, len(members), OFFERS_PER_SLICE):
             if start:
                 await trio.lowlevel.checkpoint()
-            for member in members[start : start + OFFERS_PER_SLICE]:
-                member.offer(event)
+            with turn():
+                for member in members[start : start + OFFERS_PER_SLICE]:
+                    member.offer(event)

@@ -10,7 +10,7 @@ from actors.rooms.record import ALWAYS, Kind, Record, Refusal, no_room
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actors.core import Registry
+    from actors.core import Event, Registry
     from actors.rooms.record import Condition
     from actors.rooms.table import RoomTable
 
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 # A write is answered in the turn of whoever asks while telling the audience takes
 # that turn no longer than some ten other writes would.
 OFFERS_AT_ONCE: Final = 16
+
+
+# Writes that wait together are told together, up to so many, or so many bytes: a stream
+# takes them in one go, and what it cannot take is little.
+TOLD_TOGETHER: Final = 16
+TOLD_TOGETHER_BYTES: Final = 16 * 1024
 
 
 class Put(NamedTuple):
@@ -59,10 +65,11 @@ class Room(Actor[Message]):
     The record itself stands in the table, so a crash of this task loses
     nothing: its next life tells the audience what it had not heard yet.
     A PUT is answered before its fan-out begins, or in the same go where the
-    audience is small.
+    audience is small. PUTs that came while the audience was being told of the
+    one before are answered first, and then told in one go.
     """
 
-    __slots__ = ("_clock", "_registry", "_table", "room_id")
+    __slots__ = ("_clock", "_registry", "_table", "_untold", "room_id")
 
     def __init__(
         self,
@@ -78,27 +85,32 @@ class Room(Actor[Message]):
         self._table = table
         self._registry = registry
         self._clock = clock
+        self._untold: tuple[Event, ...] = ()
 
     async def init(self) -> None:
         """Take the name, and finish a fan-out that a crash may have cut short."""
+        self._untold = ()
         self._registry.register(self.name, self)
         if self._table.get(self.room_id) is not None:
-            await self._announce()
+            self._note(self._now())
+            await self._tell()
 
     async def receive(self, message: Message) -> object:
         """Handle one message; a room without a record ends."""
         answer: object = None
         match message:
             case Put():
-                answer = await self._put(message)
+                answer = self._put(message)
             case Delete():
-                answer = await self._delete(message)
+                answer = self._delete(message)
             case Expire():
-                await self._expire(message)
+                self._expire(message)
             case Announce():
-                await self._announce()
+                self._note(self._now())
             case _:
                 assert_never(message)
+        if not self.unread or self._is_much_untold:
+            await self._tell()
         if self._table.get(self.room_id) is None:
             self.stop()
         return answer
@@ -118,14 +130,14 @@ class Room(Actor[Message]):
             at_turn_end(audiences.offer, self.name, answer.event)
         return answer
 
-    async def _put(self, put: Put) -> Refusal | None:
+    def _put(self, put: Put) -> Refusal | None:
         answer = self._write(put)
         if isinstance(answer, Refusal):
             return answer
         reply = self.defer()
         if reply is not None:
             reply.send(answer)
-        await self._announce()
+        self._note(answer.event)
         return None
 
     def _write(self, put: Put) -> Record | Refusal:
@@ -134,7 +146,7 @@ class Room(Actor[Message]):
             return refusal
         return self._table.write(self.room_id, put.state, now_s=self._clock(), secret=put.secret)
 
-    async def _delete(self, delete: Delete) -> Refusal | None:
+    def _delete(self, delete: Delete) -> Refusal | None:
         record = self._table.get(self.room_id)
         if record is None:
             return Refusal("room_not_found")
@@ -142,18 +154,34 @@ class Room(Actor[Message]):
             return Refusal("room_is_authoritative")
         if not self._table.may_write(self.room_id, delete.secret):
             return Refusal("forbidden")
-        self._table.remove(self.room_id)
-        await self._announce()
+        self._remove()
         return None
 
-    async def _expire(self, expire: Expire) -> None:
+    def _expire(self, expire: Expire) -> None:
         record = self._table.get(self.room_id)
         if record is not None and record.kind is Kind.PLAIN and record.updated_at_s < expire.before_s:
-            self._table.remove(self.room_id)
-            await self._announce()
+            self._remove()
 
-    async def _announce(self) -> None:
-        if not self._registry.audiences.count(self.name):
-            return
+    def _remove(self) -> None:
+        self._table.remove(self.room_id)
+        self._note(self._now())
+
+    # -- what the audience is told --------------------------------------------------------
+
+    def _now(self) -> Event:
         record = self._table.get(self.room_id)
-        await self._registry.broadcast(self.name, no_room(self.room_id) if record is None else record.event)
+        return no_room(self.room_id) if record is None else record.event
+
+    def _note(self, event: Event) -> None:
+        if self._registry.audiences.count(self.name):
+            self._untold = (*self._untold, event)
+
+    @property
+    def _is_much_untold(self) -> bool:
+        untold = self._untold
+        return len(untold) >= TOLD_TOGETHER or sum(len(e.frame) for e in untold) >= TOLD_TOGETHER_BYTES
+
+    async def _tell(self) -> None:
+        if self._untold:
+            (*earlier, newest), self._untold = self._untold, ()
+            await self._registry.broadcast(self.name, newest._replace(earlier=tuple(earlier)))

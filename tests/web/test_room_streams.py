@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
@@ -62,6 +63,27 @@ async def test_every_write_reaches_a_stream_that_keeps_up(node: Node) -> None:
             seen.append(await watcher.version())
 
     assert seen == list(range(21))
+
+
+async def test_writers_who_hurry_leave_no_version_out(node: Node, lane: str) -> None:
+    """Streams that keep up see every version, also where many are told of together."""
+    writers, writes, watchers = 8, 25, 20
+    seen: list[list[int]] = []
+
+    async def write() -> None:
+        for _ in range(writes):
+            assert (await node.put("r", {"text": "x" * 200})).status_code == 200
+
+    async with AsyncExitStack() as open_streams, trio.open_nursery() as nursery:
+        streams = [await open_streams.enter_async_context(node.watch("r")) for _ in range(watchers)]
+        for _ in range(writers):
+            nursery.start_soon(write)
+        for stream in streams:
+            seen.append(await stream.until_version(writers * writes))  # noqa: PERF401  # one after the other
+    for versions in seen:
+        assert versions == sorted(set(versions))
+        if lane == "fast":
+            assert versions == list(range(writers * writes + 1))
 
 
 async def test_neither_gap_nor_repeat_between_the_snapshot_and_live_events(node: Node) -> None:

@@ -47,7 +47,7 @@ class StateTopic:
 
     def __init__(self, records: Records) -> None:
         self._records = records
-        self._last: tuple[Event, Broadcast] | None = None
+        self._last: tuple[Event, tuple[Broadcast, ...]] | None = None
 
     def __call__(self, seat: Seat, payload: object) -> None:  # noqa: ARG002  # there is nothing to ask for
         """Let the client in and answer with the record; version 0 if there is no room."""
@@ -69,14 +69,14 @@ class StateTopic:
         """The watcher has ended."""
         self._records.leave(seat.topic.removeprefix(PREFIX), watcher)
 
-    def broadcast_of(self, topic: str, event: Event) -> Broadcast:
-        """The event as a push: made for its first watcher, and the same object for those after it."""
+    def pushes_of(self, topic: str, event: Event) -> tuple[Broadcast, ...]:
+        """What the event tells of, oldest first: made for its first watcher, the same objects for all."""
         last = self._last
-        if last is not None and last[0] is event and last[1].topic == topic:
+        if last is not None and last[0] is event and last[1][0].topic == topic:
             return last[1]
-        broadcast = Broadcast(topic, "state", Fragment(body_of(event)))
-        self._last = (event, broadcast)
-        return broadcast
+        pushes = tuple(Broadcast(topic, "state", Fragment(body_of(each))) for each in (*event.earlier, event))
+        self._last = (event, pushes)
+        return pushes
 
 
 class _Watcher:
@@ -96,7 +96,8 @@ class _Watcher:
 
     def offer(self, event: Event) -> None:
         """Send the event, or keep it while frames wait; a newer one takes its place."""
-        if event.seq <= self.seq:
+        seen = self.seq
+        if event.seq <= seen:
             return
         self.seq = event.seq
         if self._newest is not None:
@@ -105,7 +106,9 @@ class _Watcher:
             self._newest = event
             self._seat.when_writable(self._catch_up)
         else:
-            self._seat.send(self._topic.broadcast_of(self._seat.topic, event))
+            pushes = self._topic.pushes_of(self._seat.topic, event)
+            for push in pushes[-len(event.since(seen)) :]:
+                self._seat.send(push)
 
     def close(self, reason: str) -> None:  # noqa: ARG002  # the frame that ends a channel has no room for it
         """End it in good order."""
@@ -125,7 +128,7 @@ class _Watcher:
     def _catch_up(self) -> None:
         event, self._newest = self._newest, None
         if event is not None:
-            self._seat.send(self._topic.broadcast_of(self._seat.topic, event))
+            self._seat.send(self._topic.pushes_of(self._seat.topic, event)[-1])
 
 
 def body_of(event: Event) -> bytes:

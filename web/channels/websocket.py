@@ -30,6 +30,7 @@ from websockets.frames import Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from actors.core import at_turn_end
 from web.channels.frames import Frame
 from web.channels.session import Session
 
@@ -140,14 +141,14 @@ class WebSocket:
         self._now = self._read_at = now
         self._pinged = False
         self._protocol.receive_data(data)
-        self._corked = []
+        if self._corked is None:
+            self._corked = []
         try:
             for event in self._protocol.events_received():
                 if isinstance(event, LibraryFrame):
                     self._take(event)
         finally:
-            corked, self._corked = self._corked, None
-            self._pump(corked)
+            self._uncork()
 
     def flush(self) -> None:
         """Write what waits, as far as there is room."""
@@ -192,12 +193,14 @@ class WebSocket:
         return self._waiting_bytes
 
     def send(self, frame: Frame) -> None:
-        """Write a frame, or keep it until there is room."""
-        if self._corked is not None and self._closing_since is None:
+        """Write a frame, together with others of the same turn, or keep it until there is room."""
+        if self._corked is not None:
             # Goes before the close that the library may have ready for what came after.
-            self._corked.append(frame.websocket)
+            if self._closing_since is None:
+                self._corked.append(frame.websocket)
         elif self._protocol.state is State.OPEN:
-            self._write(frame.websocket)
+            self._corked = [frame.websocket]
+            at_turn_end(self._uncork)
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye; the socket ends when the client has answered, or has not for 5 s."""
@@ -272,6 +275,12 @@ class WebSocket:
         self._closing_since = self._now
 
     # -- writing ---------------------------------------------------------------------
+
+    def _uncork(self) -> None:
+        """Write what was kept for one go. Does nothing if that has happened meanwhile."""
+        corked, self._corked = self._corked, None
+        if corked is not None:
+            self._pump(corked)
 
     def _pump(self, before: list[bytes]) -> None:
         """Write our frames, then what the library has to say: pongs, a close, the end."""

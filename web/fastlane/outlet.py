@@ -61,11 +61,12 @@ class RawStream:
 
     def offer(self, event: Event) -> None:
         """Write `event` now, or keep it as the newest; skip it unless it is newer than the last."""
-        if event.seq <= self.seq:
+        seen = self.seq
+        if event.seq <= seen:
             return
         self.seq = event.seq
         if self.blocked_since is None:
-            self._write(self._outlet.encoded(event))
+            self._write(self._outlet.encoded(event, seen))
         else:
             self._outlet.conflated += self._newest is not None
             self._newest = event
@@ -108,7 +109,7 @@ class RawStream:
         event = self._newest
         if event is not None and not self.is_blocked:
             self._newest = None
-            self._write(self._outlet.encoded(event))
+            self._write(chunk(event.frame))
 
     def close(self, reason: str, farewell: bytes = b"") -> None:
         """End the response properly, after `farewell`; cut it off where the client does not take it."""
@@ -206,11 +207,13 @@ class Outlet:
         """`stream` waits no longer."""
         self._blocked.discard(stream)
 
-    def encoded(self, event: Event) -> bytes:
-        """`event` as a chunk; made once for all streams that get it one after the other."""
+    def encoded(self, event: Event, seen: int) -> bytes:
+        """What a stream that has seen `seen` is to get as a chunk; made once for all that get the same."""
+        if event.earlier and event.earlier[0].seq <= seen:
+            return chunk(b"".join([each.frame for each in event.since(seen)]))
         if event is not self._last:
             self._last = event
-            self._last_chunk = chunk(event.frame)
+            self._last_chunk = chunk(b"".join([each.frame for each in event.since(seen)]))
         return self._last_chunk
 
     async def run(self, life: Life) -> None:

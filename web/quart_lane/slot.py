@@ -69,8 +69,9 @@ class StreamSlot:
     def offer(self, event: Event) -> None:
         """Keep `event` in place of an older one that has not been sent."""
         if event.seq > self._seq:
+            behind = self._newest is not None
+            self._newest = event.frame if behind else b"".join([e.frame for e in event.since(self._seq)])
             self._seq = event.seq
-            self._newest = event.frame
             self._notify()
 
     def close(self, reason: str, farewell: bytes = b"") -> None:

@@ -123,6 +123,12 @@ async def test_a_broadcast_reaches_every_member_of_its_topic_and_nobody_else(cou
     assert stranger.got == []
 
 
+@pytest.mark.parametrize(("seen", "told"), [(0, [1, 2, 3]), (1, [2, 3]), (2, [3]), (3, [3])])
+def test_an_event_tells_of_those_before_it_that_a_member_has_not_seen(seen: int, told: list[int]) -> None:
+    event = Event(3, b"3", earlier=(Event(1, b"1"), Event(2, b"2")))
+    assert [each.seq for each in event.since(seen)] == told
+
+
 async def test_who_joins_during_a_broadcast_with_the_state_it_tells_of_hears_it_once(
     nursery: trio.Nursery,
 ) -> None:

@@ -29,16 +29,18 @@ class Life:
 
 
 class Listener:
-    """A member that keeps what it was offered."""
+    """A member that keeps what it was offered, and in how many goes."""
 
     def __init__(self) -> None:
         self.seq = 0
         self.got: list[bytes] = []
+        self.goes = 0
 
     def offer(self, event: Event) -> None:
         if event.seq > self.seq:
+            self.got += [each.frame for each in event.since(self.seq)]
             self.seq = event.seq
-            self.got.append(event.frame)
+            self.goes += 1
 
     def close(self, reason: str) -> None:
         self.got.append(reason.encode())

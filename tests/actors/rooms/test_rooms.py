@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from actors.core import ActorCrashed
 from actors.rooms import Condition, Kind, Put, Record, Refusal, Rooms, Sweeper
-from actors.rooms.room import OFFERS_AT_ONCE
+from actors.rooms.room import OFFERS_AT_ONCE, TOLD_TOGETHER, TOLD_TOGETHER_BYTES, Delete
 
 from .conftest import House, Life, Listener
 
@@ -330,3 +330,50 @@ async def test_a_crash_in_a_write_at_once_loses_nothing(house: House) -> None:
         house.rooms.put_at_once(room, Put(None))  # type: ignore[arg-type]  # the fault
     assert house.rooms.get("r") == before
     assert (await put(house)).version == 2
+
+
+@pytest.mark.parametrize(("writes", "goes"), [(1, 1), (5, 1), (TOLD_TOGETHER, 1), (40, 3)])
+async def test_writes_that_wait_together_are_told_in_one_go_and_none_is_left_out(
+    house: House, writes: int, goes: int
+) -> None:
+    await put(house)
+    await wait_all_tasks_blocked()
+    listener = Listener()
+    house.rooms.join("r", listener)
+    room = house.rooms.at_leisure("r")
+    assert room is not None
+    for number in range(writes):
+        room.cast(Put(b"[%d]" % number))
+    await wait_all_tasks_blocked()
+    assert versions(listener) == list(range(2, writes + 2))
+    assert listener.goes == goes
+
+
+async def test_large_writes_are_told_one_by_one(house: House) -> None:
+    await put(house)
+    await wait_all_tasks_blocked()
+    listener = Listener()
+    house.rooms.join("r", listener)
+    room = house.rooms.at_leisure("r")
+    assert room is not None
+    for _ in range(3):
+        room.cast(Put(b'["%b"]' % (b"x" * TOLD_TOGETHER_BYTES)))
+    await wait_all_tasks_blocked()
+    assert (versions(listener), listener.goes) == ([2, 3, 4], 3)
+
+
+async def test_what_ends_a_row_of_writes_is_told_after_them(house: House) -> None:
+    await put(house)
+    await wait_all_tasks_blocked()
+    listener = Listener()
+    house.rooms.join("r", listener)
+    room = house.rooms.at_leisure("r")
+    assert room is not None
+    room.cast(Put(b"[1]"))
+    room.cast(Put(b"[2]", Condition(any_of=("1",))))
+    await wait_all_tasks_blocked()
+    assert versions(listener) == [2]
+    room.cast(Put(b"[3]"))
+    room.cast(Delete(None))
+    await wait_all_tasks_blocked()
+    assert versions(listener) == [2, 3, 0]

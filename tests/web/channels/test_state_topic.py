@@ -81,6 +81,23 @@ def test_every_write_is_a_push_and_all_get_the_same_bytes() -> None:
     assert json.loads(first[0].data)[:4] == [None, None, "state:a", "state"]
 
 
+def test_writes_that_are_told_together_are_a_push_each_and_the_same_for_all() -> None:
+    node = Node()
+    early, late = node.client(), node.client()
+    early.join("state:a")
+    earlier = tuple(node.records.write("a", b"[%d]" % n) for n in (1, 2, 3))
+    early.transport.take()
+    late.join("state:a")
+    late.transport.take()
+    more = write(node.records.records["a"], "a", b"[4]", now_s=0.0)
+    last = write(more, "a", b"[5]", now_s=0.0)
+
+    node.records.tell("a", last.event._replace(earlier=(*earlier, more.event)))
+
+    assert early.transport.frames[-1] is late.transport.frames[-1]
+    assert versions(early.transport.take()) == versions(late.transport.take()) == [4, 5]
+
+
 def test_clients_of_both_versions_watch_the_same_room() -> None:
     node = Node()
     old = Client(node.topics, serializer=V1)

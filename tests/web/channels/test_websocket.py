@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 
+from actors.core import turn
 from tests.web.channels.support import ANN, LobbyTopic
 from web.channels.frames import Frame as OurFrame
 from web.channels.serializer import V2
@@ -50,6 +51,7 @@ class Wire:
     def __init__(self) -> None:
         self.room = 1 << 30
         self.written = b""
+        self.writes = 0
         self.flushes_wanted = 0
         self.finished: list[Cut | None] = []
         self.now = 0.0
@@ -58,6 +60,7 @@ class Wire:
         self.websocket.attach(self.session)
 
     def write(self, data: bytes) -> int:
+        self.writes += 1
         taken = min(self.room, len(data))
         self.room -= taken
         self.written += data[:taken]
@@ -622,3 +625,42 @@ def test_messages_arrive_however_the_bytes_are_cut(texts: list[str], step: int) 
 
 def pieces(data: bytes, step: int) -> Iterable[bytes]:
     return (data[at : at + step] for at in range(0, len(data), step))
+
+
+# -- frames of one turn ----------------------------------------------------------------
+
+
+def test_frames_of_one_turn_are_one_write() -> None:
+    wire = Wire()
+    with turn():
+        for said in (b"1", b"2", b"3"):
+            wire.websocket.send(OurFrame(said, is_text=True))
+        assert wire.writes == 0
+    assert wire.writes == 1
+    assert wire.heard() == [(TEXT, b"1"), (TEXT, b"2"), (TEXT, b"3")]
+
+
+def test_what_a_client_says_in_between_is_answered_in_order() -> None:
+    wire = Wire()
+    with turn():
+        wire.websocket.send(OurFrame(b"1", is_text=True))
+        wire.client(frame(PING, b"?"))
+        wire.websocket.send(OurFrame(b"2", is_text=True))
+    assert wire.heard() == [(TEXT, b"1"), (PONG, b"?"), (TEXT, b"2")]
+
+
+def test_a_close_in_the_same_turn_comes_last() -> None:
+    wire = Wire()
+    with turn():
+        wire.websocket.send(OurFrame(b"1", is_text=True))
+        wire.websocket.close(1012, "restart")
+        wire.websocket.send(OurFrame(b"too late", is_text=True))
+    assert [opcode for opcode, _ in wire.heard()] == [TEXT, CLOSE]
+
+
+def test_a_client_that_goes_in_the_same_turn_is_written_nothing() -> None:
+    wire = Wire()
+    with turn():
+        wire.websocket.send(OurFrame(b"1", is_text=True))
+        wire.websocket.eof()
+    assert wire.written == b""
