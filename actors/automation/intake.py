@@ -8,6 +8,10 @@ Rules, where a snapshot and what is stored disagree:
 
 Absent `displayName` and `metadata` leave what is stored. An absent `rank` leaves what a snapshot or
 Roblox has said before; while nobody has, the rank follows from the points.
+
+A `rank` is news when it is not the one reported last. A Roblox server caches a player's group rank for
+the session and goes on reporting it whatever Roblox has confirmed since, so that saying it again says
+nothing: believed, it would call for the same role change once more.
 """
 
 from __future__ import annotations
@@ -23,8 +27,9 @@ from actors.automation.player import Player
 from actors.automation.policy import Policy
 from actors.automation.snapshot import Instructions, Snapshot
 
-# A Roblox server caches a player's group rank for the session and goes on reporting the one the
-# player has just left; the mirror tells it better soon after.
+# No session outlasts such a silence: what is reported after it was read anew.
+SESSION: Final = timedelta(days=1)
+# Another server may have read the rank a moment before the newest role change, and report it first now.
 RANK_LAG: Final = timedelta(minutes=15)
 
 
@@ -44,6 +49,7 @@ class Sync:
         captured_at: The newest `capturedAt` applied.
         digest: Of the newest snapshot applied.
         rank_known: Whether a snapshot or Roblox has said the rank.
+        reported_rank: What the newest snapshot with a rank said, believed or not.
         left_rank: Where the newest role change confirmed by Roblox led away from, at `left_at`.
         banned_at: When Roblox confirmed a ban that snapshots still call for.
     """
@@ -51,6 +57,7 @@ class Sync:
     captured_at: datetime | None = None
     digest: bytes | None = None
     rank_known: bool = False
+    reported_rank: str | None = None
     left_rank: str | None = None
     left_at: datetime | None = None
     banned_at: datetime | None = None
@@ -98,6 +105,7 @@ def fold(
         captured_at=captured_at or sync.captured_at,
         digest=digest,
         rank_known=known,
+        reported_rank=snapshot.rank or sync.reported_rank,
         banned_at=banned_at,
     )
     return Folded(applied, remembered, Standing.APPLIED)
@@ -108,10 +116,16 @@ def _rank(player: Player | None, sync: Sync, snapshot: Snapshot, policy: Policy,
         if player is not None and sync.rank_known:
             return player.rank
         return policy.rank_for_points(snapshot.rank_points).name
-    lags = sync.left_at is not None and now - sync.left_at < RANK_LAG
-    if player is not None and lags and snapshot.rank == sync.left_rank:
+    if player is not None and _is_old_news(snapshot.rank, player, sync, now):
         return player.rank
     return snapshot.rank
+
+
+def _is_old_news(rank: str, player: Player, sync: Sync, now: datetime) -> bool:
+    """Whether a reported rank may be from before the newest role change."""
+    goes_on = now - player.last_synced_at < SESSION
+    lags = sync.left_at is not None and now - sync.left_at < RANK_LAG
+    return (goes_on and rank == sync.reported_rank) or (lags and rank == sync.left_rank)
 
 
 def _applied(player: Player | None, snapshot: Snapshot, rank: str, now: datetime) -> Player:

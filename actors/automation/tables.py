@@ -130,6 +130,8 @@ player_sync: Final = Table(
     Column("left_rank", String(64)),
     _time("left_at", nullable=True),
     _time("banned_at", nullable=True),
+    # What the newest snapshot that spoke of a rank has said.
+    Column("reported_rank", String(64)),
 )
 
 automation_decisions: Final = Table(

@@ -83,7 +83,14 @@ def _take_effect(connection: Connection, job: Claimed, sync: Sync, policy: Polic
         sync = replace(sync, banned_at=now)
     else:
         player = replace(player, rank=job.target_rank or player.rank)
-        sync = replace(sync, rank_known=True, left_rank=job.from_rank, left_at=now)
+        sync = replace(
+            sync,
+            rank_known=True,
+            # Where nobody has reported a rank yet, the first report may be as old as the decision.
+            reported_rank=sync.reported_rank or job.from_rank,
+            left_rank=job.from_rank,
+            left_at=now,
+        )
     player = replace(player, updated_at=now)
     store.save(connection, {job.user_id: (player, sync)}, policy)
 

@@ -18,7 +18,7 @@ from actors.automation.steps import Assign, Ban, Mirror, Unassign
 from actors.automation.store import load
 from actors.automation.tables import automation_decisions, player_snapshots, players
 from actors.automation.transactions import record_snapshots
-from tests.actors.automation.people import EVERYTHING, NOW, entry, policy, terms
+from tests.actors.automation.people import EVERYTHING, NOW, RANKS, entry, policy, terms
 
 SECOND = timedelta(seconds=1)
 
@@ -29,6 +29,10 @@ PLAYERS = """
 """
 SNAPSHOTS = "id user_id payload source experience_key actor_user_id created_at"
 
+NO_WAITING = policy(
+    [rank for rank in RANKS if "minTimeDays" not in rank]
+    + [{"name": "Tried", "minPoints": 200, "level": 3, "roleId": 13}]
+)
 NO_ROLE_IDS = policy(
     [{"name": "New", "minPoints": 0, "level": 1}, {"name": "Known", "minPoints": 1, "level": 2}], {}
 )
@@ -190,14 +194,57 @@ def test_a_retried_snapshot_does_not_undo_or_repeat_a_decision_carried_out(engin
     assert _statuses(engine) == [("PROMOTE", "done")]
 
 
-def test_a_rank_reported_again_much_later_is_believed(engine: Engine) -> None:
+def _tell_and_carry_out(engine: Engine, *, minutes: int, **facts: Any) -> None:
+    later = timedelta(minutes=minutes)
+    _record(engine, entry(apply=True, **facts), on=terms(policy=NO_WAITING, now=NOW + later))
+    for job in _claim(engine, minutes=minutes):
+        _carry_out(engine, job)
+
+
+def test_a_rank_the_game_goes_on_reporting_undoes_no_promotion(engine: Engine) -> None:
+    for kos in range(6):
+        _tell_and_carry_out(engine, minutes=20 * kos, rank="New", rankPoints=250, kos=kos)
+
+    assert _row(engine)["rank"] == "Tried"
+    assert _statuses(engine) == [("PROMOTE", "done")] * 2
+
+
+def test_a_rank_the_game_goes_on_reporting_suspends_nobody_twice(engine: Engine) -> None:
+    for kos in range(6):
+        warnings = 4 if kos else 0
+        _tell_and_carry_out(engine, minutes=20 * kos, rank="New", rankPoints=150, kos=kos, warnings=warnings)
+
+    assert _row(engine)["rank"] == "Cell"
+    assert _statuses(engine) == [("PROMOTE", "done"), ("SUSPEND", "done")]
+
+
+def test_a_rank_left_before_anybody_had_said_it_is_no_news_either(engine: Engine) -> None:
+    _tell_and_carry_out(engine, minutes=0, rankPoints=150, warnings=4)
+    later = terms(now=NOW + timedelta(hours=1))
+
+    [lagging] = _record(engine, entry(rank="Known", rankPoints=150, warnings=4), on=later)
+
+    assert lagging.player.rank == "Cell"
+
+
+def test_a_rank_that_is_reported_to_change_is_believed(engine: Engine) -> None:
+    _tell_and_carry_out(engine, minutes=0, rank="New", rankPoints=150)
+    for minutes, rank in ((20, "Known"), (40, "New")):
+        later = terms(now=NOW + timedelta(minutes=minutes))
+        [recorded] = _record(engine, entry(rank=rank, rankPoints=150), on=later)
+
+        assert recorded.player.rank == rank
+
+
+def test_after_a_day_without_a_word_a_reported_rank_is_believed(engine: Engine) -> None:
+    _tell_and_carry_out(engine, minutes=0, rank="New", rankPoints=150)
     told: dict[str, Any] = {"rank": "New", "rankPoints": 150}
-    _record(engine, entry(**told, apply=True))
-    _carry_out(engine, _claim(engine)[0])
 
-    [later] = _record(engine, entry(**told, kos=1), on=terms(now=NOW + timedelta(hours=1)))
+    [soon] = _record(engine, entry(**told, kos=1), on=terms(now=NOW + timedelta(hours=23)))
+    [still] = _record(engine, entry(**told, kos=2), on=terms(now=NOW + timedelta(hours=46)))
+    [anew] = _record(engine, entry(**told, kos=3), on=terms(now=NOW + timedelta(hours=70)))
 
-    assert later.player.rank == "New"
+    assert [one.player.rank for one in (soon, still, anew)] == ["Known", "Known", "New"]
 
 
 def test_a_different_decision_takes_the_place_of_one_nobody_has_begun(engine: Engine) -> None:

@@ -24,6 +24,7 @@ from web.migrations import VERSION_TABLE, migrate, version_of
 
 # A file as the first release of the ledger left it, with two players in it.
 OLD_FILE = Path(__file__).with_name("ledger_0001.sql")
+NEWEST = "0003"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -58,7 +59,7 @@ def test_the_history_ends_where_the_code_expects_it(engine: Engine) -> None:
 def test_migrating_again_changes_nothing(engine: Engine) -> None:
     for _ in range(2):
         with engine.begin() as connection:
-            assert migrate(connection) == "0002"
+            assert migrate(connection) == NEWEST
 
 
 def test_all_of_it_happens_or_nothing(engine: Engine) -> None:
@@ -73,6 +74,30 @@ def test_all_of_it_happens_or_nothing(engine: Engine) -> None:
     with engine.connect() as connection:
         assert version_of(connection) == "0001"
         assert not inspect(connection).has_table("players")
+
+
+def test_ranks_known_before_an_upgrade_count_as_reported(engine: Engine) -> None:
+    with engine.begin() as connection:
+        migrate(connection, "0002")
+        for user_id, known, left in ((1, True, None), (2, True, "New"), (3, False, None)):
+            connection.execute(
+                text(
+                    "INSERT INTO players (user_id, username, rank, created_at, last_synced_at, updated_at) "
+                    "VALUES (:id, 'a', 'Known', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)"
+                ),
+                {"id": user_id},
+            )
+            connection.execute(
+                text("INSERT INTO player_sync (user_id, rank_known, left_rank) VALUES (:id, :known, :left)"),
+                {"id": user_id, "known": known, "left": left},
+            )
+
+    with engine.begin() as connection:
+        migrate(connection)
+
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT user_id, reported_rank FROM player_sync ORDER BY user_id"))
+        assert [tuple(row) for row in found] == [(1, "Known"), (2, "New"), (3, None)]
 
 
 def test_a_newer_database_is_left_alone(engine: Engine) -> None:
@@ -110,7 +135,7 @@ def test_the_program_takes_an_old_file_and_keeps_what_is_in_it(tmp_path: Path) -
 
     result = migrate_command(tmp_path)
 
-    assert (result.returncode, result.stdout) == (0, "the database is of version 0002\n")
+    assert (result.returncode, result.stdout) == (0, f"the database is of version {NEWEST}\n")
     connection = sqlite3.connect(tmp_path / "greenroom.sqlite3")
     assert connection.execute("SELECT totals FROM player_stats ORDER BY steam_id").fetchall() == [
         ('{"exp":250,"cash":100}',),
