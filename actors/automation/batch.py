@@ -182,6 +182,7 @@ class Batch:
                 action=decision.verdict.action.value,
                 target_rank=decision.verdict.target_rank,
                 steps=todo,
+                next_step=0,
                 touched=False,
                 leased=False,
             )

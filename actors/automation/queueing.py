@@ -10,7 +10,7 @@ from typing import Final
 from actors.automation.decision import Action, Decision, Verdict
 from actors.automation.player import Player
 from actors.automation.policy import Policy
-from actors.automation.steps import Assign, Reach, Step, Unassign, punishment_after, steps_for, why_not
+from actors.automation.steps import Assign, Ban, Reach, Step, Unassign, punishment_after, steps_for, why_not
 
 PUNISHING: Final = frozenset({Action.SUSPEND, Action.BAN})
 
@@ -20,6 +20,7 @@ class Waiting:
     """A pending decision of the player at hand.
 
     Attributes:
+        next_step: How many of its steps are done.
         touched: Roblox may have heard of it: a step is done, or an attempt was made.
         leased: A node is carrying it out now.
     """
@@ -28,8 +29,19 @@ class Waiting:
     action: str
     target_rank: str | None
     steps: tuple[Step, ...]
+    next_step: int
     touched: bool
     leased: bool
+
+    @property
+    def assigns(self) -> set[int]:
+        """The roles it gives."""
+        return {step.role_id for step in self.steps if isinstance(step, Assign)}
+
+    @property
+    def outstanding(self) -> set[int]:
+        """The roles it has yet to take away."""
+        return {step.role_id for step in self.steps[self.next_step :] if isinstance(step, Unassign)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +91,7 @@ def queue(
     steps = steps_for(player, verdict, policy, reach, request_id=request_id, now=now)
     return Queued(
         decision=_applied(verdict, request_id),
-        steps=_undoing(steps, verdict, waiting),
+        steps=_with_leftovers(steps, _kept(steps, player, policy, waiting), waiting),
         supersedes=tuple(other.request_id for other in waiting if not other.leased),
         punishment=punishment_after(verdict, policy, now),
     )
@@ -104,11 +116,22 @@ def _already(verdict: Verdict, waiting: Sequence[Waiting], banned_at: datetime |
     return "an earlier decision is being carried out" if moves and not _same(verdict, waiting) else None
 
 
-def _undoing(steps: tuple[Step, ...], verdict: Verdict, waiting: Sequence[Waiting]) -> tuple[Step, ...]:
-    """The steps, and the taking away of roles that touched decisions may have given or will give."""
-    if verdict.action is Action.BAN:
-        return steps
-    kept = {step.role_id for step in steps if isinstance(step, Assign | Unassign)}
-    begun = [step for other in waiting if other.touched or other.leased for step in other.steps]
-    given = {step.role_id for step in begun if isinstance(step, Assign)} - kept
-    return (steps[0], *(Unassign(role_id) for role_id in sorted(given)), *steps[1:])
+def _kept(steps: tuple[Step, ...], player: Player, policy: Policy, waiting: Sequence[Waiting]) -> set[int]:
+    """Roles that are nobody's leftovers: those the steps speak of themselves."""
+    if not isinstance(steps[0], Ban):
+        return {step.role_id for step in steps if isinstance(step, Assign | Unassign)}
+    # A ban changes no rank: the player stays with its role, or gets the one a node is giving now.
+    rank = policy.rank(player.rank)
+    own = {rank.role_id} if rank is not None and rank.role_id is not None else set()
+    return own.union(*(other.assigns for other in waiting if other.leased))
+
+
+def _with_leftovers(steps: tuple[Step, ...], kept: set[int], waiting: Sequence[Waiting]) -> tuple[Step, ...]:
+    """The steps, and the taking away of roles that decisions before this one may leave behind.
+
+    One that is superseded half-done has given a role and not taken away the other; one of which no answer
+    is known may have given its role. Even one that was never begun may have been handed such leftovers.
+    """
+    given = [other.assigns for other in waiting if other.touched or other.leased]
+    left = set[int]().union(*given, *(other.outstanding for other in waiting))
+    return (steps[0], *map(Unassign, sorted(left - kept)), *steps[1:])

@@ -115,6 +115,7 @@ def _waiting(row: RowMapping, now: datetime) -> Waiting:
         action=row["action"],
         target_rank=row["target_rank"],
         steps=steps.from_json(row["steps"]),
+        next_step=row["next_step"],
         touched=row["next_step"] > 0 or row["attempts"] > 0 or row["lease_owner"] is not None,
         leased=row["lease_until"] is not None and row["lease_until"] >= now,
     )

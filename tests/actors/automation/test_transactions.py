@@ -287,6 +287,58 @@ def test_a_suspension_takes_back_what_an_unfinished_promotion_may_have_given(eng
     assert _statuses(engine) == [("PROMOTE", "superseded"), ("SUSPEND", "pending")]
 
 
+@pytest.mark.parametrize(("warnings", "taken"), [(4, [Unassign(11), Unassign(12)]), (7, [Unassign(11)])])
+def test_a_punishment_finishes_the_role_change_whose_place_it_takes(
+    engine: Engine, warnings: int, taken: list[Unassign]
+) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    following = _hear(engine, _claim(engine)[0], Done())
+    assert following is not None
+    _hear(engine, following, RetryIn(1.0, "503"))
+
+    _record(engine, entry(rank="New", rankPoints=150, warnings=warnings, apply=True))
+    [punishment] = _claim(engine)
+
+    assert isinstance(punishment.steps[0], Assign | Ban)
+    assert [step for step in punishment.steps if isinstance(step, Unassign)] == taken
+    assert _statuses(engine)[0] == ("PROMOTE", "superseded")
+
+
+def test_what_a_superseded_decision_was_to_take_away_is_handed_on_and_on(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    following = _hear(engine, _claim(engine)[0], Done())
+    assert following is not None
+    _hear(engine, following, RetryIn(1.0, "503"))
+
+    for warnings in (4, 7):
+        _record(engine, entry(rank="New", rankPoints=150, warnings=warnings, apply=True))
+    [ban] = _claim(engine)
+
+    # The role of the rank a player is banned in stays.
+    assert [step for step in ban.steps if isinstance(step, Unassign)] == [Unassign(11)]
+
+
+def test_a_ban_takes_back_what_an_unfinished_promotion_may_have_given(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    _hear(engine, _claim(engine)[0], RetryIn(1.0, "no answer"))
+    _record(engine, entry(rank="New", rankPoints=150, warnings=7, apply=True))
+    [ban] = _claim(engine)
+
+    assert [step for step in ban.steps if isinstance(step, Unassign)] == [Unassign(12)]
+
+
+def test_a_ban_leaves_a_promotion_under_way_its_role(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    [promotion] = _claim(engine)
+    for warnings in (4, 7):
+        _record(engine, entry(rank="New", rankPoints=150, warnings=warnings, apply=True))
+    _carry_out(engine, promotion)
+    [ban] = _claim(engine)
+
+    assert not [step for step in ban.steps if isinstance(step, Unassign)]
+    assert _statuses(engine) == [("PROMOTE", "done"), ("SUSPEND", "superseded"), ("BAN", "pending")]
+
+
 def test_a_suspension_waits_for_a_promotion_under_way(engine: Engine) -> None:
     _record(engine, entry(rank="New", rankPoints=150, apply=True))
     [job] = _claim(engine)
