@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, insert
 
@@ -20,6 +20,8 @@ from actors.automation.queueing import Queued, Waiting, queue, reported
 from actors.automation.snapshot import Instructions, Snapshot
 from actors.automation.steps import Reach
 from actors.automation.tables import automation_decisions, player_snapshots
+
+OUT_OF_DATE: Final = "a newer snapshot has been applied"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +97,10 @@ class Batch:
             now=self._terms.now,
         )
         self.players[user_id], self._sync[user_id] = folded.player, folded.sync
-        if folded.standing is not Standing.OUTDATED:
-            self._changed.add(user_id)
-        if folded.standing is not Standing.REPEATED:
+        self._changed.add(user_id)
+        if not folded.heard:
             self._history.append(self._history_row(entry, payload))
-        queued = self._decide(user_id, entry)
+        queued = self._decide(user_id, entry, folded.standing)
         return Recorded(
             player=folded.player,
             decision=None if queued is None else queued.decision,
@@ -117,13 +118,20 @@ class Batch:
             "created_at": self._terms.now,
         }
 
-    def _decide(self, user_id: int, entry: SnapshotEntry) -> Queued | None:
+    def _decide(self, user_id: int, entry: SnapshotEntry, standing: Standing) -> Queued | None:
         if not entry.instructions.evaluate:
             return None
-        if not entry.instructions.apply:
+        if not entry.instructions.apply or standing is Standing.OUTDATED:
             verdict = decide(self.players[user_id], self._terms.policy, self._terms.now)
-            return reported(verdict, entry.request_id)
-        return self.queue(user_id, entry.request_id, entry.instructions.actor_user_id)
+            return reported(verdict, entry.request_id, OUT_OF_DATE if entry.instructions.apply else None)
+        sync = self._sync[user_id]
+        # Whoever has not heard the answer sends the snapshot again, and means the same decision.
+        if standing is Standing.REPEATED and sync.applied is not None:
+            return Queued(decision=sync.applied)
+        queued = self.queue(user_id, entry.request_id, entry.instructions.actor_user_id)
+        if queued.decision.apply:
+            self._sync[user_id] = replace(sync, applied=queued.decision)
+        return queued
 
     def queue(self, user_id: int, request_id: str, actor: int | None, reason: str | None = None) -> Queued:
         """Decide about a player and put the decision in line."""

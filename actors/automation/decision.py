@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +78,12 @@ class Decision:
             "apply": self.apply,
             "requestId": self.request_id,
         }
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> Self:
+        """A decision that was carried out, as it was told."""
+        verdict = Verdict(Action(said["action"]), said["targetRank"], said["reason"])
+        return cls(verdict=verdict, apply=said["apply"], reason=said["reason"], request_id=said["requestId"])
 
 
 def decide(player: Player, policy: Policy, now: datetime) -> Verdict:

@@ -2,8 +2,9 @@
 
 Rules, where a snapshot and what is stored disagree:
 
-    identical to the newest one applied → nothing changes but `last_synced_at`; no second history row
-    older than it by `capturedAt`       → kept as history only
+    identical to the newest one applied → nothing changes but `last_synced_at`; no second history row, and
+                                          the decision applied with it is told again, not taken again
+    older than it by `capturedAt`       → kept as history only, once; applies nothing
     otherwise                           → the snapshot is the player's whole state
 
 Absent `displayName` and `metadata` leave what is stored. An absent `rank` leaves what a snapshot or
@@ -22,7 +23,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
-from actors.automation.decision import calls_for_ban
+from actors.automation.decision import Decision, calls_for_ban
 from actors.automation.player import Player
 from actors.automation.policy import Policy
 from actors.automation.snapshot import Instructions, Snapshot
@@ -48,6 +49,8 @@ class Sync:
     Attributes:
         captured_at: The newest `capturedAt` applied.
         digest: Of the newest snapshot applied.
+        late_digest: Of the newest snapshot that was out of date.
+        applied: The decision that the newest snapshot applied was told is being carried out.
         rank_known: Whether a snapshot or Roblox has said the rank.
         reported_rank: What the newest snapshot with a rank said, believed or not.
         left_rank: Where the newest role change confirmed by Roblox led away from, at `left_at`.
@@ -56,6 +59,8 @@ class Sync:
 
     captured_at: datetime | None = None
     digest: bytes | None = None
+    late_digest: bytes | None = None
+    applied: Decision | None = None
     rank_known: bool = False
     reported_rank: str | None = None
     left_rank: str | None = None
@@ -65,11 +70,12 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """The player after a snapshot, and what became of it."""
+    """The player after a snapshot, and what became of it; `heard` says that it is history already."""
 
     player: Player
     sync: Sync
     standing: Standing
+    heard: bool = False
 
 
 def digest_of(payload: str, instructions: Instructions) -> bytes:
@@ -93,9 +99,10 @@ def fold(
     captured_at = None if snapshot.captured_at is None else min(snapshot.captured_at, now)
     if player is not None:
         if digest == sync.digest:
-            return Folded(replace(player, last_synced_at=now), sync, Standing.REPEATED)
+            return Folded(replace(player, last_synced_at=now), sync, Standing.REPEATED, heard=True)
         if captured_at is not None and sync.captured_at is not None and captured_at < sync.captured_at:
-            return Folded(player, sync, Standing.OUTDATED)
+            heard, sync = digest == sync.late_digest, replace(sync, late_digest=digest)
+            return Folded(player, sync, Standing.OUTDATED, heard=heard)
     known = sync.rank_known or snapshot.rank is not None
     applied = _applied(player, snapshot, _rank(player, sync, snapshot, policy, now), now)
     # A ban is over when a snapshot no longer calls for one.
@@ -104,6 +111,7 @@ def fold(
         sync,
         captured_at=captured_at or sync.captured_at,
         digest=digest,
+        applied=None,
         rank_known=known,
         reported_rank=snapshot.rank or sync.reported_rank,
         banned_at=banned_at,

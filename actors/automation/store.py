@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, RowMapping, TextClause, select, text
 
 from actors.automation import steps
 from actors.automation.bulk import add_missing, upsert_many
+from actors.automation.decision import Decision
 from actors.automation.intake import Sync
 from actors.automation.outbox import Status
 from actors.automation.player import Player
@@ -54,7 +55,13 @@ def lock(connection: Connection, user_ids: Sequence[int]) -> dict[int, Sync]:
     add_missing(connection, player_sync, [{"user_id": user_id, "rank_known": False} for user_id in ordered])
     statement = _SYNCS.where(_among(connection)).order_by(player_sync.c.user_id).with_for_update()
     rows = connection.execute(statement, _ids(connection, ordered))
-    return {row[0]: Sync(**dict(zip(_SYNC_FIELDS, row[1:], strict=True))) for row in rows}
+    return {row[0]: _sync_of(row) for row in rows}
+
+
+def _sync_of(row: Row[Any]) -> Sync:
+    said: dict[str, Any] = dict(zip(_SYNC_FIELDS, row[1:], strict=True))
+    applied = said.pop("applied")
+    return Sync(**said, applied=None if applied is None else Decision.from_json(applied))
 
 
 def load(connection: Connection, user_ids: Sequence[int]) -> dict[int, Player]:
@@ -77,8 +84,17 @@ def save(connection: Connection, changed: Mapping[int, tuple[Player, Sync]], pol
 
 def _sync_row(player: Player, sync: Sync) -> dict[str, Any]:
     row = {name: getattr(sync, name) for name in _SYNC_FIELDS}
-    digest = None if sync.digest is None else sync.digest.decode("ascii")
-    return {"user_id": player.user_id, **row, "digest": digest}
+    return {
+        "user_id": player.user_id,
+        **row,
+        "digest": _text(sync.digest),
+        "late_digest": _text(sync.late_digest),
+        "applied": None if sync.applied is None else json.dumps(sync.applied.to_json()),
+    }
+
+
+def _text(digest: bytes | None) -> str | None:
+    return None if digest is None else digest.decode("ascii")
 
 
 def _player_row(player: Player, policy: Policy) -> dict[str, Any]:

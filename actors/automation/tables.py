@@ -132,6 +132,10 @@ player_sync: Final = Table(
     _time("banned_at", nullable=True),
     # What the newest snapshot that spoke of a rank has said.
     Column("reported_rank", String(64)),
+    # Of the newest snapshot that was out of date when it came.
+    Column("late_digest", LargeBinary(32)),
+    # The decision that the newest snapshot applied was answered with, if it is carried out.
+    Column("applied", JSON(none_as_null=True)),
 )
 
 automation_decisions: Final = Table(

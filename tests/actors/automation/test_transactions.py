@@ -109,6 +109,24 @@ def test_a_snapshot_older_than_the_stored_one_is_history_only(engine: Engine) ->
     assert _history(engine) == 2
 
 
+def test_a_repeat_of_one_that_is_out_of_date_is_no_second_row_of_history(engine: Engine) -> None:
+    _record(engine, entry(kos=9, capturedAt="2026-03-01T11:00:10Z"))
+    late = [_record(engine, entry(kos=8, capturedAt="2026-03-01T11:00:09Z"))[0] for _ in range(3)]
+
+    assert {one.standing for one in late} == {Standing.OUTDATED}
+    assert _history(engine) == 2
+
+
+def test_one_that_is_out_of_date_applies_nothing(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, capturedAt="2026-03-01T11:00:10Z"))
+    [late] = _record(engine, entry(rankPoints=0, capturedAt="2026-03-01T11:00:09Z", apply=True))
+
+    assert late.decision is not None
+    assert (late.decision.verdict.action, late.decision.apply) == (Action.PROMOTE, False)
+    assert late.decision.reason == "a newer snapshot has been applied"
+    assert _statuses(engine) == []
+
+
 def test_a_clock_that_runs_ahead_does_not_lock_others_out(engine: Engine) -> None:
     _record(engine, entry(kos=1, capturedAt="2030-01-01T00:00:00Z"))
     [next_one] = _record(engine, entry(kos=2, capturedAt="2026-03-01T12:00:01Z"), on=terms(now=NOW + SECOND))
@@ -180,6 +198,34 @@ def test_the_same_decision_waits_once_however_often_it_is_asked_for(engine: Engi
     assert len({one.decision.request_id for one in answers if one.decision}) == 1
     assert [one.queued for one in answers] == [True, False, False]
     assert _statuses(engine) == [("PROMOTE", "pending")]
+
+
+@pytest.mark.parametrize("facts", [{"rankPoints": 250}, {"warnings": 4}, {"warnings": 7}])
+def test_a_repeat_is_told_the_decision_applied_and_applies_nothing(
+    engine: Engine, facts: dict[str, Any]
+) -> None:
+    again = entry(rank="New", apply=True, **facts)
+    answers = []
+    for minutes in range(4):
+        later = terms(policy=NO_WAITING, now=NOW + timedelta(minutes=minutes))
+        repeat = replace(again, request_id=f"repeat-{minutes}")
+        answers += [one.decision for one in _record(engine, repeat, repeat, on=later)]
+        for job in _claim(engine, minutes=minutes):
+            _carry_out(engine, job)
+
+    assert answers == [answers[0]] * 8
+    assert answers[0] is not None
+    assert (answers[0].apply, answers[0].request_id) == (True, "repeat-0")
+    assert [status for _, status in _statuses(engine)] == ["done"]
+
+
+def test_a_repeat_of_one_that_only_asked_may_apply(engine: Engine) -> None:
+    told: dict[str, Any] = {"rank": "New", "rankPoints": 150}
+    _record(engine, entry(**told, evaluate=True))
+    [applied] = _record(engine, entry(**told, apply=True))
+    [asked] = _record(engine, entry(**told, evaluate=True))
+
+    assert [one.decision.apply for one in (applied, asked) if one.decision] == [True, False]
 
 
 def test_a_retried_snapshot_does_not_undo_or_repeat_a_decision_carried_out(engine: Engine) -> None:

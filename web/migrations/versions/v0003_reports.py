@@ -1,4 +1,4 @@
-"""What game servers have said last, so that saying it again is not taken for news."""
+"""What game servers have said last and been told, so that saying it again is not taken for news."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ depends_on = None
 def upgrade() -> None:
     """Add what is remembered, as far as it can be told from what is there."""
     op.add_column("player_sync", sa.Column("reported_rank", sa.String(64)))
+    op.add_column("player_sync", sa.Column("late_digest", sa.LargeBinary(32)))
+    op.add_column("player_sync", sa.Column("applied", sa.JSON()))
     # A rank that was left is what a server may still be reporting.
     op.execute(
         "UPDATE player_sync SET reported_rank = COALESCE(left_rank, "
@@ -23,4 +25,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Forget it."""
-    op.drop_column("player_sync", "reported_rank")
+    for name in ("applied", "late_digest", "reported_rank"):
+        op.drop_column("player_sync", name)
