@@ -12,7 +12,7 @@ Reading order, each file leaning only on the ones above it:
     snapshot       what a game server sends: body and headers
     steps          what Roblox must be told for one decision, as a list that can be resumed
     open_cloud     those steps as HTTP requests, byte by byte
-    outcome        what an answer of Roblox means: done, again at, refused
+    outcome        what comes of a step: done, again later, not sent yet, refused
     limiter        two restriction updates a minute per user
     roblox         the client: sends one step, hears one outcome
     tables         the database's tables

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from actors.automation import outbox, transactions
 from actors.automation.outbox import Claimed, Depth, Status, progress_after
-from actors.automation.outcome import Outcome, RetryIn
+from actors.automation.outcome import Held, Outcome, RetryIn
 from actors.automation.policy import Policy
 from actors.automation.steps import Step
 from actors.links import LinkDown
@@ -171,14 +171,15 @@ class Drain:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
             written = await self._transact(record)
             self._took_note(job, outcome, progress, written=written)
-            if written and isinstance(outcome, RetryIn):
+            if written and isinstance(outcome, RetryIn | Held):
                 return None
             return job.after(progress) if written else None
         return None
 
     def _took_note(self, job: Claimed, outcome: Outcome, progress: outbox.Progress, *, written: bool) -> None:
         facts = {"request_id": job.request_id, "action": job.action, "step": job.next_step}
-        self._problem = progress.problem
+        if not isinstance(outcome, Held):
+            self._problem = progress.problem
         if not written:
             self._leases_lost += 1
             logger.warning("decision_lease_lost", extra=facts)

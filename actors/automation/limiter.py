@@ -24,15 +24,19 @@ class RestrictionLimiter:
     def __len__(self) -> int:
         return len(self._updates)
 
-    def admit(self, user_id: int, now_s: float) -> float:
-        """Seconds to wait before this user's next update; when 0, it is counted as made now."""
+    def wait_s(self, user_id: int, now_s: float) -> float:
+        """Seconds to wait before this user's next update; 0 when there is room for one."""
         self._forget(now_s)
-        updates = self._updates.setdefault(user_id, deque(maxlen=UPDATES))
-        if len(updates) == UPDATES and now_s - updates[0] < WINDOW_S:
-            return WINDOW_S - (now_s - updates[0])
-        updates.append(now_s)
+        updates = self._updates.get(user_id)
+        if updates is None or len(updates) < UPDATES:
+            return 0.0
+        return max(0.0, WINDOW_S - (now_s - updates[0]))
+
+    def count(self, user_id: int, now_s: float) -> None:
+        """Take note of an update that Roblox has made; one it has refused or not heard is none."""
+        self._forget(now_s)
+        self._updates.setdefault(user_id, deque(maxlen=UPDATES)).append(now_s)
         self._updates.move_to_end(user_id)
-        return 0.0
 
     def _forget(self, now_s: float) -> None:
         while self._updates:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, Select, Update, and_, delete, exists, func, or_, select, update
 
-from actors.automation.outcome import Done, Outcome, Refused, RetryIn
+from actors.automation.outcome import Done, Held, Outcome, Refused, RetryIn
 from actors.automation.steps import Step, from_json
 from actors.automation.tables import automation_decisions
 
@@ -94,6 +94,14 @@ def progress_after(job: Claimed, outcome: Outcome, now: datetime) -> Progress:
                 attempts=job.attempts + 1,
                 not_before=now + timedelta(seconds=delay_s),
                 problem=problem,
+            )
+        case Held(delay_s):
+            return Progress(
+                status=Status.PENDING,
+                next_step=job.next_step,
+                attempts=job.attempts,
+                not_before=now + timedelta(seconds=delay_s),
+                problem=None,
             )
         case Refused(code, message) if job.next_step == 0:
             return _settled(Status.REFUSED, job.next_step, now, f"{code}: {message}")

@@ -1,4 +1,4 @@
-"""What an answer of Roblox means for a step: done, again later, or refused. No clock, no network."""
+"""What comes of a step: done, again later, not sent yet, or refused. No clock, no network."""
 
 from __future__ import annotations
 
@@ -55,7 +55,18 @@ class Refused:
     message: str
 
 
-Outcome = Done | RetryIn | Refused
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Not sent yet, to stay within what Roblox takes; no fault of anybody, and no attempt.
+
+    Attributes:
+        delay_s: Not before so many seconds from now on.
+    """
+
+    delay_s: float
+
+
+Outcome = Done | RetryIn | Held | Refused
 
 
 def judge(

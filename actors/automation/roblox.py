@@ -11,7 +11,7 @@ import trio
 
 from actors.automation.limiter import RestrictionLimiter
 from actors.automation.open_cloud import request_for
-from actors.automation.outcome import RetryIn, judge, unreachable
+from actors.automation.outcome import LONGEST_RETRY_S, Done, Held, judge, unreachable
 from actors.automation.steps import Ban
 
 if TYPE_CHECKING:
@@ -56,8 +56,14 @@ class OpenCloud:
 
     async def perform(self, step: Step, user_id: int, *, attempts: int) -> Outcome:
         """Say one step to Roblox, once. Never raises for what Roblox or the network does."""
-        if isinstance(step, Ban) and (wait := self._limiter.admit(user_id, trio.current_time())):
-            return RetryIn(wait, "two restriction updates a minute are all Roblox takes for one user")
+        if isinstance(step, Ban) and (wait_s := self._limiter.wait_s(user_id, trio.current_time())):
+            return Held(min(wait_s, LONGEST_RETRY_S))
+        outcome = await self._say(step, user_id, attempts)
+        if isinstance(step, Ban) and isinstance(outcome, Done):
+            self._limiter.count(user_id, trio.current_time())
+        return outcome
+
+    async def _say(self, step: Step, user_id: int, attempts: int) -> Outcome:
         request = request_for(step, user_id, self._settings)
         with trio.move_on_after(REQUEST_S) as deadline:
             try:

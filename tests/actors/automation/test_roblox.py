@@ -17,6 +17,7 @@ from actors.automation.outcome import (
     LONGEST_RETRY_S,
     MAX_DENIALS,
     Done,
+    Held,
     Outcome,
     Refused,
     RetryIn,
@@ -133,22 +134,26 @@ def test_waits_double_up_to_their_limit() -> None:
     assert [backoff(attempts) for attempts in (0, 1, 2, 5, 6, 1000)] == [0.5, 1, 2, 16, 28, 28]
 
 
-def test_two_restriction_updates_a_minute_are_admitted_per_user() -> None:
+def test_two_restriction_updates_a_minute_are_room_for_per_user() -> None:
     limiter = RestrictionLimiter()
 
-    waits = [limiter.admit(5, now) for now in (0.0, 10.0, 20.0, 59.0, 60.0, 61.0)]
+    waits = []
+    for now in (0.0, 10.0, 20.0, 59.0, 60.0, 61.0):
+        waits.append(limiter.wait_s(5, now))
+        if not waits[-1]:
+            limiter.count(5, now)
 
     assert waits == [0, 0, 40, 1, 0, 9]
-    assert limiter.admit(6, 20.0) == 0
+    assert limiter.wait_s(6, 20.0) == 0
 
 
 def test_the_limiter_forgets_users_after_a_minute_and_the_quietest_of_too_many() -> None:
     limiter = RestrictionLimiter(max_users=3)
     for user_id in range(10):
-        limiter.admit(user_id, float(user_id))
+        limiter.count(user_id, float(user_id))
 
     assert len(limiter) == 3
-    limiter.admit(99, 500.0)
+    limiter.count(99, 500.0)
     assert len(limiter) == 1
 
 
@@ -182,8 +187,18 @@ async def test_the_third_restriction_in_a_minute_is_not_sent() -> None:
         outcomes = [await cloud.perform(Ban("a", "b"), 5, attempts=0) for _ in range(3)]
 
     assert outcomes[:2] == [Done(), Done()]
-    assert isinstance(outcomes[2], RetryIn)
+    assert outcomes[2] == Held(LONGEST_RETRY_S)
     assert len(there.calls) == 2
+
+
+async def test_a_restriction_that_roblox_did_not_take_is_none_of_the_two_a_minute() -> None:
+    async with _cloud() as (there, cloud):
+        there.down = True
+        for _ in range(5):
+            assert isinstance(await cloud.perform(Ban("a", "b"), 5, attempts=0), RetryIn)
+        there.down = False
+
+        assert await cloud.perform(Ban("a", "b"), 5, attempts=0) == Done()
 
 
 async def test_a_cloud_that_is_not_there_is_tried_again() -> None:
