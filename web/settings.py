@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 
 from web.settings_types import (
     DatabaseUrl,
+    HeaderSecret,
     HeaderSecrets,
     HttpUrl,
     Lower,
@@ -121,7 +122,7 @@ class Settings(BaseModel):
     # -- GRPS automation -------------------------------------------------------------
     inbound_api_keys: HeaderSecrets = ()
     roblox_api_base: HttpUrl = "https://apis.roblox.com"
-    roblox_open_cloud_api_key: SecretStr | None = None
+    roblox_open_cloud_api_key: HeaderSecret | None = None
     roblox_group_id: Positive | None = None
     roblox_universe_id: Positive | None = None
     roblox_datastore_name: str | None = None

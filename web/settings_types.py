@@ -114,6 +114,10 @@ def _server_token(value: SecretStr) -> SecretStr:
     return _header_value(value)
 
 
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
 def _lower(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
@@ -123,9 +127,8 @@ StatNames = Annotated[tuple[Annotated[str, AfterValidator(_stat_name)], ...], Be
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(split_commas)]
 Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(split_commas)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(split_commas)]
-HeaderSecrets = Annotated[
-    tuple[Annotated[SecretStr, AfterValidator(_header_value)], ...], BeforeValidator(split_commas)
-]
+HeaderSecret = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_header_value)]
+HeaderSecrets = Annotated[tuple[HeaderSecret, ...], BeforeValidator(split_commas)]
 ServerTokens = Annotated[
     tuple[Annotated[SecretStr, AfterValidator(_server_token)], ...], BeforeValidator(split_commas)
 ]

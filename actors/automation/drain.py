@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -20,8 +21,6 @@ from actors.automation.steps import Step
 from actors.links import LinkDown
 
 if TYPE_CHECKING:
-    from actors.automation.roblox import Roblox
-    from actors.links import Database
     from supervision import Life
 
 logger = logging.getLogger(__name__)
@@ -50,6 +49,24 @@ class Cloud(Protocol):
         ...
 
 
+class Link(Protocol):
+    """A database, as `actors.links.Database` says whether it is there."""
+
+    name: str
+
+    async def until_up(self) -> None:
+        """Wait until it is there."""
+        ...
+
+
+class Connections(Protocol):
+    """Connections to Roblox, as `actors.automation.roblox.Roblox` has them."""
+
+    def connected(self) -> AbstractAsyncContextManager[None]:
+        """Have them for as long as the block lasts."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainStatistics:
     """Counts since the start, and how the outbox looked last.
@@ -57,7 +74,8 @@ class DrainStatistics:
     Attributes:
         waiting: Decisions pending in the database, of all nodes.
         oldest: When the oldest of them was decided.
-        problem: What Roblox or the network said at the last failure, None since the last success.
+        problem: What Roblox or the network said at the last failure, or that the loop crashed; None since
+            the last success, and while nothing waits.
     """
 
     done: int
@@ -122,6 +140,12 @@ class Drain:
         """Say that something was queued. Never waits."""
         self._wake.set()
 
+    def note_crash(self, crash: BaseException) -> None:
+        """Have health say that the loop has crashed. By its type only: the text may quote a secret."""
+        while isinstance(crash, BaseExceptionGroup):
+            crash = crash.exceptions[0]
+        self._problem = f"the outbox crashed: {type(crash).__name__}; its log has more"
+
     async def run(self, life: Life) -> None:
         """Drain until cancelled; a child for a supervisor."""
         life.started()
@@ -130,13 +154,19 @@ class Drain:
         await self._transact(partial(outbox.release_decisions, owner=self._owner))
         async with trio.open_nursery() as nursery:
             while True:
+                self._wake = trio.Event()
+                await self._look()
                 await self._start_what_is_due(nursery)
-                self._depth = await self._transact(outbox.outbox_depth)
                 with trio.move_on_after(LOOK_EVERY_S):
                     await self._wake.wait()
 
+    async def _look(self) -> None:
+        # Before anything is claimed: a loop that crashes on what it claims still says how much waits.
+        self._depth = await self._transact(outbox.outbox_depth)
+        if not self._depth.pending:
+            self._problem = None
+
     async def _start_what_is_due(self, nursery: trio.Nursery) -> None:
-        self._wake = trio.Event()
         if self._under_way == AT_ONCE:
             return
         limit = AT_ONCE - self._under_way
@@ -200,7 +230,7 @@ class Drain:
 class PatientDrain:
     """A drain that outlives outages of its database; a child for a supervisor is `run`."""
 
-    def __init__(self, drain: Drain, database: Database, roblox: Roblox) -> None:
+    def __init__(self, drain: Drain, database: Link, roblox: Connections) -> None:
         self._drain = drain
         self._database = database
         self._roblox = roblox
@@ -215,3 +245,7 @@ class PatientDrain:
                     await self._drain.run(life)
                 except* LinkDown:
                     logger.info("drain_interrupted", extra={"link": self._database.name})
+                except* Exception as crashes:
+                    # The supervisor's to handle; between its restarts health is to know.
+                    self._drain.note_crash(crashes)
+                    raise

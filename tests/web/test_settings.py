@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from web.check_config import report
 from web.settings import Settings, SettingsError
@@ -93,6 +94,10 @@ def test_unknown_variables_are_none_of_our_business() -> None:
         ("STAT_NAMES", "exp,C-4"),
         ("TRANSACTION_TTL_SECONDS", "0.1"),
         ("ROBLOX_GROUP_ID", "group"),
+        ("ROBLOX_OPEN_CLOUD_API_KEY", "schl\u00fcssel"),
+        ("ROBLOX_OPEN_CLOUD_API_KEY", "a\nb"),
+        ("ROBLOX_OPEN_CLOUD_API_KEY", "a b"),
+        ("ROBLOX_OPEN_CLOUD_API_KEY", "a\0"),
     ],
 )
 def test_a_bad_value_stops_the_start_with_one_line_naming_the_variable(variable: str, value: str) -> None:
@@ -132,6 +137,12 @@ def test_lists_are_comma_separated_and_may_have_spaces() -> None:
     assert settings.cors_origins == ("https://a.example", "http://localhost:3000")
     assert settings.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1"))
     assert [secret.get_secret_value() for secret in settings.jwt_secret] == ["new", "old"]
+
+
+def test_space_around_a_key_is_no_part_of_it() -> None:
+    settings = Settings.from_env({"ROBLOX_OPEN_CLOUD_API_KEY": " key\n", "INBOUND_API_KEYS": " key\n"})
+
+    assert settings.roblox_open_cloud_api_key == settings.inbound_api_keys[0] == SecretStr("key")
 
 
 def test_allowed_origins_is_another_name_for_cors_origins() -> None:

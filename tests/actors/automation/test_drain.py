@@ -14,8 +14,10 @@ import trio
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, select
 from trio.testing import MockClock
 
-from actors.automation.drain import Drain
+from actors.automation.drain import Cloud, Drain, PatientDrain
+from actors.automation.outcome import Outcome
 from actors.automation.roblox import OpenCloud
+from actors.automation.steps import Step
 from actors.automation.tables import automation_decisions, metadata, players
 from actors.automation.transactions import record_snapshots
 from tests.actors.automation.people import NOW, entry, policy, terms
@@ -42,7 +44,7 @@ def _now() -> datetime:
 class Node:
     """One node: a drain with a database and a cloud, which can be run and killed."""
 
-    def __init__(self, engine: Engine, cloud: OpenCloud, owner: str) -> None:
+    def __init__(self, engine: Engine, cloud: Cloud, owner: str) -> None:
         self._engine = engine
         self.changed: list[int] = []
         self.drain = Drain(
@@ -83,6 +85,36 @@ class Attempts:
     def longest_gap_s(self) -> float:
         """Between two of one user."""
         return max(after - before for times in self._times.values() for before, after in pairwise(times))
+
+
+class Faulty:
+    """A cloud with a bug."""
+
+    def __init__(self, cloud: OpenCloud) -> None:
+        self._cloud = cloud
+        self.well = False
+
+    async def perform(self, step: Step, user_id: int, *, attempts: int) -> Outcome:
+        if not self.well:
+            raise SyntaxError("with a secret in it")
+        return await self._cloud.perform(step, user_id, attempts=attempts)
+
+
+class Up:
+    """A database that is always there."""
+
+    name = "database"
+
+    async def until_up(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class Connected:
+    """Connections that are always there."""
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        yield
 
 
 def _promote(engine: Engine, users: int) -> None:
@@ -168,6 +200,25 @@ async def test_an_outage_of_ten_minutes_loses_and_doubles_nothing(
 
     assert attempts.successes == dict.fromkeys(range(1, 21), 1)
     assert attempts.longest_gap_s <= 30
+
+
+async def test_a_crash_is_a_problem_until_nothing_waits(database: Engine, autojump_clock: MockClock) -> None:
+    there = open_cloud.stand_in()
+    async with _client(there) as cloud:
+        faulty = Faulty(cloud)
+        _promote(database, users=3)
+        node = Node(database, faulty, "one")
+        patient = PatientDrain(node.drain, Up(), Connected())
+        for _ in range(3):
+            with pytest.RaisesGroup(*[SyntaxError] * 3, flatten_subgroups=True):
+                await patient.run(LoneLife())
+            told = node.drain.statistics()
+            assert (told.waiting, told.problem) == (3, "the outbox crashed: SyntaxError; its log has more")
+
+        faulty.well = True
+        await node.run(10)
+
+    assert node.drain.statistics().problem is None
 
 
 async def test_a_wait_of_our_own_is_no_problem_of_roblox(database: Engine, autojump_clock: MockClock) -> None:
