@@ -1,7 +1,8 @@
 """What a game server sends: a player's state in the body, what to do with it in the headers.
 
-Numbers must be whole and within the columns that keep them. Strings must not hold NUL, which
-PostgreSQL cannot store. Unknown keys are ignored and not kept.
+Numbers must be whole and within the columns that keep them. Strings, those in `metadata` too, must not
+hold NUL: PostgreSQL cannot store it, and of a JSON column that has it no key can be read. Unknown keys
+are ignored and not kept.
 """
 
 from __future__ import annotations
@@ -54,11 +55,26 @@ def _whole(value: object) -> object:
 
 
 def _bounded(metadata: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+    if metadata is None:
+        return None
     # Raises ValueError by itself for NaN, Infinity and integers past Python's digit limit.
-    if metadata is not None and len(_as_json(metadata)) > MAX_METADATA_BYTES:
+    encoded = _as_json(metadata)
+    if len(encoded) > MAX_METADATA_BYTES:
         msg = f"must not be larger than {MAX_METADATA_BYTES} bytes as JSON"
         raise ValueError(msg)
+    # The text may also speak of NUL, with a backslash of its own; nearly none does either.
+    if "\\u0000" in encoded and _holds_nul(metadata):
+        raise ValueError("must not hold NUL")
     return metadata
+
+
+def _holds_nul(value: JsonValue) -> bool:
+    """Whether a string or a key anywhere in it has a NUL."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(map(_holds_nul, value)) or any(map(_holds_nul, value.values()))
+    return isinstance(value, list) and any(map(_holds_nul, value))
 
 
 NO_NUL: Final = r"^[^\x00]*$"

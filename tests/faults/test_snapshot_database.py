@@ -60,7 +60,7 @@ async def test_other_programs_find_the_promised_tables(
             node,
             ACTIVITY,
             body_of(
-                5, rankPoints=150, metadata={"a": [1, "\u0000", 2**70]}, punishmentExpiresAt="2030-01-01"
+                5, rankPoints=150, metadata={"a": [1, "\\u0000", 2**70]}, punishmentExpiresAt="2030-01-01"
             ),
             {"x-roblox-experience": "arena", "x-grps-actor": "9"},
         )
@@ -73,11 +73,13 @@ async def test_other_programs_find_the_promised_tables(
         kinds = "SELECT indexdef FROM pg_indexes WHERE tablename = 'players'"
         indexes = " ".join(connection.execute(sa.text(kinds)).scalars())
         player = connection.execute(sa.text("SELECT * FROM players")).mappings().one()
+        word = connection.execute(sa.text("SELECT metadata -> 'a' ->> 1 FROM players")).scalar()
         kept = connection.execute(sa.text("SELECT * FROM player_snapshots")).mappings().one()
     engine.dispose()
     assert "(rank_points, kos, wos)" in indexes
     assert (player["rank"], player["previous_rank"], player["next_rank"]) == ("Known", "New", "Kept")
-    assert player["metadata"] == {"a": [1, "\u0000", 2**70]}
+    assert player["metadata"] == {"a": [1, "\\u0000", 2**70]}
+    assert word == "\\u0000"
     assert (kept["source"], kept["experience_key"], kept["actor_user_id"]) == ("roblox", "arena", 9)
     assert kept["payload"]["rankPoints"] == 150
 

@@ -73,6 +73,10 @@ def test_every_missing_field_is_named() -> None:
         ("metadata", "text"),
         ("metadata", {"a": float("nan")}),
         ("metadata", {"a": "x" * 20_000}),
+        ("metadata", {"a": "nul\0"}),
+        ("metadata", {"a": [{"b": ["\0"]}]}),
+        ("metadata", {"nul\0": 1}),
+        ("metadata", {"a": {"\0": 1}}),
         ("experience", 5),
     ],
 )
@@ -106,6 +110,10 @@ def test_empty_strings_for_optional_words_mean_nothing_is_known() -> None:
 @pytest.mark.parametrize("said", ["2026-03-01T13:00:00+01:00", "2026-03-01T12:00:00Z", "2026-03-01T12:00:00"])
 def test_times_come_in_as_utc_whatever_their_zone(said: str) -> None:
     assert _parsed(capturedAt=said).captured_at == datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def test_what_only_looks_like_nul_in_metadata_is_text() -> None:
+    assert _parsed(metadata={"a": "\\u0000"}).metadata == {"a": "\\u0000"}
 
 
 def test_large_integers_in_metadata_stay_whole() -> None:
