@@ -112,6 +112,12 @@ def calls_for_ban(player: Player, policy: Policy) -> bool:
     return player.warnings >= policy.punishments.severe_threshold or player.punishment_status == SEVERE
 
 
+def on_trial(player: Player, now: datetime) -> bool:
+    """Whether a trial with an end has yet to reach it."""
+    ends = player.punishment_expires_at
+    return player.punishment_status in TRIALS and ends is not None and now < ends
+
+
 def _ban(player: Player, policy: Policy, _now: datetime) -> Verdict | None:
     threshold = policy.punishments.severe_threshold
     if player.warnings >= threshold:

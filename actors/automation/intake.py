@@ -7,7 +7,9 @@ Rules, where a snapshot and what is stored disagree:
     older than it by `capturedAt`       → kept as history only, once; applies nothing
     otherwise                           → the snapshot is the player's whole state
 
-Absent `displayName` and `metadata` leave what is stored. An absent `rank` leaves what a snapshot or
+Absent `displayName` and `metadata` leave what is stored. So do absent `punishmentStatus` and
+`punishmentExpiresAt` while a trial runs, for it may be a suspension of ours that the game has not heard
+of; to end one early a snapshot says `null`. An absent `rank` leaves what a snapshot or
 Roblox has said before; while nobody has, the rank follows from the points.
 
 A `rank` is news when it is not the one reported last. A Roblox server caches a player's group rank for
@@ -23,7 +25,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
-from actors.automation.decision import Decision, calls_for_ban
+from actors.automation.decision import Decision, calls_for_ban, on_trial
 from actors.automation.player import Player
 from actors.automation.policy import Policy
 from actors.automation.snapshot import Instructions, Snapshot
@@ -32,6 +34,7 @@ from actors.automation.snapshot import Instructions, Snapshot
 SESSION: Final = timedelta(days=1)
 # Another server may have read the rank a moment before the newest role change, and report it first now.
 RANK_LAG: Final = timedelta(minutes=15)
+PUNISHMENT: Final = frozenset({"punishment_status", "punishment_expires_at"})
 
 
 class Standing(Enum):
@@ -138,10 +141,13 @@ def _is_old_news(rank: str, player: Player, sync: Sync, now: datetime) -> bool:
 
 def _applied(player: Player | None, snapshot: Snapshot, rank: str, now: datetime) -> Player:
     metadata, display_name = snapshot.metadata, snapshot.display_name
+    status, ends = snapshot.punishment_status, snapshot.punishment_expires_at
     if player is not None and "metadata" not in snapshot.model_fields_set:
         metadata = player.metadata
     if player is not None and "display_name" not in snapshot.model_fields_set:
         display_name = player.display_name
+    if player is not None and not snapshot.model_fields_set & PUNISHMENT and on_trial(player, now):
+        status, ends = player.punishment_status, player.punishment_expires_at
     return Player(
         user_id=snapshot.user_id,
         username=snapshot.username,
@@ -152,8 +158,8 @@ def _applied(player: Player | None, snapshot: Snapshot, rank: str, now: datetime
         wos=snapshot.wos,
         warnings=snapshot.warnings,
         recommendations=snapshot.recommendations,
-        punishment_status=snapshot.punishment_status,
-        punishment_expires_at=snapshot.punishment_expires_at,
+        punishment_status=status,
+        punishment_expires_at=ends,
         metadata=metadata,
         created_at=now if player is None else player.created_at,
         last_synced_at=now,

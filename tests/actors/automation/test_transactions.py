@@ -405,6 +405,36 @@ def test_a_suspension_sets_rank_status_and_end_once_roblox_agrees(engine: Engine
     assert row["punishment_expires_at"] == NOW + timedelta(days=14)
 
 
+@pytest.mark.parametrize(
+    ("said", "after", "status"),
+    [
+        ({}, timedelta(days=13), "Trial_Punishment"),
+        ({}, timedelta(days=14), None),
+        ({"punishmentStatus": None}, timedelta(days=1), None),
+        ({"punishmentStatus": "Probation"}, timedelta(days=1), "Probation"),
+        ({"punishmentExpiresAt": None}, timedelta(days=1), None),
+    ],
+)
+def test_a_trial_goes_on_while_snapshots_do_not_speak_of_it(
+    engine: Engine, said: dict[str, Any], after: timedelta, status: str | None
+) -> None:
+    _record(engine, entry(rank="New", warnings=4, apply=True))
+    _carry_out(engine, _claim(engine)[0])
+
+    _record(engine, entry(rank="New", **said), on=terms(now=NOW + after))
+
+    row = _row(engine)
+    ends = NOW + timedelta(days=14) if status == "Trial_Punishment" else None
+    assert (row["punishment_status"], row["punishment_expires_at"]) == (status, ends)
+
+
+def test_a_trial_without_an_end_lasts_as_long_as_snapshots_say_so(engine: Engine) -> None:
+    _record(engine, entry(punishmentStatus="Trial_Punishment"))
+    _record(engine, entry(kos=1))
+
+    assert _row(engine)["punishment_status"] is None
+
+
 def test_a_ban_is_sent_once_until_a_snapshot_pardons(engine: Engine) -> None:
     def told(**facts: Any) -> Recorded:
         return _record(engine, entry(rank="New", apply=True, **facts))[0]
