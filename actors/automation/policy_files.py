@@ -92,6 +92,9 @@ def _read(path: Path) -> bytes | PolicyError | None:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
+        # One file may go, and what ships takes its place; a volume that is gone was nobody's wish.
+        if not path.parent.is_dir():
+            return PolicyError([f"{path.name}: there is no directory {path.parent}"])
         return None
     except OSError as error:
         return PolicyError([f"{path.name}: cannot be read: {error.strerror}"])

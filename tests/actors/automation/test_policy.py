@@ -179,6 +179,33 @@ def test_a_file_that_becomes_unreadable_leaves_the_old_policy(tmp_path: Path) ->
     assert files.statistics().refusals == 1
 
 
+def test_a_directory_that_vanishes_leaves_the_old_policy(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "config"
+    directory.mkdir()
+    _write(directory, PUNISHMENTS, {"trial_days": 3})
+    files = PolicyFiles(directory)
+    directory.rename(tmp_path / "elsewhere")
+
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            files.refresh()
+
+    assert files.current.punishments.trial_days == 3
+    assert {record.getMessage() for record in caplog.records} == {"policy_refused"}
+    assert len(caplog.records) == files.statistics().refusals == 3
+    assert f"policy.punishments.json: there is no directory {directory}" in str(
+        [vars(record)["problems"] for record in caplog.records]
+    )
+
+    (tmp_path / "elsewhere").rename(directory)
+    _write(directory, PUNISHMENTS, {"trial_days": 4})
+    files.refresh()
+
+    assert files.current.punishments.trial_days == 4
+
+
 def test_a_file_missing_for_a_moment_while_it_is_replaced_changes_nothing(tmp_path: Path) -> None:
     _write(tmp_path, PUNISHMENTS, {"trial_days": 3})
     files = PolicyFiles(tmp_path)
