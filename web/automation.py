@@ -192,7 +192,7 @@ def _drain_readings(drain: Drain) -> Iterator[Reading]:
     age_s = 0.0 if told.oldest is None else max(0.0, (now() - told.oldest).total_seconds())
     yield gauge("decisions_waiting", "Decisions Roblox is yet to hear, of all nodes.", told.waiting)
     yield gauge("decisions_oldest_seconds", "How long the oldest of them has waited.", age_s)
-    yield gauge("roblox_up", "Whether the last request to Roblox went well.", told.problem is None)
+    yield gauge("roblox_up", "Whether Roblox settled the last request, with yes or no.", told.problem is None)
     yield counter("decisions_done", "Decisions carried out by this node.", told.done)
     yield counter("decisions_refused", "Decisions Roblox has refused.", told.refused)
     yield counter("decision_retries", "Requests to Roblox that are to be tried again.", told.retries)

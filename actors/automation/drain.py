@@ -75,7 +75,7 @@ class DrainStatistics:
         waiting: Decisions pending in the database, of all nodes.
         oldest: When the oldest of them was decided.
         problem: What Roblox or the network said at the last failure, or that the loop crashed; None since
-            the last success, and while nothing waits.
+            the last answer that settles a step, and while nothing waits.
     """
 
     done: int
@@ -209,7 +209,8 @@ class Drain:
     def _took_note(self, job: Claimed, outcome: Outcome, progress: outbox.Progress, *, written: bool) -> None:
         facts = {"request_id": job.request_id, "action": job.action, "step": job.next_step}
         if not isinstance(outcome, Held):
-            self._problem = progress.problem
+            # A refusal is an answer: the decision is the trouble, not Roblox.
+            self._problem = outcome.problem if isinstance(outcome, RetryIn) else None
         if not written:
             self._leases_lost += 1
             logger.warning("decision_lease_lost", extra=facts)

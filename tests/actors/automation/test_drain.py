@@ -202,6 +202,26 @@ async def test_an_outage_of_ten_minutes_loses_and_doubles_nothing(
     assert attempts.longest_gap_s <= 30
 
 
+async def test_a_refusal_is_an_answer_and_no_problem_of_roblox(
+    database: Engine, autojump_clock: MockClock
+) -> None:
+    there = open_cloud.stand_in()
+    async with _client(there) as cloud, trio.open_nursery() as nursery:
+        node = Node(database, cloud, "one")
+        nursery.start_soon(node.run, 60)
+        there.script.append(problem(401, "UNAUTHENTICATED", "Invalid API key."))
+        _promote(database, users=1)
+        await trio.sleep(2)
+        assert "401" in (node.drain.statistics().problem or "")
+
+        there.script.append(problem(404, "NOT_FOUND", "no such member"))
+        _promote(database, users=2)
+        await trio.sleep(2)
+        told = node.drain.statistics()
+        assert (told.waiting, told.refused, told.problem) == (1, 1, None)
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_crash_is_a_problem_until_nothing_waits(database: Engine, autojump_clock: MockClock) -> None:
     there = open_cloud.stand_in()
     async with _client(there) as cloud:
