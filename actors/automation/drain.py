@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_S: Final = 1.0
 # Decisions under way at once; each waits for one answer at a time.
 AT_ONCE: Final = 32
+# Of the time a stopping node has.
+GIVE_BACK_S: Final = 2.0
 
 T = TypeVar("T")
 
@@ -146,12 +148,20 @@ class Drain:
             crash = crash.exceptions[0]
         self._problem = f"the outbox crashed: {type(crash).__name__}; its log has more"
 
+    async def give_back(self) -> None:
+        """End all leases; only while not running.
+
+        Raises:
+            LinkDown: The database is away.
+        """
+        await self._transact(partial(outbox.release_decisions, owner=self._owner))
+
     async def run(self, life: Life) -> None:
         """Drain until cancelled; a child for a supervisor."""
         life.started()
         self._under_way = 0
         # What an earlier life of this owner left in the middle is free again at once.
-        await self._transact(partial(outbox.release_decisions, owner=self._owner))
+        await self.give_back()
         async with trio.open_nursery() as nursery:
             while True:
                 self._wake = trio.Event()
@@ -240,13 +250,27 @@ class PatientDrain:
         """Drain whenever the database is there, until cancelled."""
         life.started()
         async with self._roblox.connected():
-            while True:
-                await self._database.until_up()
-                try:
-                    await self._drain.run(life)
-                except* LinkDown:
-                    logger.info("drain_interrupted", extra={"link": self._database.name})
-                except* Exception as crashes:
-                    # The supervisor's to handle; between its restarts health is to know.
-                    self._drain.note_crash(crashes)
-                    raise
+            try:
+                await self._drain_when_up(life)
+            finally:
+                await self._give_back()
+
+    async def _give_back(self) -> None:
+        """Let another node go on at once; if the database is away, when the leases lapse."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + GIVE_BACK_S):
+            try:
+                await self._drain.give_back()
+            except LinkDown:
+                logger.info("leases_kept", extra={"link": self._database.name})
+
+    async def _drain_when_up(self, life: Life) -> None:
+        while True:
+            await self._database.until_up()
+            try:
+                await self._drain.run(life)
+            except* LinkDown:
+                logger.info("drain_interrupted", extra={"link": self._database.name})
+            except* Exception as crashes:
+                # The supervisor's to handle; between its restarts health is to know.
+                self._drain.note_crash(crashes)
+                raise

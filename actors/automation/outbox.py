@@ -18,12 +18,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, Select, Update, and_, delete, exists, func, or_, select, update
 
-from actors.automation.outcome import Done, Held, Outcome, Refused, RetryIn
+from actors.automation.outcome import LONGEST_RETRY_S, Done, Held, Outcome, Refused, RetryIn
 from actors.automation.steps import Step, from_json
 from actors.automation.tables import automation_decisions
 
-# Twice the longest request to Roblox; a dead node's decisions wait no longer than a retry does.
-LEASE: Final = timedelta(seconds=30)
+# A dead node's decisions wait no longer than any retry does, and the outbox has to notice these too.
+# The longest request to Roblox and the writing down of its answer take 20 s.
+LEASE: Final = timedelta(seconds=LONGEST_RETRY_S)
 
 decisions: Final = automation_decisions.c
 

@@ -302,6 +302,37 @@ async def test_a_node_killed_at_any_moment_leaves_the_rest_to_the_next(
     assert there.roles == {user: {12} for user in range(1, 11)}
 
 
+async def test_what_a_killed_node_had_begun_is_tried_again_within_30_s(
+    database: Engine, autojump_clock: MockClock
+) -> None:
+    attempts = Attempts(":assignRole")
+    there = open_cloud.stand_in()
+    there.delay_s, there.on_call = 10, attempts.note
+    async with _client(there) as cloud, trio.open_nursery() as nursery:
+        _promote(database, users=10)
+        await Node(database, cloud, "killed").run(0.1)
+        nursery.start_soon(Node(database, cloud, "other").run, 60)
+
+    assert attempts.longest_gap_s <= 30
+    assert _statuses(database) == {"done"}
+
+
+async def test_a_node_that_stops_gives_back_what_it_had_begun(
+    database: Engine, autojump_clock: MockClock
+) -> None:
+    there = open_cloud.stand_in()
+    there.delay_s = 10
+    async with _client(there) as cloud:
+        _promote(database, users=1)
+        stopping = PatientDrain(Node(database, cloud, "stopping").drain, Up(), Connected())
+        with trio.move_on_after(5):
+            await stopping.run(LoneLife())
+        there.delay_s = 0
+        await Node(database, cloud, "other").run(1)
+
+    assert _statuses(database) == {"done"}
+
+
 async def test_a_banned_player_has_one_restriction_and_a_mirror_that_says_so(
     database: Engine, autojump_clock: MockClock
 ) -> None:

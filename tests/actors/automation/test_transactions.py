@@ -492,8 +492,8 @@ def test_a_claimed_decision_belongs_to_its_owner_until_the_lease_ends(engine: En
     _record(engine, entry(rank="New", rankPoints=150, apply=True))
     [job] = _claim(engine, "one")
 
-    assert _claim(engine, "two", seconds=29) == []
-    [taken] = _claim(engine, "two", seconds=31)
+    assert _claim(engine, "two", seconds=27) == []
+    [taken] = _claim(engine, "two", seconds=29)
     with engine.begin() as connection:
         late = progress_after(job, Done(), NOW)
         assert not transactions.advance(connection, job, late, owner="one", policy=policy(), now=NOW)
