@@ -1,16 +1,19 @@
-"""What only PostgreSQL can show: the catalog, and nodes that write at once."""
+"""What only PostgreSQL can show: the catalog that migrations leave, and nodes that write at once."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import IntegrityError
 
 from actors.automation import outbox
 from actors.automation.tables import metadata, players
 from actors.automation.transactions import record_snapshots
 from tests.actors.automation.people import NOW, entry, terms
+from web.migrations import migrate
 
 PLAYERS = {
     "user_id": "bigint",
@@ -42,6 +45,17 @@ SNAPSHOTS = {
     "created_at": "timestamp with time zone",
 }
 
+DEFAULTS = {
+    "players": {
+        **dict.fromkeys(("rank_points", "kos", "wos", "warnings", "recommendations"), "0"),
+        "privileged": "false",
+    },
+    "player_snapshots": {
+        "id": "nextval('player_snapshots_id_seq'::regclass)",
+        "source": "'roblox'::character varying",
+    },
+}
+
 
 @pytest.fixture
 def database(postgres_engine: Engine) -> Engine:
@@ -50,16 +64,79 @@ def database(postgres_engine: Engine) -> Engine:
     return postgres_engine
 
 
-@pytest.mark.parametrize(("table", "promised"), [("players", PLAYERS), ("player_snapshots", SNAPSHOTS)])
-def test_the_catalog_shows_the_promised_types(database: Engine, table: str, promised: dict[str, str]) -> None:
-    query = text(
-        "SELECT attname, format_type(atttypid, atttypmod) AS kind FROM pg_attribute "
-        "WHERE attrelid = CAST(:table AS regclass) AND attnum > 0 ORDER BY attnum"
-    )
-    with database.connect() as connection:
-        found = {row.attname: row.kind for row in connection.execute(query, {"table": table})}
+@pytest.fixture
+def migrated(postgres_engine: Engine) -> Iterator[Engine]:
+    """The database as a node makes it; empty again for others."""
+    empty = text("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    with postgres_engine.begin() as connection:
+        connection.execute(empty)
+        migrate(connection)
+    yield postgres_engine
+    with postgres_engine.begin() as connection:
+        connection.execute(empty)
 
-    assert found == promised
+
+Catalog = dict[str, list[tuple[str, ...]]]
+
+
+def _columns(engine: Engine) -> Catalog:
+    """Name, type, default and whether it must be there, of each column of each of our tables."""
+    query = (
+        "SELECT attname, format_type(atttypid, atttypmod), pg_get_expr(adbin, adrelid), attnotnull "
+        "FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum "
+        "WHERE attrelid = CAST(:table AS regclass) AND attnum > 0 ORDER BY attname"
+    )
+    return _asked(engine, query)
+
+
+def _indexes(engine: Engine) -> Catalog:
+    query = "SELECT indexdef FROM pg_indexes WHERE tablename = :table ORDER BY indexname"
+    return _asked(engine, query)
+
+
+def _asked(engine: Engine, query: str) -> Catalog:
+    with engine.connect() as connection:
+        return {
+            name: [tuple(row) for row in connection.execute(text(query), {"table": name})]
+            for name in metadata.tables
+        }
+
+
+@pytest.mark.parametrize(("table", "promised"), [("players", PLAYERS), ("player_snapshots", SNAPSHOTS)])
+def test_the_catalog_shows_the_promised_types_and_defaults(
+    migrated: Engine, table: str, promised: dict[str, str]
+) -> None:
+    columns = _columns(migrated)[table]
+
+    assert {name: kind for name, kind, *_ in columns} == promised
+    assert {name: default for name, _, default, _ in columns if default} == DEFAULTS[table]
+
+
+def test_the_catalog_shows_the_promised_indexes(migrated: Engine) -> None:
+    found = {
+        table: {definition.partition(" USING ")[2] for (definition,) in rows}
+        for table, rows in _indexes(migrated).items()
+    }
+
+    assert found["players"] >= {"btree (user_id)", "btree (rank_points, kos, wos)"}
+    assert found["player_snapshots"] == {"btree (id)", "btree (user_id)"}
+
+
+def test_migrations_leave_what_the_code_would_make(migrated: Engine) -> None:
+    found = _columns(migrated), _indexes(migrated)
+    metadata.drop_all(migrated)
+    metadata.create_all(migrated)
+
+    assert found == (_columns(migrated), _indexes(migrated))
+
+
+def test_a_player_without_an_id_is_refused(migrated: Engine) -> None:
+    nobody = text("INSERT INTO player_sync (rank_known) VALUES (false)")
+    with pytest.raises(IntegrityError, match="user_id"), migrated.begin() as connection:
+        connection.execute(nobody)
+    with migrated.connect() as connection:
+        sequences = connection.execute(text("SELECT sequencename FROM pg_sequences")).scalars().all()
+        assert not [name for name in sequences if "user_id" in name]
 
 
 def test_the_source_of_a_snapshot_is_roblox_unless_said_otherwise(database: Engine) -> None:
