@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 import trio
 
+from actors.automation.leaderboard import Place
 from tests.web.automation_node import ACTIVITY, body_of, env_of, post
 from tests.web.conftest import Serve
 from tests.web.serving import Node
+from web.handlers.openapi import document
+from web.handlers.paging import cursor_of, read_cursor
 
 
 async def _fill(node: Node, count: int) -> None:
@@ -131,6 +134,19 @@ async def test_limits_and_cursors_are_checked(serve: Serve, tmp_path: Path, path
         answer = await node.http.get(path)
 
     assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["query", place])
+
+
+@pytest.mark.parametrize("place", [Place(0, 0, 0, 1), Place(2**31 - 1, 2**31 - 1, 2**31 - 1, 2**63 - 1)])
+def test_a_cursor_of_ours_is_one_by_the_openapi_document(place: Place) -> None:
+    cursor = cursor_of(place)
+    [pattern] = [
+        said["schema"]["pattern"]
+        for said in document()["paths"]["/leaderboard/top"]["get"]["parameters"]
+        if said["name"] == "cursor"
+    ]
+
+    assert re.search(pattern, cursor)
+    assert read_cursor(f"cursor={cursor}") == place
 
 
 async def test_the_process_says_that_it_lives(node: Node) -> None:

@@ -11,10 +11,11 @@ from actors.automation.validation import Invalid
 from web.handlers.paths import query_value
 
 _IS_LIMIT: Final = re.compile(r"[0-9]{1,3}\Z").match
-_IS_CURSOR: Final = re.compile(r"([0-9]{1,10})-([0-9]{1,10})-([0-9]{1,10})-([0-9]{1,19})\Z").match
 _LARGEST: Final = Place(INT32_MAX, INT32_MAX, INT32_MAX, INT64_MAX)
 # What `/openapi.json` says of a cursor.
-CURSOR_PATTERN: Final = r"^[0-9]{1,9}-[0-9]{1,9}-[0-9]{1,9}-[0-9]{1,18}$"
+CURSOR_PATTERN: Final = r"^([0-9]{1,10})-([0-9]{1,10})-([0-9]{1,10})-([0-9]{1,19})$"
+# fullmatch: to Python a $ also stands before a newline at the end.
+_IS_CURSOR: Final = re.compile(CURSOR_PATTERN).fullmatch
 
 
 def _fault(name: str, message: str, kind: str) -> Invalid:
