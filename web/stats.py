@@ -1,8 +1,9 @@
 """Players' stats as configured: who may post, what is kept, and what runs for it.
 
-Stats are kept as soon as somebody may post some (`GAME_SERVER_TOKENS`) or a
-database is named (`DATABASE_URL`). Without either there is no database file,
-the routes are there, and answer that nobody may come in.
+Stats are kept as soon as there is a database: because somebody may post some
+(`GAME_SERVER_TOKENS`), because one is named (`DATABASE_URL`), or for GRPS
+automation and its keys. Without any there is no database file, the routes are
+there, and answer that nobody may come in.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from actors.automation.outcome import Done, Outcome, Refused, RetryIn
 from actors.automation.snapshot import DecisionRequest
 from actors.automation.steps import Assign, Ban, Mirror, Unassign
 from actors.automation.store import load
-from actors.automation.tables import automation_decisions, player_snapshots, players
+from actors.automation.tables import automation_decisions, metadata, player_snapshots, players
 from actors.automation.transactions import record_snapshots
 from tests.actors.automation.people import EVERYTHING, NOW, RANKS, entry, policy, terms
 
@@ -78,6 +78,14 @@ def _row(engine: Engine, user_id: int = 5) -> dict[str, Any]:
     with engine.connect() as connection:
         statement = select(players).where(players.c.user_id == user_id)
         return dict(connection.execute(statement).mappings().one())
+
+
+def _rows(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
+    with engine.connect() as connection:
+        return {
+            name: [tuple(row) for row in connection.execute(select(table))]
+            for name, table in metadata.tables.items()
+        }
 
 
 def test_a_first_snapshot_makes_a_player_and_a_row_of_history(engine: Engine) -> None:
@@ -168,6 +176,18 @@ def test_evaluating_changes_nothing_that_the_snapshot_alone_would_not(
     _record(engine, entry(userId=2, rank="New", **facts))
 
     assert _row(engine, 1) | {"user_id": 0} == _row(engine, 2) | {"user_id": 0}
+
+
+@pytest.mark.parametrize("facts", [{"rankPoints": 150}, {"warnings": 4}, {"warnings": 7}, {}])
+def test_evaluating_what_is_known_leaves_every_stored_row_as_it_was(
+    engine: Engine, facts: dict[str, Any]
+) -> None:
+    _record(engine, entry(rank="New", **facts))
+    before = _rows(engine)
+    [recorded] = _record(engine, entry(rank="New", **facts, evaluate=True))
+
+    assert recorded.decision is not None
+    assert _rows(engine) == before
 
 
 def test_an_applied_promotion_is_carried_out_step_by_step(engine: Engine) -> None:
