@@ -128,9 +128,27 @@ async def test_all_ways_to_write_a_steam_id_mean_one_player(player: str, node: N
     assert answer.json()["steamid"] == ALICE
 
 
+@pytest.mark.parametrize(
+    ("written", "steam_id"),
+    [
+        ("[U:1:1]", "76561197960265729"),
+        ("76561199999999999", "76561199999999999"),
+        ("76561200000000000", "76561200000000000"),
+        ("STEAM_0:1:2147483647", "76561202255233023"),
+    ],
+)
+async def test_what_a_steam_id_is_answered_as_is_taken_as_well(
+    written: str, steam_id: str, node: Node
+) -> None:
+    answers = [await patch(node, {"exp": 1}, player) for player in (written, steam_id)]
+
+    assert [answer.json()["steamid"] for answer in answers] == [steam_id, steam_id]
+
+
 NOBODY = (
     "BOT 0 1 STEAM_ID_LAN STEAM_0:2:1 STEAM_9:0:1 STEAM_0:0:0 STEAM_0:1:4294967295 [U:1:0] [G:1:4] "
-    "[U:1:4294967296] 76561197960265728 765611979602659750 -7656119796026 76561197960265\u0669\u0667\u0665"
+    "[U:1:4294967296] STEAM_0:0:2147483648 76561197960265728 76561202255233024 00000000000000000 "
+    "765611979602659750 -7656119796026 76561197960265\u0669\u0667\u0665"
 )
 
 

@@ -13,7 +13,7 @@ from typing import Final
 FIRST: Final = 76_561_197_960_265_728
 LAST_ACCOUNT: Final = 2**32 - 1
 
-_STEAM_64: Final = re.compile(r"7656119[0-9]{10}\Z")
+_STEAM_64: Final = re.compile(r"[0-9]{17}\Z")
 # Newer games say universe 1 where older ones said 0; both mean the public one.
 _STEAM_2: Final = re.compile(r"STEAM_[01]:(?P<low>[01]):(?P<high>[0-9]{1,10})\Z")
 _STEAM_3: Final = re.compile(r"\[U:1:(?P<account>[0-9]{1,10})\]\Z")
