@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 _STAT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+# As many as the ledger's column takes: every change posted with the token bears the name.
+_SERVER_ID_CHARACTERS: Final = 64
 
 _URL: Final = re.compile(r"[!-~]+\Z")
 _REDIS_PATH: Final = re.compile(r"(?:/[0-9]*)?\Z")
@@ -109,8 +111,12 @@ def _header_value(value: SecretStr) -> SecretStr:
 
 def _server_token(value: SecretStr) -> SecretStr:
     """A token, or `server_id:token`: an empty one would let anybody in who guesses that it is."""
-    if not value.get_secret_value().rpartition(":")[2]:
+    entry = value.get_secret_value()
+    if not entry.rpartition(":")[2]:
         raise ValueError("an entry has no token: wanted token or server_id:token")
+    name, colon, _ = entry.partition(":")
+    if colon and len(name) > _SERVER_ID_CHARACTERS:
+        raise ValueError(f"a name in front of a colon has more than {_SERVER_ID_CHARACTERS} characters")
     return _header_value(value)
 
 

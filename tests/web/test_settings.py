@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from actors.players.tables import SERVER_ID_CHARACTERS
 from web.check_config import report
 from web.settings import Settings, SettingsError
 
@@ -88,6 +89,7 @@ def test_unknown_variables_are_none_of_our_business() -> None:
         ("DATABASE_URL", "postgresql://u:topsecret@h:abc/db"),
         ("GAME_SERVER_TOKENS", ":"),
         ("GAME_SERVER_TOKENS", "good,srv7:"),
+        ("GAME_SERVER_TOKENS", "n" * (SERVER_ID_CHARACTERS + 1) + ":hush"),
         ("AUTH_VERIFY", "never"),
         ("ROOM_QUEUE_DELIVERY", "exactly_once"),
         ("STATS_READ", "private"),
@@ -123,6 +125,14 @@ def test_what_makes_no_sense_together_is_named_too(env: dict[str, str], variable
         Settings.from_env(env)
 
     assert caught.value.variable == variable
+
+
+def test_a_game_server_may_have_the_longest_name_the_ledger_takes() -> None:
+    entries = ["n" * SERVER_ID_CHARACTERS + ":hush", "a-token-without-a-name-may-be-longer" * 9]
+
+    settings = Settings.from_env({"GAME_SERVER_TOKENS": ",".join(entries)})
+
+    assert [secret.get_secret_value() for secret in settings.game_server_tokens] == entries
 
 
 def test_lists_are_comma_separated_and_may_have_spaces() -> None:
