@@ -152,6 +152,12 @@ class PostgresServer:
         self.kill()
         shutil.rmtree(self._data.parent)
 
+    def new_database(self, encoding: str) -> str:
+        """The URL of one more database on it, whose texts are kept in `encoding`."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {encoding} ENCODING '{encoding}' TEMPLATE template0")
+        return self.url.removesuffix("greenroom") + encoding.lower()
+
     def _takes_queries(self) -> bool:
         try:
             psycopg.connect(self.url).close()

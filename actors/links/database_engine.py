@@ -103,6 +103,9 @@ def _postgresql(url: URL, limits: Limits, *, writes: bool) -> Engine:
     arguments = {
         "connect_timeout": max(1, round(limits.connect_s)),
         "application_name": "greenroom",
+        # The server's own may lack a character that somebody sends, or say nothing about bytes at all. As a
+        # start-up option, since SQLAlchemy asks things before we may; connection poolers know this one.
+        "client_encoding": "utf8",
         # A server whose machine has gone says nothing at all.
         "keepalives_idle": 5,
         "keepalives_interval": 2,

@@ -8,6 +8,7 @@ import trio
 from actors.players import Account, Entry, Posted, Refused
 from tests.actors.players.conftest import ALICE, BOB, CARA, House, running
 from tests.fakes.waiting import until
+from tests.postgres import PostgresServer
 
 
 async def test_what_was_posted_is_there_for_the_next_life_of_the_node(url: str) -> None:
@@ -105,6 +106,18 @@ async def test_texts_come_back_as_they_were(house: House) -> None:
     assert await house.players.change(Entry(ALICE, {"exp": 1}, odd)) == Posted(
         Account(1, {"exp": 1}), applied=False
     )
+
+
+@pytest.mark.parametrize("encoding", ["UTF8", "LATIN1", "SQL_ASCII"])
+async def test_texts_come_back_as_they_were_whatever_the_encoding_of_postgresql(
+    encoding: str, postgres_server: PostgresServer
+) -> None:
+    async with running(House(postgres_server.new_database(encoding))) as house:
+        await house.players.change(Entry(ALICE, {"exp": 1}, "Ünïcødé", "Ünïcødé", "srv7"))
+
+        [row] = await house.players.history(ALICE, limit=10)
+
+        assert (row.transaction_id, row.reason, row.deltas) == ("Ünïcødé", "Ünïcødé", {"exp": 1})
 
 
 async def test_totals_of_64_bits_come_back_exactly(house: House) -> None:
