@@ -12,7 +12,7 @@ Reading order, each file leaning only on the ones above it:
     database_channel    what other nodes say through PostgreSQL
 """
 
-from actors.links.database import Database, DatabaseStatistics, Unprepared
+from actors.links.database import Database, DatabaseStatistics, Unprepared, described
 from actors.links.database_channel import DatabaseChannel
 from actors.links.database_engine import Limits, make_engine, normal_url
 from actors.links.errors import LinkDown
@@ -33,6 +33,7 @@ __all__ = [
     "RedisLink",
     "Subscription",
     "Unprepared",
+    "described",
     "make_engine",
     "normal_url",
 ]

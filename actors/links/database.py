@@ -175,7 +175,7 @@ class Database:
             if up:
                 logger.info("database_up", extra={"link": self.name})
             else:
-                logger.error("database_down", extra={"link": self.name, "error": _described(error)})
+                logger.error("database_down", extra={"link": self.name, "error": described(error)})
 
     # -- going there -------------------------------------------------------------------
 
@@ -284,7 +284,7 @@ def _ping(connection: Connection) -> None:
     connection.execute(_PING)
 
 
-def _described(error: BaseException | None) -> str:
+def described(error: BaseException | None) -> str:
     """What the driver said, in one line: it names hosts and files, never the password."""
     said = str(getattr(error, "orig", None) or error).strip()
     first = said.splitlines()[0] if said else ""

@@ -71,10 +71,15 @@ def make_engine(url: URL, limits: Limits, *, writes: bool) -> Engine:
     return _postgresql(url, limits, writes=writes)
 
 
+def _engine(url: URL, arguments: dict[str, Any]) -> Engine:
+    # Errors name no parameters: they end up in logs, where no bodies are.
+    return create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
+
+
 def _sqlite(url: URL, limits: Limits, *, writes: bool) -> Engine:
     # A connection is used by one thread at a time, but not always the same.
     arguments = {"timeout": limits.lock_s, "check_same_thread": False}
-    engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
+    engine = _engine(url, arguments)
     begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
 
     @event.listens_for(engine, "connect")
@@ -112,7 +117,7 @@ def _postgresql(url: URL, limits: Limits, *, writes: bool) -> Engine:
         "keepalives_count": 3,
         "tcp_user_timeout": round(limits.statement_s * 2000),
     }
-    engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
+    engine = _engine(url, arguments)
     # By statement and not as a start-up option, which connection poolers refuse.
     session = f"""
         SET statement_timeout = {round(limits.statement_s * 1000)};

@@ -22,6 +22,7 @@ What is promised
       told the totals as they are now.
     * An entry counts whole or not at all. Totals never leave signed 64 bits, and those of certain stats
       are never taken below zero: that is decided on the rows in the database, held until the commit.
+    * An entry that cannot be written is refused by itself: those it shared a transaction with count.
     * Totals are added where all nodes see them, so any number of nodes may post for one player.
     * A stream hears versions that grow, and in the end the newest.
 

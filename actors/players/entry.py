@@ -54,7 +54,8 @@ class Refused:
     """Nothing was changed; or, with the last three codes, nobody can say.
 
     Attributes:
-        code: `transaction_mismatch`, `insufficient`, `overflow`; `busy`: there is too much to do;
+        code: `transaction_mismatch`, `insufficient`, `overflow`; `unstorable`: the database has no way to
+            write it down, today or tomorrow; `busy`: there is too much to do;
             `database_unavailable`, `ledger_failed`, `timeout`: ask again, with the transaction id.
         stat: Which one, with `insufficient` and `overflow`.
         balance: Its total.

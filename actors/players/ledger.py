@@ -17,9 +17,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol, TypeVar
 
 import trio
+from sqlalchemy.exc import DataError
 
 from actors.core import Actor, send_after
-from actors.links import LinkDown
+from actors.links import LinkDown, described
 from actors.players.entry import Posted, Refused
 from actors.players.posting import post
 
@@ -51,6 +52,7 @@ PATIENCE: Final = 3
 
 UNAVAILABLE: Final = Refused("database_unavailable")
 FAILED: Final = Refused("ledger_failed")
+UNSTORABLE: Final = Refused("unstorable")
 BUSY: Final = Refused("busy")
 
 
@@ -200,7 +202,7 @@ class Ledger(Actor[Gathered]):
     async def terminate(self) -> None:
         """Commit what is left."""
         while self._waiting:
-            await self._commit()
+            await self._commit(self._max_entries)
 
     def _gather(self) -> None:
         self._is_gathering = True
@@ -219,23 +221,36 @@ class Ledger(Actor[Gathered]):
             if size < CROWD:
                 send_after(left_s, self, Gathered(size, 0, before.until_s))
                 return
-        await self._commit()
+        await self._commit(self._max_entries)
         self._is_gathering = False
         if self._waiting:
             self._gather()
 
-    async def _commit(self) -> None:
+    async def _commit(self, most: int) -> None:
+        """Commit the first `most` together; by halves where that fails, until the one to blame is alone."""
         if not self._waiting:
             return
-        changes = self._take(self._max_entries)
+        changes = self._take(most)
         try:
             decided = await self._post([change.entry for change in changes])
         except LinkDown:
             self._answer_all(changes, UNAVAILABLE)
-            return
+        except Exception as error:  # noqa: BLE001  # one entry's fault must not cost the others; the log has it
+            if len(changes) == 1:
+                self._answer_all(changes, _refusal(changes[0].entry, error))
+                return
+            # Back to where whoever ends this life finds them.
+            self._waiting.extendleft(reversed(changes))
+            half = len(changes) // 2
+            await self._commit(half)
+            await self._commit(len(changes) - half)
         except BaseException:
             self._answer_all(changes, FAILED)
             raise
+        else:
+            await self._take_note(changes, decided)
+
+    async def _take_note(self, changes: list[_Change], decided: Decided) -> None:
         self._transactions += 1
         self._applied += len(decided.rows)
         self._on_committed(decided.accounts)
@@ -281,3 +296,13 @@ class Ledger(Actor[Gathered]):
 
 def _is_repeat(outcome: Outcome) -> bool:
     return isinstance(outcome, Posted) and not outcome.applied
+
+
+def _refusal(entry: Entry, error: Exception) -> Refused:
+    """What an entry is told that cannot be written even alone: for good, if it holds what no row can hold."""
+    said = {"steam_id": entry.steam_id, "server_id": entry.server_id}
+    if isinstance(error, DataError):
+        logger.error("ledger_entry_refused", extra=said | {"error": described(error)})
+        return UNSTORABLE
+    logger.error("ledger_entry_failed", extra=said, exc_info=error)
+    return FAILED

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 # Fits what a game server does about it: one retry with a pause.
 RETRY_AFTER_S: Final = 2
 INT32: Final = range(-(2**31), 2**31)
-CONFLICTS: Final = frozenset({"transaction_mismatch", "insufficient", "overflow"})
+# Of refusals for good; the others go away.
+STATUSES: Final = {"transaction_mismatch": 409, "insufficient": 409, "overflow": 409, "unstorable": 422}
 MESSAGES: Final = {
     "transaction_mismatch": "this transaction id has been counted with other deltas",
+    "unstorable": "the database cannot store such a text",
     "busy": "too much to do; nothing was counted",
     "database_unavailable": "the database is away: ask again with the same transaction id",
     "ledger_failed": "ask again with the same transaction id",
@@ -77,7 +79,7 @@ class StatsAnswers:
             body |= {"stat": refused.stat, "balance": self.number(refused.balance)}
         if refused.code in MESSAGES:
             body["message"] = MESSAGES[refused.code]
-        return 409 if refused.code in CONFLICTS else 503, body
+        return STATUSES.get(refused.code, 503), body
 
     def _numbers(self, values: dict[str, int]) -> dict[str, int | str]:
         if not self._strings:

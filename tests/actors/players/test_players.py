@@ -89,6 +89,42 @@ async def test_a_batch_is_answered_in_order_and_each_item_stands_alone(house: Ho
     ]
 
 
+async def test_what_the_database_cannot_store_is_refused_alone_and_for_good(
+    postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    entries = [Entry(ALICE + number, {"exp": 1}, f"t-{number}") for number in range(50)]
+    entries[17] = entries[17]._replace(reason="日本", server_id="srv7")
+    async with running(House(postgres_server.new_database("LATIN1"))) as house:
+        outcomes = await house.players.change_all(entries)
+
+        assert outcomes.pop(17) == Refused("unstorable")
+        assert outcomes == [Posted(Account(1, {"exp": 1}), applied=True)] * 49
+        assert await house.total(ALICE + 17) == {}
+        assert house.tree.statistics().crashes == 0
+    [said] = [record for record in caplog.records if record.getMessage() == "ledger_entry_refused"]
+    assert said.__dict__["server_id"] == "srv7"
+    assert "日本" not in str(said.__dict__)
+
+
+async def test_a_player_whose_row_is_broken_costs_the_others_nothing(house: House) -> None:
+    await house.players.change(Entry(BOB, {"exp": 1}))
+    await house.database.write(
+        lambda connection: connection.exec_driver_sql("UPDATE player_stats SET totals = '7'")
+    )
+
+    outcomes = await house.players.change_all(
+        [Entry(ALICE, {"exp": 1}), Entry(BOB, {"exp": 1}), Entry(CARA, {"exp": 1}), Entry(ALICE, {"exp": 1})]
+    )
+
+    assert outcomes == [
+        Posted(Account(1, {"exp": 1}), applied=True),
+        Refused("ledger_failed"),
+        Posted(Account(1, {"exp": 1}), applied=True),
+        Posted(Account(2, {"exp": 1 + 1}), applied=True),
+    ]
+    assert house.tree.statistics().crashes == 0
+
+
 async def test_a_player_nothing_was_counted_for_is_unknown(house: House) -> None:
     await house.players.change(Entry(ALICE, {"cash": -1}))
 
