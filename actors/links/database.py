@@ -3,10 +3,10 @@
 All writes of this process go through one connection: SQLite allows no more, and
 what wants to be fast brings many changes in one transaction.
 
-A link that is down refuses at once; only its own task tries again, with growing
-pauses. A write that fails takes the link down too, even where reads go on (a
-full disk): the pauses go on growing until a write has succeeded, or nothing
-has failed for a while.
+A link that is down refuses at once, those who wait for their turn as well; only
+its own task tries again, with growing pauses. A write that fails takes the link
+down too, even where reads go on (a full disk): the pauses go on growing until a
+write has succeeded, or nothing has failed for a while.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from actors.links.database_engine import SQLITE, Limits, make_engine, normal_url
-from actors.links.database_line import Line
+from actors.links.database_line import Line, NoTurn
 from actors.links.errors import LinkDown
 from actors.links.redis_link import LinkState
 from supervision import Backoff
@@ -83,7 +83,7 @@ class Database:
         prepare: Run in a transaction of its own whenever the database comes (back): migrations.
         name: In logs and health.
         limits: How long the database may take for one thing.
-        patience_s: How long a transaction may take in all.
+        patience_s: How long a transaction may take in all, and how long it may wait for its turn.
         ping_every_s: How often an idle link looks whether the database is still there.
         backoff: Pauses between attempts to come back.
         clock: Unix seconds.
@@ -186,7 +186,8 @@ class Database:
         Cancelling does not wait; the transaction may still be committed.
 
         Raises:
-            LinkDown: The database is away, or refuses to write. With `cause`, it may have committed.
+            LinkDown: The database is away, refuses to write, or has no time. With `cause`, it may have
+                committed.
         """
         return await self._transact(self._writer, function)
 
@@ -194,17 +195,18 @@ class Database:
         """Run `function` in a transaction that only reads, beside the writers.
 
         Raises:
-            LinkDown: The database is away.
+            LinkDown: The database is away, or has no time.
         """
-        idle = [reader for reader in self._readers if not reader.is_busy]
-        return await self._transact((idle or self._readers)[0], function)
+        return await self._transact(min(self._readers, key=lambda reader: reader.queue), function)
 
     async def _transact(self, line: Line, function: Callable[[Connection], T]) -> T:
         if not self._up:
             raise LinkDown(self.name)
         seen = self._outages
         try:
-            result = await line.transact(function)
+            result = await line.transact(function, is_wanted=lambda: self._up)
+        except NoTurn:
+            raise LinkDown(self.name) from None
         except (IntegrityError, DataError):
             raise  # a fault of ours, not of the database
         except DBAPIError as error:
@@ -243,9 +245,11 @@ class Database:
         while True:
             try:
                 await self._visit()
-            except (DBAPIError, Unprepared, OSError) as error:
+            except (DBAPIError, NoTurn, Unprepared, OSError) as error:
                 self.note_outage(self._outages, error)
                 self._turn(up=False, error=error)
+            except LinkDown:
+                pass  # of a link that was up: whoever has found out has said so
             else:
                 self._turn(up=True)
             life.started()
@@ -253,7 +257,7 @@ class Database:
 
     async def _visit(self) -> None:
         if self._up:
-            await self._readers[0].transact(_ping)
+            await self.read(_ping)
             self._failures = 0
             return
         if self.is_sqlite and self._url.database is not None:

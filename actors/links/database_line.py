@@ -23,12 +23,17 @@ T = TypeVar("T")
 TRY_AGAIN: Final = frozenset({"40001", "40P01"})
 
 
+class NoTurn(Exception):
+    """The line was busy for too long, or the transaction was no longer wanted; nothing was sent."""
+
+
 class Line:
     """Transactions, one after the other, in a worker thread.
 
     Args:
         engine: Makes the connection, when it is first needed and after each failure.
-        patience_s: Longest a transaction takes before `check` breaks the connection off.
+        patience_s: Longest a transaction takes before `check` breaks the connection off, and longest it
+            waits for its turn.
     """
 
     def __init__(self, engine: Engine, *, patience_s: float) -> None:
@@ -43,18 +48,36 @@ class Line:
         """Whether a thread is at work."""
         return self._limiter.available_tokens == 0
 
-    async def transact(self, function: Callable[[Connection], T], *, patience_s: float | None = None) -> T:
+    @property
+    def queue(self) -> int:
+        """How many transactions are under way or wait for their turn."""
+        return self._limiter.borrowed_tokens + self._limiter.statistics().tasks_waiting
+
+    async def transact(
+        self,
+        function: Callable[[Connection], T],
+        *,
+        patience_s: float | None = None,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> T:
         """Run `function` in a transaction and commit it.
 
         It is run once more if the connection turns out to be stale, or the database asks for it, before
         the commit was sent. Cancelled, the thread goes on, and the next transaction waits for it.
 
+        Args:
+            function: Runs in the thread.
+            patience_s: As the line's, for this one transaction.
+            is_wanted: Asked when its turn has come: much may have happened meanwhile.
+
         Raises:
+            NoTurn: It was not run.
             sqlalchemy.exc.DBAPIError: The database failed. If that was in the commit, it may be written.
         """
         patience_s = self._patience_s if patience_s is None else patience_s
+        turn: Any = _Turn(self._limiter, self._patience_s, is_wanted)
         return await trio.to_thread.run_sync(
-            self._run, function, patience_s, limiter=self._limiter, abandon_on_cancel=True
+            self._run, function, patience_s, limiter=turn, abandon_on_cancel=True
         )
 
     def check(self) -> None:
@@ -99,6 +122,29 @@ class Line:
         if connection is not None:
             connection.invalidate()
             connection.close()
+
+
+class _Turn:
+    """One transaction's turn: a limiter, since `trio.to_thread` gives that back when the thread has ended."""
+
+    def __init__(
+        self, limiter: trio.CapacityLimiter, longest_s: float, is_wanted: Callable[[], bool]
+    ) -> None:
+        self._limiter = limiter
+        self._longest_s = longest_s
+        self._is_wanted = is_wanted
+
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        with trio.move_on_after(self._longest_s) as waiting:
+            await self._limiter.acquire_on_behalf_of(borrower)
+        if waiting.cancelled_caught:
+            raise NoTurn
+        if not self._is_wanted():
+            self._limiter.release_on_behalf_of(borrower)
+            raise NoTurn
+
+    def release_on_behalf_of(self, borrower: object) -> None:
+        self._limiter.release_on_behalf_of(borrower)
 
 
 class _MayTryAgain(Exception):

@@ -9,7 +9,7 @@ class LinkDown(Exception):
 
     Attributes:
         link: Name of the link.
-        cause: What the driver said; None if the link was known to be down and nothing was sent.
+        cause: What the driver said; None if nothing was sent, the link being down or too busy.
     """
 
     def __init__(self, link: str, cause: Exception | None = None) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 import trio
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from trio.testing import wait_all_tasks_blocked
 
 from actors.links import Database, LinkDown, normal_url
+from actors.links.database import READERS
 from supervision import Backoff
 from tests.fakes.life import LoneLife
 from tests.fakes.waiting import until
@@ -203,3 +206,51 @@ async def test_giving_up_does_not_wait_for_a_thread(file_url: str) -> None:
         # The next one waits for the thread: one at a time.
         await database.write(make_table)
         assert 0.2 < time.monotonic() - start < 2
+
+
+async def test_who_waits_too_long_for_a_turn_is_refused_and_the_database_is_not_to_blame(
+    file_url: str,
+) -> None:
+    async with running(file_url, patience_s=0.3) as database, trio.open_nursery() as nursery:
+        for _ in range(READERS):
+            nursery.start_soon(database.read, lambda _: time.sleep(1))
+        await wait_all_tasks_blocked()
+        start = time.monotonic()
+        with pytest.raises(LinkDown) as caught:
+            await database.read(lambda _: None)
+
+        assert caught.value.cause is None
+        assert time.monotonic() - start < 0.9
+        assert database.state.up
+
+
+async def test_a_read_queues_where_the_fewest_wait(file_url: str) -> None:
+    gate = threading.Event()
+    done: list[str] = []
+
+    async def read(database: Database, name: str, function: Callable[[Connection], object]) -> None:
+        await database.read(function)
+        done.append(name)
+
+    async with running(file_url) as database, trio.open_nursery() as nursery:
+        nursery.start_soon(read, database, "slow", lambda _: gate.wait(5))
+        await wait_all_tasks_blocked()
+        for name in ("first", "second", "third"):
+            nursery.start_soon(read, database, name, lambda _: time.sleep(0.1))
+            await wait_all_tasks_blocked()
+        with trio.fail_after(2):
+            await until(lambda: len(done) == 2)
+        gate.set()
+
+    # One of the three was unlucky.
+    assert "slow" in done[2:]
+
+
+async def test_a_link_that_cannot_come_back_yet_for_a_thread_that_hangs_tries_again(file_url: str) -> None:
+    async with running(file_url, patience_s=0.2) as database, trio.open_nursery() as nursery:
+        nursery.start_soon(database.write, lambda _: time.sleep(1))
+        await wait_all_tasks_blocked()
+        database.note_outage(database.outages, OSError("on purpose"))
+
+        with trio.fail_after(5):
+            await database.until_up()

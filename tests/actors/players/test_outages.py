@@ -86,6 +86,23 @@ async def test_a_postgresql_that_hangs_is_given_up_in_bounded_time(postgres_serv
         assert await house.total(ALICE) == {"exp": 2}
 
 
+async def test_while_postgresql_hangs_no_read_waits_for_all_the_others(
+    postgres_server: PostgresServer,
+) -> None:
+    async def read(house: House, steam_id: int) -> None:
+        with pytest.raises(LinkDown):
+            await house.players.read(steam_id)
+
+    async with running(House(postgres_server.url)) as house:
+        await house.players.read(ALICE)
+        with hanging(postgres_server), trio.fail_after(6):
+            async with trio.open_nursery() as nursery:
+                for number in range(1, 40):
+                    nursery.start_soon(read, house, ALICE + number)
+
+        await house.insist(Entry(ALICE, {"exp": 1}, "t-1"))
+
+
 async def test_players_somebody_asked_about_can_be_read_while_the_database_is_away(
     postgres_server: PostgresServer,
 ) -> None:
