@@ -48,6 +48,7 @@ class Caller:
         "_proof",
         "_rest",
         "_socket",
+        "_whole",
         "busy",
         "intended_ns",
         "reconnects",
@@ -63,11 +64,17 @@ class Caller:
         self._proof = b""
         self._partial = b""
         self._rest = b""
+        self._whole = b""
         self.busy = False
         self.intended_ns = self.sent_ns = 0
         self.tag = 0
         self.reconnects = 0
         self._socket = self._open()
+
+    @property
+    def answer(self) -> bytes:
+        """The answer that is being reported, head and all; only while `on_answer` runs, with a status."""
+        return self._whole or bytes(BUFFER[: self._expected])
 
     def _open(self) -> socket.socket:
         opened = connect(self._address)
@@ -128,7 +135,9 @@ class Caller:
         self._proof = data[: data.find(b"\r\n")]
         self._expected = len(data) if head.total == len(data) else -1
         self.busy = False
+        self._whole = data
         self._on_answer(self, head.status)
+        self._whole = b""
 
     def _keep(self, data: bytes) -> None:
         if len(data) > LARGEST_ANSWER:

@@ -1,7 +1,7 @@
 """`deltas`: durable changes of players' stats per second, one a request or many.
 
-Every transaction id is new. What is counted is changes in answered requests, so
-each has reached the disk of the server (or of its database).
+Every transaction id is new. What is counted is changes answered with 200, those of
+a batch each by itself, so each has reached the disk of the server (or of its database).
 
 What a large table costs is measured in two runs on one database: one that fills it
 (`--fill 1`), and one that finds it full, so that only the active players are active:
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from bench.errors import TargetError
 from bench.load.deltas import FIRST_STEAM_ID, TOKEN, DeltaRequests
 from bench.load.engine import Engine
 from bench.options import Timing, option
@@ -26,6 +27,9 @@ from bench.scenarios.scenario import Scenario
 from bench.session import Session
 
 _ORDERS: Final = 65_536
+CONNECTIONS: Final = 64
+# Half of what the ledger lets wait: changes beyond that are refused, which is no measurement of anything.
+MOST_UNDER_WAY: Final = 8192
 FILL_BATCH: Final = 1000
 FILL_CONNECTIONS: Final = 4
 FILL_S: Final = 600.0
@@ -35,13 +39,22 @@ FILL_S: Final = 600.0
 class DeltaOptions(Timing):
     """Options of `deltas`."""
 
-    connections: int = option(64, "keep-alive connections, each a game server", least=1)
+    connections: int = option(
+        0,
+        f"keep-alive connections, each a game server; 0: {CONNECTIONS}, or fewer for large batches",
+        least=0,
+    )
     batch: int = option(1, "changes a request; 1 is a PATCH, more is stats:batch", least=1)
     players: int = option(1000, "active players, chosen at random", least=1)
     table: int = option(0, "players among whom the active ones lie evenly; 0: there are no others", least=0)
     fill: int = option(0, "1: give each player of the table a first change beforehand", least=0)
     rate: float = option(0.0, "requests per second; 0 is flat out", least=0)
     database: str = option("", "DATABASE_URL of a server started here; a SQLite file if empty")
+
+    @property
+    def callers(self) -> int:
+        """How many connections there are."""
+        return self.connections or max(1, min(CONNECTIONS, MOST_UNDER_WAY // self.batch))
 
 
 def _environment(options: DeltaOptions) -> dict[str, str]:
@@ -56,25 +69,32 @@ def _run(session: Session, options: DeltaOptions) -> Outcome:
         _fill(session, requests, everybody)
     make = _maker(requests, active, options, random.Random(session.seed))
     with Engine() as engine:
-        pump = Pump(session, engine, options.connections, make, options.rate)
+        weigh = None if options.batch == 1 else _counted
+        pump = Pump(session, engine, options.callers, make, options.rate, weigh)
         session.live.say("warming up")
         pump.start()
         engine.run(options.warmup_s)
         pump.clear()
-        measured = session.measure(engine, lambda: pump.answered, duration_s=options.duration_s)
+        measured = session.measure(engine, lambda: pump.granted, duration_s=options.duration_s)
         pump.close()
     pump.check()
+    refused = pump.answered * options.batch - pump.granted
     lateness = {"behind schedule": pump.lateness.summary()} if options.rate else {}
     return Outcome(
         figures={
-            "deltas_per_s": round(measured.per_s * options.batch, 1),
-            "requests_per_s": round(measured.per_s, 1),
+            "deltas_per_s": round(measured.per_s, 1),
+            "requests_per_s": round(pump.answered / measured.elapsed_s, 1),
         },
         latencies={"answer": pump.latencies.summary(), **lateness},
         curves={"answer": pump.latencies.curve()},
-        warnings=pump.warnings(),
+        warnings=pump.warnings() + ([f"{refused:,} changes were refused inside batches"] if refused else []),
         **generator_facts(measured),
     )
+
+
+def _counted(answer: bytes) -> int:
+    """How many changes the answer to a batch says are counted."""
+    return answer.count(b'"status":200')
 
 
 def _maker(
@@ -97,7 +117,7 @@ def _fill(session: Session, requests: DeltaRequests, everybody: Sequence[int]) -
     """Give each player a first change.
 
     Raises:
-        TargetError: Nothing was accepted.
+        TargetError: Some were refused.
     """
     session.live.say(f"making {len(everybody):,} players")
     parts = [everybody[at : at + FILL_BATCH] for at in range(0, len(everybody), FILL_BATCH)]
@@ -105,14 +125,18 @@ def _fill(session: Session, requests: DeltaRequests, everybody: Sequence[int]) -
     first = 10**12
 
     def make(nth: int) -> bytes:
-        return requests.batch(parts[nth % len(parts)], first + nth * FILL_BATCH)
+        if nth + 1 == len(parts):
+            pump.stop()
+        return requests.batch(parts[nth], first + nth * FILL_BATCH)
 
     with Engine() as engine:
-        pump = Pump(session, engine, FILL_CONNECTIONS, make)
+        pump = Pump(session, engine, min(FILL_CONNECTIONS, len(parts)), make, weigh=_counted)
         pump.start()
         engine.run(FILL_S, lambda: pump.answered + pump.refused.total() >= len(parts))
         pump.close()
-        pump.check()
+    if pump.granted < len(everybody):
+        missing = len(everybody) - pump.granted
+        raise TargetError(f"{missing:,} of {len(everybody):,} players could not be made")
 
 
 DELTAS: Final = Scenario(

@@ -20,6 +20,8 @@ MOST_OWED: Final = 100_000
 
 # Given the request's number (0, 1, 2 …), returns it as bytes.
 MakeRequest = Callable[[int], bytes]
+# Given a whole answer with a 2xx, returns how many of the things asked for it grants.
+Weigh = Callable[[bytes], int]
 
 
 class Pump:
@@ -31,10 +33,12 @@ class Pump:
         connections: How many; each has at most one request under way.
         make: Makes the nth request.
         rate: Requests per second in all; 0 sends the next as soon as an answer is in.
+        weigh: For requests that ask for many things; without it each is one.
 
     Attributes:
         sent: Requests sent so far; the next one's number.
         answered: Answers with a 2xx.
+        granted: What these granted, as `weigh` says.
         refused: Other statuses, 0 for a broken connection → how often.
         latencies: From when a request should have been sent to its answer.
         lateness: Of sends behind their schedule, the generator's own included.
@@ -43,10 +47,16 @@ class Pump:
     """
 
     def __init__(
-        self, session: Session, engine: Engine, connections: int, make: MakeRequest, rate: float = 0
+        self,
+        session: Session,
+        engine: Engine,
+        connections: int,
+        make: MakeRequest,
+        rate: float = 0,
+        weigh: Weigh | None = None,
     ) -> None:
         need_files(connections)
-        self.answered = 0
+        self.answered = self.granted = 0
         self.refused: Counter[int] = Counter()
         self.latencies = Latencies()
         self.lateness = Latencies()
@@ -54,6 +64,7 @@ class Pump:
         self.on_send: Callable[[int, int], None] | None = None
         self._engine = engine
         self._make = make
+        self._weigh = weigh
         self.sent = 0
         self._owed: deque[int] = deque()
         self._interval_ns = int(1e9 / rate) if rate else 0
@@ -89,7 +100,7 @@ class Pump:
 
     def clear(self) -> None:
         """Forget what was counted, at the end of a warm-up."""
-        self.answered = self.never_sent = 0
+        self.answered = self.granted = self.never_sent = 0
         self.refused.clear()
         self.latencies.clear()
         self.lateness.clear()
@@ -131,6 +142,7 @@ class Pump:
     def _count(self, caller: Caller, status: int) -> None:
         if status in _OK:
             self.answered += 1
+            self.granted += 1 if self._weigh is None else self._weigh(caller.answer)
             self.latencies.add(self._engine.now_ns - caller.intended_ns)
         else:
             self.refused[status] += 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from bench.results import Outcome
 from bench.scenarios.calls import GET, PUT, CallOptions, run_calls
 from bench.scenarios.connect import CONNECT, ConnectOptions
 from bench.scenarios.crowd import CROWD, CrowdOptions
+from bench.scenarios.deltas import DELTAS, DeltaOptions
 from bench.scenarios.fanout import FANOUT, FanoutOptions
 from bench.scenarios.idle import IDLE, IdleOptions
 from bench.scenarios.latency import LATENCY, LatencyOptions
@@ -99,11 +102,11 @@ def test_nobody_there_is_said(session: Session) -> None:
 
 
 @contextmanager
-def running(name: str) -> Iterator[Callable[[], Session]]:
+def running(name: str, environment: Mapping[str, str] | None = None) -> Iterator[Callable[[], Session]]:
     reason = by_name(name).absent()
     if reason is not None:
         pytest.skip(f"{name}: {reason}")
-    with by_name(name).started(None) as server:
+    with by_name(name).started(None, environment) as server:
         yield lambda: Session(address=server.address, pid=server.pid)
 
 
@@ -118,3 +121,66 @@ def test_every_peer_speaks_the_same_rooms(name: str) -> None:
     assert put.figures["requests_per_s"] > 0
     assert get.figures["requests_per_s"] > 0
     assert not [*fanout.warnings, *put.warnings, *get.warnings]
+
+
+DELTA_RUNS = [
+    ("greenroom", DeltaOptions(connections=4, players=50, **SHORT)),
+    ("greenroom", DeltaOptions(batch=100, players=50, table=2500, fill=1, **SHORT)),
+    ("fastapi-ledger", DeltaOptions(connections=4, players=50, **SHORT)),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), DELTA_RUNS)
+def test_durable_changes_are_measured(name: str, options: DeltaOptions) -> None:
+    with running(name, DELTAS.environment(options)) as new:
+        outcome = DELTAS.run(new(), options)
+
+    assert outcome.figures["deltas_per_s"] == pytest.approx(
+        outcome.figures["requests_per_s"] * options.batch, rel=0.01
+    )
+    assert outcome.figures["deltas_per_s"] > 0
+    assert not outcome.warnings
+
+
+class HalfRefusing(BaseHTTPRequestHandler):
+    """Counts every second change of a batch of ten, and has no room for the others."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"results":[%b]}' % b",".join([b'{"status":200},{"status":503,"error":"busy"}'] * 5)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def half_refusing() -> Iterator[Session]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), HalfRefusing) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield Session(address=Address("127.0.0.1", server.server_port))
+        server.shutdown()
+        thread.join()
+
+
+def test_changes_refused_inside_a_batch_are_not_counted(half_refusing: Session) -> None:
+    outcome = DELTAS.run(half_refusing, DeltaOptions(batch=10, connections=2, **SHORT))
+
+    assert outcome.figures["deltas_per_s"] == pytest.approx(outcome.figures["requests_per_s"] * 5, rel=0.01)
+    assert any("changes were refused" in line for line in outcome.warnings)
+
+
+def test_a_table_that_was_not_filled_is_no_measurement(half_refusing: Session) -> None:
+    with pytest.raises(TargetError, match="of 1,000 players"):
+        DELTAS.run(half_refusing, DeltaOptions(batch=10, table=1000, fill=1, players=100, **SHORT))
+
+
+def test_batches_of_all_connections_fit_into_the_ledger() -> None:
+    assert [DeltaOptions(batch=batch).callers for batch in (1, 100, 1000)] == [64, 64, 8]
+    assert DeltaOptions(batch=1000, connections=3).callers == 3
