@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from actors.players import Players, Refused
 from tests.web.serving import LANES, Node, serving
 
 ALICE = "76561197960265975"
@@ -310,6 +311,32 @@ async def test_while_the_database_is_away_requests_hear_when_to_come_back(tmp_pa
             assert int(answer.headers["Retry-After"]) > 0
         health = await node.http.get("/internal/health")
         assert (health.status_code, health.json()["status"]) == (503, "degraded")
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        (["busy", "busy"], "busy"),
+        (["timeout", "timeout"], "timeout"),
+        (["ledger_failed", "ledger_failed"], "ledger_failed"),
+        # Only busy means that nothing was counted.
+        (["busy", "timeout"], "timeout"),
+    ],
+)
+async def test_a_batch_of_which_nothing_went_well_says_why(
+    codes: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def change_all(_: Players, __: object) -> list[Refused]:
+        return [Refused(code) for code in codes]
+
+    monkeypatch.setattr(Players, "change_all", change_all)
+    updates = [{"steamid": ALICE, "exp": 1}] * len(codes)
+    async with serving("fast", DATA_DIR=tmp_path, GAME_SERVER_TOKENS="new") as node:
+        answer = await node.http.post("/players/stats:batch", json={"updates": updates}, headers=TOKEN)
+
+    assert (answer.status_code, answer.json()["error"]) == (503, said)
+    assert answer.json()["message"]
+    assert int(answer.headers["Retry-After"]) > 0
 
 
 async def test_what_the_ledger_does_is_measured(node: Node) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.core import TooMany
 from actors.links import LinkDown
@@ -124,9 +124,7 @@ class StatsHandlers:
                 continue
             status, body = answers.status_and_body(update.steam_id, update.transaction_id, next(outcomes))
             results.append({"status": status, **body})
-        if entries and all(result["status"] == 503 for result in results):  # noqa: PLR2004
-            return unavailable()
-        return json_answer(200, {"results": results})
+        return _put_off(results) or json_answer(200, {"results": results})
 
     async def get(self, request: Request) -> Answer:
         """A player's totals."""
@@ -210,6 +208,14 @@ class StatsStreams:
     def leave(self, wanted: OpenStream, member: Member) -> None:
         """Let `member` hear no more."""
         self._players.leave(int(wanted.topic), member)
+
+
+def _put_off(results: list[dict[str, Any]]) -> Answer | None:
+    """What a batch is answered of which all is to be tried again: as one of those that may have counted."""
+    if not results or any(result["status"] != 503 for result in results):  # noqa: PLR2004
+        return None
+    chosen = next((result for result in results if result["error"] != "busy"), results[0])
+    return retry_later(503, chosen["error"], RETRY_AFTER_S, chosen["message"])
 
 
 def _row(row: HistoryRow) -> dict[str, object]:
