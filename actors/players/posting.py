@@ -140,10 +140,30 @@ def _history_row(row: Row[Any]) -> HistoryRow:
     return HistoryRow(**values)
 
 
-def forget_old(connection: Connection, *, before_ms: int, limit: int) -> int:
-    """Delete changes from before a time among the `limit` oldest; how many went. Totals stay."""
-    statement = statements_of(connection).forget
-    return connection.execute(statement, {"before": before_ms, "limit": limit}).rowcount
+class Forgotten(NamedTuple):
+    """What came of a look at some of the oldest changes.
+
+    Attributes:
+        gone: How many were deleted.
+        last_id: After which to look next; None where all that follow are too young.
+    """
+
+    gone: int
+    last_id: int | None
+
+
+def forget_old(
+    connection: Connection, *, after_id: int, before_ms: int, now_ms: int, limit: int
+) -> Forgotten:
+    """Delete changes from before a time among the `limit` oldest above an id. Totals stay."""
+    says = statements_of(connection)
+    rows = decoded(connection, says.oldest, after=after_id, limit=limit)
+    old = [row_id for row_id, at_ms in rows if at_ms < before_ms]
+    if old:
+        connection.execute(says.forget, {"ids": encoded(old)})
+    # Rows a clock that was ahead has dated tomorrow say nothing about the age of those after them.
+    goes_on = len(rows) == limit and (old or all(at_ms > now_ms for _, at_ms in rows))
+    return Forgotten(len(old), rows[-1][0] if goes_on else None)
 
 
 # -- what nodes tell each other ------------------------------------------------------------

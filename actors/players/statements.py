@@ -35,7 +35,8 @@ class Statements:
         put_players: Write totals back. `:rows` [[steam_id, version, totals, last_id]], `:now`.
         read_players: As `take_players`, without taking them.
         history: The newest rows of `:steam_id`, at most `:limit`.
-        forget: Delete rows from before `:before` among the `:limit` oldest.
+        oldest: At most `:limit` rows of the ledger above the id `:after`, in order: [[id, at_ms]].
+        forget: Delete those of `:ids` [id] from the ledger.
         notify: Say `:payloads` [text] on `:channel` once committed; None where nobody else could hear.
     """
 
@@ -47,6 +48,7 @@ class Statements:
     put_players: TextClause
     read_players: TextClause
     history: TextClause
+    oldest: TextClause
     forget: TextClause
     notify: TextClause | None
 
@@ -106,10 +108,11 @@ SQLITE: Final = Statements(
     """),
     read_players=_SQLITE_PLAYERS,
     history=_HISTORY,
-    forget=text("""
-        DELETE FROM ledger
-        WHERE id IN (SELECT id FROM ledger ORDER BY id LIMIT :limit) AND at_ms < :before
+    oldest=text("""
+        SELECT json_group_array(json_array(id, at_ms))
+        FROM (SELECT id, at_ms FROM ledger WHERE id > :after ORDER BY id LIMIT :limit)
     """),
+    forget=text("DELETE FROM ledger WHERE id IN (SELECT value FROM json_each(:ids))"),
     notify=None,
 )
 
@@ -168,9 +171,16 @@ POSTGRESQL: Final = Statements(
         )
     """),
     history=_HISTORY,
+    oldest=text("""
+        WITH oldest AS (
+            SELECT id, at_ms FROM ledger WHERE id > :after ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+        )
+        SELECT CAST(coalesce(json_agg(json_build_array(id, at_ms) ORDER BY id), '[]') AS text) FROM oldest
+    """),
     forget=text("""
-        DELETE FROM ledger WHERE at_ms < :before
-        AND id IN (SELECT id FROM ledger ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
+        DELETE FROM ledger WHERE id IN (
+            SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(:ids AS json)) AS value
+        )
     """),
     notify=text("""
         SELECT count(pg_notify(:channel, payload))

@@ -68,12 +68,15 @@ class LedgerSweeper:
         Raises:
             LinkDown: The database is away.
         """
-        before_ms = int((self._clock() - self._keep_s) * 1000)
-        swept = 0
+        now_s = self._clock()
+        before_ms, now_ms = int((now_s - self._keep_s) * 1000), int(now_s * 1000)
+        look = partial(forget_old, before_ms=before_ms, now_ms=now_ms, limit=ROWS_PER_SLICE)
+        swept = last_id = 0
         while True:
-            gone = await self._database.write(partial(forget_old, before_ms=before_ms, limit=ROWS_PER_SLICE))
+            gone, next_id = await self._database.write(partial(look, after_id=last_id))
             swept += gone
             self.forgotten += gone
-            if gone < ROWS_PER_SLICE:
+            if next_id is None:
                 return swept
+            last_id = next_id
             await trio.sleep(PAUSE_S)

@@ -33,7 +33,8 @@ player_stats: Final = Table(
     Column("updated_ms", BigInteger, nullable=False),
 )
 
-# In the order of `id` this is also the order of time, which the sweep relies on: no index for that.
+# In the order of `id` this is also the order of time, but for what a wrong clock has dated: the sweep relies
+# on that, and needs no index.
 ledger: Final = Table(
     "ledger",
     metadata,

@@ -199,6 +199,24 @@ async def test_old_transactions_are_forgotten_and_totals_stay(url: str) -> None:
         assert await house.total(ALICE) == {"exp": 1_202}
 
 
+@pytest.mark.parametrize("ahead", [1, 500, 501])
+async def test_a_clock_that_was_ahead_for_a_moment_keeps_no_old_transactions(ahead: int, url: str) -> None:
+    now = [2_000_000_000.0]
+    async with running(House(url, clock=lambda: now[0])) as house:
+        await house.players.change_all(
+            [Entry(ALICE, {"exp": 1}, f"ahead-{number}") for number in range(ahead)]
+        )
+        now[0] = 1_000.0
+        await house.players.change_all([Entry(BOB, {"exp": 1}, f"old-{number}") for number in range(1_200)])
+        now[0] += 50
+        await house.players.change(Entry(BOB, {"exp": 1}, "newer"))
+        now[0] += 51
+
+        assert await house.sweeper.sweep() == 1_200
+        assert len(await house.players.history(ALICE, limit=1_000)) == ahead
+        assert [row.transaction_id for row in await house.players.history(BOB, limit=9)] == ["newer"]
+
+
 async def test_a_player_becomes_active_by_posting_and_retires_when_idle(sqlite_url: str) -> None:
     async with running(House(sqlite_url, idle_s=0.05)) as house:
         await house.players.change(Entry(ALICE, {"exp": 1}))
