@@ -1,8 +1,10 @@
 """What a game server does to have its players' stats counted once, whatever happens: the sync policy.
 
-    1. Accumulate what players earn. Send it every 30 s, when a player leaves, and at the end of a map.
+    1. Accumulate what players earn. Send it every 30 s, when a player leaves, and at the end of a map;
+       as soon as the batch before is settled, if one is under way.
     2. What is sent becomes a batch with a transaction id of its own. Keep both until the answer is 200.
-    3. Without that answer, send the very same batch again, after a pause that grows, with jitter.
+    3. Without that answer, send the very same batch again, after a pause that grows, with jitter, and not
+       sooner than `Retry-After` says.
     4. Never fold anything into a batch that has been sent: what is earned meanwhile makes the next one.
 
 Because an id counts once, repeating is always right; because a batch never
@@ -10,7 +12,8 @@ changes, a repeat is recognised. At most one batch a player is under way, so
 memory is bounded by the number of players.
 
 An answer that says no for good (409, 422) ends a batch too: a repeat would be
-told the same. The game server hears of it.
+told the same. The game server hears of it. A token that is refused (401) stops
+everything and loses nothing: the operator is told, and says when to go on.
 """
 
 from __future__ import annotations
@@ -22,17 +25,32 @@ import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import httpx
 import trio
 
 OK: Final = 200
+UNAUTHORIZED: Final = 401
 REFUSED_FOR_GOOD: Final = frozenset({409, 422})
+INTERVAL: Final = "interval"
 LARGEST_DELTA: Final = 2**31 - 1
 
-# Sends a body for a player; the status and the body of the answer. Raises OSError when there is none.
-Post = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
+
+class Answer(NamedTuple):
+    """What came back; status 0 for nothing.
+
+    Attributes:
+        retry_after_s: Before which a repeat is not welcome.
+    """
+
+    status: int
+    body: bytes
+    retry_after_s: float = 0.0
+
+
+# Sends a body for a player. Raises OSError when there is no answer.
+Post = Callable[[str, bytes], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,19 +100,27 @@ class Account:
     Attributes:
         earned: Not sent yet.
         batch: Under way.
-        reason: Why the next batch is sent.
+        wanted: Why the next batch is wanted at once; None if it may wait.
     """
 
     earned: Counter[str] = field(default_factory=Counter)
     batch: Batch | None = None
-    reason: str = "interval"
+    wanted: str | None = None
+
+    def want(self, reason: str) -> None:
+        """Send what has been earned, now or as soon as the batch under way is settled."""
+        # What happens every 30 s explains nothing that something else has explained already.
+        if reason != INTERVAL or self.wanted is None:
+            self.wanted = reason
 
     def seal(self, transaction_id: str, server_id: str) -> Batch | None:
         """The batch to send now: the one under way, else a new one of what was earned; None for nothing."""
-        if self.batch is None and (deltas := self._take()):
-            body = {"transaction_id": transaction_id, "deltas": deltas}
-            body |= {"reason": self.reason, "server_id": server_id}
-            self.batch = Batch(transaction_id, json.dumps(body).encode())
+        if self.batch is None:
+            reason, self.wanted = self.wanted or INTERVAL, None
+            if deltas := self._take():
+                body = {"transaction_id": transaction_id, "deltas": deltas}
+                body |= {"reason": reason, "server_id": server_id}
+                self.batch = Batch(transaction_id, json.dumps(body).encode())
         return self.batch
 
     def _take(self) -> dict[str, int]:
@@ -121,11 +147,13 @@ class GameServer:
         server_id: Its name; transaction ids begin with it.
         policy: When to send.
         on_refused: Hears of batches that were refused for good: player, status, body of the answer.
+        on_unauthorized: Hears, with the body of the answer, that nothing more is sent because of the token.
         rng: For the jitter.
 
     Attributes:
         acknowledged: Batches answered with 200.
         repeats: Batches sent again.
+        is_stopped: The token was refused: everything is kept and nothing sent, until `resume`.
     """
 
     def __init__(
@@ -135,18 +163,21 @@ class GameServer:
         server_id: str,
         policy: Policy | None = None,
         on_refused: Callable[[str, int, bytes], None] = lambda _player, _status, _answer: None,
+        on_unauthorized: Callable[[bytes], None] = lambda _answer: None,
         rng: random.Random | None = None,
     ) -> None:
         self._post = post
         self._server_id = server_id
         self._policy = policy or Policy()
         self._on_refused = on_refused
+        self._on_unauthorized = on_unauthorized
         self._rng = rng or random.Random()
         self._accounts: dict[str, Account] = {}
         # A server that has restarted must not use the ids of its life before.
         self._life = f"{server_id}-{secrets.token_hex(4)}"
         self._batches = 0
         self.acknowledged = self.repeats = 0
+        self.is_stopped = False
 
     def earn(self, player: str, deltas: Mapping[str, int]) -> None:
         """Add to what a player has earned; nothing is sent yet."""
@@ -164,7 +195,7 @@ class GameServer:
             await trio.sleep_until(min(next_round_s, self._next_repeat_s()))
             if trio.current_time() >= next_round_s:
                 next_round_s += self._policy.every_s
-                await self.sync("interval")
+                await self.sync(INTERVAL)
             else:
                 await self._send_all(self._due())
 
@@ -172,7 +203,7 @@ class GameServer:
         """A player leaves."""
         account = self._accounts.get(player)
         if account is not None:
-            account.reason = "disconnect"
+            account.want("disconnect")
             await self._send_all({player: account})
 
     async def map_end(self) -> None:
@@ -182,14 +213,18 @@ class GameServer:
     async def sync(self, reason: str) -> None:
         """Send what has been earned, and repeat what is due."""
         for account in self._accounts.values():
-            account.reason = reason
+            account.want(reason)
         await self._send_all(self._accounts)
 
     async def settle(self) -> None:
-        """Send and repeat until everything is acknowledged or refused for good: before the server stops."""
-        while self.unsettled:
+        """Send and repeat until all is acknowledged or refused for good, or the token is: before the end."""
+        while self.unsettled and not self.is_stopped:
             await self._send_all(self._accounts)
             await trio.sleep_until(min(trio.current_time() + 1, self._next_repeat_s()))
+
+    def resume(self) -> None:
+        """Send again: the operator has seen to the token."""
+        self.is_stopped = False
 
     def _due(self) -> dict[str, Account]:
         now = trio.current_time()
@@ -200,6 +235,8 @@ class GameServer:
         }
 
     def _next_repeat_s(self) -> float:
+        if self.is_stopped:
+            return math.inf
         batches = [account.batch for account in self._accounts.values() if account.batch is not None]
         return min((batch.not_before_s for batch in batches), default=math.inf)
 
@@ -207,37 +244,60 @@ class GameServer:
         limiter = trio.CapacityLimiter(self._policy.at_once)
         async with trio.open_nursery() as nursery:
             for player, account in tuple(accounts.items()):
-                batch = account.seal(f"{self._life}-{self._batches}", self._server_id)
-                self._batches += 1
-                if batch is not None and batch.not_before_s <= trio.current_time():
-                    # From here on nobody else sends it, until it is answered.
-                    batch.not_before_s = math.inf
+                batch = self._taken(account)
+                if batch is not None:
                     nursery.start_soon(self._send, limiter, player, account, batch)
         for player in [player for player, account in self._accounts.items() if account.is_settled]:
             del self._accounts[player]
 
-    async def _send(self, limiter: trio.CapacityLimiter, player: str, account: Account, batch: Batch) -> None:
-        status, answer = 0, b""
+    def _taken(self, account: Account) -> Batch | None:
+        """What is to be sent now; from here on nobody else sends it, until it is answered."""
+        batch = account.seal(f"{self._life}-{self._batches}", self._server_id)
+        self._batches += 1
+        if batch is None or self.is_stopped or batch.not_before_s > trio.current_time():
+            return None
+        batch.not_before_s = math.inf
+        return batch
+
+    async def _send(
+        self, limiter: trio.CapacityLimiter, player: str, account: Account, batch: Batch | None
+    ) -> None:
+        while batch is not None:
+            await self._send_once(limiter, player, account, batch)
+            batch = self._taken(account) if account.wanted and account.batch is None else None
+
+    async def _send_once(
+        self, limiter: trio.CapacityLimiter, player: str, account: Account, batch: Batch
+    ) -> None:
+        answer = Answer(0, b"")
         try:
             async with limiter:
+                if self.is_stopped:
+                    answer = Answer(UNAUTHORIZED, b"")
+                    return
                 self.repeats += batch.attempts > 0
                 batch.attempts += 1
-                status, answer = await self._post(player, batch.body)
+                answer = await self._post(player, batch.body)
         except OSError:
             pass
         finally:
-            self._take_answer(player, account, batch, status, answer)
+            self._take_answer(player, account, batch, answer)
 
-    def _take_answer(self, player: str, account: Account, batch: Batch, status: int, answer: bytes) -> None:
-        if status == OK:
+    def _take_answer(self, player: str, account: Account, batch: Batch, answer: Answer) -> None:
+        if answer.status == OK:
             self.acknowledged += 1
             account.batch = None
-        elif status in REFUSED_FOR_GOOD:
+        elif answer.status in REFUSED_FOR_GOOD:
             account.batch = None
-            self._on_refused(player, status, answer)
+            self._on_refused(player, answer.status, answer.body)
+        elif answer.status == UNAUTHORIZED:
+            batch.not_before_s = 0.0
+            if not self.is_stopped:
+                self.is_stopped = True
+                self._on_unauthorized(answer.body)
         else:
             pause_s = self._policy.pause_s(batch.attempts, self._rng.random())
-            batch.not_before_s = trio.current_time() + pause_s
+            batch.not_before_s = trio.current_time() + max(pause_s, answer.retry_after_s)
 
 
 def http_post(client: httpx.AsyncClient, base_url: str, token: str) -> Post:
@@ -250,13 +310,13 @@ def http_post(client: httpx.AsyncClient, base_url: str, token: str) -> Post:
     """
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
-    async def post(player: str, body: bytes) -> tuple[int, bytes]:
+    async def post(player: str, body: bytes) -> Answer:
         try:
-            answer: Any = await client.patch(
-                f"{base_url}/players/{player}/stats", content=body, headers=headers
-            )
+            answer = await client.patch(f"{base_url}/players/{player}/stats", content=body, headers=headers)
         except httpx.TransportError as error:
             raise OSError(str(error)) from error
-        return answer.status_code, answer.content
+        wait = answer.headers.get("Retry-After", "")
+        # Seconds; we send no dates.
+        return Answer(answer.status_code, answer.content, float(wait) if wait.isdecimal() else 0.0)
 
     return post

@@ -6,31 +6,34 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 import trio
 from trio.testing import MockClock
 
-from bench.game_server import LARGEST_DELTA, GameServer, Policy
+from bench.game_server import LARGEST_DELTA, Answer, GameServer, Policy, http_post
 
-Answer = int | type[OSError]
+Told = int | type[OSError] | Answer
 
 
 class Backend:
     """Answers as told, then with 200; remembers every body."""
 
-    def __init__(self, *answers: Answer, delay_s: float = 0.0) -> None:
+    def __init__(self, *answers: Told, delay_s: float = 0.0) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.times: list[float] = []
         self.delay_s = delay_s
         self._answers = list(answers)
 
-    async def post(self, player: str, body: bytes) -> tuple[int, bytes]:
+    async def post(self, player: str, body: bytes) -> Answer:
         self.bodies.append(json.loads(body) | {"player": player})
         self.times.append(trio.current_time())
         await trio.sleep(self.delay_s)
         answer = self._answers.pop(0) if self._answers else 200
         if isinstance(answer, int):
-            return answer, b"{}"
+            return Answer(answer, b"{}")
+        if isinstance(answer, Answer):
+            return answer
         raise answer
 
     @property
@@ -80,10 +83,8 @@ async def test_a_player_who_leaves_and_a_map_that_ends_are_sent_at_once(autojump
     ]
 
 
-@pytest.mark.parametrize("answer", [503, 500, 401, 404, 429, 301, 204, OSError])
-async def test_a_batch_is_repeated_word_for_word_until_a_200(
-    answer: Answer, autojump_clock: MockClock
-) -> None:
+@pytest.mark.parametrize("answer", [503, 500, 404, 429, 301, 204, OSError])
+async def test_a_batch_is_repeated_word_for_word_until_a_200(answer: Told, autojump_clock: MockClock) -> None:
     backend = Backend(answer, answer, answer)
     game = server(backend)
     game.earn("alice", {"exp": 5})
@@ -127,6 +128,101 @@ async def test_nobody_sends_a_batch_that_is_under_way(autojump_clock: MockClock)
             nursery.start_soon(game.map_end)
 
     assert len(backend.bodies) == 1
+
+
+async def test_who_leaves_while_a_batch_is_under_way_is_sent_as_soon_as_that_is_settled(
+    autojump_clock: MockClock,
+) -> None:
+    backend = Backend(delay_s=2)
+    game = server(backend)
+    game.earn("alice", {"exp": 1})
+
+    async def leave() -> None:
+        await trio.sleep(31)
+        game.earn("alice", {"exp": 5})
+        await game.disconnect("alice")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(leave)
+        await during(50, game.run)
+
+    assert backend.deltas == [{"exp": 1}, {"exp": 5}]
+    assert [body["reason"] for body in backend.bodies] == ["interval", "disconnect"]
+    assert backend.times[1] - backend.times[0] == pytest.approx(2)
+
+
+async def test_a_reason_waits_for_a_batch_that_is_repeated_past_the_next_round(
+    autojump_clock: MockClock,
+) -> None:
+    backend = Backend(*[503] * 6)
+    game = server(backend)
+    game.earn("alice", {"exp": 1})
+    await game.map_end()
+    game.earn("alice", {"exp": 5})
+    await game.disconnect("alice")
+
+    await during(100, game.run)
+
+    assert [(body["deltas"], body["reason"]) for body in backend.bodies[-2:]] == [
+        ({"exp": 1}, "map_end"),
+        ({"exp": 5}, "disconnect"),
+    ]
+    assert backend.times[-1] == backend.times[-2]
+
+
+async def test_a_token_that_is_refused_stops_everything_until_the_operator_has_been_there(
+    autojump_clock: MockClock,
+) -> None:
+    told: list[bytes] = []
+    backend = Backend(401)
+    game = server(backend, on_unauthorized=told.append)
+    game.earn("alice", {"exp": 5})
+    game.earn("bob", {"exp": 1})
+
+    with trio.fail_after(1):
+        await game.disconnect("alice")
+        await game.settle()
+    await during(100, game.run)
+    assert len(backend.bodies) == len(told) == 1
+    assert game.unsettled == 2
+
+    game.resume()
+    await game.settle()
+    assert game.unsettled == 0
+    assert backend.bodies[1] == backend.bodies[0]
+
+
+async def test_of_many_under_way_only_those_that_were_sent_hear_of_a_refused_token(
+    autojump_clock: MockClock,
+) -> None:
+    backend = Backend(*[401] * 100, delay_s=1)
+    game = server(backend)
+    for number in range(50):
+        game.earn(f"player-{number}", {"exp": 1})
+
+    await game.map_end()
+
+    assert len(backend.bodies) == Policy().at_once
+
+
+async def test_nothing_is_repeated_sooner_than_the_answer_allows(autojump_clock: MockClock) -> None:
+    backend = Backend(Answer(503, b"{}", retry_after_s=7))
+    game = server(backend)
+    game.earn("alice", {"exp": 5})
+
+    await game.settle()
+
+    assert backend.times[1] - backend.times[0] == pytest.approx(7)
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7), (None, 0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0)])
+async def test_what_the_answer_allows_is_read_from_its_header(header: str | None, seconds: float) -> None:
+    headers = {} if header is None else {"Retry-After": header}
+    transport = httpx.MockTransport(lambda _: httpx.Response(503, headers=headers, content=b"{}"))
+    async with httpx.AsyncClient(transport=transport) as client:
+        answer = await http_post(client, "http://node", "t")("76561197960265729", b"{}")
+
+    assert answer == Answer(503, b"{}", retry_after_s=seconds)
 
 
 @pytest.mark.parametrize("answer", [409, 422])

@@ -17,7 +17,7 @@ import httpx
 import pytest
 import trio
 
-from bench.game_server import GameServer, Policy, Post, http_post
+from bench.game_server import Answer, GameServer, Policy, Post, http_post
 from tests.engines import free_port, wait_until_accepting
 from tests.postgres import PostgresServer
 
@@ -93,8 +93,10 @@ class Season:
         ]
 
     def _somewhere(self, posts: list[Post]) -> Post:
-        async def post(player: str, body: bytes) -> tuple[int, bytes]:
-            return await self.rng.choice(posts)(player, body)
+        async def post(player: str, body: bytes) -> Answer:
+            answer = await self.rng.choice(posts)(player, body)
+            # What it asks for is meant for servers that are not in such a hurry.
+            return answer._replace(retry_after_s=0.0)
 
         return post
 
