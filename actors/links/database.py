@@ -7,6 +7,12 @@ A link that is down refuses at once, those who wait for their turn as well; only
 its own task tries again, with growing pauses. A write that fails takes the link
 down too, even where reads go on (a full disk): the pauses go on growing until a
 write has succeeded, or nothing has failed for a while.
+
+A file (SQLite) that is taken away or replaced while it is open goes on taking
+writes, which nobody finds again. Each look compares; then the link is down until
+that very file is back, or the program starts again. With a new one it would not
+go on by itself: what of the old one is still in its log would be taken for the
+new one's.
 """
 
 from __future__ import annotations
@@ -39,6 +45,8 @@ if TYPE_CHECKING:
 logger: Final = logging.getLogger("actors.links")
 
 T = TypeVar("T")
+# Device and inode: which file it is, whatever its name.
+FileId = tuple[int, int]
 
 RECONNECT: Final = Backoff(first_s=0.1, factor=2.0, ceiling_s=2.0, jitter=0.5)
 READERS: Final = 2
@@ -110,6 +118,8 @@ class Database:
         self._prepare = prepare
         self._writer = Line(self.new_engine(writes=True), patience_s=patience_s)
         self._readers = [Line(self.new_engine(writes=False), patience_s=patience_s) for _ in range(READERS)]
+        self._path = Path(self._url.database or "") if self.is_sqlite else None
+        self._file: FileId | None = None
         self._ping_every_s = ping_every_s
         self._backoff = backoff
         self._clock = clock
@@ -257,14 +267,25 @@ class Database:
 
     async def _visit(self) -> None:
         if self._up:
-            await self.read(_ping)
+            await self.read(self._look)
             self._failures = 0
             return
-        if self.is_sqlite and self._url.database is not None:
-            directory = Path(self._url.database).parent
-            await trio.to_thread.run_sync(partial(directory.mkdir, parents=True, exist_ok=True))
+        if self._path is not None and self._file is None:
+            await trio.to_thread.run_sync(partial(self._path.parent.mkdir, parents=True, exist_ok=True))
+        self._check_file()
         await self._writer.transact(self._prepared, patience_s=PREPARE_S)
-        await self._readers[0].transact(_ping)
+        if self._path is not None and self._file is None:
+            # Not before it has proved to be of use: until then it may be exchanged.
+            self._file = _file_id(self._path)
+        await self._readers[0].transact(self._look)
+
+    def _look(self, connection: Connection) -> None:
+        connection.execute(_PING)
+        self._check_file()
+
+    def _check_file(self) -> None:
+        if self._path is not None and self._file not in {None, _file_id(self._path)}:
+            raise Unprepared("the file was removed or replaced: put that very one back, or start again")
 
     def _prepared(self, connection: Connection) -> None:
         if self.is_sqlite:
@@ -284,8 +305,12 @@ class Database:
         self._failures += 1
 
 
-def _ping(connection: Connection) -> None:
-    connection.execute(_PING)
+def _file_id(path: Path) -> FileId | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def described(error: BaseException | None) -> str:

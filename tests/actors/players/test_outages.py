@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -181,6 +181,44 @@ async def test_a_file_broken_while_in_use_acknowledges_nothing_more(sqlite_url: 
 
     async with running(House(sqlite_url)) as house:
         assert await house.players.change(Entry(ALICE, {"exp": 1})) == UNAVAILABLE
+
+
+async def test_a_file_that_was_taken_away_acknowledges_nothing_until_it_is_back(
+    sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, elsewhere = tmp_path / "stats.sqlite3", tmp_path / "elsewhere.sqlite3"
+    async with running(House(sqlite_url)) as house:
+        await house.players.change(Entry(ALICE, {"exp": 1}, "t-1"))
+        path.rename(elsewhere)
+        with trio.fail_after(5):
+            await until(lambda: not house.database.state.up)
+
+        for _ in range(3):
+            assert await house.players.change(Entry(ALICE, {"exp": 1}, "t-2")) == UNAVAILABLE
+            await trio.sleep(0.1)
+        assert not path.exists()
+
+        elsewhere.rename(path)
+        await house.insist(Entry(ALICE, {"exp": 1}, "t-2"))
+        assert await house.total(ALICE) == {"exp": 2}
+    assert "removed or replaced" in str(caplog.records[0].__dict__["error"])
+
+
+async def test_a_file_put_in_place_of_another_is_left_alone(sqlite_url: str, tmp_path: Path) -> None:
+    path, backup = tmp_path / "stats.sqlite3", tmp_path / "backup.sqlite3"
+    async with running(House(sqlite_url)) as house:
+        await house.players.change(Entry(ALICE, {"exp": 1}, "t-1"))
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as target:
+            source.backup(target)
+        before = backup.read_bytes()
+
+        backup.rename(path)
+        with trio.fail_after(5):
+            await until(lambda: not house.database.state.up)
+        for _ in range(3):
+            assert await house.players.change(Entry(ALICE, {"exp": 1}, "t-2")) == UNAVAILABLE
+            await trio.sleep(0.1)
+    assert path.read_bytes() == before
 
 
 async def test_no_password_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
