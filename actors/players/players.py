@@ -240,9 +240,7 @@ class Players:
         Raises:
             LinkDown: The database is away.
         """
-        watched = [
-            steam_id for steam_id in self._accounts if self._registry.audiences.count(("steam", steam_id))
-        ]
+        watched = [steam_id for steam_id in self._accounts if self._is_heard(steam_id)]
         if watched:
             self.learn(await self._database.read(partial(read_accounts, steam_ids=watched)))
 
@@ -266,10 +264,13 @@ class Players:
             await trio.sleep(self._idle_s)
             for looked, steam_id in enumerate(self._accounts, start=1):
                 player: Any = self._registry.whereis(("steam", steam_id))
-                if player is None:
-                    self._accounts.close(steam_id)
-                else:
+                if player is not None:
                     player.look_idle()
+                elif self._is_heard(steam_id):
+                    # Given up, or without a place: it begins with the news its listeners may have missed.
+                    self._open(steam_id)
+                else:
+                    self._accounts.close(steam_id)
                 if looked % LOOKS_PER_SLICE == 0:
                     await trio.lowlevel.checkpoint()
 
@@ -303,7 +304,13 @@ class Players:
         return player
 
     def _on_given_up(self, spec: ChildSpec, _reason: BaseException) -> None:
-        self._accounts.close(int(str(spec.id)))
+        steam_id = int(str(spec.id))
+        # Those who listen are to hear of the next change, which starts the player again.
+        if not self._is_heard(steam_id):
+            self._accounts.close(steam_id)
+
+    def _is_heard(self, steam_id: int) -> bool:
+        return self._registry.audiences.count(("steam", steam_id)) > 0
 
 
 class _Resuming:

@@ -6,7 +6,9 @@ import pytest
 import trio
 
 from actors.players import Entry
+from actors.players.player import Player
 from tests.actors.players.conftest import ALICE, BOB, House, running
+from tests.fakes.waiting import until
 from tests.postgres import PostgresServer
 
 
@@ -66,6 +68,55 @@ async def test_listeners_survive_the_crash_of_any_part(part: str, sqlite_url: st
 
         with trio.fail_after(5):
             await listener.until(b'"exp":1')
+
+
+async def give_up(house: House, steam_id: int) -> None:
+    """Let a player crash whenever it tells its listener the news, until its supervisor has enough."""
+
+    async def crash(_: Player) -> None:
+        raise RuntimeError("on purpose")
+
+    with pytest.MonkeyPatch.context() as patch, trio.fail_after(5):
+        patch.setattr(Player, "_announce", crash)
+        await house.players.change(Entry(steam_id, {"exp": 1}))
+        await until(lambda: house.players.supervisor.statistics().given_up == 1)
+
+
+async def test_after_a_player_was_given_up_its_listeners_hear_of_the_next_change(sqlite_url: str) -> None:
+    async with running(House(sqlite_url)) as house:
+        listener, _ = await house.watch(ALICE)
+        await give_up(house, ALICE)
+
+        await house.players.change(Entry(ALICE, {"exp": 1}))
+
+        with trio.fail_after(5):
+            await listener.until(b'"exp":2')
+
+
+async def test_after_a_player_was_given_up_its_listeners_hear_in_the_end_what_they_missed(
+    sqlite_url: str,
+) -> None:
+    async with running(House(sqlite_url, idle_s=0.1)) as house:
+        listener, _ = await house.watch(ALICE)
+        await give_up(house, ALICE)
+
+        with trio.fail_after(5):
+            await listener.until(b'"exp":1')
+
+
+async def test_a_player_given_up_whom_nobody_hears_is_forgotten(sqlite_url: str) -> None:
+    async with running(House(sqlite_url, idle_s=0.1)) as house:
+        listener, _ = await house.watch(ALICE)
+        await give_up(house, ALICE)
+        house.players.leave(ALICE, listener)
+
+        def is_forgotten() -> bool:
+            joined = house.players.join(ALICE, listener)
+            house.players.leave(ALICE, listener)
+            return joined is None
+
+        with trio.fail_after(5):
+            await until(is_forgotten)
 
 
 async def test_a_listener_on_one_node_hears_of_changes_on_another(postgres_server: PostgresServer) -> None:
