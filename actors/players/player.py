@@ -110,6 +110,10 @@ class Player(Actor[Message]):
     def _is_wanted(self) -> bool:
         return self._is_active or self._registry.audiences.count(self.name) > 0
 
+    def stay(self) -> None:
+        """Do not retire because of a look before this, or of the next: somebody is about to listen."""
+        self._is_active = True
+
     def look_idle(self) -> None:
         """Retire if nothing has happened since the last look."""
         if not self._is_wanted:

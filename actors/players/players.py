@@ -194,8 +194,11 @@ class Players:
         Raises:
             LinkDown: The database is away, and nothing is known of the player here.
         """
-        if self._open(steam_id) is None:
+        player = self._open(steam_id)
+        if player is None:
             return BUSY
+        # It may be about to retire, and reading takes a while.
+        player.stay()
         self._accounts.open(steam_id)
         if self._accounts.get(steam_id) is None and await self.read(steam_id) is None:
             self._accounts.learn(steam_id, NOBODY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 
@@ -167,3 +169,18 @@ async def test_news_of_many_players_fit_what_postgresql_carries(postgres_server:
 
         with trio.fail_after(5):
             await listener.until(b'"exp":2147483647')
+
+
+async def test_one_may_listen_to_a_player_who_is_about_to_retire(sqlite_url: str) -> None:
+    async with running(House(sqlite_url)) as house:
+        await house.players.change(Entry(ALICE, {"exp": 1}))
+        player: Any = house.registry.whereis(("steam", ALICE))
+        for _ in range(2):
+            player.look_idle()
+
+        listener, account = await house.watch(ALICE)
+
+        assert account.totals == {"exp": 1}
+        await house.players.change(Entry(ALICE, {"exp": 1}))
+        with trio.fail_after(5):
+            await listener.until(b'"exp":2')
