@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 _STAT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+# What a game server's body says beside stats, which in a flat body stand among them.
+_NO_STATS: Final = frozenset({"deltas", "reason", "server_id", "steamid", "transaction_id"})
 # As many as the ledger's column takes: every change posted with the token bears the name.
 _SERVER_ID_CHARACTERS: Final = 64
 
@@ -100,6 +102,8 @@ def _database_url(value: SecretStr) -> SecretStr:
 def _stat_name(value: str) -> str:
     if not _STAT_NAME.match(value):
         raise ValueError(f"{value!r} is not a name for a stat: wanted lower-case letters, digits and _")
+    if value in _NO_STATS:
+        raise ValueError(f"{value!r} is not a name for a stat: it means something else in a request")
     return value
 
 

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from actors.players.tables import SERVER_ID_CHARACTERS
 from web.check_config import report
+from web.handlers.stats_body import TEXTS
 from web.settings import Settings, SettingsError
 
 SECRETS = {
@@ -94,6 +95,9 @@ def test_unknown_variables_are_none_of_our_business() -> None:
         ("ROOM_QUEUE_DELIVERY", "exactly_once"),
         ("STATS_READ", "private"),
         ("STAT_NAMES", "exp,C-4"),
+        ("STAT_NAMES", "exp,deltas"),
+        ("STAT_NAMES", "steamid"),
+        *[("STAT_NAMES", field) for field in TEXTS],
         ("TRANSACTION_TTL_SECONDS", "0.1"),
         ("ROBLOX_GROUP_ID", "group"),
         ("ROBLOX_OPEN_CLOUD_API_KEY", "schl\u00fcssel"),

@@ -54,6 +54,12 @@ async def test_a_flat_body_means_the_same(node: Node) -> None:
     assert again.json()["applied"] is False
 
 
+async def test_beside_deltas_what_is_no_stat_is_ignored(node: Node) -> None:
+    answer = await patch(node, {"deltas": {"exp": 250}, "map": "de_dust2", "steamid": ALICE})
+
+    assert answer.json()["stats"] == {"exp": 250, "cash": 0, "pills": 0}
+
+
 async def test_without_an_id_the_answer_says_null(node: Node) -> None:
     assert (await patch(node, {"exp": 1})).json()["transaction_id"] is None
 
@@ -87,6 +93,8 @@ async def test_conflicts_change_nothing(
         b"{}",
         b'{"deltas":{}}',
         b'{"deltas":[]}',
+        b'{"deltas":{"exp":1},"cash":5}',
+        b'{"deltas":{"exp":1},"exp":1}',
         b'{"deltas":{"karma":1}}',
         b'{"karma":1}',
         b'{"exp":1.0}',

@@ -37,8 +37,8 @@ class BadDeltas(ValueError):
 def read_entry(body: bytes, steam_id: int, server_id: str | None, stats: Collection[str]) -> Entry:
     """The change a body asks for.
 
-    Either `{"deltas": {…}, "transaction_id"?, "reason"?, "server_id"?}`, where unknown keys are ignored,
-    or flat, where every other key is a stat.
+    Either `{"deltas": {…}, "transaction_id"?, "reason"?, "server_id"?}`, where keys are ignored that are no
+    stats, or flat, where every other key is a stat.
 
     Args:
         body: JSON.
@@ -94,6 +94,9 @@ def _entry(document: Any, steam_id: int, server_id: str | None, stats: Collectio
     if transaction_id == "":
         raise BadDeltas("transaction_id is empty")
     deltas = document.get("deltas", document)
+    # Usually nothing else is left by now.
+    if deltas is not document and len(document) > 1 and (beside := document.keys() & stats):
+        raise BadDeltas(f"{min(beside)} stands beside deltas, where it would not count: put it inside")
     if not isinstance(deltas, dict):
         raise BadDeltas("deltas: wanted an object")
     _check(deltas, stats)
