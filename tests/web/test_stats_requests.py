@@ -292,8 +292,17 @@ async def test_without_tokens_nobody_may_post_and_no_file_is_made(tmp_path: Path
         read = await node.http.get(f"/players/{ALICE}/stats")
 
         assert (posted.status_code, read.status_code) == (401, 404)
+        assert read.json()["error"] == "stats_not_configured"
         assert (await node.http.get("/internal/health")).status_code == 200
     assert not (tmp_path / "data").exists()
+
+
+async def test_where_only_others_post_there_are_stats_and_no_player_is_found(tmp_path: Path) -> None:
+    async with serving("fast", DATA_DIR=tmp_path, INBOUND_API_KEYS="k") as node:
+        posted = await patch(node, {"exp": 1}, Authorization="Bearer x")
+        read = await node.http.get(f"/players/{ALICE}/stats")
+
+        assert (posted.status_code, read.json()["error"]) == (401, "player_not_found")
 
 
 async def test_stat_names_and_the_rule_for_them_can_be_chosen(tmp_path: Path) -> None:
