@@ -135,15 +135,20 @@ POSTGRESQL: Final = Statements(
             json_agg(json_build_array(steam_id, version, totals, last_id)), '[]') AS text)
         FROM taken
     """),
+    # LATERAL and OFFSET 0: the keys outside, the index inside, whatever the planner thinks of a table that
+    # has grown since it last heard.
     counted=text("""
         SELECT CAST(coalesce(
-            json_agg(json_build_array(ledger.steam_id, ledger.transaction_id, ledger.deltas)), '[]') AS text)
-        FROM json_array_elements(CAST(:keys AS json)) AS key JOIN ledger
-          ON ledger.steam_id = CAST(key ->> 0 AS bigint) AND ledger.transaction_id = key ->> 1
+            json_agg(json_build_array(old.steam_id, old.transaction_id, old.deltas)), '[]') AS text)
+        FROM json_array_elements(CAST(:keys AS json)) AS key CROSS JOIN LATERAL (
+            SELECT steam_id, transaction_id, deltas FROM ledger
+            WHERE steam_id = CAST(key ->> 0 AS bigint) AND transaction_id = key ->> 1 OFFSET 0
+        ) AS old
     """),
     new_ids=text("""
-        SELECT CAST(json_agg(nextval(pg_get_serial_sequence('ledger', 'id'))) AS text)
-        FROM generate_series(1, :count)
+        SELECT CAST(json_agg(nextval(name)) AS text)
+        FROM (SELECT CAST(pg_get_serial_sequence('ledger', 'id') AS regclass) AS name) AS sequence
+        CROSS JOIN generate_series(1, :count)
     """),
     add_rows=text("""
         INSERT INTO ledger
