@@ -108,3 +108,50 @@ async def test_a_preflight_of_an_unknown_path_is_404(serve: Serve) -> None:
         answer = await node.http.options("/nope", headers=asks)
 
     assert answer.status_code == 404
+
+
+LONGPOLL = "/socket/longpoll"
+
+
+async def test_a_preflight_of_a_long_poll_allows_the_headers_it_asks_for(serve: Serve) -> None:
+    asks = {
+        "Origin": LISTED,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type,x-phoenix-authtoken, X-Phoenix-Longpoll-Token",
+    }
+    async with serve(CORS_ORIGINS=LISTED) as node:
+        answer = await node.http.options(LONGPOLL, headers=asks)
+
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-origin"] == LISTED
+    named = answer.headers["access-control-allow-headers"]
+    assert named == "content-type, x-phoenix-authtoken, X-Phoenix-Longpoll-Token"
+    assert {"GET", "POST", "OPTIONS"} <= set(answer.headers["access-control-allow-methods"].split(", "))
+    assert answer.headers["access-control-max-age"] == "3600"
+
+
+async def test_a_long_poll_repeats_no_more_than_names_of_headers(serve: Serve) -> None:
+    asks = {
+        "Origin": LISTED,
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "x-one, <b>, , x two, x-three",
+    }
+    async with serve(CORS_ORIGINS=LISTED) as node:
+        answer = await node.http.options(LONGPOLL, headers=asks)
+        without = await node.http.options(LONGPOLL, headers=asks | {"Access-Control-Request-Headers": ""})
+
+    assert answer.headers["access-control-allow-headers"] == "x-one, x-three"
+    assert without.headers["access-control-allow-headers"] == ""
+
+
+async def test_a_preflight_of_a_long_poll_of_a_stranger_allows_nothing(serve: Serve) -> None:
+    asks = {
+        "Origin": STRANGER,
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "x-phoenix-authtoken",
+    }
+    async with serve(CORS_ORIGINS=LISTED) as node:
+        answer = await node.http.options(LONGPOLL, headers=asks)
+
+    assert answer.status_code == 204
+    assert not cors_headers(answer.headers)

@@ -26,6 +26,7 @@ import orjson
 from web.channels.connect import origin_allowed, parameters
 from web.channels.gate import Gate
 from web.channels.mailbox import Mailbox
+from web.handlers.cors import Grant
 from web.handlers.http import JSON, Answer, Request
 from web.handlers.routes import Endpoint, Route
 
@@ -40,6 +41,9 @@ MAX_SESSIONS: Final = 5000
 NDJSON: Final = "application/x-ndjson"
 TOKEN_HEADER: Final = "x-phoenix-longpoll-token"  # noqa: S105  # its name, not a token
 TOKEN_BYTES: Final = 32
+# As the client's own server: newer clients bring headers of their own, and whose
+# page it is has been asked already.
+GRANT: Final = Grant(headers=None, max_age_s=3600)
 # Where the token is a header all sessions poll the same URL, and no cache may mix them up.
 _HEADERS: Final = (*JSON, ("Cache-Control", "no-store"))
 
@@ -75,6 +79,7 @@ class LongPolls:
         return Route(
             LONGPOLL_PATTERN,
             {"GET": Endpoint(self.get), "POST": Endpoint(self.post, max_body=MAX_BODY_BYTES)},
+            GRANT,
         )
 
     async def get(self, request: Request) -> Answer:

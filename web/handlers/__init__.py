@@ -3,9 +3,9 @@
 Reading order, each file leaning only on the ones above it:
 
     http        what a request is and what answers it
+    cors        which other origins may read our answers
     paths       a request's target as segments and query
     routes      which endpoint a path means
-    cors        which other origins may read our answers
     addresses   whose request it is
     tokens      bearer tokens
     limits      so much per client, in tables that stay small

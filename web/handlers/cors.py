@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,29 @@ ALLOWED_HEADERS: Final = "Content-Type, Authorization, If-Match, If-None-Match, 
 EXPOSED_HEADERS: Final = "ETag"
 # Ten minutes: short enough that a changed CORS_ORIGINS is felt the same hour.
 PREFLIGHT_MAX_AGE_S: Final = 600
+# A field's name (RFC 9110, section 5.6.2).
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _VARY: Final[Headers] = (("Vary", "Origin"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a preflight of a path allows beside the path's methods.
+
+    Attributes:
+        headers: Names, separated by commas; None for all that are asked for.
+        max_age_s: How long a browser may go by it.
+    """
+
+    headers: str | None = ALLOWED_HEADERS
+    max_age_s: int = PREFLIGHT_MAX_AGE_S
+
+    def headers_for(self, asked: str) -> str:
+        """The names to answer `asked` with, which is what the browser wants to send."""
+        return _names(asked) if self.headers is None else self.headers
+
+
+USUAL_GRANT: Final = Grant()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +63,15 @@ class Cors:
             *_VARY,
         )
 
-    def preflight(self, request_headers: Mapping[str, str], allow: str) -> Answer:
+    def preflight(self, request_headers: Mapping[str, str], allow: str, grant: Grant = USUAL_GRANT) -> Answer:
         """The answer to a preflight where the methods are `allow`, but for what `headers` adds to all."""
         if not self.allows(request_headers["origin"], request_headers.get("host", "")):
             return Answer(204, headers=())
+        asked = request_headers.get("access-control-request-headers", "")
         permission = (
             ("Access-Control-Allow-Methods", allow),
-            ("Access-Control-Allow-Headers", ALLOWED_HEADERS),
-            ("Access-Control-Max-Age", str(PREFLIGHT_MAX_AGE_S)),
+            ("Access-Control-Allow-Headers", grant.headers_for(asked)),
+            ("Access-Control-Max-Age", str(grant.max_age_s)),
         )
         return Answer(204, headers=permission)
 
@@ -55,6 +79,11 @@ class Cors:
 def is_preflight(method: str, headers: Mapping[str, str]) -> bool:
     """Whether a browser asks for permission first."""
     return method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers
+
+
+def _names(asked: str) -> str:
+    """The names of fields in a list of them; whatever else a stranger wrote is not repeated."""
+    return ", ".join(name for part in asked.split(",") if _TOKEN.fullmatch(name := part.strip()))
 
 
 def _is_same(origin: str, host: str) -> bool:

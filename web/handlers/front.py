@@ -94,7 +94,7 @@ class Front:
         endpoint = route.endpoints.get(method)
         if endpoint is None:
             if is_preflight(method, headers):
-                return self._cors.preflight(headers, route.allow)
+                return self._cors.preflight(headers, route.allow, route.grant)
             other = endpoint_of(route, method)
             if isinstance(other, Answer):
                 return other

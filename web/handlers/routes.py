@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from web.handlers.cors import USUAL_GRANT, Grant
 from web.handlers.http import Answer, error
 from web.handlers.paths import BadPath, segments_of
 
@@ -41,10 +42,17 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path and its methods. A segment in braces, as in `/api/rooms/{id}`, stands for any one segment."""
+    """A path and its methods.
+
+    Attributes:
+        pattern: A segment in braces, as in `/api/rooms/{id}`, stands for any one segment.
+        endpoints: By method.
+        grant: What pages of other origins may send, if they may at all.
+    """
 
     pattern: str
     endpoints: Mapping[str, Endpoint]
+    grant: Grant = USUAL_GRANT
 
     @property
     def allow(self) -> str:
