@@ -18,7 +18,7 @@ from typing import Final
 import httpx
 import trio
 
-from actors.matches.callback import Callback
+from actors.matches.callback import Call, Callback
 from actors.matches.delivery import (
     Answer,
     Attempts,
@@ -48,6 +48,9 @@ HOW_TO_LOG: Final = {
     Verdict.OVERLOADED: (logging.ERROR, "callback_queue_full"),
     Verdict.STOPPED: (logging.WARNING, "callback_not_sent_before_stop"),
 }
+# Of a room, this means that nobody wants it any more; of a result, that something is wrong.
+RESULT_NOT_TAKEN: Final = (logging.ERROR, "callback_not_acknowledged")
+ANSWERED_BADLY: Final = frozenset({Verdict.REFUSED, Verdict.NOT_ACKNOWLEDGED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,15 +264,15 @@ class Callbacks:
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
         self._verdicts[outcome.verdict] += 1
-        level, event = HOW_TO_LOG[outcome.verdict]
         callback = delivery.callback
+        level, event = _how_to_log(callback.call, outcome.verdict)
         facts = {
             "room_id": callback.room_id,
             "callback": callback.call.value,
             "status": outcome.status,
             "requests": outcome.requests,
         }
-        if outcome.verdict is Verdict.REFUSED:
+        if level == logging.ERROR and outcome.verdict in ANSWERED_BADLY:
             facts["answer"] = outcome.body.decode(errors="replace")[:LOGGED_BODY_CHARS]
         logger.log(level, event, extra=facts)
         delivery.settle(outcome)
@@ -336,3 +339,9 @@ class Callbacks:
                     break
         retry_after = response.headers.get("Retry-After") if response.status_code == 429 else None  # noqa: PLR2004
         return response.status_code, bytes(body), retry_after
+
+
+def _how_to_log(call: Call, verdict: Verdict) -> tuple[int, str]:
+    if call is Call.FINISHED and verdict is Verdict.NOT_ACKNOWLEDGED:
+        return RESULT_NOT_TAKEN
+    return HOW_TO_LOG[verdict]

@@ -55,6 +55,10 @@ class Verdict(StrEnum):
 DECIDED: Final = frozenset(
     {Verdict.ACKNOWLEDGED, Verdict.NOT_ACKNOWLEDGED, Verdict.UNKNOWN_ROOM, Verdict.REFUSED}
 )
+# A result has come to its end: the API server has it, or knows of no such match. Any
+# other answer may be a mistake of the moment, such as a deploy half done, and a result
+# cannot be made again.
+RESULT_TAKEN: Final = frozenset({Verdict.ACKNOWLEDGED, Verdict.UNKNOWN_ROOM})
 
 FINAL: Final[Mapping[Answer, Verdict]] = {
     Answer.YES: Verdict.ACKNOWLEDGED,

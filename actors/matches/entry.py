@@ -20,7 +20,7 @@ from actors.core import Actor, ActorGone, MailboxFull
 from actors.matches import callback
 from actors.matches.callback import Call, Callback
 from actors.matches.callbacks import Delivery, Outcome
-from actors.matches.delivery import DECIDED, Verdict
+from actors.matches.delivery import RESULT_TAKEN, Verdict
 from actors.matches.lifecycle import Disconnected, Disowned, Event, Match, Push, Status, Told
 from actors.matches.line import Line, Question
 from actors.matches.settlement import Settlement
@@ -199,7 +199,7 @@ class Entry:
     def _settled(self, said: Callback, outcome: Outcome) -> None:
         # Also when the match has gone meanwhile: its result is still wanted.
         self._on_their_way.discard(said)
-        if said.call is Call.FINISHED and outcome.verdict not in DECIDED:
+        if said.call is Call.FINISHED and outcome.verdict not in RESULT_TAKEN:
             self._world.keeper.keep(said)
         if said.call is Call.STARTED and outcome.verdict is Verdict.UNKNOWN_ROOM:
             self.tell(Disowned())

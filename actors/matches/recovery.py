@@ -15,7 +15,7 @@ import trio
 
 from actors.links import LinkDown, RedisLink
 from actors.matches.callbacks import Callbacks
-from actors.matches.delivery import DECIDED, Verdict
+from actors.matches.delivery import DECIDED, RESULT_TAKEN
 from actors.matches.unsent import PREFIX, age_s, callback_of
 from supervision import Life
 
@@ -24,8 +24,6 @@ logger: Final = logging.getLogger("actors.matches.recovery")
 INTERVAL_S: Final = 300.0
 STALLED_S: Final = 1800.0
 PAGE: Final = 500
-# The API server has heard it, or says that it wants to hear no more.
-DONE: Final = frozenset({Verdict.ACKNOWLEDGED, Verdict.UNKNOWN_ROOM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,7 @@ class Recovery:
             logger.warning("persist_recovery_unreadable", extra={"room_id": room_id})
             return True
         outcome = await self._callbacks.submit(finished).wait()
-        if outcome.verdict in DONE:
+        if outcome.verdict in RESULT_TAKEN:
             await self._link.command("DEL", PREFIX + room_id)
             self._recovered += 1
             logger.info("persist_recovered", extra={"room_id": room_id, "verdict": outcome.verdict})

@@ -16,7 +16,7 @@ import trio
 from actors.links import LinkDown, RedisLink
 from actors.matches.callback import Callback
 from actors.matches.callbacks import Callbacks
-from actors.matches.delivery import DECIDED
+from actors.matches.delivery import DECIDED, RESULT_TAKEN
 from actors.matches.outbox import Outbox
 from actors.matches.unsent import callback_of, set_command
 from supervision import Life
@@ -169,7 +169,7 @@ class Results:
         logger.warning("match_result_in_redis", extra={"room_id": room_id})
 
     async def _offer_to_api_server(self) -> None:
-        """Tell the API server after all; as soon as it is still away, leave it alone."""
+        """Tell the API server after all, unless it is still away. What it refuses stays."""
         for room_id in tuple(self._on_disk):
             body = await _on_disk(self._outbox.get, room_id)
             finished = None if body is None else callback_of(room_id, body)
@@ -177,6 +177,8 @@ class Results:
                 outcome = await self._callbacks.submit(finished).wait()
                 if outcome.verdict not in DECIDED:
                     return
+                if outcome.verdict not in RESULT_TAKEN:
+                    continue
                 self._delivered += 1
                 logger.info("match_result_delivered", extra={"room_id": room_id})
             await self._let_go(room_id)

@@ -202,6 +202,22 @@ async def test_a_refusal_is_logged_with_its_body(
     assert len(str(record.__dict__["answer"])) == 500
 
 
+async def test_a_result_that_is_not_acknowledged_is_an_error_and_logged_with_the_answer(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    no = httpx.Response(200, json={"acknowledged": False, "error": "archived"})
+    callbacks = client(Api(no))
+    async with running(callbacks):
+        await callbacks.submit(ready()).wait()
+        result = callback.finished("room-1", winner_id=None, result_data={}, at_s=0.0)
+        await callbacks.submit(result).wait()
+    quiet, loud = (record for record in caplog.records if record.message == "callback_not_acknowledged")
+    assert (quiet.levelno, loud.levelno) == (logging.INFO, logging.ERROR)
+    assert "answer" not in quiet.__dict__
+    assert loud.__dict__["answer"] == '{"acknowledged":false,"error":"archived"}'
+
+
 async def test_an_endless_answer_is_cut_off(autojump_clock: MockClock) -> None:
     outcome = await outcome_of(Api(httpx.Response(200, content=b" " * 10_000_000)))
     assert outcome.verdict is Verdict.NOT_ACKNOWLEDGED

@@ -36,6 +36,7 @@ class House:
 
     def __init__(self) -> None:
         self.status = 200
+        self.acknowledges = True
         self.said: list[str] = []
         self.stage = Stage()
         self.keeper = Keeper()
@@ -58,7 +59,7 @@ class House:
 
     async def _hear(self, request: httpx.Request) -> httpx.Response:
         self.said.append(request.url.path.rsplit("/", 1)[-1])
-        return httpx.Response(self.status, json={"acknowledged": True})
+        return httpx.Response(self.status, json={"acknowledged": self.acknowledges})
 
     @property
     def entry(self) -> Entry:
@@ -274,16 +275,28 @@ async def test_a_turn_nobody_uses_is_skipped_and_the_clock_starts_again(autojump
             assert ann.events().count("game:turn_skipped") == turns
 
 
-@pytest.mark.parametrize(("status", "kept"), [(200, 0), (404, 0), (422, 0), (503, 1), (401, 1)])
-async def test_only_a_result_that_could_not_be_told_is_kept(
-    autojump_clock: MockClock, status: int, kept: int
+@pytest.mark.parametrize(
+    ("status", "acknowledged", "kept"),
+    [
+        (200, True, 0),
+        (404, True, 0),
+        (200, False, 1),
+        (301, True, 1),
+        (422, True, 1),
+        (401, True, 1),
+        (503, True, 1),
+    ],
+)
+async def test_a_result_is_kept_unless_it_was_acknowledged_or_nobody_knows_the_room(
+    autojump_clock: MockClock, status: int, acknowledged: bool, kept: int
 ) -> None:
     async with house() as h:
         ann, _ = await h.join("ann"), await h.join("bob")
-        h.status = status
+        h.status, h.acknowledges = status, acknowledged
         assert await h.push(ann, "room:leave") == ("ok", {})
         await trio.sleep(20)
 
         assert [said.room_id for said in h.keeper.kept] == ["room-1"] * kept
+        assert h.said.count("finished") == (3 if status == 503 else 1)
         assert h.entry.match.status is Status.FINISHED
         assert h.entry.match.owed == ()

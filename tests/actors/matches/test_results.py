@@ -29,11 +29,14 @@ class Api:
 
     def __init__(self) -> None:
         self.status = 503
+        self.acknowledges = True
+        self.refuses = ""
         self.told: list[str] = []
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.told.append(request.url.path)
-        return httpx.Response(self.status, json={"acknowledged": True})
+        status = 422 if request.url.path == self.refuses else self.status
+        return httpx.Response(status, json={"acknowledged": self.acknowledges})
 
 
 class Around:
@@ -107,6 +110,19 @@ async def test_a_result_goes_to_the_api_server_if_that_is_back_before_redis(tmp_
         assert a.results.statistics().waiting == 0
 
 
+async def test_a_result_that_is_refused_stays_and_holds_up_nobody(tmp_path: Path) -> None:
+    async with around(nowhere(), tmp_path) as a:
+        a.api.status = 200
+        a.api.refuses = "/rooms/r1/finished"
+        a.results.keep(finished("r1"))
+        a.results.keep(finished("r2"))
+
+        await until(lambda: a.outbox.room_ids() == ["r1"])
+        a.api.refuses = ""
+        await until(lambda: a.outbox.room_ids() == [])
+        assert a.results.statistics().delivered == 2
+
+
 async def test_results_of_a_former_life_are_found_on_the_disk(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -174,6 +190,23 @@ async def test_while_the_api_server_is_away_it_is_asked_once_a_round(
             await a.recovery.look()
         assert len(a.api.told) == 1
         assert len(list(client.scan_iter())) == 5
+
+
+@pytest.mark.parametrize(("status", "acknowledges"), [(422, True), (302, True), (200, False)])
+async def test_a_result_that_is_refused_is_told_again_in_the_next_round(
+    redis_server: RedisServer, tmp_path: Path, status: int, acknowledges: bool
+) -> None:
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.mset({f"persist_failed:r{number}": finished(f"r{number}").body for number in range(3)})
+        async with around(redis_server.url, tmp_path) as a:
+            a.api.status, a.api.acknowledges = status, acknowledges
+            await a.link.until_up()
+            await a.recovery.look()
+            assert len(list(client.scan_iter())) == 3
+            a.api.status, a.api.acknowledges = 200, True
+            await a.recovery.look()
+        assert len(a.api.told) == 6
+        assert list(client.scan_iter()) == []
 
 
 async def test_a_result_that_waits_for_over_half_an_hour_is_an_alert(
