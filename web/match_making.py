@@ -110,7 +110,7 @@ class MatchMaking:
         yield gauge("results_waiting", "Results neither Redis nor the API server has.", results.waiting)
         yield counter("results_kept", "Results the API server could not be told.", results.kept)
         yield counter("results_in_redis", "Of these, taken by Redis.", results.in_redis)
-        yield counter("results_delivered_late", "Of these, told after all.", results.delivered)
+        yield counter("results_delivered_late", "Told later, or by a later process.", results.delivered)
         yield counter("results_lost", "Of these, not kept for want of room.", results.lost)
         if self.recovery is not None:
             recovery = self.recovery.statistics()

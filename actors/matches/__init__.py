@@ -16,8 +16,8 @@ Reading order, each file leaning only on the ones above it:
     matches            all of them
     outbox             results on this machine's disk
     unsent             results in Redis
-    results            keeps what the API server could not be told
-    recovery           tells it later
+    results            tells results, and keeps each until it is told
+    recovery           tells later what waits in Redis
     in_flight          jobs under way, and suspects among them
     room_queue         the queue in Redis: names, commands, shelves
     take_back          jobs of dead nodes

@@ -20,7 +20,7 @@ from actors.core import Actor, ActorGone, MailboxFull
 from actors.matches import callback
 from actors.matches.callback import Call, Callback
 from actors.matches.callbacks import Delivery, Outcome
-from actors.matches.delivery import RESULT_TAKEN, Verdict
+from actors.matches.delivery import Verdict
 from actors.matches.lifecycle import Disconnected, Disowned, Event, Match, Push, Status, Told
 from actors.matches.line import Line, Question
 from actors.matches.settlement import Settlement
@@ -194,13 +194,14 @@ class Entry:
         """Tell the API server something, unless it is on its way already."""
         if said not in self._on_their_way:
             self._on_their_way.add(said)
-            self._world.callbacks.submit(said, partial(self._settled, said))
+            then = partial(self._settled, said)
+            if said.call is Call.FINISHED:
+                self._world.keeper.tell(said, then)
+            else:
+                self._world.callbacks.submit(said, then)
 
     def _settled(self, said: Callback, outcome: Outcome) -> None:
-        # Also when the match has gone meanwhile: its result is still wanted.
         self._on_their_way.discard(said)
-        if said.call is Call.FINISHED and outcome.verdict not in RESULT_TAKEN:
-            self._world.keeper.keep(said)
         if said.call is Call.STARTED and outcome.verdict is Verdict.UNKNOWN_ROOM:
             self.tell(Disowned())
         self.tell(Told(said.call))

@@ -87,7 +87,8 @@ class Matches:
         publisher: Where matches show themselves.
         node_name: As told to the API server.
         games: Rules by name.
-        keeper: Of results the API server could not be told; by default they are lost, with a word in the log.
+        keeper: Of results until the API server has them; by default one it could not be told is lost, with a
+            word in the log.
         patience: How long a match waits for what.
         max_matches: Live and lingering ones; one more is refused.
         clock: Unix seconds; read once.
@@ -111,7 +112,7 @@ class Matches:
         self._world = World(
             node_name=node_name,
             callbacks=callbacks,
-            keeper=keeper or NoKeeper(),
+            keeper=keeper or NoKeeper(callbacks),
             publisher=publisher,
             patience=patience,
             now=SteadyClock(clock),

@@ -1,4 +1,4 @@
-"""Results on this machine's disk, for when nobody else can take them: a file for each.
+"""Results on this machine's disk, as long as nobody else has them: a file for each.
 
 A result is there, whole, once `put` has returned, also after a power cut: it is
 written beside, flushed, renamed, and the directory flushed.

@@ -1,21 +1,27 @@
-"""Keeps results the API server could not be told, where they outlive this process.
+"""Tells the API server results, and keeps each where it outlives this process until that has it.
 
-First on this machine's disk, at once; then in Redis, from where whoever does the
-recovery takes them. While Redis is away they stay on the disk, and the API
-server is asked again now and then: whichever comes back first gets them.
+On this machine's disk while it is being told, which may take a quarter of a
+minute. One that could not be told goes to Redis, from where whoever does the
+recovery takes it: a key there means that telling has failed. While Redis is
+away it stays on the disk, and the API server is asked again now and then:
+whichever comes back first gets it. What a former process left on the disk is
+told as if its match had just ended.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
 
 from actors.links import LinkDown, RedisLink
 from actors.matches.callback import Callback
-from actors.matches.callbacks import Callbacks
+from actors.matches.callbacks import Callbacks, Outcome
 from actors.matches.delivery import DECIDED, RESULT_TAKEN
 from actors.matches.outbox import Outbox
 from actors.matches.unsent import callback_of, set_command
@@ -33,10 +39,10 @@ class ResultStatistics:
     """Counts since the start.
 
     Attributes:
-        waiting: Results that neither Redis nor the API server has.
+        waiting: Results that could not be told and that Redis has not.
         kept: Results that could not be told.
         in_redis: Those that Redis has taken.
-        delivered: Those that the API server has taken after all.
+        delivered: Those that the API server has taken after all, and those a former process left.
         lost: Those there was no room for.
     """
 
@@ -67,49 +73,112 @@ class Results:
         self._callbacks = callbacks
         self._outbox = outbox
         self._retry_s = retry_s
+        # To be written to the disk.
         self._fresh: dict[str, bytes] = {}
+        # Being told, and whether they are on the disk meanwhile.
+        self._telling: dict[str, bool] = {}
+        # Told; to be taken off the disk.
+        self._done: dict[str, None] = {}
+        # Could not be told; on the disk until Redis or the API server has them.
         self._on_disk: dict[str, None] = {}
+        # Of a former process, on the disk and not looked at. Only the first life need ask for them.
+        self._left: deque[str] | None = None
         self._news = trio.Event()
         self._written = trio.Event()
         self._kept = self._in_redis = self._delivered = self._lost = 0
 
-    def keep(self, finished: Callback) -> None:
-        """Keep what could not be told. Neither waits nor raises."""
-        if len(self._fresh) >= MOST_IN_MEMORY:
+    def tell(self, finished: Callback, then: Callable[[Outcome], None]) -> None:
+        """Tell the API server, and have the result on the disk for as long. Neither waits nor raises.
+
+        The telling does not wait for the disk: one that hangs must not hold up the result.
+        """
+        self._telling[finished.room_id] = False
+        if len(self._fresh) < MOST_IN_MEMORY:
+            self._fresh[finished.room_id] = finished.body
+            self._news.set()
+        self._submit(finished, then)
+
+    def statistics(self) -> ResultStatistics:
+        """How things stand."""
+        waiting = len((self._fresh.keys() - self._telling.keys()) | self._on_disk.keys())
+        return ResultStatistics(waiting, self._kept, self._in_redis, self._delivered, self._lost)
+
+    # -- telling -----------------------------------------------------------------------
+
+    def _submit(self, finished: Callback, then: Callable[[Outcome], None]) -> None:
+        self._callbacks.submit(finished, partial(self._settled, finished, then))
+
+    def _settled(self, finished: Callback, then: Callable[[Outcome], None], outcome: Outcome) -> None:
+        is_on_disk = self._telling.pop(finished.room_id, False)
+        if outcome.verdict not in RESULT_TAKEN:
+            self._keep(finished, is_on_disk=is_on_disk)
+        else:
+            self._fresh.pop(finished.room_id, None)
+            if is_on_disk:
+                self._done[finished.room_id] = None
+                self._news.set()
+        then(outcome)
+
+    def _keep(self, finished: Callback, *, is_on_disk: bool) -> None:
+        """Keep what could not be told."""
+        if is_on_disk:
+            self._on_disk[finished.room_id] = None
+            self._written.set()
+        elif finished.room_id in self._fresh or len(self._fresh) < MOST_IN_MEMORY:
+            self._fresh[finished.room_id] = finished.body
+            self._news.set()
+        else:
             self._lost += 1
             logger.error("match_result_lost", extra={"room_id": finished.room_id})
             return
         self._kept += 1
-        self._fresh[finished.room_id] = finished.body
-        self._news.set()
 
-    def statistics(self) -> ResultStatistics:
-        """How things stand."""
-        waiting = len(self._fresh.keys() | self._on_disk.keys())
-        return ResultStatistics(waiting, self._kept, self._in_redis, self._delivered, self._lost)
+    def _note_delivered(self, room_id: str) -> None:
+        self._delivered += 1
+        logger.info("match_result_delivered", extra={"room_id": room_id})
 
     # -- the task ----------------------------------------------------------------------
 
     async def run(self, life: Life) -> None:
         """Look after what is kept until asked to end; then bring the last of it to the disk."""
         exit_asked = life.trap_exit()
-        for room_id in await _on_disk(self._outbox.room_ids):
-            self._on_disk[room_id] = None
+        if self._left is None:
+            self._left = deque(await _on_disk(self._outbox.room_ids))
         life.started()
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_left, self._left)
             nursery.start_soon(self._write)
             nursery.start_soon(self._move)
             await exit_asked.wait()
             nursery.cancel_scope.cancel()
         await self._write_fresh()
+        await self._drop_done()
+
+    async def _tell_left(self, left: deque[str]) -> None:
+        """Tell what a former process left."""
+        while left:
+            body = await _on_disk(self._outbox.get, left[0])
+            room_id = left.popleft()
+            finished = None if body is None else callback_of(room_id, body)
+            if finished is None:
+                self._on_disk[room_id] = None
+                self._written.set()
+            else:
+                self._telling[room_id] = True
+                self._submit(finished, partial(self._told_left, room_id))
+
+    def _told_left(self, room_id: str, outcome: Outcome) -> None:
+        if outcome.verdict in RESULT_TAKEN:
+            self._note_delivered(room_id)
 
     async def _write(self) -> None:
-        """Bring to the disk what comes."""
+        """Bring the disk up to date, as long as there is news."""
         while True:
             self._news = trio.Event()
-            if not self._fresh:
+            if not self._fresh and not self._done:
                 await self._news.wait()
             await self._write_fresh()
+            await self._drop_done()
 
     async def _move(self) -> None:
         """Bring away what is on the disk."""
@@ -125,6 +194,8 @@ class Results:
     async def _write_fresh(self) -> None:
         """Bring everything new to the disk. What it does not take stays in memory, and goes on from there."""
         for room_id, body in tuple(self._fresh.items()):
+            if room_id not in self._fresh:
+                continue  # told while others were written
             try:
                 await _on_disk(self._outbox.put, room_id, body)
             except OSError as error:
@@ -133,23 +204,37 @@ class Results:
                 )
                 await self._spare_the_disk(room_id, body)
             else:
-                self._on_disk[room_id] = None
-                self._take_off(room_id, body)
-                self._written.set()
+                self._note_written(room_id)
+
+    def _note_written(self, room_id: str) -> None:
+        if self._fresh.pop(room_id, None) is None:
+            self._done[room_id] = None  # told while it was written
+        elif room_id in self._telling:
+            self._telling[room_id] = True
+        else:
+            self._on_disk[room_id] = None
+            self._written.set()
+
+    async def _drop_done(self) -> None:
+        """Take off the disk what has been told."""
+        while self._done:
+            room_id = next(iter(self._done))
+            await _on_disk(self._outbox.drop, room_id)
+            del self._done[room_id]
 
     async def _spare_the_disk(self, room_id: str, body: bytes) -> None:
         """A result that the disk does not take: Redis or nothing, until the next time."""
+        if room_id in self._telling:
+            # Not for Redis yet: its turn comes when it could not be told.
+            self._fresh.pop(room_id, None)
+            return
         try:
             await self._link.pipeline([set_command(room_id, body)])
         except LinkDown:
             await trio.sleep(1)
         else:
-            self._take_off(room_id, body)
+            self._fresh.pop(room_id, None)
             self._note_in_redis(room_id)
-
-    def _take_off(self, room_id: str, body: bytes) -> None:
-        if self._fresh.get(room_id) is body:
-            del self._fresh[room_id]
 
     async def _bring_to_redis(self) -> bool:
         """Hand over what is on the disk; whether Redis took it."""
@@ -179,8 +264,7 @@ class Results:
                     return
                 if outcome.verdict not in RESULT_TAKEN:
                     continue
-                self._delivered += 1
-                logger.info("match_result_delivered", extra={"room_id": room_id})
+                self._note_delivered(room_id)
             await self._let_go(room_id)
 
     async def _let_go(self, room_id: str) -> None:

@@ -11,7 +11,8 @@ from typing import Any, Final, Protocol
 import trio
 
 from actors.matches.callback import Callback
-from actors.matches.callbacks import Callbacks
+from actors.matches.callbacks import Callbacks, Outcome
+from actors.matches.delivery import RESULT_TAKEN
 from actors.matches.lifecycle import Patience
 
 logger: Final = logging.getLogger("actors.matches")
@@ -34,18 +35,34 @@ class RoomPublisher(Protocol):
 
 
 class ResultKeeper(Protocol):
-    """Where a result goes that the API server could not be told."""
+    """Who tells the API server a result, and keeps it as long as it has not been told."""
 
-    def keep(self, finished: Callback) -> None:
-        """Keep it until it can be told. Neither waits nor raises."""
+    def tell(self, finished: Callback, then: Callable[[Outcome], None]) -> None:
+        """Tell it in its turn among the room's callbacks; `then` hears how that went.
+
+        Neither waits nor raises.
+        """
 
 
 class NoKeeper:
-    """Keeps nothing, and says so."""
+    """Tells results once, keeps nothing, and says so.
 
-    def keep(self, finished: Callback) -> None:
-        """Say what is lost."""
-        logger.error("match_result_lost", extra={"room_id": finished.room_id})
+    Args:
+        callbacks: The way to the API server.
+    """
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
+
+    def tell(self, finished: Callback, then: Callable[[Outcome], None]) -> None:
+        """Tell it, or say what is lost."""
+
+        def settled(outcome: Outcome) -> None:
+            if outcome.verdict not in RESULT_TAKEN:
+                logger.error("match_result_lost", extra={"room_id": finished.room_id})
+            then(outcome)
+
+        self._callbacks.submit(finished, settled)
 
 
 class SteadyClock:
@@ -74,7 +91,7 @@ class World:
     Attributes:
         node_name: As told to the API server.
         callbacks: The way there.
-        keeper: Of results that could not be told.
+        keeper: Of results, which go there through it.
         publisher: Where the public state goes.
         patience: How long matches wait for what.
         now: Unix seconds that never go back.

@@ -13,7 +13,6 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.core import ActorGone, MailboxFull
 from actors.matches import Callbacks, CreationJob, Entry, Matches, MatchPatience, Status, read_job
-from actors.matches.callback import Callback
 from actors.matches.entry import INBOX_SLOTS
 from actors.matches.rules.simple_card_battle import SimpleCardBattle
 from supervision import ChildSpec, ChildType, Supervisor
@@ -21,32 +20,19 @@ from tests.fakes.node import GAMES, RULES, Stage, job
 from tests.fakes.players import Line, Question
 
 
-class Keeper:
-    """Keeps results in a list."""
-
-    def __init__(self) -> None:
-        self.kept: list[Callback] = []
-
-    def keep(self, finished: Callback) -> None:
-        self.kept.append(finished)
-
-
 class House:
     """One match of ann and bob that has been acknowledged."""
 
     def __init__(self) -> None:
         self.status = 200
-        self.acknowledges = True
         self.said: list[str] = []
         self.stage = Stage()
-        self.keeper = Keeper()
         self.callbacks = Callbacks("http://api", keys=["k"], transport=httpx.MockTransport(self._hear))
         self.matches = Matches(
             callbacks=self.callbacks,
             publisher=self.stage,
             node_name="node-a",
             games=GAMES,
-            keeper=self.keeper,
             patience=MatchPatience(join_timeout_s=120, reconnect_grace_s=60, linger_s=30),
         )
         self.root = Supervisor(
@@ -59,7 +45,7 @@ class House:
 
     async def _hear(self, request: httpx.Request) -> httpx.Response:
         self.said.append(request.url.path.rsplit("/", 1)[-1])
-        return httpx.Response(self.status, json={"acknowledged": self.acknowledges})
+        return httpx.Response(self.status, json={"acknowledged": True})
 
     @property
     def entry(self) -> Entry:
@@ -275,28 +261,17 @@ async def test_a_turn_nobody_uses_is_skipped_and_the_clock_starts_again(autojump
             assert ann.events().count("game:turn_skipped") == turns
 
 
-@pytest.mark.parametrize(
-    ("status", "acknowledged", "kept"),
-    [
-        (200, True, 0),
-        (404, True, 0),
-        (200, False, 1),
-        (301, True, 1),
-        (422, True, 1),
-        (401, True, 1),
-        (503, True, 1),
-    ],
-)
-async def test_a_result_is_kept_unless_it_was_acknowledged_or_nobody_knows_the_room(
-    autojump_clock: MockClock, status: int, acknowledged: bool, kept: int
+@pytest.mark.parametrize(("status", "lost"), [(200, 0), (404, 0), (301, 1), (422, 1), (401, 1), (503, 1)])
+async def test_without_a_keeper_a_result_that_is_not_taken_is_lost_with_a_word(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, status: int, lost: int
 ) -> None:
     async with house() as h:
         ann, _ = await h.join("ann"), await h.join("bob")
-        h.status, h.acknowledges = status, acknowledged
+        h.status = status
         assert await h.push(ann, "room:leave") == ("ok", {})
         await trio.sleep(20)
 
-        assert [said.room_id for said in h.keeper.kept] == ["room-1"] * kept
         assert h.said.count("finished") == (3 if status == 503 else 1)
+        assert caplog.messages.count("match_result_lost") == lost
         assert h.entry.match.status is Status.FINISHED
         assert h.entry.match.owed == ()

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from actors.links import RedisLink
-from actors.matches import Callbacks, Outbox, Patience, Recovery, Results, callback
+from actors.matches import Callbacks, Outbox, Outcome, Patience, Recovery, Results, callback
 from actors.matches.callback import Callback
 from actors.matches.unsent import age_s, callback_of
 from supervision import Backoff
@@ -31,10 +31,13 @@ class Api:
         self.status = 503
         self.acknowledges = True
         self.refuses = ""
+        self.hangs = False
         self.told: list[str] = []
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.told.append(request.url.path)
+        if self.hangs:
+            await trio.sleep_forever()
         status = 422 if request.url.path == self.refuses else self.status
         return httpx.Response(status, json={"acknowledged": self.acknowledges})
 
@@ -42,10 +45,10 @@ class Api:
 class Around:
     """What keeps and what tells, with the way to both."""
 
-    def __init__(self, redis_url: str, directory: Path) -> None:
+    def __init__(self, redis_url: str, directory: Path, request_s: float = 0.5) -> None:
         self.api = Api()
         self.link = RedisLink(redis_url, ping_every_s=0.1, backoff=Backoff(first_s=0.02, ceiling_s=0.1))
-        patience = Patience(request_s=0.5, pauses_s=())
+        patience = Patience(request_s=request_s, pauses_s=())
         transport = httpx.MockTransport(self.api)
         self.callbacks = Callbacks("http://api", keys=["k"], patience=patience, transport=transport)
         self.outbox = Outbox(directory / "outbox")
@@ -54,8 +57,8 @@ class Around:
 
 
 @asynccontextmanager
-async def around(redis_url: str, directory: Path) -> AsyncIterator[Around]:
-    a = Around(redis_url, directory)
+async def around(redis_url: str, directory: Path, request_s: float = 0.5) -> AsyncIterator[Around]:
+    a = Around(redis_url, directory, request_s)
     async with trio.open_nursery() as nursery:
         for child in (a.link, a.callbacks, a.results):
             nursery.start_soon(child.run, LoneLife())
@@ -69,6 +72,10 @@ def nowhere() -> str:
 
 def finished(room_id: str = "r1") -> Callback:
     return callback.finished(room_id, winner_id="ann", result_data={"players": {}}, at_s=0.0)
+
+
+def ignore(outcome: Outcome) -> None:
+    """Nobody asked."""
 
 
 # -- the outbox -----------------------------------------------------------------------
@@ -98,9 +105,84 @@ def test_half_a_result_is_none(tmp_path: Path) -> None:
 # -- the keeper -----------------------------------------------------------------------
 
 
+async def test_a_result_is_on_the_disk_while_it_is_told_and_in_redis_only_after(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    outcomes: list[Outcome] = []
+    with redis.Redis.from_url(redis_server.url) as client:
+        async with around(redis_server.url, tmp_path, request_s=60.0) as a:
+            await a.link.until_up()
+            a.api.hangs = True
+            a.results.tell(finished(), outcomes.append)
+            await until(lambda: bool(a.api.told) and a.outbox.get("r1") == finished().body)
+            await trio.testing.wait_all_tasks_blocked()
+
+            assert a.results.statistics().waiting == 0
+            assert a.outbox.room_ids() == ["r1"]
+            assert client.keys() == []
+            assert outcomes == []
+
+
+@pytest.mark.parametrize(
+    ("status", "acknowledges", "kept"),
+    [
+        (200, True, 0),
+        (404, True, 0),
+        (200, False, 1),
+        (301, True, 1),
+        (422, True, 1),
+        (401, True, 1),
+        (503, True, 1),
+    ],
+)
+async def test_a_result_is_kept_unless_it_is_acknowledged_or_nobody_knows_the_room(
+    redis_server: RedisServer, tmp_path: Path, status: int, acknowledges: bool, kept: int
+) -> None:
+    outcomes: list[Outcome] = []
+    with redis.Redis.from_url(redis_server.url) as client:
+        async with around(redis_server.url, tmp_path) as a:
+            await a.link.until_up()
+            a.api.status, a.api.acknowledges = status, acknowledges
+            a.results.tell(finished(), outcomes.append)
+            await until(lambda: bool(outcomes))
+            await until(lambda: len(client.keys()) == kept and a.outbox.room_ids() == [])
+
+            assert a.api.told == ["/rooms/r1/finished"]
+            assert a.results.statistics().kept == kept
+            assert a.results.statistics().waiting == 0
+
+
+async def test_what_a_former_process_left_is_told_once_as_if_it_had_just_happened(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    Outbox(tmp_path / "outbox").put("r1", finished().body)
+    with redis.Redis.from_url(redis_server.url) as client:
+        async with around(redis_server.url, tmp_path) as a:
+            a.api.status = 200
+            await a.link.until_up()
+            await until(lambda: a.outbox.room_ids() == [])
+
+            assert a.api.told == ["/rooms/r1/finished"]
+            assert a.results.statistics().delivered == 1
+            assert client.keys() == []
+
+
+async def test_a_disk_that_takes_nothing_does_not_hold_up_the_telling(
+    tmp_path: Path,
+) -> None:
+    outcomes: list[Outcome] = []
+    async with around(nowhere(), tmp_path) as a:
+        await until(lambda: a.results._left is not None)  # noqa: SLF001
+        (tmp_path / "outbox").write_text("a file where the directory should be")
+        a.api.status = 200
+        a.results.tell(finished(), outcomes.append)
+        await until(lambda: bool(outcomes))
+        assert a.results.statistics().waiting == 0
+
+
 async def test_a_result_goes_to_the_api_server_if_that_is_back_before_redis(tmp_path: Path) -> None:
     async with around(nowhere(), tmp_path) as a:
-        a.results.keep(finished())
+        a.results.tell(finished(), ignore)
         await until(lambda: len(a.api.told) > 1)
         assert a.outbox.room_ids() == ["r1"]
         a.api.status = 200
@@ -112,10 +194,11 @@ async def test_a_result_goes_to_the_api_server_if_that_is_back_before_redis(tmp_
 
 async def test_a_result_that_is_refused_stays_and_holds_up_nobody(tmp_path: Path) -> None:
     async with around(nowhere(), tmp_path) as a:
+        a.results.tell(finished("r1"), ignore)
+        a.results.tell(finished("r2"), ignore)
+        await until(lambda: a.results.statistics().waiting == 2)
         a.api.status = 200
         a.api.refuses = "/rooms/r1/finished"
-        a.results.keep(finished("r1"))
-        a.results.keep(finished("r2"))
 
         await until(lambda: a.outbox.room_ids() == ["r1"])
         a.api.refuses = ""
@@ -140,7 +223,7 @@ async def test_a_stop_brings_the_last_result_to_the_disk(tmp_path: Path) -> None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(a.results.run, life)
         await trio.testing.wait_all_tasks_blocked()
-        a.results.keep(finished())
+        a.results.tell(finished(), ignore)
         life.trap_exit().set()
     assert a.outbox.room_ids() == ["r1"]
 
@@ -155,8 +238,9 @@ async def test_without_a_disk_redis_takes_it(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(a.link.run, LoneLife())
             await a.link.until_up()
+            nursery.start_soon(a.callbacks.run, LoneLife())
             nursery.start_soon(a.results.run, LoneLife())
-            a.results.keep(finished())
+            a.results.tell(finished(), ignore)
             await until(lambda: bool(client.exists("persist_failed:r1")))
             nursery.cancel_scope.cancel()
     assert "result_outbox_unwritable" in caplog.text
