@@ -13,10 +13,13 @@ from web.dev.phoenix import Heard
 DEADLINE_S = 90
 
 
-def demo(directory: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+def demo(
+    directory: Path, *arguments: str, cwd: Path | None = None, **more: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "web.cli", "demo", *arguments],
+        [sys.executable, "-P", "-m", "web.cli", "demo", *arguments],
         env={"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(directory), **more},
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
@@ -40,6 +43,16 @@ def test_a_demo_that_cannot_start_says_so_in_one_line(tmp_path: Path) -> None:
 
     assert shown.returncode == 1
     assert "greenroom dev does not come up" in shown.stderr
+
+
+def test_the_demo_does_not_take_a_module_of_the_directory_it_is_called_in(tmp_path: Path) -> None:
+    runtime, here = tmp_path / "runtime", tmp_path / "here"
+    runtime.mkdir(mode=0o700)
+    (here / "web").mkdir(parents=True)
+    (here / "web" / "__init__.py").write_text("raise SystemExit('not ours')")
+    shown = demo(runtime, "match", "--pace", "0", cwd=here)
+
+    assert (shown.returncode, shown.stderr) == (0, ""), shown.stdout
 
 
 def test_the_narrator_has_nothing_to_say_about_what_is_private() -> None:

@@ -49,7 +49,8 @@ async def dev(say: Callable[[str], None]) -> AsyncIterator[Notice]:
 async def _own(say: Callable[[str], None], stale: Notice | None) -> AsyncIterator[Notice]:
     env = os.environ | {"LOG_LEVEL": "critical", "PYTHONUNBUFFERED": "1"}
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "web.cli", "dev"],
+        # -P: `-m` would look for `web` in the current directory first, whatever is there.
+        [sys.executable, "-P", "-m", "web.cli", "dev"],
         stdout=subprocess.PIPE,
         env=env,
         # Ctrl-C at a terminal is for us to pass on.
