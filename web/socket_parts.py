@@ -94,6 +94,7 @@ class Channels:
         yield gauge("long_polls", "Sockets that are long polls.", len(self.polls))
         yield counter("sockets_opened", "Sockets opened.", now.opened)
         yield counters("sockets_refused", "Connects turned down.", "reason", now.refused)
+        yield counters("sockets_ended", "Sockets that ended.", "reason", now.ended)
         yield gauge("connected_players", "Players with a live channel.", self.rooms.connected_players)
         yield gauge("rooms_with_players", "Rooms with a player connected.", self.rooms.rooms)
 

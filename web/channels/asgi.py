@@ -16,6 +16,7 @@ from web.channels.gate import Admitted, Gate
 from web.channels.messages import CloseCode
 from web.channels.outbox import Closing, Outbox
 from web.channels.session import Session
+from web.channels.transport import End
 from web.handlers.http import Answer
 
 __all__ = ["refuse", "serve"]
@@ -75,6 +76,7 @@ async def _converse(admitted: Admitted, receive: Receive, send: Send, gate: Gate
         in_order = True
     finally:
         if session is not None:
+            session.hang_up(End.CLIENT_GONE if in_order else End.FAULT)
             session.closed()
         if not in_order:
             with trio.move_on_after(FAULT_CLOSE_S, shield=True):

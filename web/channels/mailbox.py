@@ -9,6 +9,7 @@ import trio
 
 from web.channels.frames import Frame
 from web.channels.session import Session
+from web.channels.transport import Cut
 
 __all__ = ["DEATH_S", "MAX_WAITING_BYTES", "MAX_WAITING_FRAMES", "Mailbox"]
 
@@ -101,6 +102,8 @@ class Mailbox:
         if self.closed or not frame.is_text:
             return
         if len(self._frames) >= MAX_WAITING_FRAMES or self._bytes + len(frame.data) > MAX_WAITING_BYTES:
+            if self._session is not None:
+                self._session.cut(Cut.OVERFLOW, self._bytes)
             self.end()
             return
         self._frames.append(frame.text)

@@ -11,6 +11,7 @@ import trio
 from web.channels.frames import Frame
 from web.channels.messages import CloseCode
 from web.channels.session import Session
+from web.channels.transport import Cut
 
 __all__ = ["MAX_WAITING_BYTES", "Closing", "Outbox"]
 
@@ -104,9 +105,7 @@ class Outbox:
         if self._closing is not None:
             return
         if self._frames and self._bytes + len(frame.data) > MAX_WAITING_BYTES:
-            self._frames.clear()
-            self.close(CloseCode.TRY_LATER, "too slow")
-            self._cut()
+            self._end(Cut.OVERFLOW)
             return
         self._frames.append(frame)
         self._bytes += len(frame.data)
@@ -122,9 +121,18 @@ class Outbox:
     def tick(self, now: float) -> None:
         """Cut a client that does not read, or does not let go."""
         self._now = now
-        stalled = self.congested and now - self._moved_at >= STALL_S
-        if stalled or (self._closing is not None and now - self._moved_at >= CLOSE_S):
-            self._cut()
+        still_s = now - self._moved_at
+        if self.congested and still_s >= STALL_S:
+            self._end(Cut.STALLED)
+        elif self._closing is not None and still_s >= CLOSE_S:
+            self._end(Cut.NO_CLOSE)
+
+    def _end(self, why: Cut) -> None:
+        if self._session is not None:
+            self._session.cut(why, self._bytes)
+        self._frames.clear()
+        self.close(CloseCode.TRY_LATER, "too slow")
+        self._cut()
 
     def _wake(self) -> None:
         if self._ready is not None:

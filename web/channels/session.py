@@ -41,7 +41,7 @@ from web.channels.messages import (
 from web.channels.seat import Seat
 from web.channels.serializer import Serializer
 from web.channels.topics import Left, Topics
-from web.channels.transport import Transport
+from web.channels.transport import Cut, End, Transport
 
 __all__ = ["IDLE_S", "JOIN_TIMEOUT_S", "MAX_TOPICS", "Session"]
 
@@ -69,6 +69,7 @@ class Session:
     Attributes:
         user: As given.
         ended: Whether the socket is closed or closing.
+        ended_for: What ended it, or is about to; None while nothing does.
         heard_at: When the client last said anything.
     """
 
@@ -81,6 +82,7 @@ class Session:
         "_transport",
         "_waiting",
         "ended",
+        "ended_for",
         "heard_at",
         "user",
     )
@@ -98,6 +100,7 @@ class Session:
     ) -> None:
         self.user = user
         self.ended = False
+        self.ended_for: End | None = None
         self.heard_at = now
         self._serializer = serializer
         self._transport = transport
@@ -144,7 +147,7 @@ class Session:
         if self.ended:
             return
         if now - self.heard_at >= IDLE_S:
-            self.close(CloseCode.GOING_AWAY, "idle")
+            self.close(CloseCode.GOING_AWAY, "idle", End.IDLE)
             return
         for seat in tuple(self._seats.values()):
             if seat.joining and now - seat.asked_at >= JOIN_TIMEOUT_S:
@@ -157,19 +160,19 @@ class Session:
             if seat.joined and not self.guard(seat, work):
                 seat.crash()
 
-    def close(self, code: CloseCode, reason: str) -> None:
+    def close(self, code: CloseCode, reason: str, why: End = End.PROTOCOL) -> None:
         """End the socket from this side; its channels hear it."""
         if not self.ended:
             self._transport.close(code, reason)
-            self.hang_up()
+            self.hang_up(why)
 
     def logout(self) -> None:
         """End the socket because its user has been logged out elsewhere. The client may come back."""
-        self.close(CloseCode.GOING_AWAY, "logged out")
+        self.close(CloseCode.GOING_AWAY, "logged out", End.LOGGED_OUT)
 
     def drain(self) -> None:
         """End the socket because this server is going. The client comes back, to another."""
-        self.close(CloseCode.RESTART, "restarting")
+        self.close(CloseCode.RESTART, "restarting", End.DRAINED)
 
     def closed(self) -> None:
         """The transport has ended, for whatever reason; the channels hear it if they have not."""
@@ -178,12 +181,22 @@ class Session:
         if on_end is not None:
             on_end(self)
 
-    def hang_up(self) -> None:
+    def cut(self, why: Cut, waiting_bytes: int) -> None:
+        """The transport ends the connection by itself; `closed` follows."""
+        logger.info("socket_cut", extra={"reason": why.value, "waiting_bytes": waiting_bytes})
+        self._note_end(End(why.value))
+
+    def hang_up(self, why: End = End.CLIENT_GONE) -> None:
         """The client has said goodbye, or been told so: its channels hear it, nothing more is handled."""
+        self._note_end(why)
         self.ended = True
         self._waiting = None
         for seat in tuple(self._seats.values()):
             seat.end(Left.GONE)
+
+    def _note_end(self, why: End) -> None:
+        if self.ended_for is None:
+            self.ended_for = why
 
     # -- what seats call -------------------------------------------------------------
 

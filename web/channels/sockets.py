@@ -18,7 +18,7 @@ from web.channels.identity import User
 from web.channels.serializer import Serializer
 from web.channels.session import Session
 from web.channels.topics import Topics
-from web.channels.transport import Transport
+from web.channels.transport import End, Transport
 
 __all__ = ["SocketStatistics", "Sockets", "batches"]
 
@@ -37,11 +37,13 @@ class SocketStatistics:
         open: Sessions now, long polls included.
         opened: Sessions since the start.
         refused: Requests turned away, by reason.
+        ended: Sessions that ended, by what ended them.
     """
 
     open: int
     opened: int
     refused: dict[str, int]
+    ended: dict[str, int]
 
 
 class Sockets:
@@ -66,6 +68,7 @@ class Sockets:
         self._sessions: dict[Session, None] = {}
         self._opened = 0
         self._refused: dict[str, int] = {}
+        self._ended: dict[str, int] = {}
         self._none: trio.Event | None = None
         self.draining = False
 
@@ -101,7 +104,7 @@ class Sockets:
 
     def statistics(self) -> SocketStatistics:
         """How things stand."""
-        return SocketStatistics(len(self._sessions), self._opened, dict(self._refused))
+        return SocketStatistics(len(self._sessions), self._opened, dict(self._refused), dict(self._ended))
 
     def logout(self, user_id: str) -> int:
         """Close every socket of a user with 1001; how many there were."""
@@ -151,6 +154,8 @@ class Sockets:
 
     def _forget(self, session: Session) -> None:
         self._sessions.pop(session, None)
+        why = session.ended_for or End.CLIENT_GONE
+        self._ended[why.value] = self._ended.get(why.value, 0) + 1
         if self._none is not None and not self._sessions:
             self._none.set()
 

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+from enum import Enum, StrEnum
 from typing import Protocol
 
 from web.channels.frames import Frame
 
-__all__ = ["Transport"]
+__all__ = ["Cut", "End", "Transport"]
+
+
+class Cut(Enum):
+    """Why a transport ends a connection by itself instead of closing it in good order."""
+
+    OVERFLOW = "overflow"  # too much waits to be written
+    STALLED = "stalled"  # nothing has been taken for too long
+    NO_CLOSE = "no_close"  # our close was not answered
+
+
+class End(StrEnum):
+    """What ended a session, for the counters: the first cause, whatever came of it."""
+
+    CLIENT_GONE = "client_gone"
+    IDLE = "idle"
+    LOGGED_OUT = "logged_out"
+    DRAINED = "drained"
+    PROTOCOL = "protocol"  # the client broke it
+    FAULT = "fault"  # ours
+    OVERFLOW = Cut.OVERFLOW.value
+    STALLED = Cut.STALLED.value
+    NO_CLOSE = Cut.NO_CLOSE.value
 
 
 class Transport(Protocol):
     """The client's end: a WebSocket on the raw lane, one behind Quart, a long poll, a test.
 
     Nothing here waits or raises. A transport has a limit; when a client reads so
-    slowly that the limit is passed, the transport ends the connection by itself,
-    drops what comes after, and its owner tells the session (`Session.closed`).
+    slowly that the limit is passed, the transport ends the connection by itself
+    (`Session.cut`), drops what comes after, and its owner tells the session (`Session.closed`).
     """
 
     @property

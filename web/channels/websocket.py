@@ -21,7 +21,6 @@ from __future__ import annotations
 import codecs
 import logging
 from collections import deque
-from enum import Enum
 from typing import Final, Protocol
 
 from websockets.frames import CloseCode as LibraryCloseCode
@@ -33,6 +32,7 @@ from websockets.server import ServerProtocol
 from actors.core import at_turn_end
 from web.channels.frames import Frame
 from web.channels.session import Session
+from web.channels.transport import Cut, End
 
 __all__ = ["MAX_MESSAGE_BYTES", "MAX_WAITING_BYTES", "Cut", "Sink", "WebSocket"]
 
@@ -51,15 +51,6 @@ MAX_REASON_BYTES: Final = 123
 # The library logs every connection; we log what our own words say.
 _quiet: Final = logging.getLogger("web.channels.websocket.library")
 _quiet.setLevel(logging.ERROR)
-logger = logging.getLogger(__name__)
-
-
-class Cut(Enum):
-    """Why a socket is reset instead of closed in good order."""
-
-    OVERFLOW = "overflow"  # too much waits to be written
-    STALLED = "stalled"  # nothing has been taken for too long
-    NO_CLOSE = "no_close"  # our close was not answered
 
 
 class Sink(Protocol):
@@ -290,7 +281,8 @@ class WebSocket:
             self._write(ours + b"".join(theirs))
         if self._protocol.eof_sent:
             if self._session is not None:
-                self._session.hang_up()
+                said_goodbye = self._protocol.close_rcvd is not None
+                self._session.hang_up(End.CLIENT_GONE if said_goodbye else End.PROTOCOL)
             self._finish_if_done()
 
     def _write(self, data: bytes) -> None:
@@ -321,7 +313,8 @@ class WebSocket:
             self._sink.finish(None)
 
     def _cut(self, why: Cut) -> None:
-        logger.info("socket_cut", extra={"reason": why.value, "waiting_bytes": self._waiting_bytes})
+        if self._session is not None:
+            self._session.cut(why, self._waiting_bytes)
         self._finished = True
         self._closing_since = None
         self._drop_waiting()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -63,6 +64,11 @@ class Server:
 
     def hang_up(self) -> None:
         self.client.send_nowait({"type": "websocket.disconnect", "code": 1001})
+
+
+def cuts(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Why sockets were cut, by the log."""
+    return [record.__dict__["reason"] for record in caplog.records if record.message == "socket_cut"]
 
 
 async def test_a_conversation_from_accept_to_hang_up() -> None:
@@ -139,7 +145,7 @@ async def test_when_something_breaks_the_code_is_1011() -> None:
         await server.run()
 
     assert (server.sent[-1]["type"], server.sent[-1]["code"]) == ("websocket.close", 1011)
-    assert len(server.sockets) == 0
+    assert server.sockets.statistics().ended == {"fault": 1}
 
 
 @pytest.mark.parametrize(("text", "code"), [("nonsense", 1007), ("x" * (MAX_MESSAGE_BYTES + 1), 1009)])
@@ -167,7 +173,10 @@ async def test_an_empty_binary_frame_is_a_frame() -> None:
     assert server.sent[-1]["code"] == 1003
 
 
-async def test_a_client_that_does_not_read_is_cut_when_too_much_waits() -> None:
+async def test_a_client_that_does_not_read_is_cut_when_too_much_waits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
     server = Server()
     server.say("1", "1", "room:a", "phx_join", {})
 
@@ -179,11 +188,14 @@ async def test_a_client_that_does_not_read_is_cut_when_too_much_waits() -> None:
             server.lobby.lobbies[0].seat.push("news", {"x": "x" * 1000})
 
     assert len(server.sockets) == 0
+    assert server.sockets.statistics().ended == {"overflow": 1}
+    assert cuts(caplog) == ["overflow"]
 
 
 async def test_a_client_that_takes_nothing_for_half_a_minute_is_cut(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     server = Server()
     server.say("1", "1", "room:a", "phx_join", {})
 
@@ -197,9 +209,14 @@ async def test_a_client_that_takes_nothing_for_half_a_minute_is_cut(
         await server.sockets.sweep()
 
     assert len(server.sockets) == 0
+    assert server.sockets.statistics().ended == {"stalled": 1}
+    assert cuts(caplog) == ["stalled"]
 
 
-async def test_a_client_that_does_not_let_go_is_cut(autojump_clock: MockClock) -> None:
+async def test_a_client_that_does_not_let_go_is_cut(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     server = Server()
 
     async with trio.open_nursery() as nursery:
@@ -210,3 +227,5 @@ async def test_a_client_that_does_not_let_go_is_cut(autojump_clock: MockClock) -
         await server.sockets.sweep()
 
     assert len(server.sockets) == 0
+    assert server.sockets.statistics().ended == {"logged_out": 1}
+    assert cuts(caplog) == ["no_close"]

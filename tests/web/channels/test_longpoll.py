@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -239,7 +240,8 @@ async def test_a_client_that_only_polls_is_not_idle(autojump_clock: MockClock) -
     assert len(browser.polls) == 1
 
 
-async def test_what_waits_for_a_client_has_a_limit() -> None:
+async def test_what_waits_for_a_client_has_a_limit(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     browser = Browser()
     await browser.join()
     seat = browser.lobby.lobbies[0].seat
@@ -249,6 +251,9 @@ async def test_what_waits_for_a_client_has_a_limit() -> None:
 
     assert len(browser.polls) == 0
     assert await browser.post(JOIN) == 410
+    assert browser.sockets.statistics().ended == {"overflow": 1}
+    (cut,) = (record.__dict__ for record in caplog.records if record.message == "socket_cut")
+    assert (cut["reason"], cut["waiting_bytes"] > 0) == ("overflow", True)
 
 
 async def test_binary_cannot_come_down_and_is_left_out() -> None:

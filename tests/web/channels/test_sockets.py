@@ -11,6 +11,7 @@ from web.channels.serializer import V2
 from web.channels.session import Session
 from web.channels.sockets import Sockets
 from web.channels.topics import Topics
+from web.channels.transport import Cut
 from web.handlers.cors import Cors
 from web.handlers.http import Answer
 
@@ -76,6 +77,31 @@ async def test_sessions_are_forgotten_when_their_transport_is_gone() -> None:
     session.closed()
     assert len(house) == 0
     assert (house.statistics().open, house.statistics().opened) == (0, 1)
+
+
+@pytest.mark.parametrize("reason", ["client_gone", "logged_out", "drained", "idle", "protocol", "overflow"])
+async def test_sessions_that_end_are_counted_by_what_ended_them_first(
+    autojump_clock: MockClock, reason: str
+) -> None:
+    house = sockets()
+    session, _ = opened(house)
+    match reason:
+        case "logged_out":
+            house.logout("u1")
+        case "drained":
+            await house.drain(0.1)
+        case "idle":
+            await trio.sleep(60)
+            await house.sweep()
+        case "protocol":
+            session.receive("nonsense", house.now())
+        case "overflow":
+            session.cut(Cut.OVERFLOW, 1)
+    assert house.statistics().ended == {}
+    session.closed()
+    session.closed()
+
+    assert house.statistics().ended == {reason: 1}
 
 
 async def test_a_sweep_tells_all_the_time(autojump_clock: MockClock) -> None:

@@ -16,6 +16,7 @@ from web.channels.frames import Frame as OurFrame
 from web.channels.serializer import V2
 from web.channels.session import Session
 from web.channels.topics import Topics
+from web.channels.transport import End
 from web.channels.websocket import CLOSE_S, MAX_MESSAGE_BYTES, MAX_WAITING_BYTES, STALL_S, Cut, WebSocket
 
 TEXT, BINARY, CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
@@ -423,6 +424,7 @@ def test_nothing_after_a_close_is_listened_to() -> None:
 
     assert [opcode for opcode, _ in wire.heard()] == [CLOSE]
     assert wire.session.messages == []
+    assert wire.session.ended_for is End.CLIENT_GONE
 
 
 def test_the_server_closes_with_its_code_and_waits_for_the_answer() -> None:
@@ -499,6 +501,7 @@ def test_a_message_of_the_largest_size_arrives_and_one_byte_more_does_not() -> N
 
     assert wire.close_code() == 1009
     assert wire.finished == [None]
+    assert wire.session.ended_for is End.PROTOCOL
 
 
 def test_a_length_that_is_only_announced_is_refused_before_it_comes() -> None:
@@ -532,6 +535,7 @@ def test_a_client_that_does_not_read_is_cut_when_too_much_waits() -> None:
         wire.websocket.send(message)
 
     assert wire.finished == [Cut.OVERFLOW]
+    assert wire.session.ended_for is End.OVERFLOW
     assert (wire.websocket.waiting_bytes, wire.websocket.congested) == (0, False)
 
 
@@ -557,6 +561,7 @@ def test_a_client_that_has_taken_nothing_for_half_a_minute_is_cut() -> None:
     wire.websocket.tick(2 * STALL_S)
 
     assert wire.finished == [Cut.STALLED]
+    assert wire.session.ended_for is End.STALLED
 
 
 def test_what_waits_goes_in_order_when_there_is_room() -> None:
