@@ -28,7 +28,10 @@ DEFAULT_TURN_TIME_S: Final = 60.0
 LONGEST_TURN_TIME_S: Final = 86_400.0
 FEWEST_PLAYERS: Final = 2
 MOST_PLAYERS: Final = 12
-LONGEST_ID: Final = 200
+LONGEST_TEXT: Final = 200
+# Of a player, in characters. Whoever connects with a longer id is turned away, so a
+# match of theirs could never begin.
+LONGEST_USER_ID: Final = 128
 ROOM_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 # Names of the rules this node has, each with the numbers of players it takes.
@@ -110,12 +113,12 @@ def _read(payload: bytes, known_rules: KnownRules) -> CreationJob:
     job = _object(payload)
     config = _field(job, "config", _mapping)
     rules = _optional(config, "game_rules", _text, DEFAULT_RULES)
-    players = _field(job, "player_ids", _distinct_texts)
+    players = _field(job, "player_ids", _distinct_user_ids)
     room_id = _field(job, "room_id", _text, Reason.BAD_ROOM_ID)
     if ROOM_ID.fullmatch(room_id) is None:
         _refuse(Reason.BAD_ROOM_ID, "room_id must be 1 to 64 of A-Z, a-z, 0-9, _ and -")
     if rules not in known_rules:
-        _refuse(Reason.UNKNOWN_GAME_RULES, f"no rules named {rules[:LONGEST_ID]!r} here")
+        _refuse(Reason.UNKNOWN_GAME_RULES, f"no rules named {rules[:LONGEST_TEXT]!r} here")
     _check_count(len(players), _field(config, "player_count", _whole), known_rules[rules])
     return CreationJob(
         room_id=room_id,
@@ -173,12 +176,12 @@ def _mapping(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_ID else None
+def _text(value: Any, longest: int = LONGEST_TEXT) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= longest else None
 
 
-def _distinct_texts(value: Any) -> tuple[str, ...] | None:
-    if not isinstance(value, list) or not all(_text(item) for item in value):
+def _distinct_user_ids(value: Any) -> tuple[str, ...] | None:
+    if not isinstance(value, list) or not all(_text(item, LONGEST_USER_ID) for item in value):
         return None
     return tuple(value) if len(set(value)) == len(value) else None
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from actors.matches.creation_job import LONGEST_USER_ID
+
 __all__ = ["ANONYMOUS", "User", "user_from"]
 
-MAX_ID_LENGTH: Final = 128
 MAX_NAME_LENGTH: Final = 100
 
 
@@ -35,7 +36,7 @@ def user_from(facts: Mapping[str, object]) -> User | None:
     None when there is no id that could be shown to others.
     """
     user_id = _text(facts.get("user_id")) or _text(facts.get("sub"))
-    if user_id is None or len(user_id) > MAX_ID_LENGTH:
+    if user_id is None or len(user_id) > LONGEST_USER_ID:
         return None
     name = _text(facts.get("display_name"))
     return User(user_id, user_id if name is None else name[:MAX_NAME_LENGTH])

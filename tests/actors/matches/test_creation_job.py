@@ -114,6 +114,7 @@ def test_rules_and_player_count_have_to_agree_with_the_players(
         ("player_ids", ["u1", "u1"]),
         ("player_ids", ["u1", 2]),
         ("player_ids", ["u1", ""]),
+        ("player_ids", ["u1", "u" * 129]),
         ("player_count", "2"),
         ("player_count", True),
         ("player_count", 2.0),

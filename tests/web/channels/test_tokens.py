@@ -10,6 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.matches import CreationJob, read_job
+from tests.fakes.node import RULES
+from tests.fakes.node import job as job_of
 from web.channels.identity import User, user_from
 from web.channels.tokens import LocalTokens
 
@@ -115,3 +118,12 @@ def test_an_audience_of_others_is_no_business_of_ours() -> None:
 @given(st.text())
 def test_whatever_is_shown_is_judged(text: str) -> None:
     assert TOKENS.check(text) is None
+
+
+def test_who_may_connect_may_be_in_a_match_and_the_other_way_round() -> None:
+    for length in (127, 128, 129, 200):
+        user_id = "u" * length
+        job = read_job(job_of("room-1", players=(user_id, "bob")), RULES)
+
+        assert isinstance(job, CreationJob) == (user_from({"user_id": user_id}) is not None)
+        assert isinstance(job, CreationJob) == (length <= 128)
