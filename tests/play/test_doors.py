@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -12,6 +12,7 @@ from websockets.trio.client import connect
 from tests.engines import RedisServer
 from tests.play.house import ROOM, house, token
 from tests.web.serving import serving
+from web.channels.longpoll import MAX_BODY_BYTES
 from web.channels.remote import RemoteTokens
 from web.channels.tokens import LocalTokens
 from web.dev.phoenix import JoinRefused, phoenix
@@ -107,6 +108,24 @@ async def test_a_player_may_poll(redis_server: RedisServer, lane: str) -> None:
         assert (await h.node.http.post(polled, content=join)).json() == {"status": 200}
         reply = json.loads((await h.node.http.get(polled)).json()["messages"][0])
         assert reply[4]["response"]["status"] == "ready"
+
+
+async def in_chunks(size: int) -> AsyncIterator[bytes]:
+    """A body whose length nobody says beforehand."""
+    for _ in range(0, size, 65_536):
+        yield b"[" * 65_536
+
+
+@lanes
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_a_poll_that_posts_too_much_is_told_so_where_it_looks(lane: str, is_chunked: bool) -> None:
+    async with serving(lane) as node:
+        size = MAX_BODY_BYTES + 1
+        body = in_chunks(size) if is_chunked else b"[" * size
+        answer = await node.http.post("/socket/longpoll?vsn=2.0.0", content=body)
+
+    assert (answer.status_code, answer.json()) == (200, {"status": 413})
+    assert answer.headers["cache-control"] == "no-store"
 
 
 @lanes

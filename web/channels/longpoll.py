@@ -7,7 +7,7 @@ client looks for it:
     GET, refused                403; 500 when there is no room, so that it comes back
     GET, the session's token    200 and what has come, or 204 after ten seconds of nothing
     GET, session ended by us    500: the client starts over and joins again
-    POST, the session's token   200; 400 for a body that cannot be read
+    POST, the session's token   200; 400 for a body that cannot be read, 413 for one that is too long
     POST, unknown token         410
 
 Tokens are 256 random bits and name one session of this process.
@@ -52,6 +52,7 @@ NOTHING: Final = 204
 BAD_REQUEST: Final = 400
 FORBIDDEN: Final = 403
 GONE: Final = 410
+TOO_LARGE: Final = 413
 START_OVER: Final = 500
 
 
@@ -78,7 +79,7 @@ class LongPolls:
         """The path and its handlers."""
         return Route(
             LONGPOLL_PATTERN,
-            {"GET": Endpoint(self.get), "POST": Endpoint(self.post, max_body=MAX_BODY_BYTES)},
+            {"GET": Endpoint(self.get), "POST": Endpoint(self.post, MAX_BODY_BYTES, _answer(TOO_LARGE))},
             GRANT,
         )
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PAYLOAD_TOO_LARGE: Final = error(413, "payload_too_large")
 BODY_TOO_SLOW: Final = error(408, "request_timeout", "the body did not arrive in time")
 # Somebody before us may have read it the other way, so nothing that follows
 # on this connection can be trusted (RFC 9112, section 6.3).
@@ -53,7 +52,7 @@ class Pending(NamedTuple):
 
     @property
     def max_body(self) -> int:
-        """Bytes of body the endpoint takes; more is `PAYLOAD_TOO_LARGE`."""
+        """Bytes of body the endpoint takes; more is its `too_large`."""
         return self.endpoint.max_body
 
 
@@ -99,7 +98,7 @@ class Front:
             if isinstance(other, Answer):
                 return other
             endpoint = other
-        refusal = _length_refusal(headers, endpoint.max_body)
+        refusal = _length_refusal(headers, endpoint)
         if refusal is not None:
             return refusal
         client = peer
@@ -152,7 +151,7 @@ class Front:
         return answer
 
 
-def _length_refusal(headers: Mapping[str, str], max_body: int) -> Answer | None:
+def _length_refusal(headers: Mapping[str, str], endpoint: Endpoint) -> Answer | None:
     length = headers.get("content-length")
     if length is None:
         return None
@@ -161,5 +160,5 @@ def _length_refusal(headers: Mapping[str, str], max_body: int) -> Answer | None:
     if not (length.isascii() and length.isdecimal()):
         return BAD_LENGTH
     # So many digits that converting them would be work.
-    too_large = len(length) > 18 or int(length) > max_body  # noqa: PLR2004
-    return PAYLOAD_TOO_LARGE if too_large else None
+    is_too_large = len(length) > 18 or int(length) > endpoint.max_body  # noqa: PLR2004
+    return endpoint.too_large if is_too_large else None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # A body nobody asked for is read so that the connection stays usable, but not
 # a long one.
 UNUSED_BODY_BYTES: Final = 16 * 1024
+PAYLOAD_TOO_LARGE: Final = error(413, "payload_too_large")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Endpoint:
     Attributes:
         handler: Gets the request with its body.
         max_body: Bytes of body it takes.
+        too_large: The answer to a longer one.
         listed: Whether `Allow` and preflights speak of it.
         waits_for_actors_only: Whether the handler awaits nothing but the answers of actors and
             never opens a stream; a lane may then run it without a task.
@@ -35,6 +37,7 @@ class Endpoint:
 
     handler: Handler
     max_body: int = UNUSED_BODY_BYTES
+    too_large: Answer = PAYLOAD_TOO_LARGE
     listed: bool = True
     waits_for_actors_only: bool = False
     at_once: AtOnce | None = None

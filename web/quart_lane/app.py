@@ -19,7 +19,7 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from web.handlers.front import BODY_TOO_SLOW, PAYLOAD_TOO_LARGE
+from web.handlers.front import BODY_TOO_SLOW
 from web.handlers.http import Answer, OpenStream, error
 from web.quart_lane.slot import StreamSlot
 from web.server.patience import CONNECTION
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from quart.wrappers import Request as QuartRequest
     from werkzeug.routing import MapAdapter
 
-    from web.handlers.front import Front
+    from web.handlers.front import Front, Pending
     from web.handlers.streams import Streams
 
 BODY_S: Final = 30.0
@@ -174,7 +174,7 @@ class _Lane:
         begun = self._front.begin(scope["method"], _target(scope), headers, peer=peer, http2=http2)
         if isinstance(begun, Answer):
             return _response(begun, close=not http2 and _has_body(headers))
-        body = await _read_body(begun.max_body)
+        body = await _read_body(begun)
         if isinstance(body, Answer):
             return _response(self._front.seal(body, headers), close=not http2)
         answer = await self._front.complete(begun, body)
@@ -226,18 +226,18 @@ def _has_body(headers: Mapping[str, str]) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-async def _read_body(limit: int) -> bytes | Answer:
-    """The body, unless it is longer than `limit` or too slow."""
+async def _read_body(pending: Pending) -> bytes | Answer:
+    """The body, unless it is longer than its endpoint takes or too slow."""
     chunks, size = [], 0
     with trio.move_on_after(BODY_S):
         try:
             async for chunk in request.body:
                 size += len(chunk)
-                if size > limit:
-                    return PAYLOAD_TOO_LARGE
+                if size > pending.max_body:
+                    return pending.endpoint.too_large
                 chunks.append(chunk)
         except RequestEntityTooLarge:
-            return PAYLOAD_TOO_LARGE
+            return pending.endpoint.too_large
         return b"".join(chunks)
     return BODY_TOO_SLOW
 
