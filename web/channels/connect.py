@@ -78,7 +78,8 @@ def decide(query: str, headers: Mapping[str, str], cors: Cors) -> Candidate | Re
     if asked is None:
         return Refused("vsn")
     version = _VSN.fullmatch(_last(asked, "vsn") or "1.0.0")
-    if version is None or "vsn[]" in asked:
+    # Brackets make a list or a map of it, which has no version in it.
+    if version is None or any(name.startswith("vsn[") for name in asked):
         return Refused("vsn")
     offered = [name.strip() for name in headers.get("sec-websocket-protocol", "").split(",")]
     try:

@@ -54,6 +54,9 @@ def test_2_0_means_arrays(query: str) -> None:
         "vsn=2.0.0-rc",
         "vsn=x",
         "vsn[]=2.0.0",
+        "vsn[a]=2.0.0",
+        "vsn%5Ba%5D%5Bb%5D=2.0.0",
+        "vsn=2.0.0&vsn[a]=2.0.0",
     ],
 )
 def test_any_other_version_is_refused(query: str) -> None:
