@@ -43,13 +43,14 @@ class Hall:
 
     Args:
         topic: `room:{id}`.
+        limits: By user id, from when they were last here.
     """
 
     __slots__ = ("_members", "_presence", "_refs", "limits", "topic")
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, limits: dict[str, Limits] | None = None) -> None:
         self.topic = topic
-        self.limits: dict[str, Limits] = {}
+        self.limits = {} if limits is None else limits
         self._members: dict[str, HallMember] = {}
         self._presence = Presence()
         self._refs: dict[HallMember, str] = {}

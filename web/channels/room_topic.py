@@ -30,6 +30,7 @@ ROOM_PATTERN: Final = "room:*"
 PREFIX: Final = "room:"
 ACTIONS_MOST: Final = 5
 ACTIONS_PER_S: Final = 1.0
+LONGEST_SPAN_S: Final = max(ACTIONS_PER_S, CHAT_PER_S)
 
 
 class RoomTopic:
@@ -52,6 +53,8 @@ class RoomTopic:
         self._clock = clock
         self._wall_clock = wall_clock
         self._halls: dict[str, Hall] = {}
+        # Of rooms everybody has left, oldest first: when, and what they may do how often.
+        self._left: dict[str, tuple[float, dict[str, Limits]]] = {}
         self._players: Counter[str] = Counter()
 
     def __call__(self, seat: Seat, payload: object) -> None:  # noqa: ARG002  # a join needs nothing but the token
@@ -85,18 +88,20 @@ class RoomTopic:
         """The match has let the player in."""
         hall = self._halls.get(line.room_id)
         if hall is None:
-            hall = self._halls[line.room_id] = Hall(PREFIX + line.room_id)
+            _, limits = self._left.pop(line.room_id, (0.0, None))
+            hall = self._halls[line.room_id] = Hall(PREFIX + line.room_id, limits)
         self._players[line.user_id] += 1
         hall.admit(line, self.timestamp())
 
     def dismiss(self, line: PlayerLine) -> None:
-        """The line has ended. A hall goes with its last player, and their rates with it."""
+        """The line has ended. A hall goes with its last player; their rates count a little longer."""
         hall = self._halls.get(line.room_id)
         if hall is None:
             return
         hall.dismiss(line)
         if not hall:
             del self._halls[line.room_id]
+            self._keep_limits(line.room_id, hall.limits)
         self._players[line.user_id] -= 1
         if not self._players[line.user_id]:
             del self._players[line.user_id]
@@ -113,6 +118,13 @@ class RoomTopic:
                 RateLimit(ACTIONS_MOST, ACTIONS_PER_S), RateLimit(CHAT_MOST, CHAT_PER_S)
             )
         return limits[line.user_id]
+
+    def _keep_limits(self, room_id: str, limits: dict[str, Limits]) -> None:
+        """Coming back must not buy a player more to say; after the longest span nothing counts any more."""
+        now = self._clock()
+        self._left[room_id] = (now, limits)
+        while now - self._left[oldest := next(iter(self._left))][0] >= LONGEST_SPAN_S:
+            del self._left[oldest]
 
     def now(self) -> float:
         """Seconds, for rates."""

@@ -54,12 +54,13 @@ class House:
 
     def __init__(self) -> None:
         self.now = 100.0
+        self.rooms = {"m1"}
         self.match = Match()
         self.topic = RoomTopic(self, clock=lambda: self.now, wall_clock=lambda: NOON)
         self.topics = Topics({"room:*": self.topic})
 
     def find(self, room_id: str) -> Match | None:
-        return self.match if room_id == "m1" else None
+        return self.match if room_id in self.rooms else None
 
     def client(self, user: User) -> Client:
         return Client(self.topics, user=user)
@@ -317,6 +318,34 @@ def test_chat_that_may_not_be_said_is_refused(payload: object, reason: str) -> N
 
     assert answer[4]["status"] == "error"
     assert answer[4]["response"]["reason"] == reason
+
+
+def test_leaving_and_coming_back_buys_no_more_to_say_even_alone() -> None:
+    house = House()
+
+    def say_after_coming_back() -> str:
+        ann = house.joined(ANN)
+        ann.transport.take()
+        [answer, *_] = ann.say("1", "7", "room:m1", "chat:send", {"content": "hi"})
+        ann.say("1", "8", "room:m1", "phx_leave", {})
+        return str(answer[4]["response"].get("reason", "sent"))
+
+    assert [say_after_coming_back() for _ in range(6)] == ["sent"] * 5 + ["rate_limited"]
+    assert house.topic.rooms == 0
+    house.now += 10.0
+    assert say_after_coming_back() == "sent"
+
+
+def test_rates_of_rooms_everybody_has_left_are_kept_for_no_longer_than_they_count() -> None:
+    house = House()
+    for number in range(100):
+        house.rooms.add(f"x{number}")
+        client = house.client(ANN)
+        client.join(f"room:x{number}")
+        client.session.closed()
+        house.now += 1.0
+
+    assert len(house.topic._left) == 10  # noqa: SLF001
 
 
 def test_five_hundred_characters_may_be_said() -> None:
