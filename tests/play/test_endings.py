@@ -61,6 +61,23 @@ async def test_a_match_everybody_has_left_is_aborted_after_the_grace(redis_serve
         assert [player["connected"] for player in shown["players"]] == [False, False]
 
 
+async def test_a_match_whose_channels_have_all_crashed_is_aborted_after_the_grace(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug in a channel")
+
+    async with house(redis_server, RECONNECT_GRACE_SECONDS=0.3) as h:
+        await h.ready()
+        async with h.players() as players:
+            await h.told("started")
+            monkeypatch.setattr(h.node.program.outside.channels.rooms, "say", broken)
+            for player in players:
+                await player.push("chat:send", {"content": "hi"})
+                await player.until("phx_error")
+            assert (await h.told("aborted"))["reason"] == "all_disconnected"
+
+
 async def test_within_the_grace_everything_is_still_there(redis_server: RedisServer) -> None:
     async with house(redis_server) as h:
         await h.ready()

@@ -125,12 +125,15 @@ class PlayerLine:
             self._ask(push)
 
     def left(self, why: Left) -> None:
-        """The player is off the topic; the match hears it unless it closed the line itself."""
-        self._door.dismiss(self)
+        """The player is off the topic; the match hears it unless the line was closed in good order.
+
+        It hears it first, since what has crashed may be the rest of this.
+        """
         if why is Left.LEFT:
             self._port.leave(self)
-        elif why in {Left.GONE, Left.REJOINED}:
+        elif why is not Left.CLOSED:
             self._port.disconnect(self)
+        self._door.dismiss(self)
 
     def _ask(self, push: Push) -> None:
         try:

@@ -232,17 +232,40 @@ def test_the_match_hears_the_difference_between_leaving_and_losing_the_connectio
     assert house.match.gone == [("leave", "u1"), ("disconnect", "u2"), ("disconnect", "u1")]
 
 
-def test_the_match_is_not_told_of_what_it_did_itself() -> None:
+def test_the_match_is_not_told_of_a_line_it_has_closed() -> None:
     house = House()
-    ann, bob = house.joined(ANN), house.joined(BOB)
+    ann = house.joined(ANN)
     ann.transport.take()
 
     house.match.connections[0].close()
-    house.match.connections[1].crash()
 
-    assert events(ann.transport.take())[0] == "phx_close"
-    assert events(bob.transport.take())[-1] == "phx_error"
+    assert events(ann.transport.take()) == ["phx_close"]
     assert house.match.gone == []
+
+
+def test_a_line_that_the_match_ends_as_broken_is_disconnected() -> None:
+    house = House()
+    bob = house.joined(BOB)
+
+    house.match.connections[0].crash()
+
+    assert events(bob.transport.take())[-1] == "phx_error"
+    assert house.match.gone == [("disconnect", "u2")]
+
+
+def test_the_match_hears_that_a_player_is_gone_whose_channel_crashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug in a channel")
+
+    house = House()
+    ann = house.joined(ANN)
+    ann.transport.take()
+    monkeypatch.setattr(house.topic, "say", broken)
+    monkeypatch.setattr(house.topic, "dismiss", broken)
+
+    ann.say("1", "7", "room:m1", "chat:send", {"content": "hi"})
+
+    assert house.match.gone == [("disconnect", "u1")]
 
 
 def test_the_match_speaks_to_one_player() -> None:
