@@ -25,8 +25,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
-# For the goodbye of a connection that broke; the socket itself may be what broke.
-FAULT_CLOSE_S: Final = 1.0
+# For the goodbye of a connection that broke, or was cut; the socket itself may be what broke.
+GOODBYE_S: Final = 1.0
 
 
 async def serve(
@@ -65,6 +65,7 @@ async def _converse(admitted: Admitted, receive: Receive, send: Send, gate: Gate
     sockets = gate.sockets
     in_order = False
     session: Session | None = None
+    goodbye: Closing | None = Closing(CloseCode.FAULT, "internal error")
     try:
         async with trio.open_nursery() as nursery:
             outbox = Outbox(now=sockets.now(), cut=nursery.cancel_scope.cancel)
@@ -73,14 +74,14 @@ async def _converse(admitted: Admitted, receive: Receive, send: Send, gate: Gate
             nursery.start_soon(_write, outbox, send)
             await _read(receive, session, sockets.now)
             nursery.cancel_scope.cancel()
-        in_order = True
+        in_order, goodbye = True, outbox.unsaid
     finally:
         if session is not None:
             session.hang_up(End.CLIENT_GONE if in_order else End.FAULT)
             session.closed()
-        if not in_order:
-            with trio.move_on_after(FAULT_CLOSE_S, shield=True):
-                await send({"type": "websocket.close", "code": CloseCode.FAULT, "reason": "internal error"})
+        if goodbye is not None:
+            with trio.move_on_after(GOODBYE_S, shield=True):
+                await _close(goodbye, send)
 
 
 async def _read(receive: Receive, session: Session, now: Callable[[], float]) -> None:
@@ -100,10 +101,14 @@ async def _write(outbox: Outbox, send: Send) -> None:
     while True:
         item = await outbox.next()
         if isinstance(item, Closing):
-            await send({"type": "websocket.close", "code": int(item.code), "reason": item.reason})
+            await _close(item, send)
             # The server reports the end to the reader; until then there is nothing to write.
             return
         if item.is_text:
             await send({"type": "websocket.send", "text": item.text, "bytes": None})
         else:
             await send({"type": "websocket.send", "text": None, "bytes": item.data})
+
+
+async def _close(goodbye: Closing, send: Send) -> None:
+    await send({"type": "websocket.close", "code": int(goodbye.code), "reason": goodbye.reason})

@@ -53,6 +53,7 @@ class Outbox:
         "_moved_at",
         "_now",
         "_ready",
+        "_said",
         "_session",
         "_writing",
     )
@@ -64,6 +65,7 @@ class Outbox:
         self._cut = cut
         self._moved_at = self._now = now
         self._ready: trio.Event | None = None
+        self._said = False
         self._session: Session | None = None
         self._writing = False
 
@@ -91,7 +93,13 @@ class Outbox:
             self._bytes -= len(frame.data)
             return frame
         assert self._closing is not None  # noqa: S101  # what the loop above has waited for
+        self._said = True
         return self._closing
+
+    @property
+    def unsaid(self) -> Closing | None:
+        """A goodbye that the task has not come to, as when the client was cut."""
+        return None if self._said else self._closing
 
     # -- for the session -------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from tests.web.channels.support import LobbyTopic
 from web.channels.asgi import MAX_MESSAGE_BYTES, serve
 from web.channels.gate import Gate
 from web.channels.identity import User
-from web.channels.outbox import CLOSE_S, STALL_S
+from web.channels.outbox import CLOSE_S, MAX_WAITING_BYTES, STALL_S
 from web.channels.sockets import Sockets
 from web.channels.topics import Topics
 from web.handlers.cors import Cors
@@ -174,7 +174,7 @@ async def test_an_empty_binary_frame_is_a_frame() -> None:
 
 
 async def test_a_client_that_does_not_read_is_cut_when_too_much_waits(
-    caplog: pytest.LogCaptureFixture,
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     server = Server()
@@ -190,6 +190,26 @@ async def test_a_client_that_does_not_read_is_cut_when_too_much_waits(
     assert len(server.sockets) == 0
     assert server.sockets.statistics().ended == {"overflow": 1}
     assert cuts(caplog) == ["overflow"]
+
+
+async def test_a_client_that_is_cut_and_reads_again_is_told_that_it_was_too_slow(
+    autojump_clock: MockClock,
+) -> None:
+    server = Server()
+    server.say("1", "1", "room:a", "phx_join", {})
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.run)
+        await wait_all_tasks_blocked()
+        server.reads = False
+        server.lobby.lobbies[0].seat.push("news", {"x": "x" * MAX_WAITING_BYTES})
+        await wait_all_tasks_blocked()
+        for _ in range(300):
+            server.lobby.lobbies[0].seat.push("news", {"x": "x" * 1000})
+        server.reads = True
+
+    assert (server.sent[-1]["type"], server.sent[-1]["code"]) == ("websocket.close", 1013)
+    assert server.sent[-1]["reason"] == "too slow"
 
 
 async def test_a_client_that_takes_nothing_for_half_a_minute_is_cut(
