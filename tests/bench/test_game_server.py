@@ -189,7 +189,8 @@ async def test_a_token_that_is_refused_stops_everything_until_the_operator_has_b
     game.resume()
     await game.settle()
     assert game.unsettled == 0
-    assert backend.bodies[1] == backend.bodies[0]
+    # Which player comes first is nobody's promise; that the batch is the same, is.
+    assert backend.bodies.count(backend.bodies[0]) == 2
 
 
 async def test_of_many_under_way_only_those_that_were_sent_hear_of_a_refused_token(
