@@ -1,18 +1,20 @@
-"""What many conversations write, written together at the end of the turn in which they ran.
+"""What is written to many clients, written together at the end of the turn that made it.
 
 A write that wakes a sleeping client takes twice as long as one to a client
-that is awake. Whoever runs many conversations in one go therefore makes it a
-turn: what is put off in it is done in one go too, so that the first write
-does the waking for all of them.
+that is awake. Whoever answers or tells many clients in one go therefore makes
+it a turn: what is put off in it is done in one go too, so that the first write
+does the waking for all of them, and a client that is told several things gets
+them in one write.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
-_put_off: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+_put_off: Final[deque[tuple[Callable[..., None], tuple[Any, ...]]]] = deque()
 _is_on = False
 
 
@@ -25,9 +27,10 @@ def turn() -> Iterator[None]:
         yield
     finally:
         _is_on = False
-        for call, args in _put_off:
+        # One that raises, which none should, takes nothing of the others with it: the next turn does them.
+        while _put_off:
+            call, args = _put_off.popleft()
             call(*args)
-        _put_off.clear()
 
 
 def at_turn_end(call: Callable[..., None], *args: Any) -> None:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 # A write is answered in the turn of whoever asks while telling the audience takes
 # that turn no longer than some ten other writes would.
 OFFERS_AT_ONCE: Final = 16
-
-
 # Writes that wait together are told together, up to so many, or so many bytes: a stream
 # takes them in one go, and what it cannot take is little.
 TOLD_TOGETHER: Final = 16

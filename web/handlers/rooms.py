@@ -119,7 +119,7 @@ class RoomHandlers:
             return put
         if is_new and (wait_s := self._creations.take(request.client)):
             return retry_later(429, "rate_limited", wait_s)
-        return self._told(request.body, await self._rooms.put(room_id, put), room_id)
+        return self._told(room_id, request.body, await self._rooms.put(room_id, put))
 
     def put_at_once(self, request: Request, body: bytes) -> Answer | None:
         """As `put`, for a room that can be written at once."""
@@ -130,9 +130,9 @@ class RoomHandlers:
         put = _read_put(request.headers, body)
         if isinstance(put, Answer):
             return put
-        return self._told(body, self._rooms.put_at_once(room, put), room_id)
+        return self._told(room_id, body, self._rooms.put_at_once(room, put))
 
-    def _told(self, body: bytes, answer: Record | Refusal, room_id: str) -> Answer:
+    def _told(self, room_id: str, body: bytes, answer: Record | Refusal) -> Answer:
         if isinstance(answer, Refusal):
             return refused(answer)
         self._on_put(room_id, len(body), answer.version)

@@ -198,3 +198,22 @@ def test_what_is_done_at_the_end_puts_nothing_off() -> None:
     with turn():
         at_turn_end(at_turn_end, done.append, 1)
     assert done == [1]
+
+
+def test_what_fails_at_the_end_is_not_repeated_and_keeps_nothing_from_the_rest() -> None:
+    done: list[int] = []
+
+    def fail() -> None:
+        done.append(0)
+        raise Boom
+
+    def failing() -> None:
+        with turn():
+            at_turn_end(fail)
+            at_turn_end(done.append, 1)
+
+    with pytest.raises(Boom):
+        failing()
+    with turn():
+        at_turn_end(done.append, 2)
+    assert done == [0, 1, 2]

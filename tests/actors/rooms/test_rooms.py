@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from actors.core import ActorCrashed
 from actors.rooms import Condition, Kind, Put, Record, Refusal, Rooms, Sweeper
-from actors.rooms.room import OFFERS_AT_ONCE, TOLD_TOGETHER, TOLD_TOGETHER_BYTES, Delete
+from actors.rooms.room import OFFERS_AT_ONCE, TOLD_TOGETHER, TOLD_TOGETHER_BYTES, Delete, Room
 
 from .conftest import House, Life, Listener
 
@@ -332,16 +332,22 @@ async def test_a_crash_in_a_write_at_once_loses_nothing(house: House) -> None:
     assert (await put(house)).version == 2
 
 
-@pytest.mark.parametrize(("writes", "goes"), [(1, 1), (5, 1), (TOLD_TOGETHER, 1), (40, 3)])
-async def test_writes_that_wait_together_are_told_in_one_go_and_none_is_left_out(
-    house: House, writes: int, goes: int
-) -> None:
+async def heard(house: House) -> tuple[Room, Listener]:
+    """A room of version 1 that has nothing to do, and a listener who has heard nothing yet."""
     await put(house)
     await wait_all_tasks_blocked()
     listener = Listener()
     house.rooms.join("r", listener)
     room = house.rooms.at_leisure("r")
     assert room is not None
+    return room, listener
+
+
+@pytest.mark.parametrize(("writes", "goes"), [(1, 1), (5, 1), (TOLD_TOGETHER, 1), (40, 3)])
+async def test_writes_that_wait_together_are_told_in_one_go_and_none_is_left_out(
+    house: House, writes: int, goes: int
+) -> None:
+    room, listener = await heard(house)
     for number in range(writes):
         room.cast(Put(b"[%d]" % number))
     await wait_all_tasks_blocked()
@@ -350,12 +356,7 @@ async def test_writes_that_wait_together_are_told_in_one_go_and_none_is_left_out
 
 
 async def test_large_writes_are_told_one_by_one(house: House) -> None:
-    await put(house)
-    await wait_all_tasks_blocked()
-    listener = Listener()
-    house.rooms.join("r", listener)
-    room = house.rooms.at_leisure("r")
-    assert room is not None
+    room, listener = await heard(house)
     for _ in range(3):
         room.cast(Put(b'["%b"]' % (b"x" * TOLD_TOGETHER_BYTES)))
     await wait_all_tasks_blocked()
@@ -363,12 +364,7 @@ async def test_large_writes_are_told_one_by_one(house: House) -> None:
 
 
 async def test_what_ends_a_row_of_writes_is_told_after_them(house: House) -> None:
-    await put(house)
-    await wait_all_tasks_blocked()
-    listener = Listener()
-    house.rooms.join("r", listener)
-    room = house.rooms.at_leisure("r")
-    assert room is not None
+    room, listener = await heard(house)
     room.cast(Put(b"[1]"))
     room.cast(Put(b"[2]", Condition(any_of=("1",))))
     await wait_all_tasks_blocked()
