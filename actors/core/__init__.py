@@ -32,7 +32,7 @@ What is not promised
     * Nothing here crosses a process border.
 """
 
-from actors.core.actor import CALL_TIMEOUT_S, LATER, MAILBOX_SLOTS, Actor, Down, send_after
+from actors.core.actor import CALL_TIMEOUT_S, MAILBOX_SLOTS, Actor, Down, send_after
 from actors.core.audience import Audiences, Event, Member, next_seq
 from actors.core.conversation import Conversation
 from actors.core.errors import (
@@ -52,7 +52,6 @@ from actors.core.turn import at_turn_end, turn
 
 __all__ = [
     "CALL_TIMEOUT_S",
-    "LATER",
     "MAILBOX_SLOTS",
     "Actor",
     "ActorCrashed",

@@ -38,16 +38,12 @@ class Down(NamedTuple):
     reason: BaseException | None
 
 
-# What `receive_at_once` says about a message that is for `receive`.
-LATER: Final = object()
-
-
 class _Exit(NamedTuple):
-    """The life is to end: the supervisor asks for it, or an answer at once was the last."""
+    """The supervisor asks an actor that traps exits to end."""
 
 
 class _Crash(NamedTuple):
-    """The life has crashed in an answer at once, and its task is to end of it."""
+    """The life has crashed outside its task, which is to end of it."""
 
     reason: Exception
 
@@ -92,11 +88,6 @@ class Actor(Generic[M]):
         """Messages waiting."""
         return len(self._mailbox)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether it waits with nothing unread, so that `call_at_once` is heard."""
-        return self._mailbox.is_idle
-
     def cast(self, message: M) -> None:
         """Send and forget. Never waits.
 
@@ -119,29 +110,6 @@ class Actor(Generic[M]):
         self._mailbox.put(self.name, reply, message)
         return await reply.wait(timeout_s)
 
-    def call_at_once(self, message: M) -> object:
-        """As `call`, but without waiting: the answer, or `LATER` if only `call` can get one.
-
-        The actor answers in the caller's own turn, which saves the two turns of the loop
-        that its task would cost. It does so only while it has nothing unread, so that the
-        order of messages is kept, and what is sent to it meanwhile comes next.
-
-        Raises:
-            ActorCrashed: The receiver crashed in handling it. Its life ends in its own turn.
-        """
-        mailbox = self._mailbox
-        if not mailbox.lend():
-            return LATER
-        try:
-            return self.receive_at_once(message)
-        except Exception as reason:
-            mailbox.put_always(_Crash(reason))
-            raise ActorCrashed(self.name, message, reason) from reason
-        finally:
-            if self._stopping:
-                mailbox.put_always(_Exit())
-            mailbox.give_back()
-
     def tell(self, message: object) -> bool:
         """Put a message the receiver itself asked for, whatever its mailbox holds; false if it has ended.
 
@@ -149,6 +117,10 @@ class Actor(Generic[M]):
         way: their number is bounded by who asked, not by the mailbox.
         """
         return self._mailbox.put_always(message)
+
+    def crash(self, reason: Exception) -> None:
+        """End the life as if its next message had raised `reason`; for those who do its work in its place."""
+        self.tell(_Crash(reason))
 
     def monitor(self, watcher: Actor[Any], ref: Hashable) -> None:
         """Let `watcher` receive `Down(ref, reason)` once, when this life ends; at once if it has."""
@@ -174,10 +146,6 @@ class Actor(Generic[M]):
     async def receive(self, message: M) -> object:
         """Handle one message; for a call, return the answer. Raising ends this life."""
         raise NotImplementedError
-
-    def receive_at_once(self, message: M) -> object:  # noqa: ARG002  # for those who override it
-        """Answer a `call_at_once`; `LATER` leaves the message to `receive`. Raising ends this life."""
-        return LATER
 
     async def terminate(self) -> None:
         """Clean up at an orderly end (`stop`, or asked when trapping exits); not after a crash or kill."""

@@ -2,8 +2,8 @@
 
 Every event is a whole state, so a member needs no queue: one that cannot take
 an event now keeps only the newest (conflation). Events carry a number that
-grows over the whole process; a member skips what is not newer than what it
-has. That one rule makes joining in the middle of a broadcast, repeating a
+grows from one to the next of their topic; a member skips what is not newer than
+what it has. That one rule makes joining in the middle of a broadcast, repeating a
 broadcast after a crash, and a room that is removed and made again all come
 out right: nothing twice, nothing backwards.
 """
@@ -31,7 +31,7 @@ class Event(NamedTuple):
     """One state, encoded once, sent to all as the same bytes.
 
     Attributes:
-        seq: Position among all events of this process.
+        seq: Position among all events of its topic.
         frame: What a stream sends.
         earlier: States right before it that the audience has not heard of, oldest first. They are
             told together, so that a member that can take them all does so in one go.

@@ -10,7 +10,7 @@ and an append.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from actors.core.timers import Timers
 
 _IDLE: Final[tuple[()]] = ()
-# The queue of a mailbox that is lent: as empty as an idle one, and not the same.
-_LENT: Final = cast("tuple[()]", frozenset())
 # Empty queues for the next mailbox that needs one: with many rooms, fresh
 # memory for every message is a tenth of the work on it.
 SPARE_QUEUES: Final = 64
@@ -116,12 +114,9 @@ class Mailbox:
 
     `put` refuses at `slots` unread entries; `put_always` does not, and is for
     what the reader itself asked for (timers, news of deaths).
-
-    Attributes:
-        is_open: Whether entries are taken.
     """
 
-    __slots__ = ("_open_slots", "_parked", "_queue", "_slots", "is_open")
+    __slots__ = ("_open_slots", "_parked", "_queue", "_slots")
 
     def __init__(self, slots: int) -> None:
         if slots < 1:
@@ -130,11 +125,15 @@ class Mailbox:
         self._queue: deque[Any] | tuple[()] = _IDLE
         self._slots = slots
         self._open_slots = slots  # 0 while closed, so that one comparison covers both refusals
-        self.is_open = True
         self._parked: trio.lowlevel.Task | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether entries are taken."""
+        return self._open_slots > 0
 
     @property
     def slots(self) -> int:
@@ -186,23 +185,6 @@ class Mailbox:
             await trio.lowlevel.wait_task_rescheduled(self._give_up)
         return self._queue  # type: ignore[return-value]  # whoever woke us has put a deque there
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether the reader waits with nothing to read, and nobody has been lent its turn."""
-        return self._queue is _IDLE and self._parked is not None
-
-    def lend(self) -> bool:
-        """Whether this is idle. If so, nobody else is told so until `give_back`."""
-        if self._queue is not _IDLE or self._parked is None:
-            return False
-        self._queue = _LENT
-        return True
-
-    def give_back(self) -> None:
-        """After `lend`. What was put meanwhile has woken the reader."""
-        if self._queue is _LENT:
-            self._queue = _IDLE
-
     def _give_up(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
         """The reader is cancelled: forget it now, since it must not be woken twice."""
         self._parked = None
@@ -211,11 +193,9 @@ class Mailbox:
     def open(self) -> None:
         """Take entries (again)."""
         self._open_slots = self._slots
-        self.is_open = True
 
     def close(self) -> tuple[Any, ...]:
         """Refuse entries from now on; what was unread."""
         self._open_slots = 0
-        self.is_open = False
         unread, self._queue = tuple(self._queue), _IDLE
         return unread

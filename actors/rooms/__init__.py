@@ -10,8 +10,7 @@ Reading order, each file leaning only on the ones above it:
     sweeper   removes the old ones
 """
 
-from actors.rooms.record import ALWAYS, Condition, Kind, Record, Refusal, iso_utc
-from actors.rooms.room import Put
+from actors.rooms.record import ALWAYS, Condition, Kind, Put, Record, Refusal, iso_utc
 from actors.rooms.rooms import Rooms, RoomStatistics
 from actors.rooms.sweeper import Sweeper
 from actors.rooms.table import RoomTable

@@ -10,14 +10,17 @@ import secrets
 import string
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Final, NamedTuple
 
-from actors.core import Event, next_seq
+from actors.core import Event
 
 EPOCH_LENGTH: Final = 8
 _EPOCH_ALPHABET: Final = string.ascii_lowercase + string.digits
 NO_ROOM_ID: Final = "none-0"
+_UPDATED_AT: Final = b'"updated_at":"'
+_UPDATED_AT_LENGTH: Final = len("2026-01-01T00:00:00.000Z")
 
 
 class Kind(Enum):
@@ -27,42 +30,70 @@ class Kind(Enum):
     MATCH = "match"
 
 
+class RoomLife(NamedTuple):
+    """What stays the same from a room's first record until it goes.
+
+    Attributes:
+        epoch: Its name: `[a-z0-9]{8}`.
+        start: Below the numbers of its events, and above those of every life of the room before.
+        kind: Who may write.
+    """
+
+    epoch: str
+    start: int
+    kind: Kind
+
+
 class Record(NamedTuple):
     """One version of a room.
 
     Attributes:
         room_id: The room.
-        epoch: Names this life of the room: `[a-z0-9]{8}`.
+        life: Which of its lives.
         version: 1 for the first write of a life, then one more each.
-        updated_at_s: When it was written, in Unix seconds.
         body: `{"room_id", "version", "updated_at", "state"}` as JSON.
-        seq: Position among all events of this process.
-        kind: Who may write it.
     """
 
     room_id: str
-    epoch: str
+    life: RoomLife
     version: int
-    updated_at_s: float
     body: bytes
-    seq: int
-    kind: Kind
+
+    @property
+    def epoch(self) -> str:
+        """The name of the life."""
+        return self.life.epoch
+
+    @property
+    def kind(self) -> Kind:
+        """Who may write."""
+        return self.life.kind
 
     @property
     def etag(self) -> str:
         """`<epoch>-<version>`: the stream's event id, and the entity tag without its quotes."""
-        return f"{self.epoch}-{self.version}"
+        return f"{self.life.epoch}-{self.version}"
 
     @property
     def updated_at(self) -> str:
         """When it was written, as in the record."""
-        return iso_utc(self.updated_at_s)
+        begin = self.body.index(_UPDATED_AT) + len(_UPDATED_AT)
+        return self.body[begin : begin + _UPDATED_AT_LENGTH].decode()
+
+    @property
+    def updated_at_s(self) -> float:
+        """When it was written, in Unix seconds, to the millisecond."""
+        return datetime.fromisoformat(self.updated_at).timestamp()
 
     @property
     def event(self) -> Event:
         """The record as a stream sends it."""
-        frame = b"event: state\nid: %b-%d\ndata: %b\n\n" % (self.epoch.encode(), self.version, self.body)
-        return Event(self.seq, frame)
+        frame = b"event: state\nid: %b-%d\ndata: %b\n\n" % (
+            self.life.epoch.encode(),
+            self.version,
+            self.body,
+        )
+        return Event(self.life.start + self.version, frame)
 
 
 def new_epoch() -> str:
@@ -70,25 +101,20 @@ def new_epoch() -> str:
     return "".join(secrets.choice(_EPOCH_ALPHABET) for _ in range(EPOCH_LENGTH))
 
 
-def write(
-    before: Record | None, room_id: str, state: bytes, *, now_s: float, kind: Kind = Kind.PLAIN
-) -> Record:
-    """The record after `before` with the encoded JSON `state`; version 1 of a new epoch if there was none."""
-    version = 1 if before is None else before.version + 1
-    body = b'{"room_id":"%b","version":%d,"updated_at":"%b","state":%b}' % (
+def encode(room_id: str, version: int, state: bytes, now_s: float) -> bytes:
+    """The body of a record that is written now, in Unix seconds, with the encoded JSON `state`."""
+    return b'{"room_id":"%b","version":%d,"updated_at":"%b","state":%b}' % (
         room_id.encode(),
         version,
         iso_utc(now_s).encode(),
         state,
     )
-    epoch = new_epoch() if before is None else before.epoch
-    return Record(room_id, epoch, version, now_s, body, next_seq(), kind)
 
 
-def no_room(room_id: str) -> Event:
-    """What a stream of a room that does not exist (any more) is told."""
+def no_room(room_id: str, seq: int) -> Event:
+    """What a stream of a room that does not exist (any more) is told, as event number `seq`."""
     body = b'{"room_id":"%b","version":0,"updated_at":null,"state":null}' % room_id.encode()
-    return Event(next_seq(), b"event: state\nid: %b\ndata: %b\n\n" % (NO_ROOM_ID.encode(), body))
+    return Event(seq, b"event: state\nid: %b\ndata: %b\n\n" % (NO_ROOM_ID.encode(), body))
 
 
 _last: tuple[int, str] = (-1, "")
@@ -128,6 +154,20 @@ class Condition:
 
 
 ALWAYS: Final = Condition()
+
+
+class Put(NamedTuple):
+    """Write the next version; answered with the Record or a Refusal.
+
+    Attributes:
+        state: Encoded JSON.
+        condition: What must hold of the stored record.
+        secret: What the writer knows of the room's secret.
+    """
+
+    state: bytes
+    condition: Condition = ALWAYS
+    secret: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,38 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
-from actors.core import LATER, Actor, at_turn_end
-from actors.rooms.record import ALWAYS, Kind, Record, Refusal, no_room
+from actors.core import Actor
+from actors.rooms.record import Kind, Put, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.core import Event, Registry
-    from actors.rooms.record import Condition
     from actors.rooms.table import RoomTable
 
 
-# A write is answered in the turn of whoever asks while telling the audience takes
-# that turn no longer than some ten other writes would.
-OFFERS_AT_ONCE: Final = 16
 # Writes that wait together are told together, up to so many, or so many bytes: a stream
 # takes them in one go, and what it cannot take is little.
 TOLD_TOGETHER: Final = 16
 TOLD_TOGETHER_BYTES: Final = 16 * 1024
-
-
-class Put(NamedTuple):
-    """Write the next version; answered with the Record or a Refusal.
-
-    Attributes:
-        state: Encoded JSON.
-        condition: What must hold of the stored record.
-        secret: What the writer knows of the room's secret.
-    """
-
-    state: bytes
-    condition: Condition = ALWAYS
-    secret: str | None = None
 
 
 class Delete(NamedTuple):
@@ -90,7 +72,7 @@ class Room(Actor[Message]):
         self._untold = ()
         self._registry.register(self.name, self)
         if self._table.get(self.room_id) is not None:
-            self._note(self._now())
+            self._note(self._table.event(self.room_id))
             await self._tell()
 
     async def receive(self, message: Message) -> object:
@@ -104,32 +86,19 @@ class Room(Actor[Message]):
             case Expire():
                 self._expire(message)
             case Announce():
-                self._note(self._now())
+                self._note(self._table.event(self.room_id))
             case _:
                 assert_never(message)
         if not self.unread or self._is_much_untold:
             await self._tell()
         if self._table.get(self.room_id) is None:
             self.stop()
-        return answer
-
-    @property
-    def is_at_leisure(self) -> bool:
-        """Whether a `Put` can be answered at once: nothing is unread, and few listen."""
-        return self.is_idle and self._registry.audiences.count(self.name) <= OFFERS_AT_ONCE
-
-    def receive_at_once(self, message: Message) -> object:
-        """Write; the small audience hears of it at the end of the turn."""
-        if type(message) is not Put:
-            return LATER
-        answer = self._write(message)
-        audiences = self._registry.audiences
-        if isinstance(answer, Record) and audiences.count(self.name):
-            at_turn_end(audiences.offer, self.name, answer.event)
+        elif not self.unread:
+            self._table.note_idle(self.room_id, is_idle=True)
         return answer
 
     def _put(self, put: Put) -> Refusal | None:
-        answer = self._write(put)
+        answer = self._table.put(self.room_id, put, self._clock())
         if isinstance(answer, Refusal):
             return answer
         reply = self.defer()
@@ -137,12 +106,6 @@ class Room(Actor[Message]):
             reply.send(answer)
         self._note(answer.event)
         return None
-
-    def _write(self, put: Put) -> Record | Refusal:
-        refusal = self._table.refusal(self.room_id, len(put.state), put.condition, put.secret)
-        if refusal is not None:
-            return refusal
-        return self._table.write(self.room_id, put.state, now_s=self._clock(), secret=put.secret)
 
     def _delete(self, delete: Delete) -> Refusal | None:
         record = self._table.get(self.room_id)
@@ -162,13 +125,9 @@ class Room(Actor[Message]):
 
     def _remove(self) -> None:
         self._table.remove(self.room_id)
-        self._note(self._now())
+        self._note(self._table.event(self.room_id))
 
     # -- what the audience is told --------------------------------------------------------
-
-    def _now(self) -> Event:
-        record = self._table.get(self.room_id)
-        return no_room(self.room_id) if record is None else record.event
 
     def _note(self, event: Event) -> None:
         if self._registry.audiences.count(self.name):

@@ -171,19 +171,32 @@ class Lane:
         if not got:
             connection.mask |= 0 if got is None else ENDED
             return got is None
+        if self._answer_at_once(connection):
+            return True
         plan = self._next_plan(connection)
         if plan is None or not plan.at_once or plan.end != len(connection.data):
             connection.call()
             return True
         body, connection.data = connection.data[plan.body_at :], b""
         connection.is_answering, connection.deadline = True, math.inf
-        answer = self._front.complete_at_once(plan.pending, body)
-        if answer is not None:
-            self._answered_at_once(connection, plan, answer)
-        else:
-            done = partial(self._answered_at_once, connection, plan)
-            complete = cast("Coroutine[Any, Any, Answer]", self._front.complete(plan.pending, body))
-            Conversation(complete, done).resume()
+        done = partial(self._answered_at_once, connection, plan)
+        complete = cast("Coroutine[Any, Any, Answer]", self._front.complete(plan.pending, body))
+        Conversation(complete, done).resume()
+        return True
+
+    def _answer_at_once(self, connection: Connection) -> bool:
+        """Answer a request like an earlier one without waiting even for actors; false if it has to."""
+        stencil = connection.stencil
+        filled = None if stencil is None else stencil.fill(connection.data)
+        if stencil is None or filled is None:
+            return False
+        # What is in the hole has not been looked at: who answers at once knows it by heart.
+        answer = self._front.complete_at_once(stencil.plan.pending, *filled)
+        if answer is None:
+            return False
+        connection.data = b""
+        connection.is_answering, connection.deadline = True, math.inf
+        self._answered_at_once(connection, stencil.plan, answer)
         return True
 
     def _answered_at_once(self, connection: Connection, plan: Plan, answer: Answer) -> None:

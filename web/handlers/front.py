@@ -107,17 +107,23 @@ class Front:
         asked = "GET" if method == "HEAD" else method
         return Pending(route, endpoint, Request(asked, segments, query, headers, b"", client, http2))
 
-    def complete_at_once(self, pending: Pending, body: bytes) -> Answer | None:
-        """As `complete`, where the endpoint answers without waiting; None where it does not."""
+    def complete_at_once(self, pending: Pending, last: str, body: bytes) -> Answer | None:
+        """As `complete`, where the endpoint answers without waiting; None where it does not.
+
+        Args:
+            pending: A request like this one.
+            last: The last segment of the path, instead of the one in `pending`; it need not be plain.
+            body: The body.
+        """
         at_once = pending.endpoint.at_once
         if at_once is None:
             return None
-        request = pending.request
+        headers = pending.request.headers
         try:
-            answer = at_once(request, body)
+            answer = at_once(last, headers, body)
         except Exception:  # noqa: BLE001  # see `complete`
-            answer = self.fault(request.method, pending.route.pattern)
-        return None if answer is None else self.seal(answer, request.headers)
+            answer = self.fault(pending.request.method, pending.route.pattern)
+        return None if answer is None else self.seal(answer, headers)
 
     async def complete(self, pending: Pending, body: bytes) -> Answer | OpenStream:
         """The answer, now that the body is here. A fault of ours is a 500 with an id that is in the log."""

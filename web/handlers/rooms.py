@@ -92,15 +92,16 @@ class RoomHandlers:
 
     async def get(self, request: Request) -> Answer:
         """The record; 304 if the asker has it."""
-        return self.get_at_once(request, b"")
-
-    def get_at_once(self, request: Request, _body: bytes) -> Answer:
-        """As `get`."""
         room_id = request.segments[ROOM_ID_AT]
+        answer = self.get_at_once(room_id, request.headers, b"")
+        return answer or (ROOM_NOT_FOUND if IS_ROOM_ID(room_id) else INVALID_ROOM_ID)
+
+    def get_at_once(self, room_id: str, headers: Mapping[str, str], _body: bytes) -> Answer | None:
+        """As `get`, for a room that exists."""
         record = self._rooms.get(room_id)
         if record is None:
-            return ROOM_NOT_FOUND if IS_ROOM_ID(room_id) else INVALID_ROOM_ID
-        if is_unchanged(request.headers, record.etag):
+            return None
+        if is_unchanged(headers, record.etag):
             return Answer(304, headers=(_etag(record),))
         return Answer(200, record.body, (*JSON, _etag(record)))
 
@@ -121,16 +122,14 @@ class RoomHandlers:
             return retry_later(429, "rate_limited", wait_s)
         return self._told(room_id, request.body, await self._rooms.put(room_id, put))
 
-    def put_at_once(self, request: Request, body: bytes) -> Answer | None:
+    def put_at_once(self, room_id: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         """As `put`, for a room that can be written at once."""
-        room_id = request.segments[ROOM_ID_AT]
-        room = self._rooms.at_leisure(room_id)
-        if room is None:
+        if not self._rooms.is_at_leisure(room_id):
             return None
-        put = _read_put(request.headers, body)
+        put = _read_put(headers, body)
         if isinstance(put, Answer):
             return put
-        return self._told(room_id, body, self._rooms.put_at_once(room, put))
+        return self._told(room_id, body, self._rooms.put_at_once(room_id, put))
 
     def _told(self, room_id: str, body: bytes, answer: Record | Refusal) -> Answer:
         if isinstance(answer, Refusal):

@@ -31,8 +31,9 @@ class Endpoint:
         listed: Whether `Allow` and preflights speak of it.
         waits_for_actors_only: Whether the handler awaits nothing but the answers of actors and
             never opens a stream; a lane may then run it without a task.
-        at_once: The same without waiting at all, given the request without its body, and the body;
-            it says None where only `handler` can answer.
+        at_once: The same without waiting at all, given the last segment of the path, the headers and
+            the body. It says None where only `handler` can answer, which includes every last segment
+            that it does not know, since nobody has looked at it before.
     """
 
     handler: Handler

@@ -328,3 +328,20 @@ async def test_answered_calls_leave_no_timers_behind(nursery: trio.Nursery) -> N
         await actor.call(1)
     assert len(timers()) == 0
     assert timers().held <= COMPACT_ABOVE + 1
+
+
+async def test_who_does_an_actors_work_in_its_place_can_end_its_life_with_a_crash(
+    nursery: trio.Nursery,
+) -> None:
+    actor, watcher = Notebook("watched"), Notebook("watcher")
+    nursery.start_soon(watcher.run, Life())
+    actor.monitor(watcher, "ref")
+    actor.cast("before")
+    actor.crash(Boom())
+    actor.cast("after")
+    await live(actor)
+    await wait_all_tasks_blocked()
+    assert actor.seen == ["before"]
+    (down,) = watcher.seen
+    assert isinstance(down, Down)
+    assert isinstance(down.reason, Boom)

@@ -10,8 +10,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from actors.core import ActorCrashed
-from actors.rooms import Condition, Kind, Put, Record, Refusal, Rooms, Sweeper
-from actors.rooms.room import OFFERS_AT_ONCE, TOLD_TOGETHER, TOLD_TOGETHER_BYTES, Delete, Room
+from actors.rooms import Condition, Kind, Put, Record, Refusal, Rooms, RoomTable, Sweeper
+from actors.rooms.room import TOLD_TOGETHER, TOLD_TOGETHER_BYTES, Delete, Room
+from actors.rooms.rooms import OFFERS_AT_ONCE
 
 from .conftest import House, Life, Listener
 
@@ -291,45 +292,81 @@ async def test_writes_from_many_at_once_are_all_counted(house: House) -> None:
 
 
 async def test_a_room_with_nothing_to_do_is_written_without_waiting(house: House) -> None:
-    assert house.rooms.at_leisure("r") is None
+    assert not house.rooms.is_at_leisure("r")
     first = await put(house)
     await wait_all_tasks_blocked()
     listener = Listener()
     house.rooms.join("r", listener)
-    room = house.rooms.at_leisure("r")
-    assert room is not None
-    record = house.rooms.put_at_once(room, Put(b"[1]"))
+    assert house.rooms.is_at_leisure("r")
+    record = house.rooms.put_at_once("r", Put(b"[1]"))
     assert record == house.rooms.get("r")
     assert (first.version, versions(listener)) == (1, [2])
-    assert house.rooms.put_at_once(room, Put(b"[2]", Condition(any_of=("1",)))) == Refusal(
+    assert house.rooms.put_at_once("r", Put(b"[2]", Condition(any_of=("1",)))) == Refusal(
         "version_mismatch", version=2
     )
     assert house.rooms.statistics().writes == 2
 
 
-async def test_a_room_with_many_listeners_or_unread_writes_is_left_to_its_task(house: House) -> None:
+async def test_a_room_with_many_listeners_is_left_to_its_task(house: House) -> None:
     await put(house)
     await wait_all_tasks_blocked()
     listeners = [Listener() for _ in range(OFFERS_AT_ONCE + 1)]
     for listener in listeners:
         house.rooms.join("r", listener)
-    assert house.rooms.at_leisure("r") is None
+    assert not house.rooms.is_at_leisure("r")
     house.rooms.leave("r", listeners[0])
-    room = house.rooms.at_leisure("r")
-    assert room is not None
-    room.cast(Put(b"{}"))
-    assert house.rooms.at_leisure("r") is None
+    assert house.rooms.is_at_leisure("r")
 
 
-async def test_a_crash_in_a_write_at_once_loses_nothing(house: House) -> None:
-    before = await put(house)
+async def test_while_something_waits_for_its_task_a_room_is_not_at_leisure(
+    house: House, nursery: trio.Nursery
+) -> None:
+    await put(house)
     await wait_all_tasks_blocked()
-    room = house.rooms.at_leisure("r")
+    assert house.rooms.is_at_leisure("r")
+    nursery.start_soon(put, house)
+    nursery.start_soon(put, house)
+    while not unread(house):
+        await trio.lowlevel.checkpoint()
+    assert not house.rooms.is_at_leisure("r")
+    await wait_all_tasks_blocked()
+    assert house.rooms.is_at_leisure("r")
+    house.clock.now_s += 10
+    assert house.rooms.expire("r", house.clock.now_s)
+    assert not house.rooms.is_at_leisure("r")
+    await wait_all_tasks_blocked()
+    assert not house.rooms.is_at_leisure("r")
+
+
+def unread(house: House) -> int:
+    """How many messages wait for the task of our room."""
+    room = house.registry.whereis(("room", "r"))
     assert room is not None
-    with pytest.raises(ActorCrashed):
-        house.rooms.put_at_once(room, Put(None))  # type: ignore[arg-type]  # the fault
-    assert house.rooms.get("r") == before
-    assert (await put(house)).version == 2
+    return room.unread
+
+
+async def test_a_crash_in_a_write_at_once_loses_nothing_and_starts_a_new_life(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(house)
+    await wait_all_tasks_blocked()
+    listener = Listener()
+    house.rooms.join("r", listener)
+    lives = house.rooms.supervisor.statistics().restarts
+    write = RoomTable.write
+
+    def write_and_fail(*args: Any, **more: Any) -> None:
+        write(*args, **more)
+        raise OSError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(RoomTable, "write", write_and_fail)
+        with pytest.raises(ActorCrashed):
+            house.rooms.put_at_once("r", Put(b"[1]"))
+    assert not house.rooms.is_at_leisure("r")
+    assert (await put(house)).version == 3
+    assert versions(listener) == [2, 3]
+    assert house.rooms.supervisor.statistics().restarts == lives + 1
 
 
 async def heard(house: House) -> tuple[Room, Listener]:
@@ -338,8 +375,8 @@ async def heard(house: House) -> tuple[Room, Listener]:
     await wait_all_tasks_blocked()
     listener = Listener()
     house.rooms.join("r", listener)
-    room = house.rooms.at_leisure("r")
-    assert room is not None
+    room = house.registry.whereis(("room", "r"))
+    assert isinstance(room, Room)
     return room, listener
 
 

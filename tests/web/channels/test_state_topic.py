@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from actors.core import Audiences, Event, Member, next_seq
-from actors.rooms.record import Record, no_room, write
+from actors.rooms import Record, RoomTable
 from tests.web.channels.support import Client, reply
 from web.channels.serializer import V1
 from web.channels.state_topic import StateTopic, body_of
@@ -15,19 +15,17 @@ class Records:
 
     def __init__(self, max_members: int = 100) -> None:
         self.audiences = Audiences(max_members=max_members)
-        self.records: dict[str, Record] = {}
+        self.table = RoomTable(max_rooms=100, max_bytes=100_000)
 
     def join(self, room_id: str, member: Member) -> tuple[Record | None, Event]:
         self.audiences.join(room_id, member)
-        record = self.records.get(room_id)
-        return record, no_room(room_id) if record is None else record.event
+        return self.table.get(room_id), self.table.event(room_id)
 
     def leave(self, room_id: str, member: Member) -> None:
         self.audiences.leave(room_id, member)
 
     def write(self, room_id: str, state: bytes) -> Event:
-        self.records[room_id] = write(self.records.get(room_id), room_id, state, now_s=0.0)
-        event = self.records[room_id].event
+        event = self.table.write(room_id, state, now_s=0.0).event
         self.tell(room_id, event)
         return event
 
@@ -89,10 +87,9 @@ def test_writes_that_are_told_together_are_a_push_each_and_the_same_for_all() ->
     early.transport.take()
     late.join("state:a")
     late.transport.take()
-    more = write(node.records.records["a"], "a", b"[4]", now_s=0.0)
-    last = write(more, "a", b"[5]", now_s=0.0)
+    more, last = (node.records.table.write("a", b"[%d]" % n, now_s=0.0).event for n in (4, 5))
 
-    node.records.tell("a", last.event._replace(earlier=(*earlier, more.event)))
+    node.records.tell("a", last._replace(earlier=(*earlier, more)))
 
     assert early.transport.frames[-1] is late.transport.frames[-1]
     assert versions(early.transport.take()) == versions(late.transport.take()) == [4, 5]
@@ -132,7 +129,7 @@ def test_a_client_whose_frames_wait_gets_the_newest_record_afterwards() -> None:
 def test_nothing_comes_twice_and_nothing_goes_backwards() -> None:
     node = Node()
     node.records.write("a", b"[1]")
-    older = node.records.records["a"].event
+    older = node.records.table.event("a")
     newer = node.records.write("a", b"[2]")
     client = node.client()
     client.join("state:a")
@@ -149,8 +146,8 @@ def test_a_room_that_goes_is_version_0_and_may_come_back() -> None:
     client = node.client()
     client.join("state:a")
 
-    del node.records.records["a"]
-    node.records.tell("a", no_room("a"))
+    node.records.table.remove("a")
+    node.records.tell("a", node.records.table.event("a"))
     node.records.write("a", b"[2]")
 
     assert versions(client.transport.take()) == [0, 1]
