@@ -8,6 +8,7 @@ Reading order, each file leaning only on the ones above it:
     redis_subscription  a Pub/Sub channel
     database_engine     which driver, which time limits, what durable means
     database_line       one connection in a worker thread, broken off when it hangs
+    database_trip       several statements in one way there and back
     database            transactions, and the task that knows whether the database is there
     database_channel    what other nodes say through PostgreSQL
 """
@@ -15,6 +16,7 @@ Reading order, each file leaning only on the ones above it:
 from actors.links.database import Database, DatabaseStatistics, Unprepared, described
 from actors.links.database_channel import DatabaseChannel
 from actors.links.database_engine import Limits, make_engine, normal_url
+from actors.links.database_trip import Step, in_one_trip
 from actors.links.errors import LinkDown
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink
@@ -31,9 +33,11 @@ __all__ = [
     "LinkState",
     "LinkStatistics",
     "RedisLink",
+    "Step",
     "Subscription",
     "Unprepared",
     "described",
+    "in_one_trip",
     "make_engine",
     "normal_url",
 ]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol, TypeVar
 import trio
 from sqlalchemy.exc import DataError
 
-from actors.core import Actor, send_after
+from actors.core import Actor, send_after, turn
 from actors.links import LinkDown, described
 from actors.players.entry import Posted, Refused
 from actors.players.posting import post
@@ -272,11 +272,12 @@ class Ledger(Actor[Gathered]):
 
     def _answer_slice(self, slice_: Iterable[tuple[_Change, Outcome]]) -> int:
         answered = 0
-        for change, outcome in slice_:
-            if type(outcome) is Refused:
-                self._count(outcome)
-            change.asker.send(outcome)
-            answered += 1
+        with turn():
+            for change, outcome in slice_:
+                if type(outcome) is Refused:
+                    self._count(outcome)
+                change.asker.send(outcome)
+                answered += 1
         return answered
 
     def _take(self, most: int) -> list[_Change]:

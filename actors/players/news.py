@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 logger: Final = logging.getLogger(__name__)
 
 LISTEN_AGAIN_S: Final = 0.2
+# No news is older than this when it is read. Each look costs as much as some ten changes, and a node
+# hears what it has said itself too, with every transaction.
+PAUSE_S: Final = 0.025
 
 
 class News:
@@ -57,6 +60,8 @@ class News:
             self._gaps = self._channel.gaps
         for message in messages:
             self._take(message)
+        if messages:
+            await trio.sleep(PAUSE_S)
 
     def _take(self, message: str) -> None:
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
+from actors.links import Step, in_one_trip
 from actors.players.decision import Decided, decide
 from actors.players.entry import Account
 from actors.players.statements import Statements, decoded, encoded, statements_of
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 CHANNEL: Final = "greenroom_stats"
 # PostgreSQL takes payloads below 8,000 bytes.
 MAX_PAYLOAD_BYTES: Final = 7_500
+
+# steam_id, version, totals, last_id
+PlayerRow = tuple[int, int, dict[str, int], int | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,60 +64,92 @@ def post(connection: Connection, entries: Sequence[Entry], rules: Rules, *, now_
     post for the same players take turns and never wait in a circle.
     """
     says = statements_of(connection)
-    taken = _take(connection, says, sorted({entry.steam_id for entry in entries}), now_ms)
-    decided = decide(entries, taken.accounts, _counted(connection, says, entries), rules.non_negative)
+    players, counted, new_ids = _take(connection, says, entries, now_ms)
+    decided = decide(entries, _accounts(players), counted, rules.non_negative)
     if decided.rows:
-        _write(connection, says, decided, taken.last_ids, now_ms)
-        if says.notify is not None:
-            payloads = encoded(list(payloads_of(rules.origin, decided.accounts)))
-            connection.execute(says.notify, {"channel": CHANNEL, "payloads": payloads})
+        last_ids = {row[0]: row[3] for row in players}
+        values = {
+            "rows": encoded(_rows(decided, new_ids, last_ids)),
+            "players": encoded(_players(decided, last_ids)),
+            "now": now_ms,
+            "channel": CHANNEL,
+            "payloads": encoded(list(payloads_of(rules.origin, decided.accounts))),
+        }
+        in_one_trip(connection, *(Step(statement, values) for statement in says.write))
     return decided
 
 
 class _Taken(NamedTuple):
-    """Players' rows that are this transaction's own."""
+    """What a decision needs to know.
 
-    accounts: dict[int, Account]
-    last_ids: dict[int, int | None]
+    Attributes:
+        players: Rows that are this transaction's own.
+        counted: Deltas of the entries' transactions that are in the ledger.
+        new_ids: One for each entry that may go there.
+    """
+
+    players: Sequence[PlayerRow]
+    counted: dict[tuple[int, str], dict[str, int]]
+    new_ids: Sequence[int]
 
 
-def _take(connection: Connection, says: Statements, steam_ids: Sequence[int], now_ms: int) -> _Taken:
+def _take(connection: Connection, says: Statements, entries: Sequence[Entry], now_ms: int) -> _Taken:
+    steam_ids = sorted({entry.steam_id for entry in entries})
+    keys = [
+        {"steam_id": entry.steam_id, "transaction_id": entry.transaction_id}
+        for entry in entries
+        if entry.transaction_id is not None
+    ]
     ids = encoded(steam_ids)
-    if says.add_players is not None:
-        connection.execute(says.add_players, {"ids": ids, "now": now_ms})
-    rows = decoded(connection, says.take_players, ids=ids)
-    return _Taken(_accounts(rows), {row[0]: row[3] for row in rows})
+    # In this order: what another node has counted until the players are ours is there to be looked at.
+    steps = (
+        Step(says.take_players, {"ids": ids, "count": len(steam_ids)}),
+        Step(says.look, {"keys": encoded(keys), "count": len(entries)}),
+    )
+    players, found = map(orjson.loads, in_one_trip(connection, *steps))
+    if says.add_players is not None and len(players) < len(steam_ids):
+        add = Step(says.add_players, {"ids": ids, "now": now_ms})
+        _, *answers = in_one_trip(connection, add, *steps)
+        players, found = map(orjson.loads, answers)
+    counted, new_ids = found
+    known = {(steam_id, transaction_id): deltas for steam_id, transaction_id, deltas in counted}
+    return _Taken(players, known, new_ids)
 
 
-def _counted(
-    connection: Connection, says: Statements, entries: Sequence[Entry]
-) -> dict[tuple[int, str], dict[str, int]]:
-    keys = [(entry.steam_id, entry.transaction_id) for entry in entries if entry.transaction_id is not None]
-    if not keys:
-        return {}
-    found = decoded(connection, says.counted, keys=encoded(keys))
-    return {(steam_id, transaction_id): deltas for steam_id, transaction_id, deltas in found}
-
-
-def _write(
-    connection: Connection, says: Statements, decided: Decided, last_ids: dict[int, int | None], now_ms: int
-) -> None:
-    new_ids = decoded(connection, says.new_ids, count=len(decided.rows))
+def _rows(decided: Decided, new_ids: Sequence[int], last_ids: dict[int, int | None]) -> list[dict[str, Any]]:
+    """What goes into the ledger, each the last of its player's so far."""
     rows = []
-    for new_id, (entry, version) in zip(new_ids, decided.rows, strict=True):
+    for new_id, (entry, version) in zip(new_ids, decided.rows, strict=False):
         steam_id, deltas, transaction_id, reason, server_id = entry
-        previous_id = last_ids.get(steam_id)
-        rows.append((new_id, steam_id, transaction_id, deltas, reason, server_id, version, previous_id))
+        rows.append(
+            {
+                "id": new_id,
+                "steam_id": steam_id,
+                "transaction_id": transaction_id,
+                "deltas": deltas,
+                "reason": reason,
+                "server_id": server_id,
+                "version": version,
+                "previous_id": last_ids.get(steam_id),
+            }
+        )
         last_ids[steam_id] = new_id
-    connection.execute(says.add_rows, {"rows": encoded(rows), "now": now_ms})
-    totals = [
-        (steam_id, account.version, account.totals, last_ids[steam_id])
+    return rows
+
+
+def _players(decided: Decided, last_ids: Mapping[int, int | None]) -> list[dict[str, Any]]:
+    return [
+        {
+            "steam_id": steam_id,
+            "version": account.version,
+            "totals": account.totals,
+            "last_id": last_ids[steam_id],
+        }
         for steam_id, account in decided.accounts.items()
     ]
-    connection.execute(says.put_players, {"rows": encoded(totals), "now": now_ms})
 
 
-def _accounts(rows: Sequence[tuple[int, int, dict[str, int], int | None]]) -> dict[int, Account]:
+def _accounts(rows: Sequence[PlayerRow]) -> dict[int, Account]:
     return {steam_id: Account(version, totals) for steam_id, version, totals, _ in rows}
 
 

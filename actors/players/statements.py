@@ -23,34 +23,31 @@ class Statements:
     """One dialect's.
 
     Attributes:
-        add_players: Make rows for players who have none, before any row is taken: two who take rows at the
-            same time, and then make some, may wait for each other. `:ids` [steam_id], `:now`. None where
-            there is never more than one, and `put_players` makes what is missing.
+        add_players: Make rows for those of `:ids` [steam_id] who have none; `:now`. None where there is never
+            more than one writer, and `write` makes what is missing.
         take_players: Make the players' rows this transaction's own, in order:
-            [[steam_id, version, totals, last_id]].
-        counted: Which of `:keys` [[steam_id, transaction_id]] are in the ledger: [[steam_id, id, deltas]].
-        new_ids: Ids for `:count` rows of the ledger, above all others: [id].
-        add_rows: Into the ledger. `:now`, and `:rows`
-            [[id, steam_id, transaction_id, deltas, reason, server_id, version, previous_id]].
-        put_players: Write totals back. `:rows` [[steam_id, version, totals, last_id]], `:now`.
-        read_players: As `take_players`, without taking them.
+            [[steam_id, version, totals, last_id]]. With `add_players`, none of them unless there are
+            `:count`: two who take rows at the same time, and then make some, may wait for each other.
+        look: Which of `:keys` [{steam_id, transaction_id}] are in the ledger, and ids for `:count` rows of it
+            above all others: [[[steam_id, transaction_id, deltas]], [id]].
+        write: To be run one after the other: adds `:rows` to the ledger
+            [{id, steam_id, transaction_id, deltas, reason, server_id, version, previous_id}], writes
+            `:players` back [{steam_id, version, totals, last_id}], both at `:now`, and says `:payloads`
+            [text] on `:channel` once committed, where anybody else could hear.
+        read_players: The rows of `:ids`, as `take_players`, without taking them.
         history: The newest rows of `:steam_id`, at most `:limit`.
         oldest: At most `:limit` rows of the ledger above the id `:after`, in order: [[id, at_ms]].
         forget: Delete those of `:ids` [id] from the ledger.
-        notify: Say `:payloads` [text] on `:channel` once committed; None where nobody else could hear.
     """
 
     add_players: TextClause | None
     take_players: TextClause
-    counted: TextClause
-    new_ids: TextClause
-    add_rows: TextClause
-    put_players: TextClause
+    look: TextClause
+    write: tuple[TextClause, ...]
     read_players: TextClause
     history: TextClause
     oldest: TextClause
     forget: TextClause
-    notify: TextClause | None
 
 
 # An id may be used again once everything above it has been forgotten, so a chain ends where it no longer
@@ -75,37 +72,43 @@ SQLITE: Final = Statements(
     add_players=None,
     take_players=_SQLITE_PLAYERS,
     # CROSS JOIN: the keys outside, the index inside, whatever the planner thinks.
-    counted=text("""
-        SELECT json_group_array(json_array(ledger.steam_id, ledger.transaction_id, json(ledger.deltas)))
-        FROM json_each(:keys) AS key CROSS JOIN ledger
-        WHERE ledger.steam_id = json_extract(key.value, '$[0]')
-          AND ledger.transaction_id = json_extract(key.value, '$[1]')
-    """),
-    new_ids=text("""
+    look=text("""
         WITH RECURSIVE new (id, place) AS (
             SELECT coalesce(max(id), 0) + 1, 1 FROM ledger
             UNION ALL SELECT id + 1, place + 1 FROM new WHERE place < :count
         )
-        SELECT json_group_array(id) FROM new
+        SELECT json_array(
+            (
+                SELECT json_group_array(json_array(steam_id, transaction_id, json(deltas)))
+                FROM json_each(:keys) AS key CROSS JOIN ledger
+                WHERE ledger.steam_id = json_extract(key.value, '$.steam_id')
+                  AND ledger.transaction_id = json_extract(key.value, '$.transaction_id')
+            ),
+            (SELECT json_group_array(id) FROM new)
+        )
     """),
-    add_rows=text("""
-        INSERT OR ROLLBACK INTO ledger
-            (id, steam_id, transaction_id, deltas, reason, server_id, version, previous_id, at_ms)
-        SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-               json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
-               json_extract(value, '$[6]'), json_extract(value, '$[7]'), :now
-        FROM json_each(:rows)
-    """),
-    # WHERE true: or the parser takes ON for that of a join. OR ROLLBACK, here and above: a statement that
-    # could be undone alone would keep a copy of every page, and it is all or nothing anyway.
-    put_players=text("""
-        INSERT OR ROLLBACK INTO player_stats (steam_id, version, totals, last_id, updated_ms)
-        SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-               json_extract(value, '$[3]'), :now
-        FROM json_each(:rows) WHERE true
-        ON CONFLICT (steam_id) DO UPDATE SET version = excluded.version, totals = excluded.totals,
-            last_id = excluded.last_id, updated_ms = excluded.updated_ms
-    """),
+    # OR ROLLBACK: a statement that could be undone alone would keep a copy of every page, and it is all or
+    # nothing anyway.
+    write=(
+        text("""
+            INSERT OR ROLLBACK INTO ledger
+                (id, steam_id, transaction_id, deltas, reason, server_id, version, previous_id, at_ms)
+            SELECT json_extract(value, '$.id'), json_extract(value, '$.steam_id'),
+                   json_extract(value, '$.transaction_id'), json_extract(value, '$.deltas'),
+                   json_extract(value, '$.reason'), json_extract(value, '$.server_id'),
+                   json_extract(value, '$.version'), json_extract(value, '$.previous_id'), :now
+            FROM json_each(:rows)
+        """),
+        # WHERE true: or the parser takes ON for that of a join.
+        text("""
+            INSERT OR ROLLBACK INTO player_stats (steam_id, version, totals, last_id, updated_ms)
+            SELECT json_extract(value, '$.steam_id'), json_extract(value, '$.version'),
+                   json_extract(value, '$.totals'), json_extract(value, '$.last_id'), :now
+            FROM json_each(:players) WHERE true
+            ON CONFLICT (steam_id) DO UPDATE SET version = excluded.version, totals = excluded.totals,
+                last_id = excluded.last_id, updated_ms = excluded.updated_ms
+        """),
+    ),
     read_players=_SQLITE_PLAYERS,
     history=_HISTORY,
     oldest=text("""
@@ -113,7 +116,6 @@ SQLITE: Final = Statements(
         FROM (SELECT id, at_ms FROM ledger WHERE id > :after ORDER BY id LIMIT :limit)
     """),
     forget=text("DELETE FROM ledger WHERE id IN (SELECT value FROM json_each(:ids))"),
-    notify=None,
 )
 
 POSTGRESQL: Final = Statements(
@@ -123,11 +125,15 @@ POSTGRESQL: Final = Statements(
         FROM json_array_elements_text(CAST(:ids AS json)) AS value ORDER BY 1
         ON CONFLICT DO NOTHING
     """),
+    # The count is made before any row is taken.
     take_players=text("""
-        WITH taken AS (
+        WITH wanted AS (
+            SELECT CAST(value AS bigint) AS steam_id
+            FROM json_array_elements_text(CAST(:ids AS json)) AS value
+        ), taken AS (
             SELECT steam_id, version, totals, last_id FROM player_stats
-            WHERE steam_id IN (
-                SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(:ids AS json)) AS value
+            WHERE steam_id = ANY (ARRAY(SELECT steam_id FROM wanted)) AND :count = (
+                SELECT count(*) FROM player_stats WHERE steam_id = ANY (ARRAY(SELECT steam_id FROM wanted))
             )
             ORDER BY steam_id FOR UPDATE
         )
@@ -137,36 +143,46 @@ POSTGRESQL: Final = Statements(
     """),
     # LATERAL and OFFSET 0: the keys outside, the index inside, whatever the planner thinks of a table that
     # has grown since it last heard.
-    counted=text("""
-        SELECT CAST(coalesce(
-            json_agg(json_build_array(old.steam_id, old.transaction_id, old.deltas)), '[]') AS text)
-        FROM json_array_elements(CAST(:keys AS json)) AS key CROSS JOIN LATERAL (
-            SELECT steam_id, transaction_id, deltas FROM ledger
-            WHERE steam_id = CAST(key ->> 0 AS bigint) AND transaction_id = key ->> 1 OFFSET 0
-        ) AS old
+    look=text("""
+        SELECT CAST(json_build_array(
+            (
+                SELECT coalesce(json_agg(json_build_array(steam_id, transaction_id, deltas)), '[]')
+                FROM json_to_recordset(CAST(:keys AS json)) AS key (steam_id bigint, transaction_id text)
+                CROSS JOIN LATERAL (
+                    SELECT deltas FROM ledger
+                    WHERE steam_id = key.steam_id AND transaction_id = key.transaction_id OFFSET 0
+                ) AS old
+            ),
+            (
+                SELECT json_agg(nextval(name))
+                FROM (SELECT CAST(pg_get_serial_sequence('ledger', 'id') AS regclass) AS name) AS sequence
+                CROSS JOIN generate_series(1, :count)
+            )
+        ) AS text)
     """),
-    new_ids=text("""
-        SELECT CAST(json_agg(nextval(name)) AS text)
-        FROM (SELECT CAST(pg_get_serial_sequence('ledger', 'id') AS regclass) AS name) AS sequence
-        CROSS JOIN generate_series(1, :count)
-    """),
-    add_rows=text("""
-        INSERT INTO ledger
-            (id, steam_id, transaction_id, deltas, reason, server_id, version, previous_id, at_ms)
-        SELECT CAST(new ->> 0 AS bigint), CAST(new ->> 1 AS bigint),
-               new ->> 2, new -> 3, new ->> 4, new ->> 5,
-               CAST(new ->> 6 AS bigint), CAST(new ->> 7 AS bigint), :now
-        FROM json_array_elements(CAST(:rows AS json)) AS new
-    """),
-    put_players=text("""
-        UPDATE player_stats SET
-            version = CAST(new ->> 1 AS bigint),
-            totals = new -> 2,
-            last_id = CAST(new ->> 3 AS bigint),
-            updated_ms = :now
-        FROM json_array_elements(CAST(:rows AS json)) AS new
-        WHERE steam_id = CAST(new ->> 0 AS bigint)
-    """),
+    # One statement, since each is a way there and back.
+    write=(
+        text("""
+            WITH added AS (
+                INSERT INTO ledger
+                    (id, steam_id, transaction_id, deltas, reason, server_id, version, previous_id, at_ms)
+                SELECT id, steam_id, transaction_id, deltas, reason, server_id, version, previous_id, :now
+                FROM json_to_recordset(CAST(:rows AS json)) AS new (
+                    id bigint, steam_id bigint, transaction_id text, deltas json, reason text,
+                    server_id text, version bigint, previous_id bigint
+                )
+            ), put AS (
+                UPDATE player_stats SET
+                    version = new.version, totals = new.totals, last_id = new.last_id, updated_ms = :now
+                FROM json_to_recordset(CAST(:players AS json)) AS new (
+                    steam_id bigint, version bigint, totals json, last_id bigint
+                )
+                WHERE player_stats.steam_id = new.steam_id
+            )
+            SELECT count(pg_notify(:channel, payload))
+            FROM json_array_elements_text(CAST(:payloads AS json)) AS payload
+        """),
+    ),
     read_players=text("""
         SELECT CAST(coalesce(
             json_agg(json_build_array(steam_id, version, totals, last_id)), '[]') AS text)
@@ -186,10 +202,6 @@ POSTGRESQL: Final = Statements(
         DELETE FROM ledger WHERE id IN (
             SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(:ids AS json)) AS value
         )
-    """),
-    notify=text("""
-        SELECT count(pg_notify(:channel, payload))
-        FROM json_array_elements_text(CAST(:payloads AS json)) AS payload
     """),
 )
 

@@ -27,7 +27,7 @@ from bench.scenarios.scenario import Scenario
 from bench.session import Session
 
 _ORDERS: Final = 65_536
-CONNECTIONS: Final = 64
+CONNECTIONS: Final = 128
 # Half of what the ledger lets wait: changes beyond that are refused, which is no measurement of anything.
 MOST_UNDER_WAY: Final = 8192
 FILL_BATCH: Final = 1000

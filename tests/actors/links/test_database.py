@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from trio.testing import wait_all_tasks_blocked
 
-from actors.links import Database, LinkDown, normal_url
+from actors.links import Database, LinkDown, Step, in_one_trip, normal_url
 from actors.links.database import READERS
 from supervision import Backoff
 from tests.fakes.life import LoneLife
@@ -88,6 +88,49 @@ async def test_what_was_written_can_be_read(url: str) -> None:
         await database.write(insert)
 
         assert await database.read(count) == 1
+
+
+INSERT = text("INSERT INTO numbers VALUES (:number)")
+COUNT = text("SELECT count(*) FROM numbers WHERE number < :below")
+
+
+def insert_and_count(connection: Connection, *numbers: int) -> list[object]:
+    steps = [step for n in numbers for step in (Step(INSERT, {"number": n}), Step(COUNT, {"below": 100}))]
+    return in_one_trip(connection, *steps)
+
+
+async def test_statements_of_one_trip_see_what_those_before_them_did(url: str) -> None:
+    async with running(url) as database:
+        await database.write(make_table)
+
+        assert await database.write(lambda c: insert_and_count(c, 1, 2)) == [None, 1, None, 2]
+        assert await database.read(count) == 2
+
+
+async def test_a_trip_on_which_something_fails_leaves_nothing_and_is_no_outage(url: str) -> None:
+    async with running(url) as database:
+        await database.write(make_table)
+
+        with pytest.raises(IntegrityError):
+            await database.write(lambda c: insert_and_count(c, 1, 1, 2))
+
+        assert database.is_up
+        assert await database.write(lambda c: insert_and_count(c, 3)) == [None, 1]
+
+
+async def test_a_trip_on_a_connection_that_has_gone_is_made_on_a_new_one(
+    postgres_server: PostgresServer,
+) -> None:
+    async with running(postgres_server.url) as database:
+        await database.write(make_table)
+        end = text(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        assert await database.read(lambda connection: connection.execute(end).scalar_one())
+
+        assert await database.write(lambda c: insert_and_count(c, 1)) == [None, 1]
+        assert database.is_up
 
 
 async def test_a_transaction_that_raises_leaves_nothing(url: str) -> None:

@@ -1,0 +1,67 @@
+"""Several statements in one way to the database and back."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sqlalchemy import Connection, Dialect, TextClause
+
+
+class Step(NamedTuple):
+    """A statement and its parameters."""
+
+    statement: TextClause
+    values: Mapping[str, object]
+
+
+def in_one_trip(connection: Connection, *steps: Step) -> list[Any]:
+    """Run statements one after the other, each seeing what those before it did.
+
+    To a PostgreSQL they go together, where each alone would wait for the answer to the one before
+    (SQLAlchemy knows nothing of its pipelines). SQLite is in this very process.
+
+    Returns:
+        The one value that each answers with; None for one that answers with none.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: One of them failed.
+    """
+    if connection.dialect.name != "postgresql":
+        results = [connection.execute(statement, values) for statement, values in steps]
+        return [result.scalar_one() if result.returns_rows else None for result in results]
+    driver: Any = connection.connection.driver_connection
+    with _errors_of(connection, driver):
+        with driver.pipeline():
+            cursors = [driver.execute(_sql(text, connection.dialect), values) for text, values in steps]
+        return [cursor.fetchone()[0] if cursor.description else None for cursor in cursors]
+
+
+@lru_cache(maxsize=128)
+def _sql(statement: TextClause, dialect: Dialect) -> bytes:
+    """The text as the driver wants it."""
+    return str(statement.compile(dialect=dialect)).encode()
+
+
+@contextlib.contextmanager
+def _errors_of(connection: Connection, driver: Any) -> Iterator[None]:
+    """Turn the driver's own errors into what SQLAlchemy makes of them."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise DBAPIError.instance(
+            statement=None,
+            params=None,
+            orig=error,
+            dbapi_base_err=psycopg.Error,
+            hide_parameters=True,
+            connection_invalidated=driver.closed or driver.broken,
+            dialect=connection.dialect,
+        ) from error
