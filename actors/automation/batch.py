@@ -20,6 +20,7 @@ from actors.automation.queueing import Queued, Waiting, queue, reported
 from actors.automation.snapshot import Instructions, Snapshot
 from actors.automation.steps import Reach
 from actors.automation.tables import automation_decisions, player_snapshots
+from actors.links import in_one_trip
 
 OUT_OF_DATE: Final = "a newer snapshot has been applied"
 
@@ -130,7 +131,7 @@ class Batch:
             return Queued(decision=sync.applied)
         queued = self.queue(user_id, entry.request_id, entry.instructions.actor_user_id)
         if queued.decision.apply:
-            self._sync[user_id] = replace(sync, applied=queued.decision)
+            self._sync[user_id] = sync._replace(applied=queued.decision)
         return queued
 
     def queue(self, user_id: int, request_id: str, actor: int | None, reason: str | None = None) -> Queued:
@@ -199,8 +200,11 @@ class Batch:
     def write(self) -> None:
         """Write everything that changed, in the fewest statements."""
         changed = {user_id: (self.players[user_id], self._sync[user_id]) for user_id in self._changed}
-        store.save(self._connection, changed, self._terms.policy)
-        insert_many(self._connection, player_snapshots, self._history)
+        todo = list(store.saving(self._connection, changed, self._terms.policy)) if changed else []
+        if self._history:
+            todo.append(insert_many(self._connection, player_snapshots, self._history))
+        if todo:
+            in_one_trip(self._connection, *todo)
         if self._superseded:
             self._connection.execute(outbox.supersede(self._superseded, self._terms.now))
         if self._decisions:

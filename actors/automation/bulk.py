@@ -16,6 +16,7 @@ from sqlalchemy import JSON, Column, Connection, LargeBinary, Table, TextClause,
 from sqlalchemy.dialects import postgresql
 
 from actors.automation.tables import UtcTime
+from actors.links import Step
 
 SQLITE: Final = "sqlite"
 _POSTGRESQL: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -23,29 +24,26 @@ _POSTGRESQL: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
 Row = Mapping[str, Any]
 
 
-def insert_many(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert rows, all with the same columns. JSON columns are given as text, times aware."""
-    if rows:
-        _send(connection, _insert(table, tuple(rows[0]), connection.dialect.name), rows)
+def insert_many(connection: Connection, table: Table, rows: Sequence[Row]) -> Step:
+    """Insert rows, at least one, all with the same columns. JSON columns are given as text, times aware."""
+    return _step(connection, _insert(table, tuple(rows[0]), connection.dialect.name), rows)
 
 
-def add_missing(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+def add_missing(connection: Connection, table: Table, rows: Sequence[Row]) -> Step:
     """Insert those rows whose `user_id` is not there yet, in order."""
-    if rows:
-        _send(connection, _add_missing(table, tuple(rows[0]), connection.dialect.name), rows)
+    return _step(connection, _add_missing(table, tuple(rows[0]), connection.dialect.name), rows)
 
 
-def upsert_many(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+def upsert_many(connection: Connection, table: Table, rows: Sequence[Row]) -> Step:
     """Insert rows, or overwrite those of the same `user_id`; `created_at` is never overwritten."""
-    if rows:
-        _send(connection, _upsert(table, tuple(rows[0]), connection.dialect.name), rows)
+    return _step(connection, _upsert(table, tuple(rows[0]), connection.dialect.name), rows)
 
 
-def _send(connection: Connection, statement: TextClause, rows: Iterable[Row]) -> None:
+def _step(connection: Connection, statement: TextClause, rows: Iterable[Row]) -> Step:
     is_sqlite = connection.dialect.name == SQLITE
     default = _sqlite_time if is_sqlite else str
     option = orjson.OPT_PASSTHROUGH_DATETIME
-    connection.execute(statement, {"rows": orjson.dumps(list(rows), default=default, option=option).decode()})
+    return Step(statement, {"rows": orjson.dumps(list(rows), default=default, option=option).decode()})
 
 
 @lru_cache(maxsize=256)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
+from sqlalchemy import Connection
 
 from actors.automation import store
 from actors.automation.batch import Recorded, SnapshotEntry, Terms
@@ -15,12 +16,12 @@ from actors.automation.board import Board
 from actors.automation.leaderboard import Place, Records
 from actors.automation.player import Player
 from actors.automation.recorder import Recorder
-from actors.automation.requests import ByHand, Change, Entry, NotRecorded, Outcome, Unknown, user_of
+from actors.automation.requests import Asker, ByHand, Entry, NotRecorded, Outcome, Unknown, user_of
 from actors.automation.roblox_player import IDLE_S, RobloxPlayer
 from actors.automation.roster import Roster
 from actors.automation.snapshot import DecisionRequest
 from actors.automation.transactions import report_decision
-from actors.core import ActorCrashed, ActorGone, CallTimeout, MailboxFull, Registry, Reply, TooMany
+from actors.core import ActorGone, CallTimeout, Registry, Reply, TooMany
 from actors.links import Database, LinkDown
 from supervision import (
     BRUTAL_KILL,
@@ -32,6 +33,8 @@ from supervision import (
     Restart,
     SupervisorNotRunning,
 )
+
+T = TypeVar("T")
 
 MAX_ACTIVE: Final = 100_000
 # Longer than any transaction takes that is going to succeed.
@@ -58,7 +61,7 @@ class CommunityStatistics:
 class Community:
     """Roblox players by user id, their tasks, and what is known of them.
 
-    A snapshot goes through the player's task, started when needed, to the recorder. Reads of active
+    A snapshot goes through the player, who becomes active by it, to the recorder. Reads of active
     players come from the roster while that is fresh, and while the database is away. As a child of the
     tree it is `run`: a dynamic supervisor of the players' tasks.
 
@@ -99,7 +102,7 @@ class Community:
         self._unaccompanied = 0
         self._roster = Roster(clock)
         self._board = Board(database, clock)
-        self.recorder = Recorder(database, terms=terms, on_recorded=self._on_recorded)
+        self.recorder = Recorder(self, terms=terms, on_recorded=self._on_recorded)
         self.supervisor = DynamicSupervisor(max_children=max_active, on_given_up=self._on_given_up)
 
     def statistics(self) -> CommunityStatistics:
@@ -115,18 +118,13 @@ class Community:
     async def record(self, entry: SnapshotEntry) -> Recorded | NotRecorded:
         """Record a snapshot, and decide if that is asked for. `Recorded` is durable.
 
-        Raises:
-            ActorCrashed: The player's task crashed on it; whether it was recorded is unknown.
+        Waits for actors only.
         """
         outcome = await self._ask(entry)
         return NotRecorded.FAILED if isinstance(outcome, Unknown) else outcome
 
     async def decide(self, request: DecisionRequest, *, request_id: str) -> Outcome:
-        """Decide about a player by hand; only to apply it is anything written.
-
-        Raises:
-            ActorCrashed: As for `record`.
-        """
+        """Decide about a player by hand; only to apply it is anything written."""
         if request.apply:
             return await self._ask(ByHand(request, request_id))
         try:
@@ -138,38 +136,45 @@ class Community:
         return report_decision(player, request, request_id=request_id, terms=self._terms())
 
     async def _ask(self, entry: Entry) -> Outcome:
-        if not await self._is_there():
+        if self._wake is None and not self._database.is_up:
             return NotRecorded.UNAVAILABLE
+        reply = Reply(self.recorder.name, entry)
+        refused = self._hand_on(entry, reply)
+        if refused is not None:
+            return refused
+        try:
+            return await reply.wait(self._timeout_s)  # type: ignore[no-any-return]  # an Outcome
+        except CallTimeout:
+            return NotRecorded.TIMEOUT
+
+    def _hand_on(self, entry: Entry, asker: Asker) -> NotRecorded | None:
         for _ in range(ATTEMPTS):
             player = self._open(user_of(entry))
+            if player is None:
+                break
             try:
-                if player is None:
-                    return await self._ask_unaccompanied(entry)
-                return await player.call(entry, timeout_s=self._timeout_s)  # type: ignore[no-any-return]  # an Outcome
-            except ActorCrashed:
-                raise
+                return player.hand_on(entry, asker)
             except ActorGone:
                 continue
-            except MailboxFull:
-                return NotRecorded.BUSY
-            except CallTimeout:
-                return NotRecorded.TIMEOUT
-        return NotRecorded.FAILED
-
-    async def _is_there(self) -> bool:
-        if not self._database.state.up and self._wake is not None:
-            await self._wake()
-        return self._database.state.up
-
-    async def _ask_unaccompanied(self, entry: Entry) -> Outcome:
         self._unaccompanied += 1
-        reply = Reply(self.recorder.name, entry)
-        self.recorder.cast(Change(entry, reply))
-        return await reply.wait(self._timeout_s)  # type: ignore[no-any-return]  # what the recorder answers
+        return self.recorder.submit(entry, asker)
+
+    async def write(self, function: Callable[[Connection], T], /) -> T:
+        """A transaction of the recorder, on the database as soon as that is there.
+
+        Raises:
+            LinkDown: As `Database.write`.
+        """
+        await self._be_there()
+        return await self._database.write(function)
+
+    async def _be_there(self) -> None:
+        if self._wake is not None and not self._database.is_up:
+            await self._wake()
 
     def _on_recorded(self, recorded: Sequence[Recorded]) -> None:
+        self._roster.written(each.player for each in recorded)
         for each in recorded:
-            self._roster.written(each.player.user_id, each.player)
             self._board.note(each.player)
         if any(each.queued for each in recorded):
             self._on_queued()
@@ -185,7 +190,7 @@ class Community:
         known = self._roster.fresh(user_id)
         if known is not None:
             return known
-        await self._is_there()
+        await self._be_there()
         changes = self._roster.changes(user_id)
         try:
             found = (await self._database.read(partial(store.load, user_ids=[user_id]))).get(user_id)
@@ -208,7 +213,7 @@ class Community:
         Raises:
             LinkDown: The database is away, and this was not asked before.
         """
-        await self._is_there()
+        await self._be_there()
         return await self._board.top(limit, after)
 
     async def records(self, limit: int) -> Records:
@@ -217,7 +222,7 @@ class Community:
         Raises:
             LinkDown: As for `top`.
         """
-        await self._is_there()
+        await self._be_there()
         return await self._board.records(limit)
 
     # -- tasks ---------------------------------------------------------------------------

@@ -20,10 +20,10 @@ nothing: believed, it would call for the same role change once more.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from actors.automation.decision import Decision, calls_for_ban, on_trial
 from actors.automation.player import Player
@@ -45,8 +45,7 @@ class Standing(Enum):
     OUTDATED = "outdated"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sync:
+class Sync(NamedTuple):
     """What is remembered beside a player to judge the next snapshot by.
 
     Attributes:
@@ -102,16 +101,15 @@ def fold(
     captured_at = None if snapshot.captured_at is None else min(snapshot.captured_at, now)
     if player is not None:
         if digest == sync.digest:
-            return Folded(replace(player, last_synced_at=now), sync, Standing.REPEATED, heard=True)
+            return Folded(player._replace(last_synced_at=now), sync, Standing.REPEATED, heard=True)
         if captured_at is not None and sync.captured_at is not None and captured_at < sync.captured_at:
-            heard, sync = digest == sync.late_digest, replace(sync, late_digest=digest)
+            heard, sync = digest == sync.late_digest, sync._replace(late_digest=digest)
             return Folded(player, sync, Standing.OUTDATED, heard=heard)
     known = sync.rank_known or snapshot.rank is not None
     applied = _applied(player, snapshot, _rank(player, sync, snapshot, policy, now), now)
     # A ban is over when a snapshot no longer calls for one.
     banned_at = sync.banned_at if calls_for_ban(applied, policy) else None
-    remembered = replace(
-        sync,
+    remembered = sync._replace(
         captured_at=captured_at or sync.captured_at,
         digest=digest,
         applied=None,

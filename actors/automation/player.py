@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors.automation import times
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from actors.automation.policy import Policy, Rank
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Player:
+class Player(NamedTuple):
     """One player as stored.
 
     Attributes:

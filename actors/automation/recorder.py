@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
-from typing import ClassVar, Final, NamedTuple, Protocol, TypeVar, assert_never
+from typing import ClassVar, Final, NamedTuple, Protocol, TypeVar
 
 import trio
 from sqlalchemy import Connection
@@ -20,20 +20,27 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from actors.automation import transactions
 from actors.automation.batch import Recorded, SnapshotEntry, Terms
-from actors.automation.requests import ByHand, Change, Entry, NotRecorded, Outcome, Unknown
-from actors.core import Actor
+from actors.automation.requests import Asker, ByHand, Entry, NotRecorded, Outcome, Unknown
+from actors.core import Actor, turn
 from actors.links import LinkDown
 from supervision import Life
 
 T = TypeVar("T")
 
 # A second of work or so at the rate `bench snapshots` measures; past that, a refusal is the better answer.
-MAILBOX_SLOTS: Final = 4096
+MAX_WAITING: Final = 4096
 # More at once would gain little, and make the first wait.
 MAX_ENTRIES: Final = 256
 MAX_WAIT_S: Final = 0.02
 # From a socket that has become readable to this mailbox it takes two turns of the loop.
 PATIENCE: Final = 3
+
+
+class _Change(NamedTuple):
+    """One entry, and who waits for its outcome."""
+
+    entry: Entry
+    asker: Asker
 
 
 class Gathered(NamedTuple):
@@ -48,9 +55,6 @@ class Gathered(NamedTuple):
     size: int
     patience: int
     until_s: float
-
-
-Message = Change | Gathered
 
 
 class Writer(Protocol):
@@ -97,17 +101,20 @@ def _by_hand(connection: Connection, entry: ByHand, terms: Terms) -> Outcome:
     return Unknown() if recorded is None else recorded
 
 
-class Recorder(Actor[Message]):
+class Recorder(Actor[Gathered]):
     """One transaction at a time.
 
-    An answer is given after the commit. A crash answers everybody it leaves behind, and the next life
-    begins empty.
+    An answer is given after the commit. Entries do not come as messages but are put where they wait for
+    the next transaction, so that whoever ends this life finds them: everybody left is answered, and the
+    next life begins empty.
 
     Args:
         database: Where it is written.
         terms: What decisions are taken by, asked for anew for each transaction.
         on_recorded: Hears what each transaction has written, before anybody is answered. Must not wait.
         max_wait_s: How long an entry waits for company while more and more comes.
+        max_entries: Most entries of one transaction.
+        max_waiting: Most entries waiting; more are refused.
     """
 
     # The last entries are committed before an orderly end.
@@ -119,6 +126,7 @@ class Recorder(Actor[Message]):
         "_is_gathering",
         "_max_entries",
         "_max_wait_s",
+        "_max_waiting",
         "_on_recorded",
         "_recorded",
         "_terms",
@@ -134,22 +142,23 @@ class Recorder(Actor[Message]):
         on_recorded: Callable[[Sequence[Recorded]], None],
         max_wait_s: float = MAX_WAIT_S,
         max_entries: int = MAX_ENTRIES,
-        mailbox_slots: int = MAILBOX_SLOTS,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
-        super().__init__("recorder", mailbox_slots=mailbox_slots)
+        super().__init__("recorder")
         self._database = database
         self._terms = terms
         self._on_recorded = on_recorded
         self._max_wait_s = max_wait_s
         self._max_entries = max_entries
-        self._waiting: deque[Change] = deque()
+        self._max_waiting = max_waiting
+        self._waiting: deque[_Change] = deque()
         self._is_gathering = False
         self._transactions = self._recorded = self._failed = 0
 
     def statistics(self) -> RecorderStatistics:
         """How things stand."""
         return RecorderStatistics(
-            waiting=len(self._waiting) + self.unread,
+            waiting=len(self._waiting),
             transactions=self._transactions,
             recorded=self._recorded,
             failed=self._failed,
@@ -163,19 +172,36 @@ class Recorder(Actor[Message]):
             self._is_gathering = False
             self._answer(self._take(len(self._waiting)), NotRecorded.FAILED)
 
-    async def receive(self, message: Message) -> None:
-        """Collect entries; commit what has been collected when the time has come."""
-        match message:
-            case Change():
-                self._waiting.append(message)
-                if not self._is_gathering:
-                    self._gather()
-                elif len(self._waiting) >= self._max_entries:
-                    await self._commit()
-            case Gathered():
-                await self._look(message)
-            case _:
-                assert_never(message)
+    def submit(self, entry: Entry, asker: Asker) -> NotRecorded | None:
+        """Record `entry` with the next transaction, and answer `asker` then; or say at once why not.
+
+        Never waits. Entries are taken in the order submitted.
+        """
+        if len(self._waiting) >= self._max_waiting:
+            return self._refused(NotRecorded.BUSY)
+        if not self.is_alive:
+            return self._refused(NotRecorded.FAILED)
+        self._waiting.append(_Change(entry, asker))
+        if not self._is_gathering:
+            self._gather()
+        return None
+
+    def _refused(self, why: NotRecorded) -> NotRecorded:
+        self._failed += 1
+        return why
+
+    async def receive(self, message: Gathered) -> None:
+        """Wait another turn, or commit."""
+        size = len(self._waiting)
+        patience = PATIENCE if size > message.size else message.patience - 1
+        if patience and size < self._max_entries and trio.current_time() < message.until_s:
+            await trio.lowlevel.checkpoint()
+            self.tell(Gathered(size, patience, message.until_s))
+            return
+        await self._commit()
+        self._is_gathering = False
+        if self._waiting:
+            self._gather()
 
     async def terminate(self) -> None:
         """Commit what is left."""
@@ -186,18 +212,6 @@ class Recorder(Actor[Message]):
         self._is_gathering = True
         until_s = trio.current_time() + self._max_wait_s
         self.tell(Gathered(len(self._waiting), PATIENCE, until_s))
-
-    async def _look(self, before: Gathered) -> None:
-        size = len(self._waiting)
-        patience = PATIENCE if size > before.size else before.patience - 1
-        if patience and size < self._max_entries and trio.current_time() < before.until_s:
-            await trio.lowlevel.checkpoint()
-            self.tell(Gathered(size, patience, before.until_s))
-            return
-        await self._commit()
-        self._is_gathering = False
-        if self._waiting or self.unread:
-            self._gather()
 
     async def _commit(self) -> None:
         changes = self._take(self._max_entries)
@@ -215,7 +229,7 @@ class Recorder(Actor[Message]):
             self._answer(changes, NotRecorded.FAILED)
             raise
 
-    async def _write_alone(self, change: Change) -> None:
+    async def _write_alone(self, change: _Change) -> None:
         try:
             await self._write([change])
         except (IntegrityError, DataError):
@@ -223,22 +237,23 @@ class Recorder(Actor[Message]):
         except LinkDown:
             self._answer([change], NotRecorded.UNAVAILABLE)
 
-    async def _write(self, changes: Sequence[Change]) -> None:
+    async def _write(self, changes: Sequence[_Change]) -> None:
         entries = [change.entry for change in changes]
         outcomes = await self._database.write(partial(record, entries=entries, terms=self._terms()))
         self._transactions += 1
         self._recorded += len(changes)
         self._on_recorded([outcome for outcome in outcomes if isinstance(outcome, Recorded)])
-        for change, outcome in zip(changes, outcomes, strict=True):
-            change.asker.send(outcome)
+        with turn():
+            for change, outcome in zip(changes, outcomes, strict=True):
+                change.asker.send(outcome)
 
-    def _take(self, most: int) -> list[Change]:
+    def _take(self, most: int) -> list[_Change]:
         taken = list(islice(self._waiting, most))
         for _ in taken:
             self._waiting.popleft()
         return taken
 
-    def _answer(self, changes: Sequence[Change], refusal: NotRecorded) -> None:
+    def _answer(self, changes: Sequence[_Change], refusal: NotRecorded) -> None:
         self._failed += len(changes)
         for change in changes:
             change.asker.send(refusal)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -53,11 +52,3 @@ class Asker(Protocol):
 
     def send(self, answer: object) -> None:
         """Take the `Outcome`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One entry, and who waits for its outcome."""
-
-    entry: Entry
-    asker: Asker

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, assert_never
+from typing import Final, NamedTuple
 
-from actors.automation.batch import SnapshotEntry
 from actors.automation.recorder import Recorder
-from actors.automation.requests import Asker, ByHand, Change, Entry, NotRecorded
+from actors.automation.requests import Asker, Entry, NotRecorded
 from actors.automation.roster import Roster
-from actors.core import Actor, ActorGone, MailboxFull, Registry, Timer, send_after
+from actors.core import Actor, ActorGone, Registry, Timer, send_after
 
 # A game server sends a snapshot at least every minute or so while somebody plays.
 IDLE_S: Final = 120.0
-# One player's snapshots come from one game server; only a stuck recorder lets them pile up.
-MAILBOX_SLOTS: Final = 64
+# Nobody writes to it but its own timer.
+MAILBOX_SLOTS: Final = 1
 
 
 class LookIdle(NamedTuple):
     """From the player to itself: has anything happened since the last?"""
 
 
-Message = SnapshotEntry | ByHand | LookIdle
+class RobloxPlayer(Actor[LookIdle]):
+    """Hands one player's snapshots to the recorder, in order; never waits for a commit.
 
-
-class RobloxPlayer(Actor[Message]):
-    """Puts one player's snapshots into an order and hands them to the recorder; never waits for a commit.
-
-    It is the recorder that answers, so the snapshots of many players share a transaction. What is known
-    of the player stands in the roster, so a crash of this task loses nothing. Retires when idle.
+    It is the recorder that answers, so the snapshots of many players share a transaction. One is handed
+    on by whoever brings it, without a turn of the player's task: that keeps the player's place in the
+    roster, and retires when idle. What is known of the player stands there, so a crash loses nothing.
 
     Args:
         user_id: The name in the registry is `("roblox", user_id)`.
@@ -57,33 +54,25 @@ class RobloxPlayer(Actor[Message]):
             self._idle_timer.cancel()
         self._idle_timer = send_after(self._idle_s, self, LookIdle())
 
-    async def receive(self, message: Message) -> None:
-        """Handle one message; the recorder answers for us."""
-        match message:
-            case SnapshotEntry() | ByHand():
-                self._is_active = True
-                if (asker := self.defer()) is not None:
-                    self._hand_on(message, asker)
-            case LookIdle():
-                self._look_idle()
-            case _:
-                assert_never(message)
+    def hand_on(self, entry: Entry, asker: Asker) -> NotRecorded | None:
+        """Let the recorder record `entry` and answer `asker`, or say at once why not. Never waits.
 
-    async def terminate(self) -> None:
-        """Forget the player; the database does not."""
-        self._roster.close(self.user_id)
+        Raises:
+            ActorGone: The player has retired; its successor may be asked.
+        """
+        if not self.is_alive:
+            raise ActorGone(self.name, entry)
+        self._is_active = True
+        return self._recorder.submit(entry, asker)
 
-    def _hand_on(self, entry: Entry, asker: Asker) -> None:
-        try:
-            self._recorder.cast(Change(entry, asker))
-        except MailboxFull:
-            asker.send(NotRecorded.BUSY)
-        except ActorGone:
-            asker.send(NotRecorded.FAILED)
-
-    def _look_idle(self) -> None:
+    async def receive(self, message: LookIdle) -> None:  # noqa: ARG002  # there is only one
+        """Retire if nothing has happened since the last look."""
         if self._is_active:
             self._is_active = False
             self._idle_timer = send_after(self._idle_s, self, LookIdle())
         else:
             self.stop()
+
+    async def terminate(self) -> None:
+        """Forget the player; the database does not."""
+        self._roster.close(self.user_id)

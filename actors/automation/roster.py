@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from actors.automation.player import Player
@@ -66,14 +66,16 @@ class Roster:
         """Take what the database said, unless this node has written or heard of news meanwhile."""
         entry = self._entries.get(user_id)
         if entry is not None and entry.changes == changes:
-            self._keep(entry, player)
+            entry.player, entry.as_of_s = player, self._clock()
 
-    def written(self, user_id: int, player: Player) -> None:
+    def written(self, players: Iterable[Player]) -> None:
         """Take what this node has just committed."""
-        entry = self._entries.get(user_id)
-        if entry is not None:
-            entry.changes += 1
-            self._keep(entry, player)
+        now_s = self._clock()
+        for player in players:
+            entry = self._entries.get(player.user_id)
+            if entry is not None:
+                entry.changes += 1
+                entry.player, entry.as_of_s = player, now_s
 
     def outdate(self, user_id: int) -> None:
         """Say that the database knows better now."""
@@ -81,7 +83,3 @@ class Roster:
         if entry is not None:
             entry.changes += 1
             entry.as_of_s = -math.inf
-
-    def _keep(self, entry: _Entry, player: Player) -> None:
-        entry.player = player
-        entry.as_of_s = self._clock()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -24,12 +23,11 @@ from actors.automation.player import Player
 from actors.automation.policy import Policy
 from actors.automation.queueing import Waiting
 from actors.automation.tables import automation_decisions, player_sync, players
+from actors.links import Step, in_one_trip
 
-_PLAYER_FIELDS: Final = tuple(field.name for field in fields(Player))
-_SYNC_FIELDS: Final = tuple(field.name for field in fields(Sync))
-# Columns in the order of `Player`'s fields.
-PLAYERS: Final = select(*(players.c[name] for name in _PLAYER_FIELDS))
-_SYNCS: Final = select(player_sync.c.user_id, *(player_sync.c[name] for name in _SYNC_FIELDS))
+# Columns in the order of the fields.
+PLAYERS: Final = select(*(players.c[name] for name in Player._fields))
+_SYNCS: Final = select(player_sync.c.user_id, *(player_sync.c[name] for name in Sync._fields))
 
 
 # One parameter for all ids: a list of them costs as much as the look-up itself.
@@ -52,16 +50,16 @@ def _ids(connection: Connection, user_ids: Iterable[int]) -> dict[str, str]:
 def lock(connection: Connection, user_ids: Sequence[int]) -> dict[int, Sync]:
     """Make these players this transaction's own until it ends; what is remembered beside each."""
     ordered = sorted(set(user_ids))
-    add_missing(connection, player_sync, [{"user_id": user_id, "rank_known": False} for user_id in ordered])
+    rows = [{"user_id": user_id, "rank_known": False} for user_id in ordered]
+    in_one_trip(connection, add_missing(connection, player_sync, rows))
     statement = _SYNCS.where(_among(connection)).order_by(player_sync.c.user_id).with_for_update()
-    rows = connection.execute(statement, _ids(connection, ordered))
-    return {row[0]: _sync_of(row) for row in rows}
+    return {row[0]: _sync_of(row) for row in connection.execute(statement, _ids(connection, ordered))}
 
 
 def _sync_of(row: Row[Any]) -> Sync:
-    said: dict[str, Any] = dict(zip(_SYNC_FIELDS, row[1:], strict=True))
-    applied = said.pop("applied")
-    return Sync(**said, applied=None if applied is None else Decision.from_json(applied))
+    sync = Sync._make(row[1:])
+    said: Any = sync.applied
+    return sync if said is None else sync._replace(applied=Decision.from_json(said))
 
 
 def load(connection: Connection, user_ids: Sequence[int]) -> dict[int, Player]:
@@ -72,21 +70,24 @@ def load(connection: Connection, user_ids: Sequence[int]) -> dict[int, Player]:
 
 def player_of(row: Row[Any]) -> Player:
     """A player from a row of `PLAYERS`."""
-    return Player(**dict(zip(_PLAYER_FIELDS, row, strict=True)))
+    return Player._make(row)
 
 
-def save(connection: Connection, changed: Mapping[int, tuple[Player, Sync]], policy: Policy) -> None:
-    """Write players back, with the columns that follow from rank and policy."""
+def saving(
+    connection: Connection, changed: Mapping[int, tuple[Player, Sync]], policy: Policy
+) -> tuple[Step, ...]:
+    """What writes players back, at least one, with the columns that follow from rank and policy."""
     ordered = [changed[user_id] for user_id in sorted(changed)]
-    upsert_many(connection, players, [_player_row(player, policy) for player, _ in ordered])
-    upsert_many(connection, player_sync, [_sync_row(player, sync) for player, sync in ordered])
+    return (
+        upsert_many(connection, players, [_player_row(player, policy) for player, _ in ordered]),
+        upsert_many(connection, player_sync, [_sync_row(player, sync) for player, sync in ordered]),
+    )
 
 
 def _sync_row(player: Player, sync: Sync) -> dict[str, Any]:
-    row = {name: getattr(sync, name) for name in _SYNC_FIELDS}
     return {
         "user_id": player.user_id,
-        **row,
+        **sync._asdict(),
         "digest": _text(sync.digest),
         "late_digest": _text(sync.late_digest),
         "applied": None if sync.applied is None else json.dumps(sync.applied.to_json()),
@@ -101,7 +102,7 @@ def _player_row(player: Player, policy: Policy) -> dict[str, Any]:
     rank = policy.rank(player.rank)
     above, below = policy.next_rank(player.rank), policy.previous_rank(player.rank)
     return {
-        **{name: getattr(player, name) for name in _PLAYER_FIELDS},
+        **player._asdict(),
         "metadata": None if player.metadata is None else json.dumps(player.metadata),
         "next_rank": None if above is None else above.name,
         "previous_rank": None if below is None else below.name,

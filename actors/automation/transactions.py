@@ -6,7 +6,6 @@ Batches may hold several entries of one player; they are taken in order, each se
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, select
@@ -22,6 +21,7 @@ from actors.automation.queueing import reported
 from actors.automation.snapshot import DecisionRequest
 from actors.automation.steps import Ban
 from actors.automation.tables import player_snapshots
+from actors.links import in_one_trip
 
 
 def record_snapshots(
@@ -74,25 +74,23 @@ def _take_effect(connection: Connection, job: Claimed, sync: Sync, policy: Polic
     if player is None:
         return
     if job.punishment_status is not None:
-        player = replace(
-            player,
+        player = player._replace(
             punishment_status=job.punishment_status,
             punishment_expires_at=job.punishment_expires_at,
         )
     if isinstance(job.steps[0], Ban):
-        sync = replace(sync, banned_at=now)
+        sync = sync._replace(banned_at=now)
     else:
-        player = replace(player, rank=job.target_rank or player.rank)
-        sync = replace(
-            sync,
+        player = player._replace(rank=job.target_rank or player.rank)
+        sync = sync._replace(
             rank_known=True,
             # Where nobody has reported a rank yet, the first report may be as old as the decision.
             reported_rank=sync.reported_rank or job.from_rank,
             left_rank=job.from_rank,
             left_at=now,
         )
-    player = replace(player, updated_at=now)
-    store.save(connection, {job.user_id: (player, sync)}, policy)
+    player = player._replace(updated_at=now)
+    in_one_trip(connection, *store.saving(connection, {job.user_id: (player, sync)}, policy))
 
 
 def forget_snapshots(connection: Connection, *, before: datetime, limit: int) -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import uuid
+
 import pytest
 from pydantic import SecretStr
 
 from actors.rooms import ALWAYS, Condition
 from web.handlers.addresses import client_address
+from web.handlers.automation import IDS_AT_ONCE, request_ids
 from web.handlers.conditions import is_unchanged, write_condition
 from web.handlers.limits import MAX_CLIENTS, AtOnce, PerMinute
 from web.handlers.tokens import bearer, matches_any
@@ -137,3 +141,10 @@ def test_a_client_has_so_many_at_once() -> None:
     assert streams.enter("a")
     assert streams.enter("b")
     assert streams.refused == 1
+
+
+def test_request_ids_are_random_uuids_and_none_comes_twice() -> None:
+    ids = list(itertools.islice(request_ids(), 3 * IDS_AT_ONCE))
+
+    assert len(set(ids)) == len(ids)
+    assert {uuid.UUID(each).version for each in ids} == {4}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -22,7 +23,7 @@ from web.handlers.routes import Endpoint, Route
 from web.handlers.tokens import matches_any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pydantic import SecretStr
 
@@ -39,6 +40,8 @@ TOP: Final = 25
 RECORDS: Final = 5
 RETRY_AFTER_S: Final = 2
 MAX_DIGITS: Final = 19
+ID_BYTES: Final = 16
+IDS_AT_ONCE: Final = 256
 NO_STORE: Final = (("Cache-Control", "no-store"),)
 NO_CACHE: Final = (("Cache-Control", "no-cache"),)
 
@@ -78,6 +81,7 @@ class AutomationHandlers:
         self._community = community
         self._inbound_keys = inbound_keys
         self._policy = policy
+        self._request_ids = request_ids()
         self._document = document()
 
     def routes(self) -> tuple[Route, ...]:
@@ -85,7 +89,10 @@ class AutomationHandlers:
         return (
             Route("/health/live", {"GET": Endpoint(self.live)}),
             Route("/openapi.json", {"GET": Endpoint(self.openapi)}),
-            Route("/roblox/events/player-activity", {"POST": Endpoint(self.activity, MAX_BODY_BYTES)}),
+            Route(
+                "/roblox/events/player-activity",
+                {"POST": Endpoint(self.activity, MAX_BODY_BYTES, waits_for_actors_only=True)},
+            ),
             Route("/automation/decisions", {"POST": Endpoint(self.decide, MAX_BODY_BYTES)}),
             Route("/players/{userId}", {"GET": Endpoint(self.player)}),
             Route("/leaderboard/top", {"GET": Endpoint(self.top)}),
@@ -101,11 +108,7 @@ class AutomationHandlers:
         return json_answer(200, self._document)
 
     async def activity(self, request: Request) -> Answer:
-        """Record one snapshot; 200 is durable.
-
-        Raises:
-            ActorCrashed: The player's task crashed on it.
-        """
+        """Record one snapshot; 200 is durable."""
         refusal = self._refusal(request.headers)
         if refusal is not None:
             return refusal
@@ -113,15 +116,12 @@ class AutomationHandlers:
             snapshot, instructions = parse_snapshot(request.body, request.headers)
         except Invalid as invalid:
             return json_answer(422, invalid.to_json())
-        entry = SnapshotEntry(snapshot=snapshot, instructions=instructions, request_id=str(uuid.uuid4()))
+        request_id = next(self._request_ids)
+        entry = SnapshotEntry(snapshot=snapshot, instructions=instructions, request_id=request_id)
         return self._answered(await self._community.record(entry))
 
     async def decide(self, request: Request) -> Answer:
-        """Decide about one player by hand.
-
-        Raises:
-            ActorCrashed: The player's task crashed on it.
-        """
+        """Decide about one player by hand."""
         refusal = self._refusal(request.headers)
         if refusal is not None:
             return refusal
@@ -129,7 +129,7 @@ class AutomationHandlers:
             wanted = parse_decision_request(request.body)
         except Invalid as invalid:
             return json_answer(422, invalid.to_json())
-        return self._answered(await self._community.decide(wanted, request_id=str(uuid.uuid4())))
+        return self._answered(await self._community.decide(wanted, request_id=next(self._request_ids)))
 
     def _refusal(self, headers: Mapping[str, str]) -> Answer | None:
         if self._inbound_keys and not matches_any(headers.get("x-grps-api-key"), self._inbound_keys):
@@ -194,6 +194,18 @@ class AutomationHandlers:
             return not_recorded(NotRecorded.UNAVAILABLE)
         kos, wos = list(map(leaderboard.entry, records.kos)), list(map(leaderboard.entry, records.wos))
         return json_answer(200, {"kos": kos, "wos": wos}, NO_CACHE)
+
+
+def request_ids() -> Iterator[str]:
+    """Random UUIDs (RFC 9562, version 4), without end.
+
+    The system is asked for the randomness of many at once: while it answers, another thread has the
+    interpreter, and while the database is written it does not come back soon.
+    """
+    while True:
+        noise = os.urandom(ID_BYTES * IDS_AT_ONCE)
+        for at in range(0, len(noise), ID_BYTES):
+            yield str(uuid.UUID(bytes=noise[at : at + ID_BYTES], version=4))
 
 
 def is_json(content_type: str) -> bool:

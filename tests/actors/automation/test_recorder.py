@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from actors.automation.batch import Recorded, SnapshotEntry
 from actors.automation.recorder import Recorder
-from actors.automation.requests import ByHand, Change, Entry, NotRecorded, Unknown
+from actors.automation.requests import ByHand, Entry, NotRecorded, Unknown
 from actors.automation.snapshot import DecisionRequest
 from actors.automation.tables import metadata, player_snapshots
 from actors.links import LinkDown
@@ -89,7 +89,7 @@ class Stage:
         """Ask everything in order and at once; the answers in the same order."""
         askers = [Asker() for _ in wanted]
         for each, asker in zip(wanted, askers, strict=True):
-            self.recorder.cast(Change(each, asker))
+            self.recorder.submit(each, asker)
         for asker in askers:
             await asker.answered.wait()
         return [asker.answer for asker in askers]

@@ -32,14 +32,15 @@ class Clock:
 class TestRoster:
     def test_only_active_players_are_remembered(self) -> None:
         roster = Roster(Clock())
-        roster.written(5, player())
+        roster.written([player()])
         assert (roster.known(5), len(roster)) == (None, 0)
 
     def test_what_was_written_is_fresh_for_a_while_and_known_for_good(self) -> None:
         clock = Clock()
         roster = Roster(clock, fresh_s=1)
         roster.open(5)
-        roster.written(5, ada := player())
+        ada = player()
+        roster.written([ada])
         clock.now = 1.0
         assert roster.fresh(5) is ada
         clock.now = 1.1
@@ -49,14 +50,16 @@ class TestRoster:
         roster = Roster(Clock())
         roster.open(5)
         before = roster.changes(5)
-        roster.written(5, new := player(kos=2))
+        new = player(kos=2)
+        roster.written([new])
         roster.read(5, player(kos=1), changes=before)
         assert roster.fresh(5) is new
 
     def test_news_of_a_change_makes_the_next_read_ask_the_database(self) -> None:
         roster = Roster(Clock())
         roster.open(5)
-        roster.written(5, old := player())
+        old = player()
+        roster.written([old])
         before = roster.changes(5)
         roster.outdate(5)
         assert (roster.fresh(5), roster.known(5)) == (None, old)
@@ -68,7 +71,7 @@ class TestRoster:
     def test_a_player_who_has_retired_is_forgotten(self) -> None:
         roster = Roster(Clock())
         roster.open(5)
-        roster.written(5, player())
+        roster.written([player()])
         roster.close(5)
         assert roster.known(5) is None
 

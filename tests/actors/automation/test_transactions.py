@@ -105,7 +105,7 @@ def test_an_identical_repeat_moves_the_time_of_the_last_sync_and_nothing_else(en
     [again] = _record(engine, entry(rankPoints=150), on=terms(now=NOW + SECOND))
 
     assert again.standing is Standing.REPEATED
-    assert again.player == replace(first.player, last_synced_at=NOW + SECOND)
+    assert again.player == first.player._replace(last_synced_at=NOW + SECOND)
     assert _history(engine) == 1
 
 
