@@ -22,7 +22,7 @@ DRIVERS: Final = {
 # The pages of ten thousand active players, one on each, twice over.
 SQLITE_CACHE_KIB: Final = 65_536
 SQLITE_PAGE_BYTES: Final = 1024
-SQLITE_CHECKPOINT_PAGES: Final = 16_384
+SQLITE_CHECKPOINT_PAGES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def _sqlite(url: URL, limits: Limits, *, writes: bool) -> Engine:
         # With NORMAL, a WAL database may forget its last commits in a power cut.
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA cache_size=-{SQLITE_CACHE_KIB}")
-        # A page written over and over goes to its place once; the log grows to about 16 MiB.
+        # A page written over and over goes to its place once; the log grows to about 64 MiB.
         connection.execute(f"PRAGMA wal_autocheckpoint={SQLITE_CHECKPOINT_PAGES}")
         if not writes:
             connection.execute("PRAGMA query_only=ON")

@@ -7,7 +7,10 @@ What a large table costs is measured in two runs on one database: one that fills
 (`--fill 1`), and one that finds it full, so that only the active players are active:
 
     greenroom bench deltas --database sqlite:////tmp/million.sqlite3 --table 1000000 --fill 1
-    greenroom bench deltas --database sqlite:////tmp/million.sqlite3 --table 1000000 --players 10000
+    greenroom bench deltas --database sqlite:////tmp/million.sqlite3 --table 1000000 --players 10000 \
+        --warmup-s 4
+
+The second warms up for so long that all of them have become active before it is measured.
 """
 
 from __future__ import annotations
