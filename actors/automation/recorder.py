@@ -23,7 +23,6 @@ from actors.automation.batch import Recorded, SnapshotEntry, Terms
 from actors.automation.requests import Asker, ByHand, Entry, NotRecorded, Outcome, Unknown
 from actors.core import Actor, turn
 from actors.links import LinkDown
-from supervision import Life
 
 T = TypeVar("T")
 
@@ -164,13 +163,10 @@ class Recorder(Actor[Gathered]):
             failed=self._failed,
         )
 
-    async def run(self, life: Life) -> None:
-        """Live once, and leave nobody waiting."""
-        try:
-            await super().run(life)
-        finally:
-            self._is_gathering = False
-            self._answer(self._take(len(self._waiting)), NotRecorded.FAILED)
+    def ended(self) -> None:
+        """Leave nobody waiting."""
+        self._is_gathering = False
+        self._answer(self._take(len(self._waiting)), NotRecorded.FAILED)
 
     def submit(self, entry: Entry, asker: Asker) -> NotRecorded | None:
         """Record `entry` with the next transaction, and answer `asker` then; or say at once why not.

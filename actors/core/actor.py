@@ -150,6 +150,9 @@ class Actor(Generic[M]):
     async def terminate(self) -> None:
         """Clean up at an orderly end (`stop`, or asked when trapping exits); not after a crash or kill."""
 
+    def ended(self) -> None:
+        """Put in order what a life leaves behind, however it ended. Must neither wait nor raise."""
+
     # -- what a subclass uses, inside `receive` ----------------------------------------
 
     def defer(self) -> Reply | None:
@@ -233,6 +236,7 @@ class Actor(Generic[M]):
         watchers, self._monitors = self._monitors, None
         for watcher, ref in watchers or ():
             watcher.tell(Down(ref, reason))
+        self.ended()
 
 
 def send_after(delay_s: float, actor: Actor[Any], message: object) -> Timer:

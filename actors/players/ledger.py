@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from actors.players.decision import Decided
     from actors.players.entry import Account, Asker, Entry, Outcome
     from actors.players.posting import Rules
-    from supervision import Life
 
 logger: Final = logging.getLogger(__name__)
 
@@ -171,13 +170,10 @@ class Ledger(Actor[Gathered]):
             len(self._waiting), self._transactions, self._applied, self._repeated, dict(self._refused)
         )
 
-    async def run(self, life: Life) -> None:
-        """Live once, and leave nobody waiting."""
-        try:
-            await super().run(life)
-        finally:
-            self._is_gathering = False
-            self._answer_all(self._take(len(self._waiting)), FAILED)
+    def ended(self) -> None:
+        """Leave nobody waiting."""
+        self._is_gathering = False
+        self._answer_all(self._take(len(self._waiting)), FAILED)
 
     def submit(self, entry: Entry, asker: Asker) -> Refused | None:
         """Count `entry` with the next transaction, and answer `asker` then; or say at once why not.

@@ -1,4 +1,4 @@
-"""One room: the task through which every write of it goes, one at a time."""
+"""One room: the task through which its writes go, one at a time."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ Message = Put | Delete | Expire | Announce
 class Room(Actor[Message]):
     """Writes one room's record and tells its audience.
 
+    While it has nothing to do, as the table then says, others may write in its place.
     The record itself stands in the table, so a crash of this task loses
     nothing: its next life tells the audience what it had not heard yet.
     A PUT is answered before its fan-out begins, or in the same go where the
@@ -96,6 +97,10 @@ class Room(Actor[Message]):
         elif not self.unread:
             self._table.note_idle(self.room_id, is_idle=True)
         return answer
+
+    def ended(self) -> None:
+        """Let nobody write in the place of a task that is no more."""
+        self._table.note_idle(self.room_id, is_idle=False)
 
     def _put(self, put: Put) -> Refusal | None:
         answer = self._table.put(self.room_id, put, self._clock())

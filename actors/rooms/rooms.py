@@ -67,8 +67,8 @@ class Rooms:
     """Rooms by id, their tasks, and their audiences.
 
     Reads come straight from the table; writes go through the room's task,
-    started when needed. As a child of the tree it is `run`: a dynamic
-    supervisor of the rooms' tasks.
+    started when needed, or are done in its place while it has nothing to do.
+    As a child of the tree it is `run`: a dynamic supervisor of the rooms' tasks.
 
     Args:
         table: The records; outlives every task.
@@ -164,7 +164,7 @@ class Rooms:
         topic = ("room", room_id)
         try:
             answer = self._table.put(room_id, put, self._clock())
-        except Exception as reason:
+        except Exception as reason:  # of which the task would have crashed: so it does
             room = self._open(room_id)
             if isinstance(room, Room):
                 room.crash(reason)

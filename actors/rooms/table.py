@@ -71,7 +71,7 @@ class RoomTable:
         return no_room(room_id, self._start) if record is None else record.event
 
     def is_idle(self, room_id: str) -> bool:
-        """Whether the room exists and its task has nothing to do."""
+        """Whether the room exists, and has a task that has nothing to do."""
         slot = self._slots.get(room_id)
         return slot is not None and slot.is_idle
 

@@ -345,6 +345,17 @@ def unread(house: House) -> int:
     return room.unread
 
 
+async def test_a_room_whose_task_has_ended_is_not_at_leisure(house: House) -> None:
+    await put(house)
+    await wait_all_tasks_blocked()
+    house.rooms.supervisor.kill_child("r", "a test")
+    await wait_all_tasks_blocked()
+    assert not house.rooms.is_at_leisure("r")
+    assert (await put(house)).version == 2
+    await wait_all_tasks_blocked()
+    assert house.rooms.is_at_leisure("r")
+
+
 async def test_a_crash_in_a_write_at_once_loses_nothing_and_starts_a_new_life(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
