@@ -182,5 +182,5 @@ def test_a_table_that_was_not_filled_is_no_measurement(half_refusing: Session) -
 
 
 def test_batches_of_all_connections_fit_into_the_ledger() -> None:
-    assert [DeltaOptions(batch=batch).callers for batch in (1, 100, 1000)] == [64, 64, 8]
+    assert [DeltaOptions(batch=batch).callers for batch in (1, 100, 1000)] == [128, 81, 8]
     assert DeltaOptions(batch=1000, connections=3).callers == 3
