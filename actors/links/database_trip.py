@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
+from actors.links.database_engine import POSTGRESQL
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -34,7 +36,7 @@ def in_one_trip(connection: Connection, *steps: Step) -> list[Any]:
     Raises:
         sqlalchemy.exc.DBAPIError: One of them failed.
     """
-    if connection.dialect.name != "postgresql":
+    if connection.dialect.name != POSTGRESQL:
         results = [connection.execute(statement, values) for statement, values in steps]
         return [result.scalar_one() if result.returns_rows else None for result in results]
     driver: Any = connection.connection.driver_connection
