@@ -11,7 +11,10 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 README: Final = ROOT / "README.md"
 # docs/games.md has a test of its own, which runs all of it.
-DOCUMENTS: Final = (README, *(ROOT / "docs" / f"{name}.md" for name in ("matches", "channels", "operations")))
+PAGES: Final = (
+    "rooms", "matches", "channels", "stats", "automation", "operations", "configuration", "benchmarks",
+)  # fmt: skip
+DOCUMENTS: Final = (README, *(ROOT / "docs" / f"{name}.md" for name in PAGES))
 
 _BLOCK: Final = re.compile(
     r"^```(?P<language>[a-z]+)(?: (?P<tag>[a-z]+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL

@@ -42,6 +42,9 @@ from web.log import JsonFormatter, LineCollector, PutLog
 from web.settings import Settings
 
 OPERATIONS: Final = ROOT / "docs" / "operations.md"
+CONFIGURATION: Final = ROOT / "docs" / "configuration.md"
+BENCHMARKS: Final = ROOT / "docs" / "benchmarks.md"
+MAX_README_LINES: Final = 300
 # How a command line of the documents is held to its word, by the block's tag.
 TAGS: Final = {"make", "dev", "redis", "docker", "data"}
 CALL: Final = re.compile(r"(?P<methods>[A-Z]+(?: and [A-Z]+)*) (?P<path>/\S*)\Z")
@@ -160,11 +163,10 @@ def test_docker_runs_the_image_with_the_volume_that_the_image_has() -> None:
     assert f"\nVOLUME {volume[1]}\n" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", [README, OPERATIONS], ids=lambda path: path.name)
-def test_the_backup_is_a_whole_database(path: Path, tmp_path: Path) -> None:
+def test_the_backup_is_a_whole_database(tmp_path: Path) -> None:
     surroundings = environment(tmp_path, GAME_SERVER_TOKENS="dev")
 
-    for line in ["greenroom migrate", *commands(path, "data")]:
+    for line in ["greenroom migrate", *commands(OPERATIONS, "data")]:
         subprocess.run(["bash", "-c", line], cwd=tmp_path, env=surroundings, check=True)
 
     with sqlite3.connect(tmp_path / "backup.sqlite3") as backup:
@@ -249,7 +251,7 @@ def test_the_table_of_variables_is_the_whole_configuration() -> None:
     defaults = {name.upper(): shown(value) for name, value in Settings.from_env({})}
     listed = {
         code(cells[0])[0]: cells[1]
-        for cells in rows(README)
+        for cells in rows(CONFIGURATION)
         if len(cells) == 3 and re.fullmatch(r"`[A-Z][A-Z_]+`", cells[0]) and cells[1]
     }
 
@@ -280,7 +282,7 @@ def test_the_tables_of_calls_are_all_routes_there_are(monkeypatch: pytest.Monkey
     parts.build_outside(settings, parts.build_domain(settings), [], put_log=put_log, clock=lambda: 0.0)
     there = {(method, _without_internal(route.pattern)) for route in served for method in route.endpoints}
     # Callbacks are calls of ours to somebody else's server; channels have a document of their own.
-    told = {call for call in calls(README) if not call[1].startswith("/rooms")}
+    told = {call for path in DOCUMENTS for call in calls(path) if not call[1].startswith("/rooms")}
 
     assert {call for call in there if not call[1].startswith("/socket")} == told
 
@@ -364,4 +366,8 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 def test_what_is_not_measured_yet_stands_in_one_place() -> None:
-    assert len(re.findall(r"<!-- figures:(?:begin|end) -->", prose(README))) == 2
+    assert len(re.findall(r"<!-- figures:(?:begin|end) -->", prose(BENCHMARKS))) == 2
+
+
+def test_the_readme_is_read_in_one_go() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= MAX_README_LINES
