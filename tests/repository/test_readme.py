@@ -354,7 +354,9 @@ def tree_of(picture: str) -> dict[str, str]:
     return dict(re.findall(r"^[├└]─ (\w+) +(.+)$", joined, re.MULTILINE))
 
 
-@pytest.mark.parametrize("path", [*DOCUMENTS, *ROOT.glob("C*.md")], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted({*DOCUMENTS, *ROOT.glob("C*.md"), *ROOT.glob("docs/*.md")}), ids=lambda path: path.name
+)
 def test_links_lead_somewhere(path: Path) -> None:
     for link in links(path):
         if link.startswith(("https://", "http://")):
