@@ -5,9 +5,10 @@ Reading order, each file leaning only on the ones above it:
     errors      what can go wrong, and the words a child ends with
     spec        what a supervisor must know about a child, and what it tells about it
     policy      restart or not: a table, a sliding window, a row of delays; no clock, no trio
-    late        a cancel scope that is entered only when somebody needs it
+    lazy_cancel_scope
+                a cancel scope around a running task, made only when it must be cancelled
     child       what both supervisors keep about a child: the Life its start is handed
-    row         children in order, and how one of them is started and stopped
+    child_list  children in order, and how one of them is started and stopped
     supervisor  OTP's supervisor: a fixed row whose members know of each other
     dynamic_child, dynamic
                 very many children, each with a restart limit of its own

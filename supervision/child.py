@@ -15,7 +15,7 @@ logger: Final = logging.getLogger("supervision")
 # A last reason is kept as text: the exception itself would keep its frames alive.
 REASON_CHARS: Final = 200
 
-# What `told` holds while a supervisor ends a life for good.
+# What `stop_reason` holds while a supervisor ends a life for good.
 STOP: Final = Shutdown("stopped by its supervisor")
 
 
@@ -40,56 +40,56 @@ class Child:
         last_reason: How the last life ended, as short text.
         scope: What cancels the life under way, once there is one.
         trap: Set to ask a life to stop, if that life asked to be asked.
-        told: Why the life under way is being ended from outside: a `Killed`, `STOP`, or None.
+        stop_reason: Why the life under way is being ended from outside: a `Killed`, `STOP`, or None.
         nested: The supervisor this life runs, if it runs one; for the picture of the tree.
     """
 
     __slots__ = (
-        "begun",
         "born",
+        "exit_request",
+        "is_started",
         "last_reason",
         "nested",
         "restarts",
         "scope",
         "spec",
         "state",
-        "told",
-        "trap",
+        "stop_reason",
     )
 
     def __init__(self, spec: ChildSpec) -> None:
         """A child that has not lived yet."""
         self.spec = spec
         self.state = State.STARTING
-        self.begun = False
+        self.is_started = False
         self.born = 0.0
         self.restarts = 0
         self.last_reason: str | None = None
         self.scope: trio.CancelScope | None = None
-        self.trap: trio.Event | None = None
-        self.told: Killed | Shutdown | None = None
+        self.exit_request: trio.Event | None = None
+        self.stop_reason: Killed | Shutdown | None = None
         self.nested: Supervises | None = None
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether a life is under way."""
         return self.state in LIVING
 
     def started(self) -> None:
         """See `Life.started`."""
-        if not self.begun:
-            self.begun = True
+        if not self.is_started:
+            self.is_started = True
             if self.state is State.STARTING:
                 self.state = State.RUNNING
-            self.tell()
+            self.notify()
 
     def trap_exit(self) -> trio.Event:
         """See `Life.trap_exit`."""
-        if self.trap is None:
-            self.trap = trio.Event()
-        return self.trap
+        if self.exit_request is None:
+            self.exit_request = trio.Event()
+        return self.exit_request
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake whoever waits for a change of this child."""
         raise NotImplementedError
 
@@ -104,17 +104,17 @@ class Child:
             Seconds to wait before `cancel`; 0.0 if that has been done.
         """
         self.state = State.STOPPING
-        self.told = STOP
-        if self.trap is None or self.spec.shutdown_s == BRUTAL_KILL:
+        self.stop_reason = STOP
+        if self.exit_request is None or self.spec.shutdown_s == BRUTAL_KILL:
             self.cancel()
             return 0.0
-        self.trap.set()
+        self.exit_request.set()
         return self.spec.shutdown_s
 
     def kill(self, reason: object) -> None:
         """End the life under way as abnormally as a crash; nothing happens outside of a life."""
         if self.state is State.STARTING or self.state is State.RUNNING:
-            self.told = Killed(reason)
+            self.stop_reason = Killed(reason)
             self.cancel()
 
     def judge(self, raised: BaseException | None) -> tuple[Exit, BaseException | None]:
@@ -123,25 +123,25 @@ class Child:
         Clears what belonged to that life. To be called by the child's task, outside of the life's
         scope. A life that its supervisor stopped is SHUTDOWN with reason `STOP`, whatever it raised.
         """
-        told = self.told
-        self.told = self.trap = self.scope = self.nested = None
-        end = classify(raised, started=self.begun)
+        stop_reason = self.stop_reason
+        self.stop_reason = self.exit_request = self.scope = self.nested = None
+        end = classify(raised, started=self.is_started)
         if end is Exit.CRASHED:
-            if told is None and trio.current_effective_deadline() == -math.inf:
+            if stop_reason is None and trio.current_effective_deadline() == -math.inf:
                 # It was cancelled together with its supervisor, which this exception covers up.
-                told = STOP
-            self._log_crash(raised, told)
-        if isinstance(told, Killed):
-            raised, end = told, Exit.KILLED
-            logger.warning("child_killed", extra={"child": self.spec.id, "reason": told.reason})
-        elif told is not None:
-            raised, end = told, Exit.SHUTDOWN
+                stop_reason = STOP
+            self._log_crash(raised, stop_reason)
+        if isinstance(stop_reason, Killed):
+            raised, end = stop_reason, Exit.KILLED
+            logger.warning("child_killed", extra={"child": self.spec.id, "reason": stop_reason.reason})
+        elif stop_reason is not None:
+            raised, end = stop_reason, Exit.SHUTDOWN
         self.last_reason = "normal" if raised is None else brief(unwrap(raised))
         return end, raised
 
-    def _log_crash(self, raised: BaseException | None, told: object) -> None:
-        event = "child_crashed" if told is None else "child_crashed_while_stopping"
-        facts = {"child": self.spec.id, "started": self.begun, "restarts": self.restarts}
+    def _log_crash(self, raised: BaseException | None, stop_reason: object) -> None:
+        event = "child_crashed" if stop_reason is None else "child_crashed_while_stopping"
+        facts = {"child": self.spec.id, "started": self.is_started, "restarts": self.restarts}
         logger.error(event, extra=facts, exc_info=raised)
 
     def info(self, now: float) -> ChildInfo:
@@ -152,7 +152,7 @@ class Child:
             state=self.state,
             restarts=self.restarts,
             last_reason=self.last_reason,
-            age_s=now - self.born if self.lives else 0.0,
+            age_s=now - self.born if self.is_alive else 0.0,
             nested=self.nested,
         )
 
@@ -177,8 +177,8 @@ def without_crashes(child: Child, raised: BaseException) -> BaseException:
     return raised
 
 
-def leave(scope: trio.CancelScope, raised: BaseException | None) -> BaseException | None:
-    """Leave a scope entered by `late.enter_for`.
+def exit_scope(scope: trio.CancelScope, raised: BaseException | None) -> BaseException | None:
+    """Leave a scope entered by `lazy_cancel_scope.enter_for`.
 
     Returns:
         What is left of the exception once the scope has taken out its own cancellation.

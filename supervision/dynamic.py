@@ -135,7 +135,7 @@ class DynamicSupervisor:
         it, so its restart type and its limit decide.
 
         Raises:
-            SupervisorNotRunning: It has not begun, or is stopping.
+            SupervisorNotRunning: It has not started, or is stopping.
             AlreadyStarted: A child of this id has not been forgotten yet.
             MaxChildren: All places are taken.
             InvalidSpec: The child is `significant`; here nothing would come of it.
@@ -173,10 +173,10 @@ class DynamicSupervisor:
         child = self._begin(spec)
         first = self._awaited[child] = FirstStart()
         try:
-            while not (child.begun or first.settled):
+            while not (child.is_started or first.is_known):
                 await child.change()
         except trio.Cancelled:
-            if child.lives:
+            if child.is_alive:
                 child.ask_to_stop()
             raise
         finally:
@@ -196,7 +196,7 @@ class DynamicSupervisor:
         if grace > 0:
             with trio.move_on_after(grace):
                 await child.end()
-            self._insist(child)
+            self._cancel_overdue(child)
         await child.end()
 
     def kill_child(self, id: Hashable, reason: object = None) -> None:
@@ -240,7 +240,7 @@ class DynamicSupervisor:
                 child.born = trio.current_time()
                 child.task = current_task()
                 try:
-                    if child.told is None:
+                    if child.stop_reason is None:
                         await child.one_life()
                 # The one reason for a supervisor: whatever a child raises is its own affair.
                 except Exception as raised:  # noqa: BLE001 - see above
@@ -255,8 +255,8 @@ class DynamicSupervisor:
                 if pause_s > 0:
                     await self._pause(child, pause_s)
                 await checkpoint_if_cancelled()
-                child.begun = False
-                child.state = State.STARTING if child.told is None else State.STOPPING
+                child.is_started = False
+                child.state = State.STARTING if child.stop_reason is None else State.STOPPING
         finally:
             self._forget(child)
 
@@ -265,7 +265,7 @@ class DynamicSupervisor:
         self._pausing += 1
         try:
             with trio.move_on_after(pause_s):
-                while child.told is None:
+                while child.stop_reason is None:
                     await child.change()
         finally:
             self._pausing -= 1
@@ -289,7 +289,7 @@ class DynamicSupervisor:
         if end is Exit.CRASHED:
             self._crashes += 1
         first = self._awaited.get(child)
-        if first is not None and first.settle(begun=child.begun, end=end, cause=reason):
+        if first is not None and first.note_end(started=child.is_started, end=end, cause=reason):
             return None
         if reason is STOP or not RESTARTS[child.spec.restart, end]:
             return None
@@ -325,14 +325,14 @@ class DynamicSupervisor:
     def _forget(self, child: DynamicChild) -> None:
         first = self._awaited.get(child)
         if first is not None:
-            first.settle(begun=child.begun)
+            first.note_end(started=child.is_started)
         child.state = State.STOPPED
         del self._children[child.spec.id]
         if child.spec.type is ChildType.SUPERVISOR:
             self._supervisors -= 1
         if self._drained is not None and not self._children:
             self._drained.set()
-        child.tell()
+        child.notify()
 
     def _ask(self, child: DynamicChild) -> float:
         """Ask a child to stop; returns the seconds to give it."""
@@ -341,8 +341,8 @@ class DynamicSupervisor:
             return 0.0
         return child.ask_to_stop()
 
-    def _insist(self, child: DynamicChild) -> None:
-        if not child.lives:
+    def _cancel_overdue(self, child: DynamicChild) -> None:
+        if not child.is_alive:
             return
         logger.warning(
             "child_outstayed_shutdown", extra={"child": child.spec.id, "shutdown_s": child.spec.shutdown_s}
@@ -353,7 +353,7 @@ class DynamicSupervisor:
         """End all children; without one that traps exits this is a single cancellation."""
         self._drained = trio.Event()
         children = list(self._children.values())
-        if any(child.trap is not None for child in children):
+        if any(child.exit_request is not None for child in children):
             await self._stop_politely(children)
         self._drained = None
         nursery.cancel_scope.cancel()
@@ -366,7 +366,7 @@ class DynamicSupervisor:
                 await self._all_gone()
             for child in children:
                 if child.spec.shutdown_s <= grace:
-                    self._insist(child)
+                    self._cancel_overdue(child)
         await self._all_gone()
 
     async def _all_gone(self) -> None:

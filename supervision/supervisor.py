@@ -18,6 +18,7 @@ from typing import Final, assert_never
 import trio
 
 from supervision.child import Child
+from supervision.child_list import ChildList, Ended, StaticChild, Wakeup
 from supervision.errors import (
     AlreadyPresent,
     AlreadyStarted,
@@ -31,7 +32,6 @@ from supervision.errors import (
     SupervisorNotRunning,
 )
 from supervision.policy import RESTARTS, Backoff, Exit, RestartWindow, check_limit
-from supervision.row import Bell, Ended, Row, StaticChild
 from supervision.spec import (
     AutoShutdown,
     ChildCounts,
@@ -48,7 +48,7 @@ logger: Final = logging.getLogger("supervision")
 
 
 @dataclass(frozen=True, slots=True)
-class _TryAgain:
+class _Retry:
     """A child failed in its own start while it was being restarted with others."""
 
     child: StaticChild
@@ -59,7 +59,7 @@ class _TryAgain:
 class _Request:
     """A caller waits for `work` to be done by the supervisor's task."""
 
-    work: Callable[[Row], Awaitable[bool]]
+    work: Callable[[ChildList], Awaitable[bool]]
     done: trio.Event = field(default_factory=trio.Event)
     answer: bool = False
     error: SupervisionError | None = None
@@ -113,9 +113,9 @@ class Supervisor:
             if spec.id in ids:
                 raise InvalidSpec(f"two children called {spec.id!r}")
             ids.add(spec.id)
-        self._row: Row | None = None
-        self._bell = Bell()
-        self._inbox: deque[Ended | _TryAgain | _Request] = deque()
+        self._list: ChildList | None = None
+        self._wakeup = Wakeup()
+        self._inbox: deque[Ended | _Retry | _Request] = deque()
         self._window: RestartWindow | None = None
         self._restarts = self._crashes = self._given_up = 0
 
@@ -130,22 +130,22 @@ class Supervisor:
             RestartLimitReached: See `max_restarts`; all children are stopped.
             Shutdown: `auto_shutdown` came true; all children are stopped.
         """
-        if self._row is not None:
+        if self._list is not None:
             raise RuntimeError("this supervisor is already running")
         if isinstance(life, Child):
             life.nested = self
         failure: Exception | None = None
         try:
             async with trio.open_nursery() as nursery:
-                row = self._row = Row(nursery, self._bell, self._inbox.append)
+                children = self._list = ChildList(nursery, self._wakeup, self._inbox.append)
                 if life is not None:
-                    nursery.start_soon(self._obey, life.trap_exit())
+                    nursery.start_soon(self._stop_when_asked, life.trap_exit())
                 try:
-                    await self._serve(row, life)
+                    await self._serve(children, life)
                 except (Shutdown, ChildStartError) as error:
                     failure = error
-                row.leaving = True
-                await row.stop_in_reverse(row)
+                children.is_stopping = True
+                await children.stop_in_reverse(children)
                 nursery.cancel_scope.cancel()
         finally:
             self._close()
@@ -155,13 +155,13 @@ class Supervisor:
     @property
     def is_running(self) -> bool:
         """Whether `run` is under way."""
-        return self._row is not None
+        return self._list is not None
 
     def stop(self) -> None:
         """Ask for an orderly stop; `run` returns when all children have ended."""
-        if self._row is not None:
-            self._row.leaving = True
-            self._bell.ring()
+        if self._list is not None:
+            self._list.is_stopping = True
+            self._wakeup.notify()
 
     async def start_child(self, spec: ChildSpec) -> bool:
         """Add a recipe after all others and start it.
@@ -178,16 +178,16 @@ class Supervisor:
         """
         self._check(spec)
 
-        async def work(row: Row) -> bool:
-            self._check_absent(row.get(spec.id))
-            child = row.add(spec)
+        async def work(children: ChildList) -> bool:
+            self._check_absent(children.get(spec.id))
+            child = children.add(spec)
             try:
-                running = await row.start(child)
+                running = await children.start(child)
             except ChildStartError:
-                row.remove(child)
+                children.remove(child)
                 raise
             if not running:
-                row.settle(child)
+                children.finish(child)
             return running
 
         return await self._request(work)
@@ -202,10 +202,10 @@ class Supervisor:
             SupervisorNotRunning: Nobody handled the request.
         """
 
-        async def work(row: Row) -> bool:
-            child = row.find(id)
-            await row.stop(child)
-            row.settle(child)
+        async def work(children: ChildList) -> bool:
+            child = children.find(id)
+            await children.stop(child)
+            children.finish(child)
             return True
 
         await self._request(work)
@@ -224,8 +224,8 @@ class Supervisor:
             SupervisorNotRunning: Nobody handled the request.
         """
 
-        async def work(row: Row) -> bool:
-            return await row.start(self._resting(row, id))
+        async def work(children: ChildList) -> bool:
+            return await children.start(self._stopped_child(children, id))
 
         return await self._request(work)
 
@@ -236,8 +236,8 @@ class Supervisor:
             ChildNotFound, ChildRunning, ChildRestarting, SupervisorNotRunning: As `restart_child`.
         """
 
-        async def work(row: Row) -> bool:
-            row.remove(self._resting(row, id))
+        async def work(children: ChildList) -> bool:
+            children.remove(self._stopped_child(children, id))
             return True
 
         await self._request(work)
@@ -251,7 +251,7 @@ class Supervisor:
             ChildNotFound: There is no such recipe.
             SupervisorNotRunning: There are no children.
         """
-        self._running_row().find(id).kill(reason)
+        self._running_children().find(id).kill(reason)
 
     def which_children(self, limit: int | None = None) -> tuple[ChildInfo, ...]:
         """Describe the children in the order of their start, at most `limit` of them."""
@@ -264,7 +264,7 @@ class Supervisor:
         supervisors = sum(child.spec.type is ChildType.SUPERVISOR for child in children)
         return ChildCounts(
             specs=len(children),
-            active=sum(child.lives for child in children),
+            active=sum(child.is_alive for child in children),
             supervisors=supervisors,
             workers=len(children) - supervisors,
         )
@@ -276,7 +276,7 @@ class Supervisor:
     # What callers ask for
 
     def _children(self) -> Iterator[StaticChild]:
-        return iter(()) if self._row is None else iter(self._row)
+        return iter(()) if self._list is None else iter(self._list)
 
     def _check(self, spec: ChildSpec) -> None:
         if spec.significant and self._auto_shutdown is AutoShutdown.NEVER:
@@ -289,33 +289,33 @@ class Supervisor:
             raise AlreadyPresent(child.spec.id)
         raise AlreadyStarted(child.spec.id)
 
-    def _resting(self, row: Row, id: Hashable) -> StaticChild:
-        child = row.find(id)
-        if child.lives:
+    def _stopped_child(self, children: ChildList, id: Hashable) -> StaticChild:
+        child = children.find(id)
+        if child.is_alive:
             raise ChildRunning(id)
         if child.state is State.RESTARTING:
             raise ChildRestarting(id)
         return child
 
-    def _running_row(self) -> Row:
-        if self._row is None:
+    def _running_children(self) -> ChildList:
+        if self._list is None:
             raise SupervisorNotRunning("the supervisor is not running")
-        return self._row
+        return self._list
 
-    async def _request(self, work: Callable[[Row], Awaitable[bool]]) -> bool:
+    async def _request(self, work: Callable[[ChildList], Awaitable[bool]]) -> bool:
         """Have the supervisor's task do something; a caller cancelled meanwhile changes nothing."""
-        if self._running_row().leaving:
+        if self._running_children().is_stopping:
             raise SupervisorNotRunning("the supervisor is stopping")
         request = _Request(work)
         self._inbox.append(request)
-        self._bell.ring()
+        self._wakeup.notify()
         await request.done.wait()
         if request.error is not None:
             raise request.error
         return request.answer
 
     def _close(self) -> None:
-        self._row = self._window = None
+        self._list = self._window = None
         for item in self._inbox:
             if isinstance(item, _Request):
                 item.error = SupervisorNotRunning("the supervisor ended before it got to this")
@@ -324,89 +324,89 @@ class Supervisor:
 
     # The one task
 
-    async def _obey(self, trap: trio.Event) -> None:
+    async def _stop_when_asked(self, trap: trio.Event) -> None:
         await trap.wait()
         self.stop()
 
-    async def _serve(self, row: Row, life: Life | None) -> None:
+    async def _serve(self, children: ChildList, life: Life | None) -> None:
         for spec in self._specs:
-            await self._first_start(row, spec)
-            if row.leaving:
+            await self._first_start(children, spec)
+            if children.is_stopping:
                 return
         if life is not None:
             life.started()
-        while not row.leaving:
-            due = self._next_due(row)
+        while not children.is_stopping:
+            due = self._next_due(children)
             if due is not None and due.retry_at <= trio.current_time():
-                await self._revive(row, due)
+                await self._start_again(children, due)
             elif self._inbox:
-                await self._handle(row, self._inbox.popleft())
+                await self._handle(children, self._inbox.popleft())
             else:
                 with trio.move_on_at(math.inf if due is None else due.retry_at):
-                    await self._bell.until(lambda: bool(self._inbox) or row.leaving)
+                    await self._wakeup.wait_until(lambda: bool(self._inbox) or children.is_stopping)
 
-    def _next_due(self, row: Row) -> StaticChild | None:
+    def _next_due(self, children: ChildList) -> StaticChild | None:
         if self._backoff is None:
             return None
-        return min(row, key=lambda child: child.retry_at, default=None)
+        return min(children, key=lambda child: child.retry_at, default=None)
 
-    async def _first_start(self, row: Row, spec: ChildSpec) -> None:
-        child = row.add(spec)
+    async def _first_start(self, children: ChildList, spec: ChildSpec) -> None:
+        child = children.add(spec)
         try:
-            if not await row.start(child):
-                row.settle(child)
+            if not await children.start(child):
+                children.finish(child)
         except ChildStartError:
-            if row.leaving:
+            if children.is_stopping:
                 return
             # The crash itself has been logged by the child's own task.
             logger.error("child_start_failed", extra={"child": spec.id, "reason": child.last_reason})  # noqa: TRY400
             raise
 
-    async def _handle(self, row: Row, item: Ended | _TryAgain | _Request) -> None:
+    async def _handle(self, children: ChildList, item: Ended | _Retry | _Request) -> None:
         match item:
             case Ended(child, generation):
                 if generation == child.generation:
-                    await self._after(row, child)
-            case _TryAgain(child, generation):
+                    await self._after(children, child)
+            case _Retry(child, generation):
                 if generation == child.generation:
-                    await self._restart(row, child)
+                    await self._restart(children, child)
             case _Request():
                 try:
-                    item.answer = await item.work(row)
+                    item.answer = await item.work(children)
                 except SupervisionError as error:
                     item.error = error
                 item.done.set()
             case _:
                 assert_never(item)
 
-    async def _after(self, row: Row, child: StaticChild) -> None:
+    async def _after(self, children: ChildList, child: StaticChild) -> None:
         """Decide what follows a life that ended by itself.
 
         Failing in the own start while being restarted is always another attempt, whatever the
         restart type (OTP: `try_again_restart`).
         """
         self._crashes += child.end is Exit.CRASHED
-        failed_to_start = not child.begun and child.end is not Exit.IGNORED
+        failed_to_start = not child.is_started and child.end is not Exit.IGNORED
         if failed_to_start or RESTARTS[child.spec.restart, child.end]:
-            await self._restart(row, child)
+            await self._restart(children, child)
         else:
-            row.settle(child)
-            self._judge_significance(row, child)
+            children.finish(child)
+            self._judge_significance(children, child)
 
-    def _judge_significance(self, row: Row, child: StaticChild) -> None:
+    def _judge_significance(self, children: ChildList, child: StaticChild) -> None:
         if not child.spec.significant or child.end is Exit.IGNORED:
             return
-        others = any(other.spec.significant and other.state is not State.STOPPED for other in row)
+        others = any(other.spec.significant and other.state is not State.STOPPED for other in children)
         if self._auto_shutdown is AutoShutdown.ANY_SIGNIFICANT or not others:
             raise Shutdown("auto_shutdown")
 
-    async def _restart(self, row: Row, child: StaticChild) -> None:
+    async def _restart(self, children: ChildList, child: StaticChild) -> None:
         now = trio.current_time()
         self._count_restart(child, now)
-        child.rest(State.RESTARTING)
-        await row.stop_in_reverse(other for other in self._group(row, child) if other is not child)
+        child.reset(State.RESTARTING)
+        await children.stop_in_reverse(other for other in self._group(children, child) if other is not child)
         if self._backoff is None:
-            await self._revive(row, child)
+            await self._start_again(children, child)
         else:
             child.failures = self._backoff.row(child.failures, now - child.born) + 1
             child.retry_at = now + self._backoff.delay(child.failures - 1, random.random())
@@ -422,39 +422,39 @@ class Supervisor:
                 raise RestartLimitReached(child.spec.id, self._max_restarts, self._max_seconds)
         self._restarts += 1
 
-    def _group(self, row: Row, child: StaticChild) -> list[StaticChild]:
+    def _group(self, children: ChildList, child: StaticChild) -> list[StaticChild]:
         """Who goes down and up with a child, in the order of the row."""
         match self._strategy:
             case Strategy.ONE_FOR_ONE:
                 return [child]
             case Strategy.ONE_FOR_ALL:
-                return list(row)
+                return list(children)
             case Strategy.REST_FOR_ONE:
-                everybody = list(row)
+                everybody = list(children)
                 return everybody[everybody.index(child) :]
             case _:
                 assert_never(self._strategy)
 
-    async def _revive(self, row: Row, child: StaticChild) -> None:
+    async def _start_again(self, children: ChildList, child: StaticChild) -> None:
         """Start a child again, and its group with it.
 
         Alone, it is not waited for: what comes of its start arrives as a report. A group starts
         one after the other, so each is waited for; the first to fail gets another attempt.
         """
         if self._strategy is Strategy.ONE_FOR_ONE:
-            row.begin(child)
+            children.begin(child)
             return
-        for member in self._group(row, child):
-            if member.lives:
+        for member in self._group(children, child):
+            if member.is_alive:
                 continue
             try:
-                if not await row.start(member):
-                    row.settle(member)
+                if not await children.start(member):
+                    children.finish(member)
             except ChildStartError:
-                if row.leaving:
+                if children.is_stopping:
                     return
                 facts = {"child": member.spec.id, "reason": member.last_reason}
                 logger.warning("child_start_failed", extra=facts)
-                member.rest(State.RESTARTING)
-                self._inbox.append(_TryAgain(member, member.generation))
+                member.reset(State.RESTARTING)
+                self._inbox.append(_Retry(member, member.generation))
                 return

@@ -21,7 +21,7 @@ from actors.automation.roblox_player import IDLE_S, RobloxPlayer
 from actors.automation.roster import Roster
 from actors.automation.snapshot import DecisionRequest
 from actors.automation.transactions import report_decision
-from actors.core import ActorGone, CallTimeout, Registry, Reply, TooMany
+from actors.core import ActorGone, CallTimeout, PendingCall, Registry, TooMany
 from actors.links import Database, LinkDown
 from supervision import (
     BRUTAL_KILL,
@@ -138,7 +138,7 @@ class Community:
     async def _ask(self, entry: Entry) -> Outcome:
         if self._wake is None and not self._database.is_up:
             return NotRecorded.UNAVAILABLE
-        reply = Reply(self.recorder.name, entry)
+        reply = PendingCall(self.recorder.name, entry)
         refused = self._hand_on(entry, reply)
         if refused is not None:
             return refused

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from actors.automation import transactions
 from actors.automation.batch import Recorded, SnapshotEntry, Terms
 from actors.automation.requests import Asker, ByHand, Entry, NotRecorded, Outcome, Unknown
-from actors.core import Actor, turn
+from actors.core import Actor, write_batch
 from actors.links import LinkDown
 
 T = TypeVar("T")
@@ -192,7 +192,7 @@ class Recorder(Actor[Gathered]):
         patience = PATIENCE if size > message.size else message.patience - 1
         if patience and size < self._max_entries and trio.current_time() < message.until_s:
             await trio.lowlevel.checkpoint()
-            self.tell(Gathered(size, patience, message.until_s))
+            self.force_cast(Gathered(size, patience, message.until_s))
             return
         await self._commit()
         self._is_gathering = False
@@ -207,7 +207,7 @@ class Recorder(Actor[Gathered]):
     def _gather(self) -> None:
         self._is_gathering = True
         until_s = trio.current_time() + self._max_wait_s
-        self.tell(Gathered(len(self._waiting), PATIENCE, until_s))
+        self.force_cast(Gathered(len(self._waiting), PATIENCE, until_s))
 
     async def _commit(self) -> None:
         changes = self._take(self._max_entries)
@@ -239,7 +239,7 @@ class Recorder(Actor[Gathered]):
         self._transactions += 1
         self._recorded += len(changes)
         self._on_recorded([outcome for outcome in outcomes if isinstance(outcome, Recorded)])
-        with turn():
+        with write_batch():
             for change, outcome in zip(changes, outcomes, strict=True):
                 change.asker.send(outcome)
 

@@ -4,9 +4,9 @@ Reading order, each file leaning only on the ones above it:
 
     errors        what can go wrong, and whose move is next
     timers        one heap of deadlines for a whole trio loop
-    conversation  a coroutine that waits for actors without being a task
-    turn          what is written to many clients in one go
-    mailbox       a bounded queue with one reader; the slip a caller waits on
+    inline_call   a coroutine that waits for actors without a task of its own
+    write_batch   postpones socket writes until the current event-loop callback ends
+    mailbox       an actor's bounded message queue; the pending answer of a call
     actor         address and life: cast, call, monitor, send_after
     audience      topics, members, one event for all, conflation
     registry      names, and who keeps them true
@@ -34,7 +34,6 @@ What is not promised
 
 from actors.core.actor import CALL_TIMEOUT_S, MAILBOX_SLOTS, Actor, Down, send_after
 from actors.core.audience import Audiences, Event, Member, next_seq
-from actors.core.conversation import Conversation
 from actors.core.errors import (
     ActorCrashed,
     ActorError,
@@ -45,10 +44,11 @@ from actors.core.errors import (
     NotDelivered,
     TooMany,
 )
-from actors.core.mailbox import Reply
+from actors.core.inline_call import InlineCall
+from actors.core.mailbox import PendingCall
 from actors.core.registry import Registry
 from actors.core.timers import Timer
-from actors.core.turn import at_turn_end, turn
+from actors.core.write_batch import at_batch_end, write_batch
 
 __all__ = [
     "CALL_TIMEOUT_S",
@@ -60,18 +60,18 @@ __all__ = [
     "AlreadyRegistered",
     "Audiences",
     "CallTimeout",
-    "Conversation",
     "Down",
     "Event",
+    "InlineCall",
     "MailboxFull",
     "Member",
     "NotDelivered",
+    "PendingCall",
     "Registry",
-    "Reply",
     "Timer",
     "TooMany",
-    "at_turn_end",
+    "at_batch_end",
     "next_seq",
     "send_after",
-    "turn",
+    "write_batch",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, Typ
 import trio
 
 from actors.core.errors import ActorCrashed, ActorGone
-from actors.core.mailbox import Mailbox, Reply
+from actors.core.mailbox import Mailbox, PendingCall
 from actors.core.timers import timers
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Actor(Generic[M]):
         self.name = name
         self._mailbox = Mailbox(mailbox_slots)
         self._monitors: list[tuple[Actor[Any], Hashable]] | None = None
-        self._reply: Reply | None = None
+        self._reply: PendingCall | None = None
         self._stopping = False
 
     def __repr__(self) -> str:
@@ -106,11 +106,11 @@ class Actor(Generic[M]):
             ActorCrashed: The receiver crashed in handling it.
             CallTimeout: No answer in `timeout_s` seconds.
         """
-        reply = Reply(self.name, message)
+        reply = PendingCall(self.name, message)
         self._mailbox.put(self.name, reply, message)
         return await reply.wait(timeout_s)
 
-    def tell(self, message: object) -> bool:
+    def force_cast(self, message: object) -> bool:
         """Put a message the receiver itself asked for, whatever its mailbox holds; false if it has ended.
 
         For timers, news of deaths and answers to requests the receiver has under
@@ -120,12 +120,12 @@ class Actor(Generic[M]):
 
     def crash(self, reason: Exception) -> None:
         """End the life as if its next message had raised `reason`; for those who do its work in its place."""
-        self.tell(_Crash(reason))
+        self.force_cast(_Crash(reason))
 
     def monitor(self, watcher: Actor[Any], ref: Hashable) -> None:
         """Let `watcher` receive `Down(ref, reason)` once, when this life ends; at once if it has."""
         if not self.is_alive:
-            watcher.tell(Down(ref, None))
+            watcher.force_cast(Down(ref, None))
         elif self._monitors is None:
             self._monitors = [(watcher, ref)]
         else:
@@ -155,7 +155,7 @@ class Actor(Generic[M]):
 
     # -- what a subclass uses, inside `receive` ----------------------------------------
 
-    def defer(self) -> Reply | None:
+    def defer(self) -> PendingCall | None:
         """Take the answer of the call under way into own hands; None for a cast.
 
         What `receive` returns is then dropped.
@@ -193,7 +193,7 @@ class Actor(Generic[M]):
 
     async def _pass_on(self, exit_asked: trio.Event) -> None:
         await exit_asked.wait()
-        self.tell(_Exit())
+        self.force_cast(_Exit())
 
     async def _live(self, life: Life) -> None:
         await self.init()
@@ -208,7 +208,7 @@ class Actor(Generic[M]):
         """Handle what is there, up to a bound, and let others have their turn if that was not all."""
         for _ in range(min(len(queue), YIELD_EVERY)):
             entry = queue.popleft()
-            if type(entry) is Reply:
+            if type(entry) is PendingCall:
                 self._reply = entry
                 answer = await self.receive(entry.message)  # type: ignore[arg-type]  # `call` took an M
                 if self._reply is not None:
@@ -231,11 +231,11 @@ class Actor(Generic[M]):
         if under_way is not None:
             under_way.fail(ActorCrashed(self.name, under_way.message, reason))
         for entry in self._mailbox.close():
-            if type(entry) is Reply:
+            if type(entry) is PendingCall:
                 entry.fail(ActorGone(self.name, entry.message))
         watchers, self._monitors = self._monitors, None
         for watcher, ref in watchers or ():
-            watcher.tell(Down(ref, reason))
+            watcher.force_cast(Down(ref, reason))
         self.ended()
 
 
@@ -247,6 +247,6 @@ def send_after(delay_s: float, actor: Actor[Any], message: object) -> Timer:
     """
 
     def fire() -> None:
-        actor.tell(message)
+        actor.force_cast(message)
 
     return timers().call_after(delay_s, fire)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import trio
 
 from actors.core.errors import TooMany
-from actors.core.turn import turn
+from actors.core.write_batch import write_batch
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -148,6 +148,6 @@ class Audiences:
         for start in range(0, len(members), OFFERS_PER_SLICE):
             if start:
                 await trio.lowlevel.checkpoint()
-            with turn():
+            with write_batch():
                 for member in members[start : start + OFFERS_PER_SLICE]:
                     member.offer(event)

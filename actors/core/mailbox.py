@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from actors.core.conversation import Conversation, answer_comes
 from actors.core.errors import ActorGone, CallTimeout, MailboxFull
+from actors.core.inline_call import InlineCall, answer_comes
 from actors.core.timers import timers
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SPARE_QUEUES: Final = 64
 _spare: Final[list[deque[Any]]] = []
 
 
-class Reply:
+class PendingCall:
     """The answer to one call, to be given once; later ones are dropped.
 
     Made by the task or conversation that waits for it, and its own entry
@@ -46,8 +46,8 @@ class Reply:
         self._actor = actor
         self._answer: object = None
         self._error: BaseException | None = None
-        self._waiter: trio.lowlevel.Task | Conversation[Any] | None = (
-            Conversation.current or trio.lowlevel.current_task()
+        self._waiter: trio.lowlevel.Task | InlineCall[Any] | None = (
+            InlineCall.current or trio.lowlevel.current_task()
         )
         self._timers: Timers | None = None
         self.message = message
@@ -78,7 +78,7 @@ class Reply:
         waiter, self._waiter = self._waiter, None
         if self._timers is not None:
             self._timers.note_cancelled()
-        if isinstance(waiter, Conversation):
+        if isinstance(waiter, InlineCall):
             waiter.resume()
         elif waiter is not None:
             trio.lowlevel.reschedule(waiter)
@@ -100,7 +100,7 @@ class Reply:
         if self._waiter is not None:
             self._timers = timers()
             self._timers.add(timeout_s, self)
-            if isinstance(self._waiter, Conversation):
+            if isinstance(self._waiter, InlineCall):
                 await answer_comes()
             else:
                 await trio.lowlevel.wait_task_rescheduled(self._give_up)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COMPACT_ABOVE: Final = 256
 
 
-class Wakeup(Protocol):
+class TimerEntry(Protocol):
     """What stands in the heap."""
 
     @property
@@ -65,7 +65,7 @@ class Timers:
     """Deadlines of one trio loop, on its clock (`trio.current_time`, seconds)."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Wakeup]] = []
+        self._heap: list[tuple[float, int, TimerEntry]] = []
         self._order = itertools.count()
         self._cancelled = 0
         self._wakes_at = math.inf
@@ -85,7 +85,7 @@ class Timers:
         self.add(delay_s, timer)
         return timer
 
-    def add(self, delay_s: float, wakeup: Wakeup) -> None:
+    def add(self, delay_s: float, wakeup: TimerEntry) -> None:
         """Fire `wakeup` after `delay_s` seconds, unless it stops pending before and says `note_cancelled`."""
         deadline = trio.current_time() + delay_s
         heapq.heappush(self._heap, (deadline, next(self._order), wakeup))

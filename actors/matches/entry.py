@@ -174,7 +174,7 @@ class Entry:
     def look(self) -> None:
         """Wake the actor, unless it has been already."""
         if self.actor is not None and not self._woken:
-            self._woken = self.actor.tell(Look())
+            self._woken = self.actor.force_cast(Look())
 
     def looking(self) -> None:
         """The actor is awake; what comes from now on must wake it again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from actors.core import CallTimeout, Reply
+from actors.core import CallTimeout, PendingCall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ class _Tally:
     def __init__(self, size: int) -> None:
         self.outcomes: list[Outcome | None] = [None] * size
         self.left = size
-        self.waiter: Reply | None = None
+        self.waiter: PendingCall | None = None
 
     def take(self, nth: int, outcome: Outcome) -> None:
         if self.outcomes[nth] is None:
@@ -55,7 +55,7 @@ async def gather(
         if refused is not None:
             tally.take(nth, refused)
     if tally.left:
-        tally.waiter = Reply("ledger", None)
+        tally.waiter = PendingCall("ledger", None)
         try:
             await tally.waiter.wait(timeout_s)
         except CallTimeout:

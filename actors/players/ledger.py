@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol, TypeVar
 import trio
 from sqlalchemy.exc import DataError
 
-from actors.core import Actor, send_after, turn
+from actors.core import Actor, send_after, write_batch
 from actors.links import LinkDown, described
 from actors.players.entry import Posted, Refused
 from actors.players.posting import post
@@ -203,7 +203,7 @@ class Ledger(Actor[Gathered]):
     def _gather(self) -> None:
         self._is_gathering = True
         until_s = trio.current_time() + self._max_wait_s
-        self.tell(Gathered(len(self._waiting), PATIENCE, until_s))
+        self.force_cast(Gathered(len(self._waiting), PATIENCE, until_s))
 
     async def _look(self, before: Gathered) -> None:
         size = len(self._waiting)
@@ -212,7 +212,7 @@ class Ledger(Actor[Gathered]):
         if left_s > 0 and size < self._max_entries:
             if patience > 0:
                 await trio.lowlevel.checkpoint()
-                self.tell(Gathered(size, patience, before.until_s))
+                self.force_cast(Gathered(size, patience, before.until_s))
                 return
             if size < CROWD:
                 send_after(left_s, self, Gathered(size, 0, before.until_s))
@@ -268,7 +268,7 @@ class Ledger(Actor[Gathered]):
 
     def _answer_slice(self, slice_: Iterable[tuple[_Change, Outcome]]) -> int:
         answered = 0
-        with turn():
+        with write_batch():
             for change, outcome in slice_:
                 if type(outcome) is Refused:
                     self._count(outcome)

@@ -117,5 +117,5 @@ class Player(Actor[Message]):
     def look_idle(self) -> None:
         """Retire if nothing has happened since the last look."""
         if not self._is_wanted:
-            self.tell(Retire())
+            self.force_cast(Retire())
         self._is_active = False

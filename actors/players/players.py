@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import trio
 
-from actors.core import ActorGone, CallTimeout, Event, Reply, TooMany
+from actors.core import ActorGone, CallTimeout, Event, PendingCall, TooMany
 from actors.links import LinkDown
 from actors.players.accounts import Accounts, Known
 from actors.players.batch import gather
@@ -126,7 +126,7 @@ class Players:
         """Add to a player's stats; with `Posted` that is durable."""
         if not self._database.is_up:
             return UNAVAILABLE
-        reply = Reply(self.ledger.name, entry)
+        reply = PendingCall(self.ledger.name, entry)
         refused = self._hand_on(entry, reply)
         if refused is not None:
             return refused
@@ -250,7 +250,7 @@ class Players:
     def _announce(self, steam_id: int) -> None:
         player = self._open(steam_id)
         if player is not None:
-            player.tell(Announce())
+            player.force_cast(Announce())
 
     # -- tasks -------------------------------------------------------------------------
 

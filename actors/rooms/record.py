@@ -30,7 +30,7 @@ class Kind(Enum):
     MATCH = "match"
 
 
-class RoomLife(NamedTuple):
+class RoomEpoch(NamedTuple):
     """What stays the same from a room's first record until it goes.
 
     Attributes:
@@ -55,7 +55,7 @@ class Record(NamedTuple):
     """
 
     room_id: str
-    life: RoomLife
+    life: RoomEpoch
     version: int
     body: bytes
 

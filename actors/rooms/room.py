@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # Writes that wait together are told together, up to so many, or so many bytes: a stream
 # takes them in one go, and what it cannot take is little.
-TOLD_TOGETHER: Final = 16
-TOLD_TOGETHER_BYTES: Final = 16 * 1024
+BATCH_EVENTS: Final = 16
+BATCH_BYTES: Final = 16 * 1024
 
 
 class Delete(NamedTuple):
@@ -50,7 +50,7 @@ class Room(Actor[Message]):
     one before are answered first, and then told in one go.
     """
 
-    __slots__ = ("_clock", "_registry", "_table", "_untold", "room_id")
+    __slots__ = ("_clock", "_pending", "_registry", "_table", "room_id")
 
     def __init__(
         self,
@@ -66,15 +66,15 @@ class Room(Actor[Message]):
         self._table = table
         self._registry = registry
         self._clock = clock
-        self._untold: tuple[Event, ...] = ()
+        self._pending: tuple[Event, ...] = ()
 
     async def init(self) -> None:
         """Take the name, and finish a fan-out that a crash may have cut short."""
-        self._untold = ()
+        self._pending = ()
         self._registry.register(self.name, self)
         if self._table.get(self.room_id) is not None:
-            self._note(self._table.event(self.room_id))
-            await self._tell()
+            self._add_event(self._table.event(self.room_id))
+            await self._broadcast()
 
     async def receive(self, message: Message) -> object:
         """Handle one message; a room without a record ends."""
@@ -87,11 +87,11 @@ class Room(Actor[Message]):
             case Expire():
                 self._expire(message)
             case Announce():
-                self._note(self._table.event(self.room_id))
+                self._add_event(self._table.event(self.room_id))
             case _:
                 assert_never(message)
-        if not self.unread or self._is_much_untold:
-            await self._tell()
+        if not self.unread or self._is_batch_full:
+            await self._broadcast()
         if self._table.get(self.room_id) is None:
             self.stop()
         elif not self.unread:
@@ -109,7 +109,7 @@ class Room(Actor[Message]):
         reply = self.defer()
         if reply is not None:
             reply.send(answer)
-        self._note(answer.event)
+        self._add_event(answer.event)
         return None
 
     def _delete(self, delete: Delete) -> Refusal | None:
@@ -130,20 +130,20 @@ class Room(Actor[Message]):
 
     def _remove(self) -> None:
         self._table.remove(self.room_id)
-        self._note(self._table.event(self.room_id))
+        self._add_event(self._table.event(self.room_id))
 
     # -- what the audience is told --------------------------------------------------------
 
-    def _note(self, event: Event) -> None:
+    def _add_event(self, event: Event) -> None:
         if self._registry.audiences.count(self.name):
-            self._untold = (*self._untold, event)
+            self._pending = (*self._pending, event)
 
     @property
-    def _is_much_untold(self) -> bool:
-        untold = self._untold
-        return len(untold) >= TOLD_TOGETHER or sum(len(e.frame) for e in untold) >= TOLD_TOGETHER_BYTES
+    def _is_batch_full(self) -> bool:
+        events = self._pending
+        return len(events) >= BATCH_EVENTS or sum(len(e.frame) for e in events) >= BATCH_BYTES
 
-    async def _tell(self) -> None:
-        if self._untold:
-            (*earlier, newest), self._untold = self._untold, ()
+    async def _broadcast(self) -> None:
+        if self._pending:
+            (*earlier, newest), self._pending = self._pending, ()
             await self._registry.broadcast(self.name, newest._replace(earlier=tuple(earlier)))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from actors.core import ActorCrashed, ActorGone, CallTimeout, MailboxFull, TooMany, at_turn_end
-from actors.rooms.downtime import Down, next_pause
+from actors.core import ActorCrashed, ActorGone, CallTimeout, MailboxFull, TooMany, at_batch_end
+from actors.rooms.cooldown import Cooldown, next_cooldown
 from actors.rooms.record import Kind, Record, Refusal
 from actors.rooms.room import Announce, Delete, Expire, Room
 from supervision import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 ROOM_MAILBOX_SLOTS: Final = 256
 # A write is answered in the turn of whoever asks while telling the audience takes
 # that turn no longer than some ten other writes would.
-OFFERS_AT_ONCE: Final = 16
+INLINE_OFFERS: Final = 16
 # A room that ends of itself may be met at its very end, once.
 ATTEMPTS: Final = 2
 BUSY: Final = Refusal("busy", retry_after_s=1)
@@ -82,7 +82,7 @@ class Rooms:
         self._table = table
         self._registry = registry
         self._clock = clock
-        self._down: dict[str, Down] = {}
+        self._cooldowns: dict[str, Cooldown] = {}
         self._writes = self._removed = self._given_up = 0
         self.supervisor = DynamicSupervisor(
             max_children=max_tasks, on_given_up=self._on_given_up, on_started=self._resume
@@ -110,7 +110,7 @@ class Rooms:
         """How things stand."""
         table = self._table
         return RoomStatistics(
-            len(table), table.bytes, self._writes, self._removed, self._given_up, len(self._down)
+            len(table), table.bytes, self._writes, self._removed, self._given_up, len(self._cooldowns)
         )
 
     # -- listening -------------------------------------------------------------------
@@ -146,13 +146,13 @@ class Rooms:
                 return refusal
         return self._counted(await self._ask(room_id, put))
 
-    def is_at_leisure(self, room_id: str) -> bool:
-        """Whether the room exists, its task has nothing to do, and few listen; ask `put_at_once` then."""
-        few = self._registry.audiences.count(("room", room_id)) <= OFFERS_AT_ONCE
+    def can_put_inline(self, room_id: str) -> bool:
+        """Whether the room exists, its task has nothing to do, and few listen; ask `put_inline` then."""
+        few = self._registry.audiences.count(("room", room_id)) <= INLINE_OFFERS
         return few and self._table.is_idle(room_id)
 
-    def put_at_once(self, room_id: str, put: Put) -> Record | Refusal:
-        """As `put`, without waiting, for a room that `is_at_leisure`.
+    def put_inline(self, room_id: str, put: Put) -> Record | Refusal:
+        """As `put`, without waiting, for a room that `can_put_inline`.
 
         While nothing waits for the room's task, whoever asks does the task's work in its own turn,
         which saves the two turns of the loop that the task would need. The audience hears of it at
@@ -170,7 +170,7 @@ class Rooms:
                 room.crash(reason)
             raise ActorCrashed(topic, put, reason) from reason
         if isinstance(answer, Record) and self._registry.audiences.count(topic):
-            at_turn_end(self._registry.audiences.offer, topic, answer.event)
+            at_batch_end(self._registry.audiences.offer, topic, answer.event)
         return self._counted(answer)
 
     def _counted(self, answer: Any) -> Record | Refusal:
@@ -228,7 +228,7 @@ class Rooms:
     def _announce(self, room_id: str) -> None:
         room = self._open(room_id)
         if isinstance(room, Room):
-            room.tell(Announce())
+            room.force_cast(Announce())
 
     # -- ageing ------------------------------------------------------------------------
 
@@ -250,9 +250,9 @@ class Rooms:
     def forget_recovered(self) -> None:
         """Drop the memory of crashes so long ago that the next would start from the shortest pause."""
         now = trio.current_time()
-        for room_id, down in tuple(self._down.items()):
-            if next_pause(down, now) == next_pause(None, now):
-                del self._down[room_id]
+        for room_id, cooldown in tuple(self._cooldowns.items()):
+            if next_cooldown(cooldown, now) == next_cooldown(None, now):
+                del self._cooldowns[room_id]
 
     # -- tasks -------------------------------------------------------------------------
 
@@ -272,8 +272,8 @@ class Rooms:
         found = self._registry.whereis(("room", room_id))
         if found is not None:
             return found  # type: ignore[return-value]  # only rooms have such names
-        down = self._down.get(room_id)
-        if down is not None and (left_s := down.retry_after_s(trio.current_time())):
+        cooldown = self._cooldowns.get(room_id)
+        if cooldown is not None and (left_s := cooldown.retry_after_s(trio.current_time())):
             return Refusal("room_down", retry_after_s=left_s)
         room = Room(
             room_id,
@@ -295,4 +295,4 @@ class Rooms:
     def _on_given_up(self, spec: ChildSpec, _reason: BaseException) -> None:
         room_id = str(spec.id)
         self._given_up += 1
-        self._down[room_id] = next_pause(self._down.get(room_id), trio.current_time())
+        self._cooldowns[room_id] = next_cooldown(self._cooldowns.get(room_id), trio.current_time())

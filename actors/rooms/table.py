@@ -6,7 +6,7 @@ import heapq
 import hmac
 from typing import TYPE_CHECKING, Final
 
-from actors.rooms.record import ALWAYS, Kind, Record, Refusal, RoomLife, encode, new_epoch, no_room
+from actors.rooms.record import ALWAYS, Kind, Record, Refusal, RoomEpoch, encode, new_epoch, no_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 # Numbers of events that a life of a room may use; at 80,000 writes a second, for a century.
-NUMBERS_PER_LIFE: Final = 1 << 48
+NUMBERS_PER_EPOCH: Final = 1 << 48
 
 
 class _Slot:
@@ -28,7 +28,7 @@ class _Slot:
 
     __slots__ = ("body", "is_idle", "life", "version")
 
-    def __init__(self, life: RoomLife) -> None:
+    def __init__(self, life: RoomEpoch) -> None:
         self.body = b""
         self.life = life
         self.version = 0
@@ -50,8 +50,8 @@ class RoomTable:
         self._secrets: dict[str, bytes] = {}
         self._max_rooms = max_rooms
         self._max_bytes = max_bytes
-        self._start = NUMBERS_PER_LIFE
-        self._lives: dict[Kind, RoomLife] = {}
+        self._start = NUMBERS_PER_EPOCH
+        self._lives: dict[Kind, RoomEpoch] = {}
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -130,7 +130,7 @@ class RoomTable:
     def _open(self, room_id: str, kind: Kind, secret: str | None) -> _Slot:
         life = self._lives.get(kind)
         if life is None:
-            life = self._lives[kind] = RoomLife(new_epoch(), self._start, kind)
+            life = self._lives[kind] = RoomEpoch(new_epoch(), self._start, kind)
         if secret:
             self._secrets[room_id] = secret.encode()
         slot = self._slots[room_id] = _Slot(life)
@@ -142,7 +142,7 @@ class RoomTable:
         self._secrets.pop(room_id, None)
         if slot is not None:
             self.bytes -= len(slot.body)
-            self._start += NUMBERS_PER_LIFE
+            self._start += NUMBERS_PER_EPOCH
             self._lives.clear()
 
     def page(self, limit: int, after: str) -> list[Record]:

@@ -22,7 +22,7 @@ from supervision import (
     Shutdown,
     State,
     SupervisorNotRunning,
-    late,
+    lazy_cancel_scope,
 )
 from tests.supervision.children import (
     Diary,
@@ -41,8 +41,8 @@ from tests.supervision.children import (
 
 @pytest.fixture(params=["late scopes", "own scopes"], autouse=True)
 def ways_of_cancelling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert late.SUPPORTED, "trio has changed: read supervision/late.py"
-    monkeypatch.setattr(late, "SUPPORTED", request.param == "late scopes")
+    assert lazy_cancel_scope.SUPPORTED, "trio has changed: read supervision/lazy_cancel_scope.py"
+    monkeypatch.setattr(lazy_cancel_scope, "SUPPORTED", request.param == "late scopes")
 
 
 async def test_spawning_returns_before_the_child_begins(diary: Diary) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from actors.core import Event
 from actors.rooms import Kind, Record
-from actors.rooms.record import RoomLife
+from actors.rooms.record import RoomEpoch
 from web.handlers.resume import opening, reset, retry
 
-RECORD = Record("r", RoomLife("abcd", 0, Kind.PLAIN), 5, b'{"version":5}')
+RECORD = Record("r", RoomEpoch("abcd", 0, Kind.PLAIN), 5, b'{"version":5}')
 STATE = b"event: state\nid: abcd-5\ndata: {}\n\n"
 NOTHING = b"event: state\nid: none-0\ndata: {}\n\n"
 

@@ -29,7 +29,7 @@ from websockets.frames import Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from actors.core import at_turn_end
+from actors.core import at_batch_end
 from web.channels.frames import Frame
 from web.channels.session import Session
 from web.channels.transport import Cut, End
@@ -191,7 +191,7 @@ class WebSocket:
                 self._corked.append(frame.websocket)
         elif self._protocol.state is State.OPEN:
             self._corked = [frame.websocket]
-            at_turn_end(self._uncork)
+            at_batch_end(self._uncork)
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye; the socket ends when the client has answered, or has not for 5 s."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
-from actors.core import Conversation, at_turn_end
+from actors.core import InlineCall, at_batch_end
 from web.channels.handshake import accept
 from web.fastlane.connection import Connection, Leftover, Plan, Stencil
 from web.fastlane.encoding import encode_answer, encode_stream_head
@@ -181,7 +181,7 @@ class Lane:
         connection.is_answering, connection.deadline = True, math.inf
         done = partial(self._answered_at_once, connection, plan)
         complete = cast("Coroutine[Any, Any, Answer]", self._front.complete(plan.pending, body))
-        Conversation(complete, done).resume()
+        InlineCall(complete, done).resume()
         return True
 
     def _answer_at_once(self, connection: Connection) -> bool:
@@ -203,7 +203,7 @@ class Lane:
         self.answered += 1
         keep_alive = plan.keep_alive and not self.closing
         encoded = encode_answer(answer, keep_alive=keep_alive)
-        at_turn_end(self._send_at_once, connection, encoded, keep_alive)
+        at_batch_end(self._send_at_once, connection, encoded, keep_alive)
 
     def _send_at_once(self, connection: Connection, encoded: bytes, keep_alive: bool) -> None:  # noqa: FBT001
         sent = connection.send_now(encoded)

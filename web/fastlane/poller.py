@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from actors.core import turn
+from actors.core import write_batch
 
 if TYPE_CHECKING:
     from supervision import Life
@@ -81,7 +81,7 @@ class Poller:
                 events = again + self._epoll.poll(0, SOCKETS_PER_GO)
                 if not events:
                     break
-                with turn():
+                with write_batch():
                     for fd, mask in events:
                         watcher = watchers.get(fd)
                         if watcher is not None:

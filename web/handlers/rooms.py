@@ -124,12 +124,12 @@ class RoomHandlers:
 
     def put_at_once(self, room_id: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         """As `put`, for a room that can be written at once."""
-        if not self._rooms.is_at_leisure(room_id):
+        if not self._rooms.can_put_inline(room_id):
             return None
         put = _read_put(headers, body)
         if isinstance(put, Answer):
             return put
-        return self._told(room_id, body, self._rooms.put_at_once(room_id, put))
+        return self._told(room_id, body, self._rooms.put_inline(room_id, put))
 
     def _told(self, room_id: str, body: bytes, answer: Record | Refusal) -> Answer:
         if isinstance(answer, Refusal):

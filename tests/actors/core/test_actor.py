@@ -8,7 +8,16 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from actors.core import Actor, ActorCrashed, ActorGone, CallTimeout, Down, MailboxFull, Reply, send_after
+from actors.core import (
+    Actor,
+    ActorCrashed,
+    ActorGone,
+    CallTimeout,
+    Down,
+    MailboxFull,
+    PendingCall,
+    send_after,
+)
 from actors.core.timers import COMPACT_ABOVE, timers
 
 if TYPE_CHECKING:
@@ -61,7 +70,7 @@ class Secretary(Actor[Any]):
 
     def __init__(self) -> None:
         super().__init__("secretary")
-        self.replies: list[Reply] = []
+        self.replies: list[PendingCall] = []
 
     async def receive(self, message: Any) -> object:
         reply = self.defer()
@@ -137,7 +146,7 @@ async def test_a_full_mailbox_refuses_and_hands_the_message_back(nursery: trio.N
 async def test_what_the_actor_asked_for_gets_into_a_full_mailbox(nursery: trio.Nursery) -> None:
     actor = Notebook(mailbox_slots=1)
     actor.cast("full")
-    assert actor.tell("wanted")
+    assert actor.force_cast("wanted")
     nursery.start_soon(actor.run, Life())
     await wait_all_tasks_blocked()
     assert actor.seen == ["full", "wanted"]
@@ -146,7 +155,7 @@ async def test_what_the_actor_asked_for_gets_into_a_full_mailbox(nursery: trio.N
 async def test_a_flooded_actor_lets_others_run(nursery: trio.Nursery) -> None:
     class Endless(Actor[int]):
         async def receive(self, message: int) -> None:
-            self.tell(message + 1)
+            self.force_cast(message + 1)
 
     actor = Endless("endless")
     actor.cast(0)

@@ -76,7 +76,7 @@ class World:
     def crash(self, room: str = "room-1") -> None:
         actor = self.matches.whereis(room)
         assert actor is not None
-        actor.tell("what no match understands")
+        actor.force_cast("what no match understands")
 
     def status(self, room: str = "room-1") -> Status | None:
         state = self.matches.state(room)

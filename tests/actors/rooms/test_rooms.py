@@ -11,8 +11,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from actors.core import ActorCrashed
 from actors.rooms import Condition, Kind, Put, Record, Refusal, Rooms, RoomTable, Sweeper
-from actors.rooms.room import TOLD_TOGETHER, TOLD_TOGETHER_BYTES, Delete, Room
-from actors.rooms.rooms import OFFERS_AT_ONCE
+from actors.rooms.room import BATCH_BYTES, BATCH_EVENTS, Delete, Room
+from actors.rooms.rooms import INLINE_OFFERS
 
 from .conftest import House, Life, Listener
 
@@ -292,16 +292,16 @@ async def test_writes_from_many_at_once_are_all_counted(house: House) -> None:
 
 
 async def test_a_room_with_nothing_to_do_is_written_without_waiting(house: House) -> None:
-    assert not house.rooms.is_at_leisure("r")
+    assert not house.rooms.can_put_inline("r")
     first = await put(house)
     await wait_all_tasks_blocked()
     listener = Listener()
     house.rooms.join("r", listener)
-    assert house.rooms.is_at_leisure("r")
-    record = house.rooms.put_at_once("r", Put(b"[1]"))
+    assert house.rooms.can_put_inline("r")
+    record = house.rooms.put_inline("r", Put(b"[1]"))
     assert record == house.rooms.get("r")
     assert (first.version, versions(listener)) == (1, [2])
-    assert house.rooms.put_at_once("r", Put(b"[2]", Condition(any_of=("1",)))) == Refusal(
+    assert house.rooms.put_inline("r", Put(b"[2]", Condition(any_of=("1",)))) == Refusal(
         "version_mismatch", version=2
     )
     assert house.rooms.statistics().writes == 2
@@ -310,27 +310,27 @@ async def test_a_room_with_nothing_to_do_is_written_without_waiting(house: House
 async def test_a_room_with_many_listeners_is_left_to_its_task(house: House) -> None:
     await put(house)
     await wait_all_tasks_blocked()
-    listeners = [Listener() for _ in range(OFFERS_AT_ONCE + 1)]
+    listeners = [Listener() for _ in range(INLINE_OFFERS + 1)]
     for listener in listeners:
         house.rooms.join("r", listener)
-    assert not house.rooms.is_at_leisure("r")
+    assert not house.rooms.can_put_inline("r")
     house.rooms.leave("r", listeners[0])
-    assert house.rooms.is_at_leisure("r")
+    assert house.rooms.can_put_inline("r")
 
 
 async def test_while_something_waits_for_its_task_a_room_is_not_at_leisure(house: House) -> None:
     house.rooms.publish("m", b"{}")
-    assert not house.rooms.is_at_leisure("m")
+    assert not house.rooms.can_put_inline("m")
     await wait_all_tasks_blocked()
-    assert house.rooms.is_at_leisure("m")
+    assert house.rooms.can_put_inline("m")
     await put(house)
     await wait_all_tasks_blocked()
-    assert house.rooms.is_at_leisure("r")
+    assert house.rooms.can_put_inline("r")
     house.clock.now_s += 10
     assert house.rooms.expire("r", house.clock.now_s)
-    assert not house.rooms.is_at_leisure("r")
+    assert not house.rooms.can_put_inline("r")
     await wait_all_tasks_blocked()
-    assert not house.rooms.is_at_leisure("r")
+    assert not house.rooms.can_put_inline("r")
 
 
 async def test_a_room_whose_task_has_ended_is_not_at_leisure(house: House) -> None:
@@ -338,10 +338,10 @@ async def test_a_room_whose_task_has_ended_is_not_at_leisure(house: House) -> No
     await wait_all_tasks_blocked()
     house.rooms.supervisor.kill_child("r", "a test")
     await wait_all_tasks_blocked()
-    assert not house.rooms.is_at_leisure("r")
+    assert not house.rooms.can_put_inline("r")
     assert (await put(house)).version == 2
     await wait_all_tasks_blocked()
-    assert house.rooms.is_at_leisure("r")
+    assert house.rooms.can_put_inline("r")
 
 
 async def test_a_crash_in_a_write_at_once_loses_nothing_and_starts_a_new_life(
@@ -361,8 +361,8 @@ async def test_a_crash_in_a_write_at_once_loses_nothing_and_starts_a_new_life(
     with monkeypatch.context() as broken:
         broken.setattr(RoomTable, "write", write_and_fail)
         with pytest.raises(ActorCrashed):
-            house.rooms.put_at_once("r", Put(b"[1]"))
-    assert not house.rooms.is_at_leisure("r")
+            house.rooms.put_inline("r", Put(b"[1]"))
+    assert not house.rooms.can_put_inline("r")
     assert (await put(house)).version == 3
     assert versions(listener) == [2, 3]
     assert house.rooms.supervisor.statistics().restarts == lives + 1
@@ -379,7 +379,7 @@ async def heard(house: House) -> tuple[Room, Listener]:
     return room, listener
 
 
-@pytest.mark.parametrize(("writes", "goes"), [(1, 1), (5, 1), (TOLD_TOGETHER, 1), (40, 3)])
+@pytest.mark.parametrize(("writes", "goes"), [(1, 1), (5, 1), (BATCH_EVENTS, 1), (40, 3)])
 async def test_writes_that_wait_together_are_told_in_one_go_and_none_is_left_out(
     house: House, writes: int, goes: int
 ) -> None:
@@ -394,7 +394,7 @@ async def test_writes_that_wait_together_are_told_in_one_go_and_none_is_left_out
 async def test_large_writes_are_told_one_by_one(house: House) -> None:
     room, listener = await heard(house)
     for _ in range(3):
-        room.cast(Put(b'["%b"]' % (b"x" * TOLD_TOGETHER_BYTES)))
+        room.cast(Put(b'["%b"]' % (b"x" * BATCH_BYTES)))
     await wait_all_tasks_blocked()
     assert (versions(listener), listener.goes) == ([2, 3, 4], 3)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 
-from actors.core import turn
+from actors.core import write_batch
 from tests.web.channels.support import ANN, LobbyTopic
 from web.channels.frames import Frame as OurFrame
 from web.channels.serializer import V2
@@ -637,7 +637,7 @@ def pieces(data: bytes, step: int) -> Iterable[bytes]:
 
 def test_frames_of_one_turn_are_one_write() -> None:
     wire = Wire()
-    with turn():
+    with write_batch():
         for said in (b"1", b"2", b"3"):
             wire.websocket.send(OurFrame(said, is_text=True))
         assert wire.writes == 0
@@ -647,7 +647,7 @@ def test_frames_of_one_turn_are_one_write() -> None:
 
 def test_what_a_client_says_in_between_is_answered_in_order() -> None:
     wire = Wire()
-    with turn():
+    with write_batch():
         wire.websocket.send(OurFrame(b"1", is_text=True))
         wire.client(frame(PING, b"?"))
         wire.websocket.send(OurFrame(b"2", is_text=True))
@@ -656,7 +656,7 @@ def test_what_a_client_says_in_between_is_answered_in_order() -> None:
 
 def test_a_close_in_the_same_turn_comes_last() -> None:
     wire = Wire()
-    with turn():
+    with write_batch():
         wire.websocket.send(OurFrame(b"1", is_text=True))
         wire.websocket.close(1012, "restart")
         wire.websocket.send(OurFrame(b"too late", is_text=True))
@@ -665,7 +665,7 @@ def test_a_close_in_the_same_turn_comes_last() -> None:
 
 def test_a_client_that_goes_in_the_same_turn_is_written_nothing() -> None:
     wire = Wire()
-    with turn():
+    with write_batch():
         wire.websocket.send(OurFrame(b"1", is_text=True))
         wire.websocket.eof()
     assert wire.written == b""

@@ -1,6 +1,6 @@
 """The children of a static supervisor, in order, and how one of them is started and stopped.
 
-Only the task that runs the supervisor calls what waits in here; that is why one bell is enough.
+Only the task that runs the supervisor calls what waits in here; that is why one wakeup is enough.
 """
 
 import logging
@@ -19,20 +19,20 @@ from supervision.spec import ChildSpec, Restart, State
 logger: Final = logging.getLogger("supervision")
 
 
-class Bell:
+class Wakeup:
     """Wakes the one task that runs a supervisor."""
 
     __slots__ = ("_event",)
 
     def __init__(self) -> None:
-        """A bell that has not rung."""
+        """A wakeup that has not rung."""
         self._event = trio.Event()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Have the task look at its condition again."""
         self._event.set()
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition holds; whoever makes it true must ring."""
         while not condition():
             await self._event.wait()
@@ -51,13 +51,13 @@ class StaticChild(Child):
         retry_at: When the next attempt is due, in trio's time; infinity if none is.
     """
 
-    __slots__ = ("bell", "end", "failures", "generation", "reason", "retry_at")
+    __slots__ = ("end", "failures", "generation", "reason", "retry_at", "wakeup")
 
-    def __init__(self, spec: ChildSpec, bell: Bell) -> None:
+    def __init__(self, spec: ChildSpec, wakeup: Wakeup) -> None:
         """A child that has not lived yet."""
         super().__init__(spec)
         self.state = State.STOPPED
-        self.bell = bell
+        self.wakeup = wakeup
         self.generation = 0
         self.end = Exit.NORMAL
         self.reason: BaseException | None = None
@@ -69,16 +69,16 @@ class StaticChild(Child):
         """Whether its recipe goes with its life."""
         return self.spec.restart is Restart.TEMPORARY
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake the supervisor."""
-        self.bell.ring()
+        self.wakeup.notify()
 
     def cancel(self) -> None:
         """Cancel the life under way."""
         if self.scope is not None:
             self.scope.cancel()
 
-    def rest(self, state: State = State.STOPPED) -> None:
+    def reset(self, state: State = State.STOPPED) -> None:
         """Be between two lives, or after the last."""
         self.state = state
         self.generation += 1
@@ -94,16 +94,16 @@ class Ended:
     generation: int
 
 
-class Row:
+class ChildList:
     """Children in the order of their start."""
 
-    def __init__(self, nursery: trio.Nursery, bell: Bell, report: Callable[[Ended], None]) -> None:
+    def __init__(self, nursery: trio.Nursery, wakeup: Wakeup, report: Callable[[Ended], None]) -> None:
         """An empty row whose children will live in this nursery."""
         self._nursery = nursery
-        self._bell = bell
+        self._wakeup = wakeup
         self._report = report
         self._children: dict[Hashable, StaticChild] = {}
-        self.leaving = False
+        self.is_stopping = False
 
     def __len__(self) -> int:
         """How many recipes there are."""
@@ -126,27 +126,27 @@ class Row:
 
     def add(self, spec: ChildSpec) -> StaticChild:
         """Put a recipe last."""
-        child = self._children[spec.id] = StaticChild(spec, self._bell)
+        child = self._children[spec.id] = StaticChild(spec, self._wakeup)
         return child
 
     def remove(self, child: StaticChild) -> None:
         """Forget a child between lives."""
-        child.rest()
+        child.reset()
         del self._children[child.spec.id]
 
-    def settle(self, child: StaticChild) -> None:
+    def finish(self, child: StaticChild) -> None:
         """Put a child to rest for good; a temporary one is forgotten."""
         if child.is_temporary:
             self.remove(child)
         else:
-            child.rest()
+            child.reset()
 
     def begin(self, child: StaticChild) -> None:
         """Begin a life without waiting for it; whatever comes of it arrives as a report."""
-        child.rest(State.STARTING)
+        child.reset(State.STARTING)
         if child.last_reason is not None:
             child.restarts += 1
-        child.begun = False
+        child.is_started = False
         child.born = trio.current_time()
         child.scope = trio.CancelScope()
         self._nursery.start_soon(self._live, child, child.scope, name=f"child {child.spec.id!r}")
@@ -162,26 +162,26 @@ class Row:
                 child is at rest, a temporary one too.
         """
         self.begin(child)
-        await self._bell.until(lambda: child.state is not State.STARTING or self.leaving)
+        await self._wakeup.wait_until(lambda: child.state is not State.STARTING or self.is_stopping)
         if child.state is State.STARTING:
             await self.stop(child)
             raise ChildStartError(child.spec.id)
-        if child.lives or child.begun:
+        if child.is_alive or child.is_started:
             return True
         end, reason = child.end, child.reason
-        child.rest()
+        child.reset()
         if end is Exit.IGNORED:
             return False
         raise ChildStartError(child.spec.id, reason)
 
     async def stop(self, child: StaticChild) -> None:
         """End a life as its recipe says and wait until it has ended; a resting child stays so."""
-        if child.lives:
+        if child.is_alive:
             grace = child.ask_to_stop()
             if grace > 0:
-                await self._wait_or_insist(child, grace)
-            await self._bell.until(lambda: not child.lives)
-        child.rest()
+                await self._wait_then_cancel(child, grace)
+            await self._wakeup.wait_until(lambda: not child.is_alive)
+        child.reset()
 
     async def stop_in_reverse(self, children: Iterable[StaticChild]) -> None:
         """End these, the last one first; temporary ones are forgotten."""
@@ -190,10 +190,10 @@ class Row:
             if child.is_temporary:
                 self.remove(child)
 
-    async def _wait_or_insist(self, child: StaticChild, grace: float) -> None:
+    async def _wait_then_cancel(self, child: StaticChild, grace: float) -> None:
         with trio.move_on_after(grace):
-            await self._bell.until(lambda: not child.lives)
-        if child.lives:
+            await self._wakeup.wait_until(lambda: not child.is_alive)
+        if child.is_alive:
             logger.warning("child_outstayed_shutdown", extra={"child": child.spec.id, "shutdown_s": grace})
             child.cancel()
 
@@ -214,8 +214,8 @@ class Row:
         stopped = child.state is State.STOPPING
         child.end, child.reason = child.judge(raised)
         if stopped:
-            child.rest()
+            child.reset()
         else:
             child.state = State.RESTARTING
             self._report(Ended(child, child.generation))
-        child.tell()
+        child.notify()

@@ -16,7 +16,7 @@ T = TypeVar("T")
 _WAITING = object()
 
 
-class Conversation(Generic[T]):
+class InlineCall(Generic[T]):
     """One coroutine, from its first step to its result.
 
     What it awaits may be `Actor.call` and nothing else of trio: no sleeping,
@@ -30,7 +30,7 @@ class Conversation(Generic[T]):
 
     __slots__ = ("_coroutine", "_on_done")
 
-    current: ClassVar[Conversation[Any] | None] = None
+    current: ClassVar[InlineCall[Any] | None] = None
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], on_done: Callable[[T], None]) -> None:
         self._coroutine = coroutine
@@ -38,7 +38,7 @@ class Conversation(Generic[T]):
 
     def resume(self) -> None:
         """Run on, to the next answer it waits for or to its end."""
-        outer, Conversation.current = Conversation.current, self
+        outer, InlineCall.current = InlineCall.current, self
         try:
             trap = self._coroutine.send(None)
             if trap is not _WAITING:
@@ -49,7 +49,7 @@ class Conversation(Generic[T]):
         else:
             return
         finally:
-            Conversation.current = outer
+            InlineCall.current = outer
         self._on_done(result)
 
 

@@ -19,7 +19,7 @@ _is_on = False
 
 
 @contextmanager
-def turn() -> Iterator[None]:
+def write_batch() -> Iterator[None]:
     """Do what is put off inside, in its order, at the end. Nothing may wait inside; not to be nested."""
     global _is_on  # noqa: PLW0603  # one loop a process, one turn at a time
     _is_on = True
@@ -33,7 +33,7 @@ def turn() -> Iterator[None]:
             call(*args)
 
 
-def at_turn_end(call: Callable[..., None], *args: Any) -> None:
+def at_batch_end(call: Callable[..., None], *args: Any) -> None:
     """Call `call` at the end of the turn under way; at once if there is none. Must neither wait nor raise."""
     if _is_on:
         _put_off.append((call, args))

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from actors.core import Actor, ActorCrashed, CallTimeout, Conversation
+from actors.core import Actor, ActorCrashed, CallTimeout, InlineCall
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -46,7 +46,7 @@ async def test_it_runs_on_whenever_an_answer_comes(nursery: trio.Nursery) -> Non
     actor = Doubler("doubler")
     nursery.start_soon(actor.run, Life())
     results: list[object] = []
-    Conversation(ask(actor, 1, 2, 3), results.append).resume()
+    InlineCall(ask(actor, 1, 2, 3), results.append).resume()
     assert results == []
     await wait_all_tasks_blocked()
     assert results == [[2, 4, 6]]
@@ -54,7 +54,7 @@ async def test_it_runs_on_whenever_an_answer_comes(nursery: trio.Nursery) -> Non
 
 async def test_one_that_waits_for_nobody_is_done_at_once() -> None:
     results: list[object] = []
-    Conversation(ask(Doubler("doubler")), results.append).resume()
+    InlineCall(ask(Doubler("doubler")), results.append).resume()
     assert results == [[]]
 
 
@@ -63,7 +63,7 @@ async def test_many_take_turns_with_tasks_and_with_each_other(nursery: trio.Nurs
     nursery.start_soon(actor.run, Life())
     results: list[object] = []
     for number in range(50):
-        Conversation(ask(actor, number), results.append).resume()
+        InlineCall(ask(actor, number), results.append).resume()
     assert await actor.call(100) == 200
     assert results == [[2 * number] for number in range(50)]
 
@@ -71,7 +71,7 @@ async def test_many_take_turns_with_tasks_and_with_each_other(nursery: trio.Nurs
 async def test_it_hears_of_deadlines_and_crashes(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     actor = Doubler("doubler")
     results: list[object] = []
-    Conversation(ask(actor, "wait", "crash"), results.append).resume()
+    InlineCall(ask(actor, "wait", "crash"), results.append).resume()
     with pytest.raises(KeyError):
         await actor.run(Life())
     assert results == [[CallTimeout, ActorCrashed]]
@@ -86,5 +86,5 @@ async def test_waiting_for_anything_else_is_an_error_of_its_own() -> None:
         return "slept"
 
     results: list[object] = []
-    Conversation(sleepy(), results.append).resume()
+    InlineCall(sleepy(), results.append).resume()
     assert results == ["told"]

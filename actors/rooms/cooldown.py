@@ -9,7 +9,7 @@ FIRST_S: Final = 1.0
 CEILING_S: Final = 30.0
 
 
-class Down(NamedTuple):
+class Cooldown(NamedTuple):
     """A room that was given up.
 
     Attributes:
@@ -25,10 +25,10 @@ class Down(NamedTuple):
         return max(1, math.ceil(self.until_s - now_s)) if now_s < self.until_s else 0
 
 
-def next_pause(before: Down | None, now_s: float) -> Down:
+def next_cooldown(before: Cooldown | None, now_s: float) -> Cooldown:
     """The pause after a room was given up at `now_s`: twice the last, unless it has been well for long."""
     if before is None or now_s - before.until_s > CEILING_S:
         pause_s = FIRST_S
     else:
         pause_s = min(before.pause_s * 2, CEILING_S)
-    return Down(now_s + pause_s, pause_s)
+    return Cooldown(now_s + pause_s, pause_s)
