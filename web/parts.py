@@ -12,7 +12,7 @@ from web.automation import Automation, build_automation
 from web.database import build_database
 from web.fastlane import FastLane
 from web.handlers.cors import Cors
-from web.handlers.front import Front
+from web.handlers.dispatcher import Dispatcher
 from web.handlers.health import HealthHandlers
 from web.handlers.limits import PerMinute
 from web.handlers.metrics import MetricsHandlers, Readings
@@ -70,7 +70,7 @@ class Outside:
 
     streams: Streams
     channels: Channels
-    front: Front
+    dispatcher: Dispatcher
     lane: HypercornLane
     fastlane: FastLane | None
     connections: Connections
@@ -113,16 +113,20 @@ def build_outside(
     readings = Readings()
     channels = build_channels(settings, domain)
     routes = _routes(settings, domain, streams, channels, readings, put_log, clock)
-    front = Front(routes, cors=Cors(frozenset(settings.cors_origins)), trusted=settings.trusted_proxies)
+    dispatcher = Dispatcher(
+        routes, cors=Cors(frozenset(settings.cors_origins)), trusted=settings.trusted_proxies
+    )
     stall_s = settings.stream_stall_seconds
-    app = make_app(front, streams, heartbeat_s=settings.heartbeat_seconds, stall_s=stall_s)
+    app = make_app(dispatcher, streams, heartbeat_s=settings.heartbeat_seconds, stall_s=stall_s)
     tls = _tls(settings)
     lane = HypercornLane(WithSockets(app, channels.gate), stall_s=stall_s, tls=tls)
     fastlane = None
     if settings.fastlane and tls is None:
         heartbeat_s = settings.heartbeat_seconds
         gate = channels.gate
-        fastlane = FastLane(front, streams, lane.serve, gate=gate, stall_s=stall_s, heartbeat_s=heartbeat_s)
+        fastlane = FastLane(
+            dispatcher, streams, lane.serve, gate=gate, stall_s=stall_s, heartbeat_s=heartbeat_s
+        )
         readings.add(partial(fastlane_readings, fastlane))
     connections = Connections(fastlane.serve if fastlane else lane.serve, limit=settings.max_connections)
     acceptors = tuple(Acceptor(listener, connections.admit) for listener in listeners)
@@ -132,10 +136,10 @@ def build_outside(
     readings.add(domain.integrations.readings)
     readings.add(domain.stats.readings)
     readings.add(domain.automation.readings)
-    readings.add(lambda: http_readings(front))
+    readings.add(lambda: http_readings(dispatcher))
     readings.add(lambda: connection_readings(connections, acceptors))
     readings.add(lambda: limit_readings(settings))
-    return Outside(streams, channels, front, lane, fastlane, connections, acceptors)
+    return Outside(streams, channels, dispatcher, lane, fastlane, connections, acceptors)
 
 
 def _routes(

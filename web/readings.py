@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from actors.rooms import Rooms
     from supervision import DynamicSupervisor
     from web.fastlane import FastLane
-    from web.handlers.front import Front
+    from web.handlers.dispatcher import Dispatcher
     from web.handlers.metrics import Reading
     from web.handlers.streams import Streams
     from web.server.acceptor import Acceptor
@@ -58,11 +58,11 @@ def fastlane_readings(fastlane: FastLane) -> Iterator[Reading]:
     yield counter("fastlane_conflated", "Events skipped by a stream for newer ones.", now.conflated)
 
 
-def http_readings(front: Front) -> Iterator[Reading]:
+def http_readings(dispatcher: Dispatcher) -> Iterator[Reading]:
     """Answers by status."""
-    answers = {str(status): count for status, count in front.answers.items()}
+    answers = {str(status): count for status, count in dispatcher.answers.items()}
     yield counters("http_answers", "Answers, streams not counted.", "status", answers)
-    yield counter("http_faults", "Requests that met a fault of ours.", front.faults)
+    yield counter("http_faults", "Requests that met a fault of ours.", dispatcher.faults)
 
 
 def connection_readings(connections: Connections, acceptors: Sequence[Acceptor]) -> Iterator[Reading]:

@@ -7,7 +7,7 @@ root                 one_for_one
 │                    results · recovery · database · ledger · ledger sweeper · stats news · game config ·
 │                    policy files · recorder · retention · outbox;
 │                    restarts with a backoff, never escalates, absent when not configured
-├─ fastlane          poller · outlet · lane; absent with FASTLANE=off and on TLS
+├─ fastlane          poller · raw streams · lane; absent with FASTLANE=off and on TLS
 ├─ channels          sockets: their idle limits, and joins nobody answers
 └─ web               the acceptors; last to start, first to stop accepting
 

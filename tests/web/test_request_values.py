@@ -12,7 +12,7 @@ from actors.rooms import ALWAYS, Condition
 from web.handlers.addresses import client_address
 from web.handlers.automation import IDS_AT_ONCE, request_ids
 from web.handlers.conditions import is_unchanged, write_condition
-from web.handlers.limits import MAX_CLIENTS, AtOnce, PerMinute
+from web.handlers.limits import MAX_CLIENTS, ConcurrentPerClient, PerMinute
 from web.handlers.tokens import bearer, matches_any
 from web.settings import Settings
 
@@ -134,7 +134,7 @@ class TestPerMinute:
 
 
 def test_a_client_has_so_many_at_once() -> None:
-    streams = AtOnce(2)
+    streams = ConcurrentPerClient(2)
 
     assert [streams.enter("a"), streams.enter("a"), streams.enter("a")] == [True, True, False]
     streams.leave("a")

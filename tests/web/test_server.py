@@ -17,8 +17,8 @@ from tests.web.conftest import Serve
 from tests.web.serving import read_all
 from web.server.acceptor import PAUSE_S, Acceptor
 from web.server.connections import TOO_MANY, Connections
-from web.server.patience import LINGER_S, PatientStream
 from web.server.sockets import CannotListen, listen
+from web.server.stall_timeout import LINGER_S, StallTimeoutStream
 
 
 @pytest.fixture
@@ -164,9 +164,9 @@ class TestConnections:
 @asynccontextmanager
 async def patient(
     pair: tuple[socket.socket, socket.socket], *, stall_s: float = 5.0, prefix: bytes = b""
-) -> AsyncIterator[tuple[PatientStream, trio.SocketStream]]:
+) -> AsyncIterator[tuple[StallTimeoutStream, trio.SocketStream]]:
     ours, theirs = pair
-    stream = PatientStream(ours, stall_s=stall_s, prefix=prefix)
+    stream = StallTimeoutStream(ours, stall_s=stall_s, prefix=prefix)
     peer = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
     try:
         yield stream, peer

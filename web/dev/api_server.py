@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from web.handlers.front import Front
+from web.handlers.dispatcher import Dispatcher
 from web.handlers.http import Answer, Request, error, json_answer
 from web.handlers.routes import Endpoint, Route, Routes
 from web.handlers.streams import Streams
@@ -42,7 +42,7 @@ class StandInApiServer:
         self._say = say
         self._listener: socket.socket = listen("127.0.0.1", 0, stall_s=STALL_S)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/internal"
-        app = make_app(Front(Routes(self._routes())), Streams(), heartbeat_s=STALL_S, stall_s=STALL_S)
+        app = make_app(Dispatcher(Routes(self._routes())), Streams(), heartbeat_s=STALL_S, stall_s=STALL_S)
         lane = HypercornLane(app, stall_s=STALL_S)
         self.connections = Connections(lane.serve, limit=MAX_CONNECTIONS)
         self.acceptor = Acceptor(self._listener, self.connections.admit)

@@ -15,7 +15,7 @@ from web.fastlane.poller import ENDED, READABLE, WRITABLE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from web.handlers.front import Pending
+    from web.handlers.dispatcher import Pending
 
 # `recv` makes an object of this size and shrinks it: 64 KiB would cost 6 % of all requests.
 RECEIVE_BYTES: Final = 16 * 1024
@@ -23,7 +23,7 @@ RECEIVE_BYTES: Final = 16 * 1024
 _IS_PLAIN_ID: Final = re.compile(rb"[A-Za-z0-9_-]+").fullmatch
 
 
-class Patience(NamedTuple):
+class Timeouts(NamedTuple):
     """How long a client may take, in seconds.
 
     Attributes:
@@ -39,7 +39,7 @@ class Patience(NamedTuple):
     send_s: float = 60.0
 
 
-class Plan(NamedTuple):
+class ParsedRequest(NamedTuple):
     """What a head means.
 
     Attributes:
@@ -59,59 +59,60 @@ class Plan(NamedTuple):
     at_once: bool = False
 
 
-class Stencil(NamedTuple):
-    """A head that was understood, with a hole where its path ends in an id.
+class CachedHead(NamedTuple):
+    """A parsed head cached without its last path segment; matches requests that differ only there.
 
-    A writer of many rooms sends it again with another id each time, and so it costs no more to
-    read than one that is the same to the letter.
+    A client that writes many rooms repeats its head but for the id: such a head is not parsed again.
 
     Attributes:
-        before: Up to the hole.
-        after: From the hole on.
-        plan: What the head meant.
+        before: Up to the id.
+        after: From the id on.
+        parsed: What the head meant.
     """
 
     before: bytes
     after: bytes
-    plan: Plan
+    parsed: ParsedRequest
 
     @classmethod
-    def of(cls, head: bytes, plan: Plan) -> Stencil | None:
-        """Cut the hole; None where the target does not end in a plain id of its path."""
+    def of(cls, head: bytes, parsed: ParsedRequest) -> CachedHead | None:
+        """Leave the id out; None where the target does not end in a plain id of its path."""
         end = head.find(b" HTTP/1.1\r\n")
         begin = head.rfind(b"/", 0, end) + 1
         if b"?" in head[:end] or not _IS_PLAIN_ID(head[begin:end]):
             return None
-        return cls(head[:begin], head[end:], plan)
+        return cls(head[:begin], head[end:], parsed)
 
     def fill(self, data: bytes) -> tuple[str, bytes] | None:
-        """What is in the hole, and the body; None unless `data` is one whole request that fits.
+        """The id and the body; None unless `data` is one whole request that matches.
 
-        Anything may be in the hole, line ends among it. If it is a plain id, though, the head is
-        the one that was understood, but for that id.
+        The id is not validated: it may hold any bytes, line ends too. Where it is a plain id, the
+        head is the cached one but for that id.
         """
-        before, after, plan = self
-        end = len(data) - (plan.end - plan.body_at) - len(after)
+        before, after, parsed = self
+        end = len(data) - (parsed.end - parsed.body_at) - len(after)
         begin = len(before)
         if end <= begin or not (data.startswith(before) and data.startswith(after, end)):
             return None
         return data[begin:end].decode("latin-1"), data[end + len(after) :]
 
-    def read(self, head: bytes) -> Plan | None:
+    def read(self, head: bytes) -> ParsedRequest | None:
         """What `head` means, if it differs from the one before in nothing but a plain id."""
-        before, after, plan = self
+        before, after, parsed = self
         if not (head.startswith(before) and head.endswith(after)):
             return None
         last = head[len(before) : len(head) - len(after)]
         if not _IS_PLAIN_ID(last):
             return None
-        request = plan.pending.request
+        request = parsed.pending.request
         request = request._replace(segments=(*request.segments[:-1], last.decode()))
-        pending = plan.pending._replace(request=request)
-        return plan._replace(pending=pending, body_at=len(head), end=len(head) + plan.end - plan.body_at)
+        pending = parsed.pending._replace(request=request)
+        return parsed._replace(
+            pending=pending, body_at=len(head), end=len(head) + parsed.end - parsed.body_at
+        )
 
 
-class Leftover(NamedTuple):
+class PendingWrite(NamedTuple):
     """What is still to be done about an answer.
 
     Attributes:
@@ -137,10 +138,10 @@ class Connection:
         mask: What the kernel said of the socket, less what has turned out to be over.
         reader: Reads its heads.
         head: The last one.
-        plan: What that means.
-        stencil: For heads that differ from an earlier one in an id only.
+        parsed: What that means.
+        cached_head: For heads that differ from an earlier one in an id only.
         is_answering: Whether a request is under way.
-        leftover: Of an answer that was given while the task slept.
+        pending_write: Of an answer that was given while the task slept.
     """
 
     __slots__ = (
@@ -148,17 +149,17 @@ class Connection:
         "_on_readable",
         "_task",
         "_was_called",
+        "cached_head",
         "data",
         "deadline",
         "head",
         "is_answering",
-        "leftover",
         "mask",
+        "parsed",
         "peer",
-        "plan",
+        "pending_write",
         "reader",
         "sock",
-        "stencil",
     )
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
@@ -169,10 +170,10 @@ class Connection:
         self.mask = WRITABLE
         self.reader = HeadReader()
         self.head = b""
-        self.plan: Plan | None = None
-        self.stencil: Stencil | None = None
+        self.parsed: ParsedRequest | None = None
+        self.cached_head: CachedHead | None = None
         self.is_answering = False
-        self.leftover: Leftover | None = None
+        self.pending_write: PendingWrite | None = None
         self._task = trio.lowlevel.current_task()
         self._is_parked = False
         self._was_called = False
@@ -203,12 +204,12 @@ class Connection:
         return trio.lowlevel.Abort.SUCCEEDED
 
     async def receive(
-        self, patience_s: float, on_readable: Callable[[Connection], bool] | None = None
+        self, timeout_s: float, on_readable: Callable[[Connection], bool] | None = None
     ) -> bool:
         """Read what there is, waiting for it if need be; false at the end.
 
         Args:
-            patience_s: How long the client may take.
+            timeout_s: How long the client may take.
             on_readable: Asked while this waits and something can be read: true if it has read
                 and done everything, so that the task sleeps on.
         """
@@ -217,7 +218,7 @@ class Connection:
                 got = self.read()
                 if got is not None:
                     return got
-            self.deadline = trio.current_time() + patience_s
+            self.deadline = trio.current_time() + timeout_s
             self._on_readable = on_readable
             self._is_parked = True
             await trio.lowlevel.wait_task_rescheduled(self._give_up)
@@ -249,11 +250,11 @@ class Connection:
         except OSError:
             return -1
 
-    async def send_rest(self, rest: memoryview, patience_s: float) -> bool:
-        """Write what `send_now` left, with `patience_s` for each part; false if the client is gone."""
+    async def send_rest(self, rest: memoryview, timeout_s: float) -> bool:
+        """Write what `send_now` left, with `timeout_s` for each part; false if the client is gone."""
         while rest:
             self.mask &= ~WRITABLE
-            self.deadline = trio.current_time() + patience_s
+            self.deadline = trio.current_time() + timeout_s
             while not self.mask & (WRITABLE | ENDED):
                 self._is_parked = True
                 await trio.lowlevel.wait_task_rescheduled(self._give_up)

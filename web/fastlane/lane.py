@@ -16,13 +16,13 @@ import trio
 
 from actors.core import InlineCall, at_batch_end
 from web.channels.handshake import accept
-from web.fastlane.connection import Connection, Leftover, Plan, Stencil
+from web.fastlane.connection import CachedHead, Connection, ParsedRequest, PendingWrite
 from web.fastlane.encoding import encode_answer, encode_stream_head
 from web.fastlane.head import END_OF_HEAD, MAX_HEAD_BYTES, may_become_plain
-from web.fastlane.outlet import RawStream
 from web.fastlane.poller import ENDED, READABLE
 from web.fastlane.raw_socket import RawSocket
-from web.handlers.front import Pending
+from web.fastlane.raw_streams import RawStream
+from web.handlers.dispatcher import Pending
 from web.handlers.http import Answer
 from web.handlers.paths import split_target
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
     from supervision import Life
     from web.channels.gate import Gate
-    from web.fastlane.connection import Patience
+    from web.fastlane.connection import Timeouts
     from web.fastlane.head import Head
-    from web.fastlane.outlet import Outlet
     from web.fastlane.poller import Poller
-    from web.handlers.front import Front
+    from web.fastlane.raw_streams import RawStreams
+    from web.handlers.dispatcher import Dispatcher
     from web.handlers.http import OpenStream
     from web.handlers.streams import Streams
 
@@ -71,20 +71,20 @@ class Ending(Enum):
     TAKEN = "taken"
 
 
-# The plan for every head that is not for this lane.
-NOT_OURS: Final = Plan(cast("Pending", None))
+# The parsed for every head that is not for this lane.
+NOT_OURS: Final = ParsedRequest(cast("Pending", None))
 
 
 class Lane:
     """All connections in the lane.
 
     Args:
-        front: Finds and gives the answers.
+        dispatcher: Finds and gives the answers.
         streams: Who may open a stream.
         poller: Says when sockets change.
-        outlet: Keeps the streams.
+        raw_streams: Keeps the streams.
         gate: Lets WebSockets in; None to leave them to Hypercorn.
-        patience: How long clients may take.
+        timeouts: How long clients may take.
 
     Attributes:
         closing: Set to end each connection with the answer under way.
@@ -95,20 +95,20 @@ class Lane:
 
     def __init__(
         self,
-        front: Front,
+        dispatcher: Dispatcher,
         streams: Streams,
         poller: Poller,
-        outlet: Outlet,
+        raw_streams: RawStreams,
         *,
         gate: Gate | None,
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> None:
-        self._front = front
+        self._dispatcher = dispatcher
         self._streams = streams
         self._poller = poller
-        self._outlet = outlet
+        self._raw_streams = raw_streams
         self._gate = gate
-        self._patience = patience
+        self._timeouts = timeouts
         self._connections: set[Connection] = set()
         self._next_look = 0.0
         self.closing = False
@@ -140,16 +140,16 @@ class Lane:
     async def _serve(self, connection: Connection) -> Ending:
         served = 0
         while True:
-            plan = self._next_plan(connection)
-            if plan is None:
-                if not await self._receive_head(connection) or not await self._send_leftover(connection):
+            parsed = self._parse_next(connection)
+            if parsed is None:
+                if not await self._receive_head(connection) or not await self._send_pending_write(connection):
                     return Ending.DONE
                 continue
-            if plan is NOT_OURS:
+            if parsed is NOT_OURS:
                 return Ending.HANDED_OVER
-            if plan.handshake is not None:
-                return await self._open_socket(connection, plan.handshake)
-            ending = await self._answer(connection, plan)
+            if parsed.handshake is not None:
+                return await self._open_socket(connection, parsed.handshake)
+            ending = await self._answer(connection, parsed)
             if ending is not None:
                 return ending
             served += 1
@@ -173,35 +173,35 @@ class Lane:
             return got is None
         if self._answer_at_once(connection):
             return True
-        plan = self._next_plan(connection)
-        if plan is None or not plan.at_once or plan.end != len(connection.data):
+        parsed = self._parse_next(connection)
+        if parsed is None or not parsed.at_once or parsed.end != len(connection.data):
             connection.call()
             return True
-        body, connection.data = connection.data[plan.body_at :], b""
+        body, connection.data = connection.data[parsed.body_at :], b""
         connection.is_answering, connection.deadline = True, math.inf
-        done = partial(self._answered_at_once, connection, plan)
-        complete = cast("Coroutine[Any, Any, Answer]", self._front.complete(plan.pending, body))
+        done = partial(self._answered_at_once, connection, parsed)
+        complete = cast("Coroutine[Any, Any, Answer]", self._dispatcher.complete(parsed.pending, body))
         InlineCall(complete, done).resume()
         return True
 
     def _answer_at_once(self, connection: Connection) -> bool:
         """Answer a request like an earlier one without waiting even for actors; false if it has to."""
-        stencil = connection.stencil
-        filled = None if stencil is None else stencil.fill(connection.data)
-        if stencil is None or filled is None:
+        cached_head = connection.cached_head
+        filled = None if cached_head is None else cached_head.fill(connection.data)
+        if cached_head is None or filled is None:
             return False
-        # What is in the hole has not been looked at: who answers at once knows it by heart.
-        answer = self._front.complete_at_once(stencil.plan.pending, *filled)
+        # The id is not validated yet: `at_once` answers only ids that exist, others take the full path.
+        answer = self._dispatcher.complete_at_once(cached_head.parsed.pending, *filled)
         if answer is None:
             return False
         connection.data = b""
         connection.is_answering, connection.deadline = True, math.inf
-        self._answered_at_once(connection, stencil.plan, answer)
+        self._answered_at_once(connection, cached_head.parsed, answer)
         return True
 
-    def _answered_at_once(self, connection: Connection, plan: Plan, answer: Answer) -> None:
+    def _answered_at_once(self, connection: Connection, parsed: ParsedRequest, answer: Answer) -> None:
         self.answered += 1
-        keep_alive = plan.keep_alive and not self.closing
+        keep_alive = parsed.keep_alive and not self.closing
         encoded = encode_answer(answer, keep_alive=keep_alive)
         at_batch_end(self._send_at_once, connection, encoded, keep_alive)
 
@@ -210,24 +210,24 @@ class Lane:
         connection.is_answering = False
         if sent != len(encoded) or not keep_alive:
             rest = memoryview(encoded)[sent:] if sent >= 0 else memoryview(b"")
-            connection.leftover = Leftover(rest, keep_alive=keep_alive and sent >= 0)
+            connection.pending_write = PendingWrite(rest, keep_alive=keep_alive and sent >= 0)
             connection.call()
         elif connection.mask & (READABLE | ENDED):
             connection.ready(0)  # what came meanwhile is for the task
         else:
-            connection.deadline = self._next_look + self._patience.idle_s
+            connection.deadline = self._next_look + self._timeouts.idle_s
 
-    async def _send_leftover(self, connection: Connection) -> bool:
+    async def _send_pending_write(self, connection: Connection) -> bool:
         """Finish an answer that was given while the task slept; false if that was the last."""
-        leftover, connection.leftover = connection.leftover, None
-        if leftover is None:
+        pending_write, connection.pending_write = connection.pending_write, None
+        if pending_write is None:
             return True
-        sent = await connection.send_rest(leftover.rest, self._patience.send_s)
-        return sent and leftover.keep_alive
+        sent = await connection.send_rest(pending_write.rest, self._timeouts.send_s)
+        return sent and pending_write.keep_alive
 
     # -- any other ------------------------------------------------------------------------------
 
-    def _next_plan(self, connection: Connection) -> Plan | None:
+    def _parse_next(self, connection: Connection) -> ParsedRequest | None:
         """What to do about the head that was read; None if it is not all here."""
         head_end = connection.data.find(END_OF_HEAD)
         if head_end < 0:
@@ -239,32 +239,32 @@ class Lane:
         # that live for some thousand requests are what makes the collector look at all rooms
         # again and again.
         if head != connection.head:
-            stencil = connection.stencil
-            plan = None if stencil is None else stencil.read(head)
-            connection.head, connection.plan = head, plan or self._plan(head, connection)
-        return connection.plan
+            cached_head = connection.cached_head
+            parsed = None if cached_head is None else cached_head.read(head)
+            connection.head, connection.parsed = head, parsed or self._parse(head, connection)
+        return connection.parsed
 
     def _receive_head(self, connection: Connection) -> Awaitable[bool]:
         if connection.data:
-            return connection.receive(self._patience.head_s)
-        return connection.receive(self._patience.idle_s, self._serve_at_once)
+            return connection.receive(self._timeouts.head_s)
+        return connection.receive(self._timeouts.idle_s, self._serve_at_once)
 
-    async def _answer(self, connection: Connection, plan: Plan) -> Ending | None:
+    async def _answer(self, connection: Connection, parsed: ParsedRequest) -> Ending | None:
         """Read the body and answer; None if there may be another request."""
-        while len(connection.data) < plan.end:
-            if not await connection.receive(self._patience.body_s):
+        while len(connection.data) < parsed.end:
+            if not await connection.receive(self._timeouts.body_s):
                 return Ending.DONE
-        body, connection.data = connection.data[plan.body_at : plan.end], connection.data[plan.end :]
+        body, connection.data = connection.data[parsed.body_at : parsed.end], connection.data[parsed.end :]
         connection.is_answering, connection.deadline = True, math.inf
-        answer = await self._front.complete(plan.pending, body)
+        answer = await self._dispatcher.complete(parsed.pending, body)
         connection.is_answering = False
         self.answered += 1
         if not isinstance(answer, Answer):
             refusal = self._open_stream(connection, answer)
             if refusal is None:
                 return Ending.TAKEN
-            answer = self._front.seal(refusal, plan.pending.request.headers)
-        keep_alive = plan.keep_alive and not self.closing
+            answer = self._dispatcher.finalize(refusal, parsed.pending.request.headers)
+        keep_alive = parsed.keep_alive and not self.closing
         encoded = encode_answer(answer, keep_alive=keep_alive)
         sent = connection.send_now(encoded)
         if sent != len(encoded) and not await self._send_rest(connection, encoded, sent):
@@ -272,9 +272,9 @@ class Lane:
         return None if keep_alive else Ending.DONE
 
     async def _send_rest(self, connection: Connection, encoded: bytes, sent: int) -> bool:
-        return sent >= 0 and await connection.send_rest(memoryview(encoded)[sent:], self._patience.send_s)
+        return sent >= 0 and await connection.send_rest(memoryview(encoded)[sent:], self._timeouts.send_s)
 
-    def _plan(self, head: bytes, connection: Connection) -> Plan:
+    def _parse(self, head: bytes, connection: Connection) -> ParsedRequest:
         """What to do about a head."""
         read = connection.reader.read(head)
         if read is None:
@@ -283,23 +283,23 @@ class Lane:
             path, _ = split_target(read.target)
             mine = self._gate is not None and tuple(filter(None, path.split("/"))) == SOCKET_PATH
             return NOT_OURS._replace(handshake=read) if mine else NOT_OURS
-        pending = self._front.find(read.method, read.target, read.fields.headers, peer=connection.peer)
+        pending = self._dispatcher.find(read.method, read.target, read.fields.headers, peer=connection.peer)
         if not isinstance(pending, Pending) or (pending.route.pattern, read.method) not in HOT:
             return NOT_OURS
         end = len(head) + read.fields.content_length
         at_once = pending.endpoint.waits_for_actors_only
-        plan = Plan(pending, len(head), end, read.fields.keep_alive, at_once=at_once)
+        parsed = ParsedRequest(pending, len(head), end, read.fields.keep_alive, at_once=at_once)
         if pending.route.pattern in ENDS_IN_ANY_ID:
-            connection.stencil = Stencil.of(head, plan)
-        return plan
+            connection.cached_head = CachedHead.of(head, parsed)
+        return parsed
 
     def _open_stream(self, connection: Connection, wanted: OpenStream) -> Answer | None:
         """Make the connection a stream; an answer if it may not become one."""
-        stream = RawStream(connection.sock, wanted, self._outlet)
+        stream = RawStream(connection.sock, wanted, self._raw_streams)
         opening = self._streams.enter(wanted, stream)
         if isinstance(opening, Answer):
             return opening
-        self._outlet.add(stream)
+        self._raw_streams.add(stream)
         stream.begin(encode_stream_head(wanted.headers), opening)
         return None
 
@@ -313,7 +313,7 @@ class Lane:
             admitted if isinstance(admitted, Answer) else accept(head.fields.headers, admitted.subprotocol)
         )
         if isinstance(admitted, Answer) or isinstance(switch, Answer):
-            refusal = self._front.seal(cast("Answer", switch), head.fields.headers)
+            refusal = self._dispatcher.finalize(cast("Answer", switch), head.fields.headers)
             connection.send_now(encode_answer(refusal, keep_alive=False))
             return Ending.DONE
         if connection.send_now(switch) != len(switch):

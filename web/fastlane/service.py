@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from supervision import ChildSpec
-from web.fastlane.connection import Patience
+from web.fastlane.connection import Timeouts
 from web.fastlane.lane import Ending, Lane
-from web.fastlane.outlet import Outlet
 from web.fastlane.poller import Poller
+from web.fastlane.raw_streams import RawStreams
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from web.channels.gate import Gate
-    from web.handlers.front import Front
+    from web.handlers.dispatcher import Dispatcher
     from web.handlers.streams import Streams
 
     HandOver = Callable[[socket.socket, bytes], Awaitable[None]]
@@ -45,7 +45,7 @@ class FastLane:
     """Answers what it can on the raw socket, and hands over the rest.
 
     Args:
-        front: Finds and gives the answers.
+        dispatcher: Finds and gives the answers.
         streams: Who may open a stream.
         hand_over: Serves a connection that is not for the lane, given the bytes already read.
         gate: Lets WebSockets in; None to leave them to Hypercorn.
@@ -55,7 +55,7 @@ class FastLane:
 
     def __init__(
         self,
-        front: Front,
+        dispatcher: Dispatcher,
         streams: Streams,
         hand_over: HandOver,
         *,
@@ -65,9 +65,9 @@ class FastLane:
     ) -> None:
         self._hand_over = hand_over
         self._poller = Poller()
-        self._outlet = Outlet(self._poller, streams, stall_s=stall_s, heartbeat_s=heartbeat_s)
-        patience = Patience(send_s=stall_s)
-        self._lane = Lane(front, streams, self._poller, self._outlet, gate=gate, patience=patience)
+        self._raw_streams = RawStreams(self._poller, streams, stall_s=stall_s, heartbeat_s=heartbeat_s)
+        timeouts = Timeouts(send_s=stall_s)
+        self._lane = Lane(dispatcher, streams, self._poller, self._raw_streams, gate=gate, timeouts=timeouts)
 
     async def serve(self, sock: socket.socket) -> None:
         """Serve an accepted, non-blocking socket until it ends, or a stream or WebSocket has it."""
@@ -91,7 +91,7 @@ class FastLane:
         """The tasks to be supervised. None of them holds anything that a crash could lose."""
         return (
             ChildSpec(id="poller", start=self._poller.run),
-            ChildSpec(id="outlet", start=self._outlet.run),
+            ChildSpec(id="raw_streams", start=self._raw_streams.run),
             ChildSpec(id="lane", start=self._lane.run),
         )
 
@@ -101,7 +101,7 @@ class FastLane:
 
     def statistics(self) -> FastLaneStatistics:
         """How things stand."""
-        lane, outlet = self._lane, self._outlet
+        lane, raw_streams = self._lane, self._raw_streams
         return FastLaneStatistics(
-            lane.answered, lane.handed_over, lane.timed_out, len(outlet), outlet.conflated
+            lane.answered, lane.handed_over, lane.timed_out, len(raw_streams), raw_streams.conflated
         )

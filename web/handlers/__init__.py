@@ -9,7 +9,7 @@ Reading order, each file leaning only on the ones above it:
     addresses   whose request it is
     tokens      bearer tokens
     limits      so much per client, in tables that stay small
-    front       from the head of a request to its answer: what every lane does the same way
+    dispatcher  finds the endpoint of a request, calls it, and finalizes its answer; shared by both lanes
 
     state_body  the body of a PUT
     conditions  If-Match and If-None-Match

@@ -96,7 +96,7 @@ class OpenStream:
 
 if TYPE_CHECKING:
     Handler = Callable[[Request], Awaitable[Answer | OpenStream]]
-    AtOnce = Callable[[str, Mapping[str, str], bytes], Answer | None]
+    InlineHandler = Callable[[str, Mapping[str, str], bytes], Answer | None]
 
 
 def json_answer(status: int, value: object, headers: Headers = ()) -> Answer:

@@ -50,7 +50,7 @@ class PerMinute:
         self._windows[client] = (start, count)
 
 
-class AtOnce:
+class ConcurrentPerClient:
     """Counts what each client has open.
 
     Args:

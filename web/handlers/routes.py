@@ -12,7 +12,7 @@ from web.handlers.paths import BadPath, segments_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from web.handlers.http import AtOnce, Handler
+    from web.handlers.http import Handler, InlineHandler
 
 # A body nobody asked for is read so that the connection stays usable, but not
 # a long one.
@@ -41,7 +41,7 @@ class Endpoint:
     too_large: Answer = PAYLOAD_TOO_LARGE
     listed: bool = True
     waits_for_actors_only: bool = False
-    at_once: AtOnce | None = None
+    at_once: InlineHandler | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from web.handlers.http import Answer, Headers, Opening, retry_later
-from web.handlers.limits import AtOnce
+from web.handlers.limits import ConcurrentPerClient
 from web.handlers.resume import retry
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Streams:
 
     def __init__(self, *, per_client: int = 0, rng: random.Random | None = None) -> None:
         self._members: dict[StreamMember, None] = {}
-        self._clients = AtOnce(per_client)
+        self._clients = ConcurrentPerClient(per_client)
         self._rng = rng or random.Random()  # spreads load, keeps no secret
         self._opened = 0
         self._refused: dict[str, int] = {}

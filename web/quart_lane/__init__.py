@@ -2,8 +2,8 @@
 
 Reading order, each file leaning only on the ones above it:
 
-    slot  a stream's member of an audience: holds the newest event until Hypercorn takes it
-    app   the Quart application, which hands every request to the routes in `web.handlers`
+    stream_response  one event stream: keeps the newest event until Hypercorn takes it
+    app              the Quart application, which hands every request to the routes in `web.handlers`
 """
 
 from web.quart_lane.app import make_app

@@ -19,10 +19,10 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from web.handlers.front import BODY_TOO_SLOW
+from web.handlers.dispatcher import BODY_TOO_SLOW
 from web.handlers.http import Answer, OpenStream, error
-from web.quart_lane.slot import StreamSlot
-from web.server.patience import CONNECTION
+from web.quart_lane.stream_response import StreamResponse
+from web.server.stall_timeout import CONNECTION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from quart.wrappers import Request as QuartRequest
     from werkzeug.routing import MapAdapter
 
-    from web.handlers.front import Front, Pending
+    from web.handlers.dispatcher import Dispatcher, Pending
     from web.handlers.streams import Streams
 
 BODY_S: Final = 30.0
 # Where a request keeps the stream it has opened.
-SLOT: Final = "greenroom.slot"
+STREAM: Final = "greenroom.stream"
 # Nothing that any route takes is longer; what a client sends beyond is not kept.
 MAX_BODY_BYTES: Final = 1 << 20
 HTTP_2: Final = "2"
@@ -52,11 +52,11 @@ class PlainResponse(Response):
     default_mimetype = None  # type: ignore[assignment]  # what werkzeug itself allows
 
 
-class SlotBody(ResponseBody):
+class StreamBody(ResponseBody):
     """A stream's frames, one after the other."""
 
-    def __init__(self, slot: StreamSlot) -> None:
-        self._slot = slot
+    def __init__(self, stream: StreamResponse) -> None:
+        self._stream = stream
 
     async def __aenter__(self) -> Self:
         return self
@@ -68,7 +68,7 @@ class SlotBody(ResponseBody):
         return self
 
     async def __anext__(self) -> bytes:
-        frame = await self._slot.next()
+        frame = await self._stream.next()
         if frame is None:
             raise StopAsyncIteration
         return frame
@@ -100,9 +100,9 @@ class Connection(TrioASGIHTTPConnection):
         try:
             await super().handle_request(nursery, request, partial(self._send, send))
         finally:
-            slot = self._slot()
-            if slot is not None:
-                slot.end()
+            stream = self._stream()
+            if stream is not None:
+                stream.end()
 
     async def _send(self, send: ASGISendCallable, message: Any) -> None:
         """Send with a deadline on HTTP/2, where flow control may shut one stream of a moving connection.
@@ -117,15 +117,15 @@ class Connection(TrioASGIHTTPConnection):
         self._cut_off()
 
     def _cut_off(self) -> None:
-        slot = self._slot()
-        if slot is not None:
-            slot.cut_off()
+        stream = self._stream()
+        if stream is not None:
+            stream.cut_off()
         else:
             self.scope["state"][CONNECTION].abort()
 
-    def _slot(self) -> StreamSlot | None:
+    def _stream(self) -> StreamResponse | None:
         """The stream the request has opened."""
-        return cast("StreamSlot | None", self.scope.get(SLOT))
+        return cast("StreamResponse | None", self.scope.get(STREAM))
 
 
 class Application(QuartTrio):
@@ -140,11 +140,11 @@ class Application(QuartTrio):
         return None
 
 
-def make_app(front: Front, streams: Streams, *, heartbeat_s: float, stall_s: float) -> QuartTrio:
+def make_app(dispatcher: Dispatcher, streams: Streams, *, heartbeat_s: float, stall_s: float) -> QuartTrio:
     """The application.
 
     Args:
-        front: Finds and gives the answers.
+        dispatcher: Finds and gives the answers.
         streams: Whom streams join.
         heartbeat_s: Seconds within which a stream is sent something.
         stall_s: Seconds a stream's client may take nothing.
@@ -153,15 +153,15 @@ def make_app(front: Front, streams: Streams, *, heartbeat_s: float, stall_s: flo
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES, RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, STALL_S=stall_s
     )
-    lane = _Lane(front, streams, heartbeat_s)
+    lane = _Lane(dispatcher, streams, heartbeat_s)
     app.before_request(lane.answer)
     app.register_error_handler(Exception, lane.fault)
     return app
 
 
 class _Lane:
-    def __init__(self, front: Front, streams: Streams, heartbeat_s: float) -> None:
-        self._front = front
+    def __init__(self, dispatcher: Dispatcher, streams: Streams, heartbeat_s: float) -> None:
+        self._dispatcher = dispatcher
         self._streams = streams
         self._heartbeat_s = heartbeat_s
 
@@ -171,13 +171,13 @@ class _Lane:
         headers = header_map(scope)
         http2 = scope["http_version"] == HTTP_2
         peer = scope["client"][0] if scope["client"] else ""
-        begun = self._front.begin(scope["method"], _target(scope), headers, peer=peer, http2=http2)
+        begun = self._dispatcher.begin(scope["method"], _target(scope), headers, peer=peer, http2=http2)
         if isinstance(begun, Answer):
             return _response(begun, close=not http2 and _has_body(headers))
         body = await _read_body(begun)
         if isinstance(body, Answer):
-            return _response(self._front.seal(body, headers), close=not http2)
-        answer = await self._front.complete(begun, body)
+            return _response(self._dispatcher.finalize(body, headers), close=not http2)
+        answer = await self._dispatcher.complete(begun, body)
         if isinstance(answer, OpenStream):
             return self._open(answer, headers)
         return _response(answer)
@@ -185,18 +185,18 @@ class _Lane:
     def _open(self, wanted: OpenStream, headers: Mapping[str, str]) -> Response:
         if request.method == "HEAD":
             return _response(Answer(200, headers=wanted.headers))
-        slot = StreamSlot(
+        stream = StreamResponse(
             wanted,
             streams=self._streams,
             connection=request.scope["state"][CONNECTION],
             heartbeat_s=self._heartbeat_s,
         )
-        opening = self._streams.enter(wanted, slot)
+        opening = self._streams.enter(wanted, stream)
         if isinstance(opening, Answer):
-            return _response(self._front.seal(opening, headers))
-        slot.begin(opening)
-        request.scope[SLOT] = slot  # type: ignore[typeddict-unknown-key]
-        response = PlainResponse(SlotBody(slot), headers=list(wanted.headers))  # type: ignore[arg-type]
+            return _response(self._dispatcher.finalize(opening, headers))
+        stream.begin(opening)
+        request.scope[STREAM] = stream  # type: ignore[typeddict-unknown-key]
+        response = PlainResponse(StreamBody(stream), headers=list(wanted.headers))  # type: ignore[arg-type]
         response.timeout = None
         return response
 
@@ -204,7 +204,7 @@ class _Lane:
         """Answer for what went wrong outside the handlers."""
         if isinstance(fault, HTTPException) and fault.code is not None and fault.code < 500:  # noqa: PLR2004
             return _response(error(fault.code, fault.name.lower().replace(" ", "_")))
-        return _response(self._front.fault(request.method, "quart"))
+        return _response(self._dispatcher.fault(request.method, "quart"))
 
 
 def header_map(scope: HTTPScope) -> dict[str, str]:

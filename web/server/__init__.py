@@ -3,7 +3,7 @@
 Reading order, each file leaning only on the ones above it:
 
     sockets         listening sockets, and what accepted ones inherit from them
-    patience        a stream over one socket that waits only as long as its peer makes progress
+    stall_timeout   a stream over one socket whose sends fail when the peer takes nothing for too long
     connections     every connection's task; outlives whoever accepts them
     acceptor        the supervised loop that accepts
     tls             certificates

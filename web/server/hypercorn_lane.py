@@ -13,7 +13,7 @@ from hypercorn.typing import LifespanState
 from hypercorn.utils import wrap_app
 
 from web.server import flow_control, refusals
-from web.server.patience import CONNECTION, PatientStream
+from web.server.stall_timeout import CONNECTION, StallTimeoutStream
 
 if TYPE_CHECKING:
     import socket
@@ -34,7 +34,7 @@ class HypercornLane:
     """Speaks HTTP on a socket through an ASGI application.
 
     Args:
-        app: The application. In `scope["state"]` it finds the connection's `PatientStream`.
+        app: The application. In `scope["state"]` it finds the connection's `StallTimeoutStream`.
         stall_s: Seconds a peer may take nothing.
         tls: Speak TLS.
     """
@@ -50,7 +50,7 @@ class HypercornLane:
 
     async def serve(self, sock: socket.socket, prefix: bytes = b"") -> None:
         """Serve until either side ends it. `prefix` are bytes already read from the socket."""
-        stream = PatientStream(sock, stall_s=self._stall_s, prefix=prefix)
+        stream = StallTimeoutStream(sock, stall_s=self._stall_s, prefix=prefix)
         transport: Any = stream
         if self._tls is not None:
             transport = trio.SSLStream(stream, self._tls, server_side=True, https_compatible=True)

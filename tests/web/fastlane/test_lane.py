@@ -12,7 +12,7 @@ import trio
 
 from tests.web.serving import PATIENCE_S, Node, serving
 from web.fastlane import service
-from web.fastlane.connection import Patience
+from web.fastlane.connection import Timeouts
 
 GET = b"GET /api/rooms/r HTTP/1.1\r\nHost: node\r\n\r\n"
 LARGE = {"text": "x" * 900_000}
@@ -151,8 +151,8 @@ async def test_a_client_that_leaves_in_the_middle_of_its_request_leaves_nothing_
 async def test_a_client_that_takes_too_long_is_hung_up_on(
     part: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = partial(Patience, head_s=0.1, body_s=0.1, idle_s=0.1)
-    monkeypatch.setattr(service, "Patience", quick)
+    quick = partial(Timeouts, head_s=0.1, body_s=0.1, idle_s=0.1)
+    monkeypatch.setattr(service, "Timeouts", quick)
     async with serving("fast") as node, await trio.open_tcp_stream("127.0.0.1", node.port) as stream:
         if part:
             await stream.send_all(part)

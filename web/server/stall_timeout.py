@@ -29,7 +29,7 @@ CONNECTION: Final = "connection"
 _CHUNK: Final = 64 * 1024
 
 
-class PatientStream(trio.abc.HalfCloseableStream):
+class StallTimeoutStream(trio.abc.HalfCloseableStream):
     """One accepted socket.
 
     Args:
@@ -59,12 +59,12 @@ class PatientStream(trio.abc.HalfCloseableStream):
             ClosedResourceError: This side has closed.
         """
         self._check_open()
-        with trio.move_on_after(self._stall_s) as patience, memoryview(data) as view:
+        with trio.move_on_after(self._stall_s) as deadline, memoryview(data) as view:
             rest = view
             while rest:
                 sent = await self._send_some(rest)
                 rest = rest[sent:]
-                patience.deadline = trio.current_time() + self._stall_s
+                deadline.deadline = trio.current_time() + self._stall_s
             return
         self.stalled = True
         self.abort()

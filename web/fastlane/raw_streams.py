@@ -47,15 +47,15 @@ class RawStream:
         blocked_since: When it last took a byte, while there are bytes waiting; else None.
     """
 
-    __slots__ = ("_newest", "_outlet", "_rest", "blocked_since", "is_open", "seq", "sock", "wanted")
+    __slots__ = ("_newest", "_raw_streams", "_rest", "blocked_since", "is_open", "seq", "sock", "wanted")
 
-    def __init__(self, sock: socket.socket, wanted: OpenStream, outlet: Outlet) -> None:
+    def __init__(self, sock: socket.socket, wanted: OpenStream, raw_streams: RawStreams) -> None:
         self.sock = sock
         self.wanted = wanted
         self.seq = 0
         self.is_open = True
         self.blocked_since: float | None = None
-        self._outlet = outlet
+        self._raw_streams = raw_streams
         self._rest: memoryview | None = None
         self._newest: Event | None = None
 
@@ -66,9 +66,9 @@ class RawStream:
             return
         self.seq = event.seq
         if self.blocked_since is None:
-            self._write(self._outlet.encoded(event, seen))
+            self._write(self._raw_streams.encoded(event, seen))
         else:
-            self._outlet.conflated += self._newest is not None
+            self._raw_streams.conflated += self._newest is not None
             self._newest = event
 
     def begin(self, head: bytes, opening: Opening) -> None:
@@ -92,7 +92,7 @@ class RawStream:
         if sent != len(data) and self.is_open:
             self._rest = memoryview(data)[sent:]
             self.blocked_since = trio.current_time()
-            self._outlet.note_blocked(self)
+            self._raw_streams.note_blocked(self)
 
     @property
     def is_blocked(self) -> bool:
@@ -103,7 +103,7 @@ class RawStream:
         """There is room again: the rest of the event under way, then the newest."""
         rest, self._rest = self._rest, None
         self.blocked_since = None
-        self._outlet.note_flowing(self)
+        self._raw_streams.note_flowing(self)
         if rest is not None:
             self._write(rest)
         event = self._newest
@@ -145,7 +145,7 @@ class RawStream:
         return False
 
     def _lose(self, number: int | None) -> None:
-        """The client is gone, or the kernel has lost its patience with it before we did: TCP_USER_TIMEOUT."""
+        """The client is gone, or the kernel has lost its timeouts with it before we did: TCP_USER_TIMEOUT."""
         self._end("stalled" if number == errno.ETIMEDOUT else "client_gone")
 
     def _end(self, reason: str) -> None:
@@ -153,14 +153,14 @@ class RawStream:
             return
         self.is_open = False
         self.seq = NEVER  # an audience in the middle of a broadcast may still offer
-        self._outlet.remove(self, reason)
+        self._raw_streams.remove(self, reason)
         if self.blocked_since is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOTHING)
         self.sock.close()
         self._rest = self._newest = None
 
 
-class Outlet:
+class RawStreams:
     """All raw streams of this process.
 
     Args:

@@ -1,4 +1,4 @@
-"""From the head of a request to its answer: what every lane does the same way.
+"""The dispatcher: finds the endpoint of a request, calls it, and finalizes its answer.
 
 A lane reads the head and calls `begin`; if that is no answer yet it reads a
 body of at most `max_body` bytes and calls `complete`.
@@ -56,8 +56,8 @@ class Pending(NamedTuple):
         return self.endpoint.max_body
 
 
-class Front:
-    """The routes, and what holds for every answer.
+class Dispatcher:
+    """Routes requests to endpoints; adds CORS headers to every answer, counts it, and turns faults into 500.
 
     Args:
         routes: All paths.
@@ -79,12 +79,12 @@ class Front:
     ) -> Pending | Answer:
         """Find what answers; refuse what can be refused before a body is read."""
         found = self.find(method, target, headers, peer=peer, http2=http2)
-        return self.seal(found, headers) if isinstance(found, Answer) else found
+        return self.finalize(found, headers) if isinstance(found, Answer) else found
 
     def find(
         self, method: str, target: str, headers: Mapping[str, str], *, peer: str, http2: bool = False
     ) -> Pending | Answer:
-        """As `begin`, but a refusal is not sealed yet, and nothing is counted."""
+        """As `begin`, but a refusal is not finalized yet, and nothing is counted."""
         path, query = split_target(target)
         found = self._routes.find(path)
         if isinstance(found, Answer):
@@ -123,7 +123,7 @@ class Front:
             answer = at_once(last, headers, body)
         except Exception:  # noqa: BLE001  # see `complete`
             answer = self.fault(pending.request.method, pending.route.pattern)
-        return None if answer is None else self.seal(answer, headers)
+        return None if answer is None else self.finalize(answer, headers)
 
     async def complete(self, pending: Pending, body: bytes) -> Answer | OpenStream:
         """The answer, now that the body is here. A fault of ours is a 500 with an id that is in the log."""
@@ -135,7 +135,7 @@ class Front:
         except Exception:  # noqa: BLE001  # the border to strangers: they get an answer, the log the trace
             answer = self.fault(request.method, pending.route.pattern)
         if isinstance(answer, Answer):
-            return self.seal(answer, request.headers)
+            return self.finalize(answer, request.headers)
         added = self._cors.headers(request.headers)
         return dataclasses.replace(answer, headers=answer.headers + added) if added else answer
 
@@ -147,7 +147,7 @@ class Front:
         logger.exception("request_failed", extra=facts)  # noqa: LOG004  # called where one is handled
         return error(500, "internal_error", id=fault_id)
 
-    def seal(self, answer: Answer, request_headers: Mapping[str, str]) -> Answer:
+    def finalize(self, answer: Answer, request_headers: Mapping[str, str]) -> Answer:
         """The answer with what holds for all of them, counted."""
         added = self._cors.headers(request_headers)
         return self._count(answer._replace(headers=answer.headers + added) if added else answer)

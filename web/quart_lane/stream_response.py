@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from actors.core import Event
     from web.handlers.http import Opening, OpenStream
     from web.handlers.streams import Streams
-    from web.server.patience import PatientStream
+    from web.server.stall_timeout import StallTimeoutStream
 
 # A heartbeat is promised at least every so often; timers are late, never early.
 EARLY: Final = 0.9
 
 
-class StreamSlot:
+class StreamResponse:
     """One client's stream.
 
     Args:
@@ -47,7 +47,7 @@ class StreamSlot:
     )
 
     def __init__(
-        self, wanted: OpenStream, *, streams: Streams, connection: PatientStream, heartbeat_s: float
+        self, wanted: OpenStream, *, streams: Streams, connection: StallTimeoutStream, heartbeat_s: float
     ) -> None:
         self._wanted = wanted
         self._streams = streams
