@@ -14,11 +14,11 @@ from actors.matches import (
     CreationConsumer,
     CreationPolicy,
     Matches,
-    MatchPatience,
-    Outbox,
+    MatchTimeouts,
     QueueDelivery,
     Recovery,
     Results,
+    ResultSpool,
 )
 from actors.matches.rules import RulesRegistry
 from supervision import ChildSpec
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CALLBACKS_SHUTDOWN_S: Final = 6.0
 CONSUMER_SHUTDOWN_S: Final = 10.0
 RESULTS_SHUTDOWN_S: Final = 5.0
-OUTBOX: Final = "persist_failed"
+SPOOL: Final = "persist_failed"
 CONSUMER: Final = "creation_consumer"
 
 
@@ -95,7 +95,7 @@ class MatchMaking:
         yield from self._result_readings()
         jobs = self.consumer.statistics()
         yield gauge("jobs_in_flight", "Jobs under way.", jobs.in_flight)
-        yield counter("jobs_taken", "Jobs taken from the queue or found on the shelf.", jobs.taken)
+        yield counter("jobs_taken", "Jobs taken from the queue or found in the processing list.", jobs.taken)
         yield counter("jobs_late", "Jobs older than the deadline.", jobs.late)
         yield counters("jobs_settled", "Jobs by what became of them.", "fate", jobs.fates)
         yield counters("jobs_dead", "Jobs sent to the dead letters.", "reason", jobs.dead_letters)
@@ -128,14 +128,14 @@ def build_match_making(settings: Settings, api_base_url: str, link: RedisLink, r
     games = RulesRegistry.load()
     keys = [key.get_secret_value() for key in settings.internal_api_key]
     callbacks = Callbacks(api_base_url, keys=keys)
-    results = Results(link=link, callbacks=callbacks, outbox=Outbox(settings.data_dir / OUTBOX))
+    results = Results(link=link, callbacks=callbacks, spool=ResultSpool(settings.data_dir / SPOOL))
     matches = Matches(
         callbacks=callbacks,
         publisher=RoomsOfMatches(rooms),
         node_name=settings.node_name,
         games=games,
         keeper=results,
-        patience=MatchPatience(
+        timeouts=MatchTimeouts(
             join_timeout_s=settings.join_timeout_seconds,
             reconnect_grace_s=settings.reconnect_grace_seconds,
         ),

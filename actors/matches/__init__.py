@@ -1,52 +1,52 @@
-"""Match rooms: from the matchmaker's queue to the word of the API server.
+"""Match rooms: from the matchmaker's queue to the API server's acknowledgement.
 
 Reading order, each file leaning only on the ones above it:
 
-    creation_job       what a matchmaker may ask for
-    callback           what the API server is told, as values
-    delivery           what its answers mean: tables, no network
-    callbacks          the task that calls it, in order per room
-    settlement         what became of a job
-    lifecycle          where a match can be, and how it gets from there to there
+    creation_job       parses and checks one job of the queue
+    callback           the five calls to the API server, as values
+    delivery           what an answer to a call means and when to retry: tables, no network
+    callbacks          the task that makes the calls, in order per room
+    job_outcome        how a creation job ended, and the future its consumer waits on
+    lifecycle          the match state machine: pure, takes `now`
     rules              games, as pure functions
-    line               what a match knows of its players
-    world              what all matches share
-    entry              what is kept of a match outside its task
+    player_connection  protocols between a match and its players' connections
+    context            what all matches of a node share
+    handle             the state of a match that survives its task, and its inbox
     match              the actor of one match
-    matches            all of them
-    outbox             results on this machine's disk
-    unsent             results in Redis
-    results            tells results, and keeps each until it is told
-    recovery           tells later what waits in Redis
-    in_flight          jobs under way, and suspects among them
-    room_queue         the queue in Redis: names, commands, shelves
-    take_back          jobs of dead nodes
-    creation_consumer  takes jobs and sees them through
-    room_command       what operators may say
-    command_listener   hears it
+    matches            all matches of this node, and their supervisor
+    spool              results on this machine's disk
+    persist_failed     results in Redis
+    results            delivers results, and keeps each until it is delivered
+    recovery           delivers results that wait in Redis
+    in_flight          jobs under way, and a crash count per job
+    room_queue         the queue in Redis: names, commands, processing lists
+    reclaim            moves jobs of dead nodes back to the queue
+    creation_consumer  takes jobs and settles each of them
+    room_command       commands of operators
+    command_listener   subscribes to them
 """
 
-from actors.matches.callbacks import Callbacks, CallbackStatistics, Outcome
+from actors.matches.callbacks import CallbackOutcome, Callbacks, CallbackStatistics
 from actors.matches.command_listener import CommandListener, ListenerStatistics
+from actors.matches.context import ResultKeeper, RoomPublisher
 from actors.matches.creation_consumer import CreationConsumer, CreationPolicy, CreationStatistics
 from actors.matches.creation_job import CreationJob, KnownRules, Reason, Refusal, read_job
 from actors.matches.delivery import Patience, Verdict
-from actors.matches.entry import Entry
-from actors.matches.lifecycle import AbortReason, Match, Status
-from actors.matches.lifecycle import Patience as MatchPatience
+from actors.matches.handle import MatchHandle
+from actors.matches.job_outcome import JobEnd, JobFuture, JobOutcome
+from actors.matches.lifecycle import AbortReason, Match, MatchTimeouts, Status
 from actors.matches.match import MatchRoom
 from actors.matches.matches import Matches, MatchStatistics
-from actors.matches.outbox import Outbox
 from actors.matches.recovery import Recovery
 from actors.matches.results import Results
 from actors.matches.room_queue import DEAD, QUEUE, QueueDelivery
-from actors.matches.settlement import Fate, Settled, Settlement
-from actors.matches.world import ResultKeeper, RoomPublisher
+from actors.matches.spool import ResultSpool
 
 __all__ = [
     "DEAD",
     "QUEUE",
     "AbortReason",
+    "CallbackOutcome",
     "CallbackStatistics",
     "Callbacks",
     "CommandListener",
@@ -54,27 +54,26 @@ __all__ = [
     "CreationJob",
     "CreationPolicy",
     "CreationStatistics",
-    "Entry",
-    "Fate",
+    "JobEnd",
+    "JobFuture",
+    "JobOutcome",
     "KnownRules",
     "ListenerStatistics",
     "Match",
-    "MatchPatience",
+    "MatchHandle",
     "MatchRoom",
     "MatchStatistics",
+    "MatchTimeouts",
     "Matches",
-    "Outbox",
-    "Outcome",
     "Patience",
     "QueueDelivery",
     "Reason",
     "Recovery",
     "Refusal",
     "ResultKeeper",
+    "ResultSpool",
     "Results",
     "RoomPublisher",
-    "Settled",
-    "Settlement",
     "Status",
     "Verdict",
     "read_job",

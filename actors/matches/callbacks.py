@@ -54,7 +54,7 @@ ANSWERED_BADLY: Final = frozenset({Verdict.REFUSED, Verdict.NOT_ACKNOWLEDGED})
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallbackOutcome:
     """How a callback ended.
 
     Attributes:
@@ -99,13 +99,13 @@ class Delivery:
 
     __slots__ = ("_settled", "_then", "callback", "outcome")
 
-    def __init__(self, callback: Callback, then: Callable[[Outcome], None] | None) -> None:
+    def __init__(self, callback: Callback, then: Callable[[CallbackOutcome], None] | None) -> None:
         self.callback = callback
-        self.outcome: Outcome | None = None
+        self.outcome: CallbackOutcome | None = None
         self._then = then
         self._settled: trio.Event | None = None
 
-    def settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: CallbackOutcome) -> None:
         """Tell whoever asked."""
         self.outcome = outcome
         if self._settled is not None:
@@ -113,7 +113,7 @@ class Delivery:
         if self._then is not None:
             self._then(outcome)
 
-    async def wait(self) -> Outcome:
+    async def wait(self) -> CallbackOutcome:
         """Wait for the outcome."""
         if self._settled is None:
             self._settled = trio.Event()
@@ -171,7 +171,7 @@ class Callbacks:
 
     # -- what others do ----------------------------------------------------------------
 
-    def submit(self, callback: Callback, then: Callable[[Outcome], None] | None = None) -> Delivery:
+    def submit(self, callback: Callback, then: Callable[[CallbackOutcome], None] | None = None) -> Delivery:
         """Take a callback; never waits.
 
         Args:
@@ -180,7 +180,7 @@ class Callbacks:
         """
         delivery = Delivery(callback, then)
         if self._waiting >= self._max_waiting:
-            self._settle(delivery, Outcome(Verdict.OVERLOADED))
+            self._settle(delivery, CallbackOutcome(Verdict.OVERLOADED))
             return delivery
         self._waiting += 1
         line = self._rooms.get(callback.room_id)
@@ -260,9 +260,9 @@ class Callbacks:
         rooms, self._rooms, self._waiting = self._rooms, {}, 0
         for line in rooms.values():
             for delivery in line:
-                self._settle(delivery, Outcome(Verdict.STOPPED))
+                self._settle(delivery, CallbackOutcome(Verdict.STOPPED))
 
-    def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+    def _settle(self, delivery: Delivery, outcome: CallbackOutcome) -> None:
         self._verdicts[outcome.verdict] += 1
         callback = delivery.callback
         level, event = _how_to_log(callback.call, outcome.verdict)
@@ -279,7 +279,7 @@ class Callbacks:
 
     # -- one callback ------------------------------------------------------------------
 
-    async def _deliver(self, callback: Callback) -> Outcome:
+    async def _deliver(self, callback: Callback) -> CallbackOutcome:
         failures = key = requests = 0
         while True:
             status, body, retry_after = await self._request(callback, self._keys[key])
@@ -293,7 +293,7 @@ class Callbacks:
                 retry_after_s=read_retry_after(retry_after, self._clock()),
             )
             if isinstance(next_move, Verdict):
-                return Outcome(next_move, status, body, requests)
+                return CallbackOutcome(next_move, status, body, requests)
             if next_move.next_key:
                 key += 1
                 logger.warning("callback_key_refused", extra={"room_id": callback.room_id})

@@ -1,8 +1,8 @@
 """Takes jobs off the matchmaker's queue and sees each of them through.
 
 Two loops and a task per job: one loop takes jobs and looks after what stands
-on this node's shelf, one says every few seconds that the node is alive (and
-`take_back` a third, for the dead). A job stays on the shelf until it is
+in this node's processing list, one says every few seconds that the node is alive (and
+`reclaim` a third, for the dead). A job stays in the list until it is
 settled, so whatever ends this task, the next life, or another node, finds it.
 """
 
@@ -22,17 +22,17 @@ from actors.matches import callback
 from actors.matches.callbacks import Callbacks
 from actors.matches.creation_job import CreationJob, KnownRules, Reason, Refusal, read_job
 from actors.matches.delivery import DECIDED
-from actors.matches.in_flight import InFlight, Suspects, strangers
+from actors.matches.in_flight import InFlight, PoisonJobs, orphans
+from actors.matches.job_outcome import JobEnd, JobOutcome
 from actors.matches.matches import Matches
+from actors.matches.reclaim import Reclaimer
 from actors.matches.room_queue import (
     AtLeastOnce,
     AtMostOnce,
     QueueDelivery,
     alive_key,
-    dead_letter,
+    make_dead_letter,
 )
-from actors.matches.settlement import Fate, Settled
-from actors.matches.take_back import TakeBack
 from supervision import Life
 
 logger: Final = logging.getLogger("actors.matches.creation")
@@ -54,7 +54,7 @@ class CreationPolicy:
         max_in_flight: Jobs under way at the same time; the others stay in the queue.
         wait_s: One blocking pop.
         alive_s: A node that has not been heard of for so long is dead.
-        renew_every_s: How often this one is heard of; also the pace of looking for the dead.
+        renew_every_s: How often this one is heard of; also the pace of woken for the dead.
         drain_s: Seconds to settle what is under way at an orderly stop.
     """
 
@@ -74,10 +74,10 @@ class CreationStatistics:
 
     Attributes:
         in_flight: Jobs under way.
-        taken: Jobs taken from the queue or found on the shelf.
+        taken: Jobs taken from the queue or found in the processing list.
         late: Those that were older than the deadline.
-        taken_back: Jobs of dead nodes moved to the queue.
-        handed_back: Jobs given back at an orderly stop.
+        reclaimed: Jobs of dead nodes moved to the queue.
+        given_back: Jobs given back at an orderly stop.
         fates: How many were settled in which way.
         dead_letters: How many went to the dead letters for which reason.
     """
@@ -85,8 +85,8 @@ class CreationStatistics:
     in_flight: int
     taken: int
     late: int
-    taken_back: int
-    handed_back: int
+    reclaimed: int
+    given_back: int
     fates: dict[str, int]
     dead_letters: dict[str, int]
 
@@ -129,15 +129,15 @@ class CreationConsumer:
         self._clock = clock
         owner = f"{node_name}:{boot_id}"
         self._alive: Command = ("SET", alive_key(owner), "1", "PX", int(policy.alive_s * 1000))
-        self._shelf: AtLeastOnce | AtMostOnce
+        self._processing: AtLeastOnce | AtMostOnce
         if policy.delivery is QueueDelivery.AT_LEAST_ONCE:
-            self._shelf = AtLeastOnce(link, owner=owner, wait_s=policy.wait_s)
+            self._processing = AtLeastOnce(link, owner=owner, wait_s=policy.wait_s)
         else:
-            self._shelf = AtMostOnce(link, wait_s=policy.wait_s)
-        self._take_back = TakeBack(link, me=owner, every_s=policy.renew_every_s)
+            self._processing = AtMostOnce(link, wait_s=policy.wait_s)
+        self._reclaimer = Reclaimer(link, me=owner, every_s=policy.renew_every_s)
         self._in_flight = InFlight(policy.max_in_flight)
-        self._suspects = Suspects()
-        self._taken = self._late = self._handed_back = 0
+        self._poison = PoisonJobs()
+        self._taken = self._late = self._given_back = 0
         self._fates: Counter[str] = Counter()
         self._dead: Counter[str] = Counter()
 
@@ -147,8 +147,8 @@ class CreationConsumer:
             len(self._in_flight),
             self._taken,
             self._late,
-            self._take_back.taken_back,
-            self._handed_back,
+            self._reclaimer.reclaimed,
+            self._given_back,
             dict(self._fates),
             dict(self._dead),
         )
@@ -161,7 +161,7 @@ class CreationConsumer:
         self._in_flight.clear()
         async with trio.open_nursery() as jobs, trio.open_nursery() as loops:
             loops.start_soon(self._stay_alive)
-            loops.start_soon(self._take_back.run)
+            loops.start_soon(self._reclaimer.run)
             taking, taken = trio.CancelScope(), trio.Event()
             loops.start_soon(self._take, jobs, taking, taken)
             life.started()
@@ -171,7 +171,7 @@ class CreationConsumer:
             with trio.move_on_after(self._policy.drain_s):
                 await self._in_flight.until_empty()
             loops.cancel_scope.cancel()
-            await self._hand_back(jobs)
+            await self._give_back(jobs)
 
     async def _stay_alive(self) -> None:
         while True:
@@ -198,36 +198,36 @@ class CreationConsumer:
     async def _take_until_trouble(self, pop: BlockingCommand, jobs: trio.Nursery) -> None:
         # Alive first: a list without an owner is anybody's.
         await self._link.pipeline([self._alive])
-        await self._look_on_shelf(jobs)
+        await self._resume_orphans(jobs)
         while True:
             await self._in_flight.until_free()
-            answer = await pop.call(self._shelf.wait_command)
+            answer = await pop.call(self._processing.wait_command)
             if answer is None:
-                await self._look_on_shelf(jobs)
+                await self._resume_orphans(jobs)
             else:
-                self._begin(self._shelf.first(answer), jobs)
+                self._begin(self._processing.first(answer), jobs)
                 await trio.lowlevel.checkpoint_if_cancelled()
                 await self._take_more(jobs)
 
     async def _take_more(self, jobs: trio.Nursery) -> None:
         """Take what else is there, while there is a place for it."""
         while wanted := min(BATCH, self._in_flight.free):
-            found = await self._shelf.more(wanted)
+            found = await self._processing.more(wanted)
             for payload in found:
                 self._begin(payload, jobs)
             if len(found) < wanted:
                 return
 
-    async def _look_on_shelf(self, jobs: trio.Nursery) -> None:
+    async def _resume_orphans(self, jobs: trio.Nursery) -> None:
         """Go on with what stands there and nobody works on.
 
         A former life left it, or the answer to its pop never came.
         """
         known = self._in_flight.copy()
-        for payload in strangers(await self._shelf.held(), known)[: self._in_flight.free]:
+        for payload in orphans(await self._processing.held(), known)[: self._in_flight.free]:
             self._begin(payload, jobs)
 
-    async def _hand_back(self, jobs: trio.Nursery) -> None:
+    async def _give_back(self, jobs: trio.Nursery) -> None:
         begun = list(self._in_flight.copy().elements())
         jobs.cancel_scope.cancel()
         for payload in begun:
@@ -239,11 +239,11 @@ class CreationConsumer:
 
     async def _put_back(self, begun: list[bytes]) -> None:
         try:
-            count = await self._shelf.hand_back(begun)
+            count = await self._processing.give_back(begun)
         except LinkDown:
             logger.warning("creation_jobs_left", extra={"jobs": len(begun)})
         else:
-            self._handed_back += count
+            self._given_back += count
             logger.info("creation_jobs_handed_back", extra={"jobs": count})
 
     # -- one job -----------------------------------------------------------------------
@@ -255,7 +255,7 @@ class CreationConsumer:
 
     async def _see_through(self, payload: bytes) -> None:
         try:
-            with self._suspects.watch(payload):
+            with self._poison.watch(payload):
                 await self._settle(payload)
         finally:
             self._in_flight.remove(payload)
@@ -263,12 +263,12 @@ class CreationConsumer:
     async def _settle(self, payload: bytes) -> None:
         job = read_job(payload, self._known_rules)
         if isinstance(job, Refusal):
-            await self._bury(payload, job.reason, job.detail)
-        elif self._suspects.crashes(payload) >= MOST_CRASHES:
-            await self._bury(payload, Reason.CRASHED, f"crashed {MOST_CRASHES} times", job)
+            await self._dead_letter(payload, job.reason, job.detail)
+        elif self._poison.crashes(payload) >= MOST_CRASHES:
+            await self._dead_letter(payload, Reason.CRASHED, f"crashed {MOST_CRASHES} times", job)
         elif self._is_late(job) and self._policy.expire:
             await self._report_failed(job, "expired")
-            await self._bury(payload, Reason.EXPIRED, f"older than {self._policy.deadline_s:g} s", job)
+            await self._dead_letter(payload, Reason.EXPIRED, f"older than {self._policy.deadline_s:g} s", job)
         else:
             await self._conclude(payload, job, await self._matches.create(job).wait())
 
@@ -279,16 +279,16 @@ class CreationConsumer:
             logger.warning("creation_job_late", extra={"room_id": job.room_id})
         return late
 
-    async def _conclude(self, payload: bytes, job: CreationJob, settled: Settled) -> None:
+    async def _conclude(self, payload: bytes, job: CreationJob, settled: JobEnd) -> None:
         self._fates[settled.fate] += 1
         facts = {"room_id": job.room_id, "fate": settled.fate.value, "detail": settled.detail}
         logger.info("creation_job_settled", extra=facts)
-        if settled.fate is Fate.UNCONFIRMED:
-            await self._bury(payload, Reason.UNCONFIRMED, settled.detail, job)
-        elif settled.fate is Fate.FAILED and not await self._report_failed(job, settled.detail):
-            await self._bury(payload, Reason.UNCONFIRMED, f"failed_{settled.detail}", job)
+        if settled.fate is JobOutcome.UNCONFIRMED:
+            await self._dead_letter(payload, Reason.UNCONFIRMED, settled.detail, job)
+        elif settled.fate is JobOutcome.FAILED and not await self._report_failed(job, settled.detail):
+            await self._dead_letter(payload, Reason.UNCONFIRMED, f"failed_{settled.detail}", job)
         else:
-            await self._write(self._shelf.done(payload))
+            await self._write(self._processing.done(payload))
 
     async def _report_failed(self, job: CreationJob, reason: str) -> bool:
         """Tell the API server that there will be no room; whether it has heard."""
@@ -296,15 +296,15 @@ class CreationConsumer:
         outcome = await self._callbacks.submit(report).wait()
         return outcome.verdict in DECIDED
 
-    async def _bury(
+    async def _dead_letter(
         self, payload: bytes, reason: Reason, detail: str, job: CreationJob | None = None
     ) -> None:
         """Send a job to the dead letters."""
         self._dead[reason] += 1
         facts = {"reason": reason.value, "detail": detail, "room_id": job and job.room_id}
         logger.error("creation_job_dead", extra=facts)
-        letter = dead_letter(payload, reason, detail, node_name=self._node_name, now_s=self._clock())
-        await self._write(self._shelf.bury(payload, letter))
+        letter = make_dead_letter(payload, reason, detail, node_name=self._node_name, now_s=self._clock())
+        await self._write(self._processing.dead_letter(payload, letter))
 
     async def _write(self, commands: list[Command]) -> None:
         """Carry out what settles a job, however long Redis is away."""

@@ -1,4 +1,4 @@
-"""Jobs under way: how many, which, and which of them bring the consumer down. No clock, no network."""
+"""Jobs under way, and a crash count per job, to find poison jobs. No clock, no network."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class InFlight:
             await self._changed.wait()
 
 
-def strangers(shelf: Iterable[bytes], known: Counter[bytes]) -> list[bytes]:
-    """Payloads on the shelf that are not under way, in the shelf's order.
+def orphans(jobs: Iterable[bytes], known: Counter[bytes]) -> list[bytes]:
+    """Payloads of a processing list that no task works on, in the list's order.
 
     Args:
-        known: What was under way *before* the shelf was read; a job settled meanwhile is no stranger.
+        known: What was under way *before* the list was read; a job settled meanwhile is no orphan.
     """
     left, found = known.copy(), []
-    for payload in shelf:
+    for payload in jobs:
         if left[payload] > 0:
             left[payload] -= 1
         else:
@@ -79,7 +79,7 @@ def strangers(shelf: Iterable[bytes], known: Counter[bytes]) -> list[bytes]:
     return found
 
 
-class Suspects:
+class PoisonJobs:
     """Payloads whose handling crashed, and how often."""
 
     def __init__(self) -> None:

@@ -14,23 +14,23 @@ import trio
 
 from actors.matches.callback import Callback
 from actors.matches.callbacks import Callbacks
+from actors.matches.context import MatchContext, NoKeeper, ResultKeeper, RoomPublisher, SteadyClock
 from actors.matches.creation_job import CreationJob
-from actors.matches.entry import Entry
+from actors.matches.handle import MatchHandle
+from actors.matches.job_outcome import JobEnd, JobFuture, JobOutcome
 from actors.matches.lifecycle import (
     AbortReason,
-    Disowned,
     Match,
-    Patience,
+    MatchTimeouts,
     ProcessFailed,
     Push,
+    Rejected,
     Terminated,
     begin,
     step,
 )
 from actors.matches.match import MatchRoom
 from actors.matches.rules import RulesRegistry, UnknownRules
-from actors.matches.settlement import Fate, Settled, Settlement
-from actors.matches.world import NoKeeper, ResultKeeper, RoomPublisher, SteadyClock, World
 from supervision import (
     BRUTAL_KILL,
     AlreadyStarted,
@@ -89,7 +89,7 @@ class Matches:
         games: Rules by name.
         keeper: Of results until the API server has them; by default one it could not be told is lost, with a
             word in the log.
-        patience: How long a match waits for what.
+        timeouts: How long a match waits for what.
         max_matches: Live and lingering ones; one more is refused.
         clock: Unix seconds; read once.
     """
@@ -102,19 +102,19 @@ class Matches:
         node_name: str,
         games: RulesRegistry,
         keeper: ResultKeeper | None = None,
-        patience: Patience = Patience(),  # noqa: B008 - frozen
+        timeouts: MatchTimeouts = MatchTimeouts(),  # noqa: B008 - frozen
         max_matches: int = 10_000,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._table: dict[str, Entry] = {}
+        self._table: dict[str, MatchHandle] = {}
         self._games = games
         self._max_matches = max_matches
-        self._world = World(
+        self._context = MatchContext(
             node_name=node_name,
             callbacks=callbacks,
             keeper=keeper or NoKeeper(callbacks),
             publisher=publisher,
-            patience=patience,
+            timeouts=timeouts,
             now=SteadyClock(clock),
         )
         self._created = self._repeats = self._given_up = self._refused = 0
@@ -125,36 +125,36 @@ class Matches:
 
     # -- what others do ----------------------------------------------------------------
 
-    def create(self, job: CreationJob) -> Settlement:
+    def create(self, job: CreationJob) -> JobFuture:
         """Begin the match of a job, or confirm the one that is here; returns at once.
 
-        The settlement says what became of it; it can be settled already.
+        The future says what became of it; it can be settled already.
         """
-        entry = self._table.get(job.room_id)
-        if entry is not None:
-            return self._again(entry)
+        handle = self._table.get(job.room_id)
+        if handle is not None:
+            return self._again(handle)
         if len(self._table) >= self._max_matches:
             return self._refuse(job, "max_matches")
         try:
             rules = self._games.get(job.game_rules)
         except UnknownRules:
             return self._refuse(job, "unknown_game_rules")
-        world = self._world
+        context = self._context
         seed = secrets.randbits(SEED_BITS)
-        match = begin(job, rules, seed=seed, now=world.now(), patience=world.patience).match
-        entry = self._table[job.room_id] = Entry(match, world)
-        if not self._spawn(entry, entry.room_id):
+        match = begin(job, rules, seed=seed, now=context.now(), timeouts=context.timeouts).match
+        handle = self._table[job.room_id] = MatchHandle(match, context)
+        if not self._spawn(handle, handle.room_id):
             del self._table[job.room_id]
             return self._refuse(job, "not_running")
         self._created += 1
-        return entry.settlement
+        return handle.future
 
     def terminate(self, room_id: str) -> bool:
         """Abort a match, as an operator does; whether it lives here."""
-        entry = self._table.get(room_id)
-        if entry is None or entry.match.is_over:
+        handle = self._table.get(room_id)
+        if handle is None or handle.match.is_over:
             return False
-        entry.tell(Terminated())
+        handle.tell(Terminated())
         return True
 
     async def end_all(self) -> None:
@@ -163,38 +163,38 @@ class Matches:
         The API server and the players are told of a `process_error`; nothing is done about new jobs.
         Waits a moment for the players to be told.
         """
-        for entry in tuple(self._table.values()):
-            if not entry.match.is_over:
-                entry.tell(ProcessFailed())
+        for handle in tuple(self._table.values()):
+            if not handle.match.is_over:
+                handle.tell(ProcessFailed())
         with trio.move_on_after(LAST_WORDS_S):
             while self.active:  # noqa: ASYNC110 - at most a few thousand steps of other tasks
                 await trio.sleep(0.01)
 
     def discard(self, room_id: str) -> None:
         """Let a match vanish that the API server has not acknowledged; any other is left alone."""
-        entry = self._table.get(room_id)
-        if entry is not None and not entry.confirmed:
-            entry.tell(Disowned())
+        handle = self._table.get(room_id)
+        if handle is not None and not handle.confirmed:
+            handle.tell(Rejected())
 
-    def find(self, room_id: str) -> Entry | None:
+    def find(self, room_id: str) -> MatchHandle | None:
         """The match of a room, as its players talk to it."""
         return self._table.get(room_id)
 
     def state(self, room_id: str) -> Match | None:
         """How a match stands."""
-        entry = self._table.get(room_id)
-        return None if entry is None else entry.match
+        handle = self._table.get(room_id)
+        return None if handle is None else handle.match
 
     def whereis(self, room_id: str) -> MatchRoom | None:
         """The actor of a match, if it is alive."""
-        entry = self._table.get(room_id)
-        actor = None if entry is None else entry.actor
+        handle = self._table.get(room_id)
+        actor = None if handle is None else handle.actor
         return actor if isinstance(actor, MatchRoom) and actor.is_alive else None
 
     @property
     def active(self) -> int:
         """Matches that are not over."""
-        return sum(not entry.match.is_over for entry in self._table.values())
+        return sum(not handle.match.is_over for handle in self._table.values())
 
     def statistics(self) -> MatchStatistics:
         """How things stand."""
@@ -220,82 +220,82 @@ class Matches:
 
     async def _resume(self) -> None:
         """Start a task for every match that lost its own with the supervisor's last life."""
-        for entry in tuple(self._table.values()):
-            self._spawn(entry, entry.room_id)
+        for handle in tuple(self._table.values()):
+            self._spawn(handle, handle.room_id)
 
-    def _spawn(self, entry: Entry, child_id: Hashable) -> bool:
-        actor = MatchRoom(entry, self._world, self._forget)
+    def _spawn(self, handle: MatchHandle, child_id: Hashable) -> bool:
+        actor = MatchRoom(handle, self._context, self._forget)
         spec = ChildSpec(id=child_id, start=actor.run, restart=Restart.TRANSIENT, shutdown_s=BRUTAL_KILL)
         try:
             self.supervisor.spawn(spec)
         except (AlreadyStarted, MaxChildren, SupervisorNotRunning):
             return False
-        entry.looking()
-        entry.actor = actor
+        handle.woken()
+        handle.actor = actor
         return True
 
     # -- coming and going ----------------------------------------------------------------
 
-    def _again(self, entry: Entry) -> Settlement:
+    def _again(self, handle: MatchHandle) -> JobFuture:
         self._repeats += 1
-        logger.info("match_asked_for_again", extra={"room_id": entry.room_id, "status": entry.match.status})
-        if entry.match.is_over:
-            return Settlement(Settled(Fate.OVER, entry.match.status))
-        if entry.settlement.settled is not None:
-            entry.settlement = Settlement()
-            entry.look()
-        return entry.settlement
+        logger.info("match_asked_for_again", extra={"room_id": handle.room_id, "status": handle.match.status})
+        if handle.match.is_over:
+            return JobFuture(JobEnd(JobOutcome.OVER, handle.match.status))
+        if handle.future.settled is not None:
+            handle.future = JobFuture()
+            handle.wake()
+        return handle.future
 
-    def _refuse(self, job: CreationJob, why: str) -> Settlement:
+    def _refuse(self, job: CreationJob, why: str) -> JobFuture:
         self._refused += 1
         logger.error("match_refused", extra={"room_id": job.room_id, "reason": why})
-        return Settlement(Settled(Fate.FAILED, why))
+        return JobFuture(JobEnd(JobOutcome.FAILED, why))
 
-    def _forget(self, entry: Entry) -> None:
+    def _forget(self, handle: MatchHandle) -> None:
         """The match goes, in whatever state it is."""
-        if self._table.get(entry.room_id) is not entry:
+        if self._table.get(handle.room_id) is not handle:
             return
-        del self._table[entry.room_id]
-        entry.close()
-        entry.settlement.settle(Fate.DISCARDED, "gone")
-        self._endings[entry.ending] += 1
-        self._world.publisher.remove(entry.room_id)
-        logger.info("match_gone", extra={"room_id": entry.room_id, "status": entry.match.status})
+        del self._table[handle.room_id]
+        handle.close()
+        handle.future.settle(JobOutcome.DISCARDED, "gone")
+        self._endings[handle.ending] += 1
+        self._context.publisher.remove(handle.room_id)
+        logger.info("match_gone", extra={"room_id": handle.room_id, "status": handle.match.status})
 
     def _on_given_up(self, spec: ChildSpec, error: BaseException) -> None:
         room_id = str(spec.id[1] if isinstance(spec.id, tuple) else spec.id)
-        entry = self._table.get(room_id)
-        if entry is None:
+        handle = self._table.get(room_id)
+        if handle is None:
             return
         self._given_up += 1
         logger.error("match_given_up", extra={"room_id": room_id, "error": type(error).__name__})
-        was_over = entry.match.is_over
-        self._fail(entry)
-        if was_over or not entry.confirmed:
-            self._forget(entry)
+        was_over = handle.match.is_over
+        self._fail(handle)
+        if was_over or not handle.confirmed:
+            self._forget(handle)
         else:
-            self._bury(entry)
+            self._linger(handle)
 
-    def _fail(self, entry: Entry) -> None:
+    def _fail(self, handle: MatchHandle) -> None:
         """End a match whose task cannot do it any more, and tell the API server and the players."""
-        if entry.confirmed:
-            entry.settlement.settle(Fate.CONFIRMED)
+        if handle.confirmed:
+            handle.future.settle(JobOutcome.CONFIRMED)
         else:
-            entry.settlement.settle(Fate.FAILED, AbortReason.PROCESS_ERROR)
-        done = step(entry.match, ProcessFailed(), self._world.now())
-        entry.match = done.match
-        entry.fail_under_way()
+            handle.future.settle(JobOutcome.FAILED, AbortReason.PROCESS_ERROR)
+        done = step(handle.match, ProcessFailed(), self._context.now())
+        handle.match = done.match
+        handle.fail_under_way()
         # The players have been told; a task that only lingers need not send them round.
-        entry.interrupted = False
+        handle.interrupted = False
         for effect in done.effects:
             if isinstance(effect, Callback):
-                entry.submit(effect)
+                handle.submit(effect)
             elif isinstance(effect, Push):
-                entry.push_to_players(effect)
-        for owed in done.match.owed:
-            entry.submit(owed)
+                handle.push_to_players(effect)
+        for unacked in done.match.unacked:
+            handle.submit(unacked)
 
-    def _bury(self, entry: Entry) -> None:
+    def _linger(self, handle: MatchHandle) -> None:
         """Give a match whose task is beyond help a new one, that only has to linger."""
-        if not self._spawn(entry, ("buried", entry.room_id)):
-            self._forget(entry)
+        if not self._spawn(handle, ("buried", handle.room_id)):
+            self._forget(handle)

@@ -16,7 +16,7 @@ import trio
 from actors.links import LinkDown, RedisLink
 from actors.matches.callbacks import Callbacks
 from actors.matches.delivery import DECIDED, RESULT_TAKEN
-from actors.matches.unsent import PREFIX, age_s, callback_of
+from actors.matches.persist_failed import PREFIX, age_s, callback_of
 from supervision import Life
 
 logger: Final = logging.getLogger("actors.matches.recovery")
@@ -61,7 +61,7 @@ class Recovery:
         return RecoveryStatistics(self._rounds, self._recovered, self._stalled)
 
     async def run(self, life: Life) -> None:
-        """Look again and again until cancelled."""
+        """Wake again and again until cancelled."""
         life.started()
         while True:
             try:

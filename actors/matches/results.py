@@ -21,10 +21,10 @@ import trio
 
 from actors.links import LinkDown, RedisLink
 from actors.matches.callback import Callback
-from actors.matches.callbacks import Callbacks, Outcome
+from actors.matches.callbacks import CallbackOutcome, Callbacks
 from actors.matches.delivery import DECIDED, RESULT_TAKEN
-from actors.matches.outbox import Outbox
-from actors.matches.unsent import callback_of, set_command
+from actors.matches.persist_failed import callback_of, set_command
+from actors.matches.spool import ResultSpool
 from supervision import Life
 
 logger: Final = logging.getLogger("actors.matches.results")
@@ -62,22 +62,22 @@ class Results:
     Args:
         link: The way to Redis.
         callbacks: The way to the API server.
-        outbox: On the disk.
+        spool: On the disk.
         retry_s: Seconds between two questions to an API server that is away, as long as Redis is.
     """
 
     def __init__(
-        self, *, link: RedisLink, callbacks: Callbacks, outbox: Outbox, retry_s: float = RETRY_S
+        self, *, link: RedisLink, callbacks: Callbacks, spool: ResultSpool, retry_s: float = RETRY_S
     ) -> None:
         self._link = link
         self._callbacks = callbacks
-        self._outbox = outbox
+        self._spool = spool
         self._retry_s = retry_s
         # To be written to the disk.
         self._fresh: dict[str, bytes] = {}
         # Being told, and whether they are on the disk meanwhile.
         self._telling: dict[str, bool] = {}
-        # Told; to be taken off the disk.
+        # CallbackSettled; to be taken off the disk.
         self._done: dict[str, None] = {}
         # Could not be told; on the disk until Redis or the API server has them.
         self._on_disk: dict[str, None] = {}
@@ -87,7 +87,7 @@ class Results:
         self._written = trio.Event()
         self._kept = self._in_redis = self._delivered = self._lost = 0
 
-    def tell(self, finished: Callback, then: Callable[[Outcome], None]) -> None:
+    def tell(self, finished: Callback, then: Callable[[CallbackOutcome], None]) -> None:
         """Tell the API server, and have the result on the disk for as long. Neither waits nor raises.
 
         The telling does not wait for the disk: one that hangs must not hold up the result.
@@ -105,10 +105,12 @@ class Results:
 
     # -- telling -----------------------------------------------------------------------
 
-    def _submit(self, finished: Callback, then: Callable[[Outcome], None]) -> None:
+    def _submit(self, finished: Callback, then: Callable[[CallbackOutcome], None]) -> None:
         self._callbacks.submit(finished, partial(self._settled, finished, then))
 
-    def _settled(self, finished: Callback, then: Callable[[Outcome], None], outcome: Outcome) -> None:
+    def _settled(
+        self, finished: Callback, then: Callable[[CallbackOutcome], None], outcome: CallbackOutcome
+    ) -> None:
         is_on_disk = self._telling.pop(finished.room_id, False)
         if outcome.verdict not in RESULT_TAKEN:
             self._keep(finished, is_on_disk=is_on_disk)
@@ -140,10 +142,10 @@ class Results:
     # -- the task ----------------------------------------------------------------------
 
     async def run(self, life: Life) -> None:
-        """Look after what is kept until asked to end; then bring the last of it to the disk."""
+        """Wake after what is kept until asked to end; then bring the last of it to the disk."""
         exit_asked = life.trap_exit()
         if self._left is None:
-            self._left = deque(await _on_disk(self._outbox.room_ids))
+            self._left = deque(await _on_disk(self._spool.room_ids))
         life.started()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_left, self._left)
@@ -157,7 +159,7 @@ class Results:
     async def _tell_left(self, left: deque[str]) -> None:
         """Tell what a former process left."""
         while left:
-            body = await _on_disk(self._outbox.get, left[0])
+            body = await _on_disk(self._spool.get, left[0])
             room_id = left.popleft()
             finished = None if body is None else callback_of(room_id, body)
             if finished is None:
@@ -167,7 +169,7 @@ class Results:
                 self._telling[room_id] = True
                 self._submit(finished, partial(self._told_left, room_id))
 
-    def _told_left(self, room_id: str, outcome: Outcome) -> None:
+    def _told_left(self, room_id: str, outcome: CallbackOutcome) -> None:
         if outcome.verdict in RESULT_TAKEN:
             self._note_delivered(room_id)
 
@@ -197,7 +199,7 @@ class Results:
             if room_id not in self._fresh:
                 continue  # told while others were written
             try:
-                await _on_disk(self._outbox.put, room_id, body)
+                await _on_disk(self._spool.put, room_id, body)
             except OSError as error:
                 logger.error(  # noqa: TRY400  # the error's name is all that is to be said
                     "result_outbox_unwritable", extra={"room_id": room_id, "error": type(error).__name__}
@@ -219,7 +221,7 @@ class Results:
         """Take off the disk what has been told."""
         while self._done:
             room_id = next(iter(self._done))
-            await _on_disk(self._outbox.drop, room_id)
+            await _on_disk(self._spool.drop, room_id)
             del self._done[room_id]
 
     async def _spare_the_disk(self, room_id: str, body: bytes) -> None:
@@ -239,7 +241,7 @@ class Results:
     async def _bring_to_redis(self) -> bool:
         """Hand over what is on the disk; whether Redis took it."""
         for room_id in tuple(self._on_disk):
-            body = await _on_disk(self._outbox.get, room_id)
+            body = await _on_disk(self._spool.get, room_id)
             if body is not None:
                 try:
                     await self._link.pipeline([set_command(room_id, body)])
@@ -256,7 +258,7 @@ class Results:
     async def _offer_to_api_server(self) -> None:
         """Tell the API server after all, unless it is still away. What it refuses stays."""
         for room_id in tuple(self._on_disk):
-            body = await _on_disk(self._outbox.get, room_id)
+            body = await _on_disk(self._spool.get, room_id)
             finished = None if body is None else callback_of(room_id, body)
             if finished is not None:
                 outcome = await self._callbacks.submit(finished).wait()
@@ -268,7 +270,7 @@ class Results:
             await self._let_go(room_id)
 
     async def _let_go(self, room_id: str) -> None:
-        await _on_disk(self._outbox.drop, room_id)
+        await _on_disk(self._spool.drop, room_id)
         self._on_disk.pop(room_id, None)
 
 

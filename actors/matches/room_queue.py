@@ -21,7 +21,7 @@ from redis.client import Pipeline
 from actors.links import Command, RedisLink
 from actors.matches.callback import iso_utc
 from actors.matches.creation_job import Reason
-from actors.matches.in_flight import strangers
+from actors.matches.in_flight import orphans
 
 QUEUE: Final = "room_creation_queue"
 DEAD: Final = "room_creation_queue:dead"
@@ -31,8 +31,8 @@ ALIVE: Final = "greenroom:node:"
 # The newest ones; whoever reads them has time. Each has also been logged when it came.
 DEAD_LETTERS_KEPT: Final = 100_000
 
-# A write whose answer got lost is sent again: only the one that finds the job may bury it.
-BURY: Final = """
+# A write whose answer got lost is sent again: only the one that finds the job may move it.
+MOVE_TO_DEAD: Final = """
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 redis.call('LPUSH', KEYS[2], ARGV[2])
 redis.call('LTRIM', KEYS[2], 0, ARGV[3])
@@ -57,7 +57,7 @@ def processing_list(owner: str) -> str:
     return PROCESSING + owner
 
 
-def dead_letter(payload: bytes, reason: Reason, detail: str, *, node_name: str, now_s: float) -> bytes:
+def make_dead_letter(payload: bytes, reason: Reason, detail: str, *, node_name: str, now_s: float) -> bytes:
     """A job that will not be done, as JSON: `{reason,detail,job,node_name,dead_at}`.
 
     `job` is the payload as text; `job_base64` takes its place if it is not UTF-8.
@@ -69,8 +69,8 @@ def dead_letter(payload: bytes, reason: Reason, detail: str, *, node_name: str, 
         return orjson.dumps({**letter, "job_base64": base64.b64encode(payload).decode()})
 
 
-class Shelf(ABC):
-    """Where the jobs of this node stand while they are worked on.
+class ProcessingList(ABC):
+    """The jobs of this node while they are worked on.
 
     Attributes:
         wait_command: Takes the oldest job of the queue, waiting for one.
@@ -88,26 +88,26 @@ class Shelf(ABC):
 
     @abstractmethod
     async def held(self) -> list[bytes]:
-        """Jobs on the shelf, oldest first."""
+        """Jobs in the processing list, oldest first."""
 
     @abstractmethod
     def done(self, payload: bytes) -> list[Command]:
-        """Take a settled job off the shelf."""
+        """Commands that remove a settled job."""
 
     @abstractmethod
-    def bury(self, payload: bytes, letter: bytes) -> list[Command]:
-        """Move a job from the shelf to the dead letters."""
+    def dead_letter(self, payload: bytes, letter: bytes) -> list[Command]:
+        """Commands that move a job to the dead letters."""
 
     @abstractmethod
-    async def hand_back(self, begun: list[bytes]) -> int:
-        """Put what is on the shelf back to where it came from; how many.
+    async def give_back(self, begun: list[bytes]) -> int:
+        """Return every job to the queue; the number moved.
 
         Args:
             begun: Jobs that may have had an effect already.
         """
 
 
-class AtLeastOnce(Shelf):
+class AtLeastOnce(ProcessingList):
     """A list in Redis: what stands there when the node dies is taken back by any other."""
 
     def __init__(self, link: RedisLink, *, owner: str, wait_s: float) -> None:
@@ -117,31 +117,31 @@ class AtLeastOnce(Shelf):
         self.wait_command = ("BLMOVE", QUEUE, self._list, "RIGHT", "LEFT", wait_s)
 
     def first(self, answer: Any) -> bytes:
-        """See `Shelf.first`."""
+        """See `ProcessingList.first`."""
         return bytes(answer)
 
     async def more(self, count: int) -> list[bytes]:
-        """See `Shelf.more`."""
+        """See `ProcessingList.more`."""
         take: Command = ("LMOVE", QUEUE, self._list, "RIGHT", "LEFT")
         with trio.CancelScope(shield=True):
             answers = await self._link.pipeline([take] * count)
         return [answer for answer in answers if answer is not None]
 
     async def held(self) -> list[bytes]:
-        """See `Shelf.held`."""
+        """See `ProcessingList.held`."""
         jobs: list[bytes] = await self._link.command("LRANGE", self._list, 0, -1)
         return jobs[::-1]
 
     def done(self, payload: bytes) -> list[Command]:
-        """See `Shelf.done`."""
+        """See `ProcessingList.done`."""
         return [("LREM", self._list, 1, payload)]
 
-    def bury(self, payload: bytes, letter: bytes) -> list[Command]:
-        """See `Shelf.bury`."""
-        return [("EVAL", BURY, 2, self._list, DEAD, payload, letter, DEAD_LETTERS_KEPT - 1)]
+    def dead_letter(self, payload: bytes, letter: bytes) -> list[Command]:
+        """See `ProcessingList.dead_letter`."""
+        return [("EVAL", MOVE_TO_DEAD, 2, self._list, DEAD, payload, letter, DEAD_LETTERS_KEPT - 1)]
 
-    async def hand_back(self, begun: list[bytes]) -> int:  # noqa: ARG002 - doing them again is the promise
-        """See `Shelf.hand_back`."""
+    async def give_back(self, begun: list[bytes]) -> int:  # noqa: ARG002 - doing them again is the promise
+        """See `ProcessingList.give_back`."""
         return await self._link.work(self._move_all_back)
 
     def _move_all_back(self, client: redis.Redis) -> int:
@@ -151,7 +151,7 @@ class AtLeastOnce(Shelf):
             return sum(job is not None for job in pipe.execute()[:-1])
 
 
-class AtMostOnce(Shelf):
+class AtMostOnce(ProcessingList):
     """A list in memory: what stands there when the node dies is gone."""
 
     def __init__(self, link: RedisLink, *, wait_s: float) -> None:
@@ -160,36 +160,36 @@ class AtMostOnce(Shelf):
         self.wait_command = ("BRPOP", QUEUE, wait_s)
 
     def first(self, answer: Any) -> bytes:
-        """See `Shelf.first`."""
+        """See `ProcessingList.first`."""
         payload = bytes(answer[1])
         self._held.append(payload)
         return payload
 
     async def more(self, count: int) -> list[bytes]:
-        """See `Shelf.more`."""
+        """See `ProcessingList.more`."""
         with trio.CancelScope(shield=True):
             jobs = await self._link.command("RPOP", QUEUE, count) or []
         self._held += jobs
         return list(jobs)
 
     async def held(self) -> list[bytes]:
-        """See `Shelf.held`."""
+        """See `ProcessingList.held`."""
         await trio.lowlevel.checkpoint()
         return list(self._held)
 
     def done(self, payload: bytes) -> list[Command]:
-        """See `Shelf.done`."""
+        """See `ProcessingList.done`."""
         self._held.remove(payload)
         return []
 
-    def bury(self, payload: bytes, letter: bytes) -> list[Command]:
-        """See `Shelf.bury`."""
+    def dead_letter(self, payload: bytes, letter: bytes) -> list[Command]:
+        """See `ProcessingList.dead_letter`."""
         self._held.remove(payload)
         return [("LPUSH", DEAD, letter), ("LTRIM", DEAD, 0, DEAD_LETTERS_KEPT - 1)]
 
-    async def hand_back(self, begun: list[bytes]) -> int:
-        """See `Shelf.hand_back`."""
-        self._held = strangers(self._held, Counter(begun))
+    async def give_back(self, begun: list[bytes]) -> int:
+        """See `ProcessingList.give_back`."""
+        self._held = orphans(self._held, Counter(begun))
         if not self._held:
             return 0
         # The newest first, so that the oldest is at the right end again.

@@ -20,7 +20,7 @@ from actors.matches import (
     CreationConsumer,
     CreationPolicy,
     Matches,
-    MatchPatience,
+    MatchTimeouts,
     Patience,
     ResultKeeper,
 )
@@ -85,7 +85,7 @@ class Node:
             node_name=name,
             games=GAMES,
             keeper=keeper,
-            patience=MatchPatience(
+            timeouts=MatchTimeouts(
                 join_timeout_s=join_timeout_s, reconnect_grace_s=reconnect_grace_s, linger_s=linger_s
             ),
             max_matches=max_matches,

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 
-class Line:
-    """A line that remembers what it was told, each payload as it would go over the wire."""
+class PlayerConnection:
+    """A connection that remembers what it was told, each payload as it would go over the wire."""
 
     def __init__(self, user_id: str) -> None:
         self.user_id = user_id

@@ -43,13 +43,13 @@ class House:
         node: Ours.
         api: Who hears of matches.
         queue: A client of the Redis, as a matchmaker has.
-        outbox: Where results wait that nobody takes.
+        spool: Where results wait that nobody takes.
     """
 
     node: Node
     api: ApiServer
     queue: redis.Redis
-    outbox: Path
+    spool: Path
 
     @property
     def url(self) -> str:

@@ -34,7 +34,7 @@ async def test_a_result_nobody_takes_waits_in_redis_for_seven_days(redis_server:
         kept = json.loads(h.queue.get(KEY))  # type: ignore[arg-type]
         assert kept.items() >= expected.items()
         assert h.api.calls(ROOM).count("finished") == 3
-        await eventually(lambda: not any(h.outbox.iterdir()))
+        await eventually(lambda: not any(h.spool.iterdir()))
 
 
 async def test_the_recovery_tells_it_when_the_api_server_is_back(redis_server: RedisServer) -> None:
@@ -60,12 +60,12 @@ async def test_with_redis_away_too_it_waits_on_the_disk(redis_server: RedisServe
         async with h.players() as players:
             redis_server.kill()
             await play(*players)
-        await eventually(lambda: h.outbox.is_dir() and any(h.outbox.glob("*.json")))
-        kept = json.loads((h.outbox / f"{ROOM}.json").read_bytes())
+        await eventually(lambda: h.spool.is_dir() and any(h.spool.glob("*.json")))
+        kept = json.loads((h.spool / f"{ROOM}.json").read_bytes())
         await trio.sleep(0.1)
         redis_server.start()
 
-        await eventually(lambda: not any(h.outbox.iterdir()))
+        await eventually(lambda: not any(h.spool.iterdir()))
         assert json.loads(h.queue.get(KEY)) == kept  # type: ignore[arg-type]
 
 

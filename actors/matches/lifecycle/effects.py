@@ -45,7 +45,7 @@ class WakeAt:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Nothing more will come: close the players' lines, remove the room, forget the match."""
+    """Nothing more will come: close the players' connections, remove the room, forget the match."""
 
 
 # Done in this order: what must not be lost first, then who comes later, then who is there.
@@ -53,7 +53,7 @@ Effect: TypeAlias = Callback | Publish | Push | WakeAt | Gone
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PlayerReply:
     """For whoever caused the event.
 
     Attributes:
@@ -66,7 +66,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepResult:
     """What comes of an event.
 
     Attributes:
@@ -77,17 +77,17 @@ class Step:
 
     match: Match
     effects: tuple[Effect, ...] = ()
-    answer: Answer | None = None
+    answer: PlayerReply | None = None
 
-    def saying(self, *effects: Effect) -> Step:
+    def with_effects(self, *effects: Effect) -> StepResult:
         """The step with more to be done."""
         return replace(self, effects=(*self.effects, *effects))
 
-    def owing(self, callback: Callback) -> Step:
+    def with_callback(self, callback: Callback) -> StepResult:
         """The step with a callback, which the match remembers until it is settled."""
-        owed = replace(self.match, owed=(*self.match.owed, callback))
-        return replace(self, match=owed).saying(callback)
+        unacked = replace(self.match, unacked=(*self.match.unacked, callback))
+        return replace(self, match=unacked).with_effects(callback)
 
-    def answering(self, response: JsonObject, *, ok: bool = True) -> Step:
+    def with_answer(self, response: JsonObject, *, ok: bool = True) -> StepResult:
         """The step with its answer."""
-        return replace(self, answer=Answer(ok, response))
+        return replace(self, answer=PlayerReply(ok, response))

@@ -15,12 +15,12 @@ class Confirmed:
 
 
 @dataclass(frozen=True, slots=True)
-class Disowned:
+class Rejected:
     """The API server did not acknowledge the room, could not be asked, or knows it no more (404)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CallbackSettled:
     """A callback is settled, delivered or kept elsewhere: it need not be said again after a crash."""
 
     call: Call
@@ -86,8 +86,8 @@ class Recovered:
 
 Event: TypeAlias = (
     Confirmed
-    | Disowned
-    | Told
+    | Rejected
+    | CallbackSettled
     | Joined
     | Disconnected
     | Left

@@ -5,61 +5,61 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable
 from dataclasses import replace
 
-from actors.matches.lifecycle.effects import Push, Step
+from actors.matches.lifecycle.effects import Push, StepResult
 from actors.matches.lifecycle.events import Joined
 from actors.matches.lifecycle.match import Match, Seat
+from actors.matches.lifecycle.moves import forfeit, start_if_all_there
 from actors.matches.lifecycle.status import Status
-from actors.matches.lifecycle.table import forfeit, start_if_all_there
 from actors.matches.lifecycle.views import join_reply, player, player_joined
 
 NOT_EXPECTED = "not_expected"
 
 
-def join(match: Match, event: Joined, now: float) -> Step:
+def join(match: Match, event: Joined, now: float) -> StepResult:
     """A user wants in."""
     seat = match.seat(event.user_id)
     if seat is None or (seat.left and match.status is Status.PLAYING):
-        return Step(match).answering({"reason": NOT_EXPECTED}, ok=False)
+        return StepResult(match).with_answer({"reason": NOT_EXPECTED}, ok=False)
     taken = replace(seat, display_name=event.display_name, connection=event.connection, came=True, left=False)
-    step = Step(match.seated(taken))
+    step = StepResult(match.seated(taken))
     if not match.is_over:
-        step = start_if_all_there(step.saying(*_arrival(step.match, seat, taken)), now)
-    return step.answering(join_reply(step.match, event.user_id))
+        step = start_if_all_there(step.with_effects(*_arrival(step.match, seat, taken)), now)
+    return step.with_answer(join_reply(step.match, event.user_id))
 
 
-def disconnect(match: Match, user_id: str, connection: Hashable) -> Step:
+def disconnect(match: Match, user_id: str, connection: Hashable) -> StepResult:
     """A connection has ended."""
     seat = match.seat(user_id)
     if seat is None or seat.connection is None or seat.connection != connection:
-        return Step(match)
-    step = Step(match.seated(replace(seat, connection=None)))
+        return StepResult(match)
+    step = StepResult(match.seated(replace(seat, connection=None)))
     if seat.left or match.is_over:
         return step
-    return step.saying(Push("player:disconnected", player(seat), match.others(user_id)))
+    return step.with_effects(Push("player:disconnected", player(seat), match.others(user_id)))
 
 
-def leave(match: Match, user_id: str, now: float) -> Step:
+def leave(match: Match, user_id: str, now: float) -> StepResult:
     """A player leaves on purpose: forfeits while playing."""
     seat = match.seat(user_id)
     if seat is None or not seat.came or match.is_over:
-        return Step(match).answering({})
+        return StepResult(match).with_answer({})
     playing = match.status is Status.PLAYING
     left = match.seated(replace(seat, left=True, came=False))
     payload = {**player(seat), "reason": "forfeit" if playing else "left"}
     told = Push("player:left", payload, match.others(user_id))
     if not playing or match.play is None:
-        return Step(left).saying(told).answering({})
+        return StepResult(left).with_effects(told).with_answer({})
     step = forfeit(left, match.play, user_id, now)
-    return replace(step, effects=(told, *step.effects)).answering({})
+    return replace(step, effects=(told, *step.effects)).with_answer({})
 
 
-def drop_others(match: Match, connections: Collection[Hashable]) -> Step:
+def drop_others(match: Match, connections: Collection[Hashable]) -> StepResult:
     """Only these connections are still up."""
-    step = Step(match)
+    step = StepResult(match)
     for seat in match.seats:
         if seat.connection is not None and seat.connection not in connections:
             dropped = disconnect(step.match, seat.user_id, seat.connection)
-            step = Step(dropped.match, (*step.effects, *dropped.effects))
+            step = StepResult(dropped.match, (*step.effects, *dropped.effects))
     return step
 
 

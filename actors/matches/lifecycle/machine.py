@@ -8,26 +8,26 @@ from typing import Any, assert_never
 
 from actors.matches.callback import Callback
 from actors.matches.creation_job import CreationJob
-from actors.matches.lifecycle.effects import Effect, Gone, Publish, Step, WakeAt
+from actors.matches.lifecycle.effects import Effect, Gone, Publish, StepResult, WakeAt
 from actors.matches.lifecycle.ending import break_off
 from actors.matches.lifecycle.events import (
     Acted,
+    CallbackSettled,
     Confirmed,
     Disconnected,
-    Disowned,
     Event,
     Joined,
     Left,
     ProcessFailed,
     Recovered,
+    Rejected,
     Terminated,
     Tick,
-    Told,
 )
 from actors.matches.lifecycle.lobby import disconnect, drop_others, join, leave
-from actors.matches.lifecycle.match import Match, Patience, Seat
+from actors.matches.lifecycle.match import Match, MatchTimeouts, Seat
+from actors.matches.lifecycle.moves import act, start_if_all_there, time_out
 from actors.matches.lifecycle.status import Status, Trigger
-from actors.matches.lifecycle.table import act, start_if_all_there, time_out
 from actors.matches.lifecycle.views import record
 from actors.matches.rules.contract import GameRules
 from actors.matches.rules.play import check_players
@@ -39,8 +39,8 @@ def begin(
     *,
     seed: int,
     now: float,
-    patience: Patience = Patience(),  # noqa: B008 - frozen
-) -> Step:
+    timeouts: MatchTimeouts = MatchTimeouts(),  # noqa: B008 - frozen
+) -> StepResult:
     """A new match, preparing until the API server has acknowledged it.
 
     Args:
@@ -48,31 +48,32 @@ def begin(
         rules: Those the job names.
         seed: 128 bits nobody can guess, as from `secrets.randbits`: whoever knows it knows every hand.
         now: Unix seconds.
-        patience: How long to wait for what.
+        timeouts: How long to wait for what.
 
     Raises:
         PlayersNotWanted: The rules do not take these players.
     """
     check_players(rules, job.player_ids)
     seats = tuple(Seat(user_id=player, display_name=player) for player in job.player_ids)
-    match = Match(job=job, rules=rules, patience=patience, seed=seed, seats=seats, created_at=now)
-    return _completed(None, Step(match), now)
+    match = Match(job=job, rules=rules, timeouts=timeouts, seed=seed, seats=seats, created_at=now)
+    return _completed(None, StepResult(match), now)
 
 
-def step(match: Match, event: Event, now: float) -> Step:
+def step(match: Match, event: Event, now: float) -> StepResult:
     """What comes of an event. Raises nothing of its own; what the rules raise passes through."""
     before = None if isinstance(event, Recovered) else match
     return _completed(before, _decided(match, event, now), now)
 
 
-def _decided(match: Match, event: Event, now: float) -> Step:  # noqa: C901, PLR0911 - a row for each event
+def _decided(match: Match, event: Event, now: float) -> StepResult:  # noqa: C901, PLR0911 - a row for each event
     match event:
         case Confirmed():
             return _confirm(match, now)
-        case Disowned():
-            return break_off(match, Trigger.DISOWNED, now)
-        case Told(call):
-            return Step(replace(match, owed=tuple(owed for owed in match.owed if owed.call is not call)))
+        case Rejected():
+            return break_off(match, Trigger.REJECTED, now)
+        case CallbackSettled(call):
+            left = tuple(callback for callback in match.unacked if callback.call is not call)
+            return StepResult(replace(match, unacked=left))
         case Joined():
             return join(match, event, now)
         case Disconnected(user_id, connection):
@@ -88,23 +89,23 @@ def _decided(match: Match, event: Event, now: float) -> Step:  # noqa: C901, PLR
         case ProcessFailed():
             return break_off(match, Trigger.PROCESS_FAILED, now)
         case Recovered(connections):
-            return drop_others(match, connections).saying(*match.owed)
+            return drop_others(match, connections).with_effects(*match.unacked)
         case _:
             assert_never(event)
 
 
-def _confirm(match: Match, now: float) -> Step:
+def _confirm(match: Match, now: float) -> StepResult:
     if not match.allows(Trigger.CONFIRMED):
-        return Step(match)
-    ready = replace(match.moved(Trigger.CONFIRMED), join_due=now + match.patience.join_timeout_s)
-    return start_if_all_there(Step(ready), now)
+        return StepResult(match)
+    ready = replace(match.moved(Trigger.CONFIRMED), join_due=now + match.timeouts.join_timeout_s)
+    return start_if_all_there(StepResult(ready), now)
 
 
-def _tick(match: Match, now: float) -> Step:
+def _tick(match: Match, now: float) -> StepResult:
     """The one deadline that is due first, if it is; the next one has its own tick."""
     due = match.next_deadline
     if due is None or now < due:
-        return Step(match)
+        return StepResult(match)
     match match.status:
         case Status.READY:
             return break_off(match, Trigger.JOIN_TIMEOUT, now)
@@ -113,10 +114,10 @@ def _tick(match: Match, now: float) -> Step:
         case Status.PLAYING if match.play is not None:
             return time_out(match, match.play, now)
         case _:
-            return Step(match)
+            return StepResult(match)
 
 
-def _completed(before: Match | None, done: Step, now: float) -> Step:
+def _completed(before: Match | None, done: StepResult, now: float) -> StepResult:
     """The step with what follows from the match alone: the grace, the record, the next tick, the going."""
     done = replace(done, match=_watched(done.match, now))
     callbacks = [effect for effect in done.effects if isinstance(effect, Callback)]
@@ -132,7 +133,7 @@ def _watched(match: Match, now: float) -> Match:
         return match if match.alone_due is None else replace(match, alone_due=None)
     if match.alone_due is not None:
         return match
-    return replace(match, alone_due=now + match.patience.reconnect_grace_s)
+    return replace(match, alone_due=now + match.timeouts.reconnect_grace_s)
 
 
 def _published(before: Match | None, match: Match) -> Iterator[Effect]:

@@ -15,7 +15,7 @@ from actors.matches.rules.play import AnyPlay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class MatchTimeouts:
     """How long a match waits, in seconds.
 
     Attributes:
@@ -69,7 +69,7 @@ class Match:
     Attributes:
         job: What was asked for.
         rules: Of the game.
-        patience: How long it waits for what.
+        timeouts: How long it waits for what.
         seed: All chance of the game follows from it. Nobody is ever shown it.
         seats: One for each expected player, in the order of the job.
         status: Where in its life it is.
@@ -84,12 +84,12 @@ class Match:
         alone_due: While playing with nobody there: when that has lasted too long.
         gone_due: When it goes, once over.
         actions: Accepted so far.
-        owed: Callbacks made and not known to be settled, oldest first.
+        unacked: Callbacks made and not known to be settled, oldest first.
     """
 
     job: CreationJob
     rules: GameRules[Any]
-    patience: Patience
+    timeouts: MatchTimeouts
     seed: int
     seats: tuple[Seat, ...]
     created_at: float
@@ -104,7 +104,7 @@ class Match:
     alone_due: float | None = None
     gone_due: float | None = None
     actions: int = 0
-    owed: tuple[Callback, ...] = ()
+    unacked: tuple[Callback, ...] = ()
 
     @property
     def room_id(self) -> str:

@@ -47,7 +47,7 @@ class Trigger(Enum):
     """What moves a match from one status to another."""
 
     CONFIRMED = auto()  # the API server has acknowledged the room
-    DISOWNED = auto()  # it does not want it, does not know it, or could not be asked
+    REJECTED = auto()  # it does not want it, does not know it, or could not be asked
     ALL_JOINED = auto()  # every expected player is there
     JOIN_TIMEOUT = auto()  # and this time they are not
     GAME_OVER = auto()  # the rules say so
@@ -59,17 +59,17 @@ class Trigger(Enum):
 TRANSITIONS: Final[Mapping[tuple[Status, Trigger], Status]] = MappingProxyType(
     {
         (Status.PREPARING, Trigger.CONFIRMED): Status.READY,
-        (Status.PREPARING, Trigger.DISOWNED): Status.FAILED,
+        (Status.PREPARING, Trigger.REJECTED): Status.FAILED,
         (Status.PREPARING, Trigger.TERMINATED): Status.ABORTED,
         (Status.PREPARING, Trigger.PROCESS_FAILED): Status.FAILED,
         (Status.READY, Trigger.ALL_JOINED): Status.PLAYING,
         (Status.READY, Trigger.JOIN_TIMEOUT): Status.ABORTED,
-        (Status.READY, Trigger.DISOWNED): Status.ABORTED,
+        (Status.READY, Trigger.REJECTED): Status.ABORTED,
         (Status.READY, Trigger.TERMINATED): Status.ABORTED,
         (Status.READY, Trigger.PROCESS_FAILED): Status.ABORTED,
         (Status.PLAYING, Trigger.GAME_OVER): Status.FINISHED,
         (Status.PLAYING, Trigger.ALL_DISCONNECTED): Status.ABORTED,
-        (Status.PLAYING, Trigger.DISOWNED): Status.ABORTED,
+        (Status.PLAYING, Trigger.REJECTED): Status.ABORTED,
         (Status.PLAYING, Trigger.TERMINATED): Status.ABORTED,
         (Status.PLAYING, Trigger.PROCESS_FAILED): Status.ABORTED,
     }
@@ -81,7 +81,7 @@ ABORT_REASONS: Final[Mapping[Trigger, AbortReason]] = MappingProxyType(
         Trigger.ALL_DISCONNECTED: AbortReason.ALL_DISCONNECTED,
         Trigger.TERMINATED: AbortReason.ADMIN_TERMINATED,
         Trigger.PROCESS_FAILED: AbortReason.PROCESS_ERROR,
-        Trigger.DISOWNED: AbortReason.ROOM_UNKNOWN,
+        Trigger.REJECTED: AbortReason.ROOM_UNKNOWN,
     }
 )
 

@@ -10,7 +10,6 @@ from actors.matches.callback import Call, Callback
 from actors.matches.creation_job import CreationJob
 from actors.matches.lifecycle import (
     Acted,
-    Answer,
     Confirmed,
     Disconnected,
     Effect,
@@ -18,7 +17,8 @@ from actors.matches.lifecycle import (
     Gone,
     Joined,
     Match,
-    Patience,
+    MatchTimeouts,
+    PlayerReply,
     Publish,
     Push,
     Status,
@@ -49,15 +49,17 @@ def job(players: tuple[str, ...] = ("ann", "bob"), rules: str = "simple_card_bat
 class Story:
     """One match, one clock."""
 
-    def __init__(self, *, seed: int = 7, rules: str = "simple_card_battle", **patience: float) -> None:
+    def __init__(self, *, seed: int = 7, rules: str = "simple_card_battle", **timeouts: float) -> None:
         self.now = T0
-        begun = begin(job(rules=rules), GAMES.get(rules), seed=seed, now=T0, patience=Patience(**patience))
+        begun = begin(
+            job(rules=rules), GAMES.get(rules), seed=seed, now=T0, timeouts=MatchTimeouts(**timeouts)
+        )
         self.match: Match = begun.match
         self.effects: list[Effect] = list(begun.effects)
-        self.answers: list[Answer] = []
+        self.answers: list[PlayerReply] = []
         self._nonce = 0
 
-    def happens(self, event: Event, *, after_s: float = 0.0) -> Answer | None:
+    def happens(self, event: Event, *, after_s: float = 0.0) -> PlayerReply | None:
         self.now += after_s
         done = step(self.match, event, self.now)
         self.match = done.match
@@ -72,7 +74,7 @@ class Story:
         self.happens(Confirmed())
         return self
 
-    def joins(self, player: str, connection: object = None) -> Answer:
+    def joins(self, player: str, connection: object = None) -> PlayerReply:
         answer = self.happens(Joined(player, player.title(), connection or f"{player}-1"))
         assert answer is not None
         return answer
@@ -86,12 +88,12 @@ class Story:
     def loses(self, player: str, connection: object = None) -> None:
         self.happens(Disconnected(player, connection or f"{player}-1"))
 
-    def acts(self, player: str, **fields: Any) -> Answer:
+    def acts(self, player: str, **fields: Any) -> PlayerReply:
         answer = self.happens(Acted(player, fields))
         assert answer is not None
         return answer
 
-    def plays_a_card(self, after_s: float = 1.0) -> Answer:
+    def plays_a_card(self, after_s: float = 1.0) -> PlayerReply:
         self.now += after_s
         self._nonce += 1
         mover = self.battle.mover

@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.matches import Callbacks, Patience, Verdict, callback
 from actors.matches.callback import Callback
-from actors.matches.callbacks import Delivery, Outcome
+from actors.matches.callbacks import CallbackOutcome, Delivery
 from tests.fakes.life import LoneLife
 
 YES = httpx.Response(200, json={"acknowledged": True})
@@ -80,7 +80,7 @@ async def running(callbacks: Callbacks) -> AsyncIterator[LoneLife]:
         nursery.cancel_scope.cancel()
 
 
-async def outcome_of(api: Api, **options: Any) -> Outcome:
+async def outcome_of(api: Api, **options: Any) -> CallbackOutcome:
     callbacks = client(api, **options)
     async with running(callbacks):
         return await callbacks.submit(ready()).wait()
@@ -95,7 +95,7 @@ async def test_a_call_is_made_as_agreed(autojump_clock: MockClock) -> None:
     assert request.content == b'{"room_id":"room-1","node_name":"node-a","status":"ready"}'
     assert request.headers["content-type"] == "application/json"
     assert api.keys == ["key-1"]
-    assert outcome == Outcome(Verdict.ACKNOWLEDGED, 200, outcome.body, 1)
+    assert outcome == CallbackOutcome(Verdict.ACKNOWLEDGED, 200, outcome.body, 1)
 
 
 TABLE = [
@@ -275,9 +275,9 @@ async def test_a_full_queue_takes_no_more_and_says_so(autojump_clock: MockClock)
     async with running(callbacks):
         callbacks.submit(ready("a"))
         callbacks.submit(ready("b"))
-        heard: list[Outcome] = []
+        heard: list[CallbackOutcome] = []
         refused = callbacks.submit(ready("c"), heard.append)
-        assert heard == [Outcome(Verdict.OVERLOADED)] == [refused.outcome]
+        assert heard == [CallbackOutcome(Verdict.OVERLOADED)] == [refused.outcome]
         assert callbacks.statistics().waiting == 2
 
 
@@ -325,7 +325,7 @@ async def test_an_orderly_stop_ends_in_time_and_tells_the_rest(autojump_clock: M
         await wait_all_tasks_blocked()
         delivery = callbacks.submit(ready())
         life.exit_asked.set()
-    assert delivery.outcome == Outcome(Verdict.STOPPED)
+    assert delivery.outcome == CallbackOutcome(Verdict.STOPPED)
     assert trio.current_time() == pytest.approx(4)
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors.matches.in_flight import InFlight, Suspects, strangers
-from actors.matches.take_back import Missing
+from actors.matches.in_flight import InFlight, PoisonJobs, orphans
+from actors.matches.reclaim import Missing
 
 JOBS = st.lists(st.sampled_from([b"a", b"b", b"c"]), max_size=8)
 
@@ -18,7 +18,7 @@ JOBS = st.lists(st.sampled_from([b"a", b"b", b"c"]), max_size=8)
 def test_strangers_are_what_stands_on_the_shelf_beyond_what_is_known(
     shelf: list[bytes], known: list[bytes]
 ) -> None:
-    found = strangers(shelf, Counter(known))
+    found = orphans(shelf, Counter(known))
     assert Counter(found) == Counter(shelf) - Counter(known)
     rest = iter(shelf)
     assert all(payload in rest for payload in found), "in the shelf's order"
@@ -49,7 +49,7 @@ async def test_whoever_waits_for_the_end_hears_of_the_last(autojump_clock: MockC
 
 
 def test_crashes_are_counted_per_payload_until_it_goes_well() -> None:
-    suspects = Suspects()
+    suspects = PoisonJobs()
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), suspects.watch(b"a"):
             raise ZeroDivisionError
@@ -60,7 +60,7 @@ def test_crashes_are_counted_per_payload_until_it_goes_well() -> None:
 
 
 async def test_a_cancellation_is_nobodys_fault(autojump_clock: MockClock) -> None:
-    suspects = Suspects()
+    suspects = PoisonJobs()
     with trio.move_on_after(1):
         with suspects.watch(b"a"):
             await trio.sleep_forever()
@@ -68,7 +68,7 @@ async def test_a_cancellation_is_nobodys_fault(autojump_clock: MockClock) -> Non
 
 
 def test_the_memory_of_suspects_is_bounded() -> None:
-    suspects = Suspects()
+    suspects = PoisonJobs()
     for number in range(2000):
         with pytest.raises(ZeroDivisionError), suspects.watch(str(number).encode()):
             raise ZeroDivisionError

@@ -13,12 +13,12 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.core import Audiences, Event, Registry
-from actors.matches import Callbacks, CreationJob, Entry, Matches, read_job
+from actors.matches import Callbacks, CreationJob, Matches, MatchHandle, read_job
 from actors.matches.rules.battle import Battle
 from actors.rooms import Rooms, RoomTable
 from supervision import ChildSpec, ChildType, Supervisor
 from tests.fakes.node import GAMES, RULES, job
-from tests.fakes.players import Line, Question
+from tests.fakes.players import PlayerConnection, Question
 from web.match_making import RoomsOfMatches
 
 PLAYERS = ("ann", "bob")
@@ -60,7 +60,7 @@ class Table:
                 ChildSpec(id="matches", start=self.matches.run, type=ChildType.SUPERVISOR),
             ]
         )
-        self.lines: dict[str, Line] = {}
+        self.connections: dict[str, PlayerConnection] = {}
         self.known: dict[str, set[str]] = {player: set() for player in PLAYERS}
         self.records: list[str] = []
 
@@ -69,21 +69,21 @@ class Table:
         return httpx.Response(200, json={"acknowledged": True})
 
     @property
-    def entry(self) -> Entry:
-        entry = self.matches.find("room-1")
-        assert entry is not None
-        return entry
+    def handle(self) -> MatchHandle:
+        handle = self.matches.find("room-1")
+        assert handle is not None
+        return handle
 
     @property
     def battle(self) -> Battle:
-        play = self.entry.match.play
+        play = self.handle.match.play
         assert play is not None
         assert isinstance(play.state, Battle)
         return play.state
 
     async def join(self, player: str) -> None:
-        self.lines[player] = Line(player)
-        self.entry.join(self.lines[player])
+        self.connections[player] = PlayerConnection(player)
+        self.handle.join(self.connections[player])
         await self.settle()
 
     async def settle(self) -> None:
@@ -94,10 +94,10 @@ class Table:
     async def move(self) -> None:
         """Something that players do, wise or not."""
         player = self.luck.choice(PLAYERS)
-        line = self.lines[player]
+        connection = self.connections[player]
         match self.luck.randrange(12):
             case 0:
-                self.entry.disconnect(line)
+                self.handle.disconnect(connection)
                 await self.settle()
                 await self.join(player)
             case 1:
@@ -111,11 +111,11 @@ class Table:
                 mover = self.battle.mover
                 card = self.luck.choice(mover.hand).id if mover.hand else "none"
                 payload = {"action": "play_card", "card_id": card, "nonce": str(self.luck.random())}
-                self.entry.push(self.lines[mover.player], "game:action", payload, Question())
+                self.handle.push(self.connections[mover.player], "game:action", payload, Question())
                 await trio.sleep(0.3)
         await self.settle()
 
-    # -- looking ------------------------------------------------------------------------
+    # -- woken ------------------------------------------------------------------------
 
     def _look(self) -> None:
         played = {card.id for side in self.battle.sides for card in side.played} if self.is_playing else set()
@@ -130,14 +130,14 @@ class Table:
 
     @property
     def is_playing(self) -> bool:
-        return self.entry.match.play is not None
+        return self.handle.match.play is not None
 
     def _told(self, player: str) -> Iterator[str]:
-        line = self.lines.get(player)
-        if line is not None:
-            told, line.told = line.told, []
+        connection = self.connections.get(player)
+        if connection is not None:
+            told, connection.told = connection.told, []
             yield from (json.dumps(payload) for _, payload in told)
-            yield json.dumps(line.accepted)
+            yield json.dumps(connection.accepted)
 
     def _shown(self) -> Iterator[str]:
         record = self.rooms.get("room-1")
@@ -167,9 +167,9 @@ async def test_in_a_whole_random_game_nothing_hidden_leaves_the_match(
         for player in PLAYERS:
             await table.join(player)
         with trio.fail_after(3600 * 24):
-            while not table.entry.match.is_over:
+            while not table.handle.match.is_over:
                 await table.move()
-        seed_of_the_dice = str(table.entry.match.seed)
+        seed_of_the_dice = str(table.handle.match.seed)
         everything = "".join(table.said) + caplog.text
         nursery.cancel_scope.cancel()
 

@@ -9,19 +9,19 @@ from actors.matches.lifecycle import (
     OVER,
     TRANSITIONS,
     Acted,
-    Answer,
+    CallbackSettled,
     Confirmed,
-    Disowned,
     Event,
     Gone,
     Joined,
     Left,
+    PlayerReply,
     ProcessFailed,
     Recovered,
+    Rejected,
     Status,
     Terminated,
     Tick,
-    Told,
     Trigger,
     WakeAt,
     step,
@@ -73,7 +73,7 @@ def test_the_join_timeout_runs_from_the_acknowledgement() -> None:
 def test_a_room_the_api_server_does_not_acknowledge_vanishes_without_a_word() -> None:
     story = Story()
 
-    story.happens(Disowned())
+    story.happens(Rejected())
 
     assert story.is_in(Status.FAILED)
     assert story.calls == []
@@ -112,7 +112,7 @@ def test_players_who_are_early_wait_for_the_acknowledgement() -> None:
 def test_a_stranger_may_not_join() -> None:
     story = Story().is_confirmed()
 
-    assert story.joins("eve") == Answer(ok=False, response={"reason": "not_expected"})
+    assert story.joins("eve") == PlayerReply(ok=False, response={"reason": "not_expected"})
     assert not story.pushes("player:joined")
 
 
@@ -157,7 +157,7 @@ def test_leaving_before_the_start_is_no_forfeit_and_can_be_taken_back() -> None:
     story = Story().is_confirmed()
     story.joins("ann")
 
-    assert story.happens(Left("ann")) == Answer(ok=True, response={})
+    assert story.happens(Left("ann")) == PlayerReply(ok=True, response={})
 
     story.joins("bob")
     assert story.is_in(Status.READY)
@@ -201,7 +201,7 @@ def test_an_accepted_action_has_an_id_and_is_told_to_all() -> None:
 
     first, second = story.plays_a_card(), story.plays_a_card()
 
-    assert first == Answer(ok=True, response={"accepted": True, "action_id": "r1-a1"})
+    assert first == PlayerReply(ok=True, response={"accepted": True, "action_id": "r1-a1"})
     assert second.response["action_id"] == "r1-a2"
     assert [push.to for push in story.pushes("game:action_applied")] == [("ann", "bob")] * 2
     assert all(len(push.to) == 1 for push in story.pushes("game:hand_updated"))
@@ -236,7 +236,7 @@ def test_a_refused_action_says_why_and_changes_nothing(fields: dict[str, object]
 
     answer = story.acts(story.mover, **fields)
 
-    assert answer == Answer(ok=False, response={"accepted": False, "reason": reason})
+    assert answer == PlayerReply(ok=False, response={"accepted": False, "reason": reason})
     assert story.match.play is before.play
     assert [seat.nonces for seat in story.match.seats] == [(), ()]
     assert len(story.effects) == effects
@@ -256,7 +256,7 @@ def test_a_payload_that_is_no_object_is_refused(payload: object) -> None:
 
     answer = story.happens(Acted(story.mover, payload))
 
-    assert answer == Answer(ok=False, response={"accepted": False, "reason": "missing_nonce"})
+    assert answer == PlayerReply(ok=False, response={"accepted": False, "reason": "missing_nonce"})
 
 
 def test_nothing_can_be_played_before_the_start_or_after_the_end() -> None:
@@ -358,7 +358,7 @@ def test_a_throw_does_not_give_the_other_one_more_time() -> None:
     assert story.match.next_deadline == T0 + 60
 
 
-# -- lost lines -----------------------------------------------------------------------
+# -- lost connections -----------------------------------------------------------------------
 
 
 def test_the_others_hear_who_lost_the_connection_and_who_is_back() -> None:
@@ -457,7 +457,7 @@ def test_a_game_played_out_is_told_in_full() -> None:
 def test_leaving_while_playing_is_giving_up() -> None:
     story = Story().is_playing()
 
-    assert story.happens(Left("ann")) == Answer(ok=True, response={})
+    assert story.happens(Left("ann")) == PlayerReply(ok=True, response={})
 
     assert story.body(Call.FINISHED)["winner_id"] == "bob"
     assert story.pushes("player:left")[0].payload["reason"] == "forfeit"
@@ -496,7 +496,7 @@ def test_a_match_broken_off_says_so_once(event: Event, reason: str) -> None:
 def test_a_room_the_api_server_knows_no_more_ends_without_a_callback() -> None:
     story = Story().is_playing()
 
-    story.happens(Disowned())
+    story.happens(Rejected())
 
     assert story.is_in(Status.ABORTED)
     assert story.calls == [Call.STARTED]
@@ -524,9 +524,9 @@ def test_what_changes_nothing_anybody_sees_writes_no_record() -> None:
 
 def test_a_new_life_says_again_what_the_api_server_may_not_have_heard() -> None:
     story = Story().is_playing()
-    story.happens(Told(Call.STARTED))
+    story.happens(CallbackSettled(Call.STARTED))
     story.happens(Left("ann"))
-    first = story.of_kind(type(story.match.owed[0]))[-1]
+    first = story.of_kind(type(story.match.unacked[0]))[-1]
 
     again = step(story.match, Recovered({"ann-1", "bob-1"}), story.now).effects
 
@@ -534,8 +534,8 @@ def test_a_new_life_says_again_what_the_api_server_may_not_have_heard() -> None:
     assert again[0].idempotency_key == first.idempotency_key
     assert WakeAt(story.match.gone_due) in again
 
-    story.happens(Told(Call.FINISHED))
-    assert story.match.owed == ()
+    story.happens(CallbackSettled(Call.FINISHED))
+    assert story.match.unacked == ()
 
 
 def test_a_new_life_goes_on_with_the_game_and_the_deadline() -> None:

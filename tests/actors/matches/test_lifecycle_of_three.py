@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from actors.matches.callback import Call
-from actors.matches.lifecycle import Answer, Left, Status, begin
+from actors.matches.lifecycle import Left, PlayerReply, Status, begin
 from actors.matches.rules import Action, JsonObject, Outcome, PlayersNotWanted, Setup, Step, standings
 from tests.actors.matches.lifecycle_story import GAMES, T0, Story, job
 
@@ -74,7 +74,7 @@ def test_one_who_gives_up_is_out_for_good(story: Story) -> None:
     story.happens(Left("ann"))
 
     assert story.is_in(Status.PLAYING)
-    assert story.joins("ann", "ann-2") == Answer(ok=False, response={"reason": "not_expected"})
+    assert story.joins("ann", "ann-2") == PlayerReply(ok=False, response={"reason": "not_expected"})
     assert story.acts("ann", action="any", nonce="n").response["reason"] == "invalid_action"
     assert story.shown["game"] == {"standing": ["bob", "cid"]}
 
@@ -82,7 +82,7 @@ def test_one_who_gives_up_is_out_for_good(story: Story) -> None:
 def test_giving_up_twice_is_giving_up_once(story: Story) -> None:
     story.happens(Left("ann"))
 
-    assert story.happens(Left("ann")) == Answer(ok=True, response={})
+    assert story.happens(Left("ann")) == PlayerReply(ok=True, response={})
 
     assert len(story.pushes("player:left")) == 1
 

@@ -11,9 +11,9 @@ from actors.matches.callback import Call, Callback
 from actors.matches.lifecycle import (
     TRANSITIONS,
     Acted,
+    CallbackSettled,
     Confirmed,
     Disconnected,
-    Disowned,
     Event,
     Gone,
     Joined,
@@ -23,11 +23,11 @@ from actors.matches.lifecycle import (
     Publish,
     Push,
     Recovered,
+    Rejected,
     Status,
-    Step,
+    StepResult,
     Terminated,
     Tick,
-    Told,
     step,
 )
 from actors.matches.rules.battle import Battle
@@ -57,11 +57,11 @@ events: st.SearchStrategy[Event] = st.one_of(
         ),
     ),
     st.just(Confirmed()),
-    st.builds(Told, st.sampled_from(Call)),
+    st.builds(CallbackSettled, st.sampled_from(Call)),
     st.builds(Recovered, st.frozensets(connection)),
 )
 rare: st.SearchStrategy[Event] = st.one_of(
-    st.builds(Left, player), st.just(Terminated()), st.just(ProcessFailed()), st.just(Disowned())
+    st.builds(Left, player), st.just(Terminated()), st.just(ProcessFailed()), st.just(Rejected())
 )
 pauses = st.sampled_from((0.0, 0.1, 1.0, 20.0, 61.0, 121.0))
 happenings = st.tuples(pauses, st.one_of(plays, plays, plays, st.just(Tick()), events, events, rare))
@@ -79,11 +79,11 @@ def event_of(story: Story, happening: object) -> Event:
     return Acted(mover.player, {"action": "play_card", "card_id": card and card.id, "nonce": nonce})
 
 
-def lived(life: tuple[bool, list[tuple[float, object]]]) -> list[tuple[Match, Event, Step]]:
+def lived(life: tuple[bool, list[tuple[float, object]]]) -> list[tuple[Match, Event, StepResult]]:
     """A life, event by event: what the match was, what happened, what came of it."""
     at_once, happened = life
     story = Story().is_playing() if at_once else Story()
-    steps: list[tuple[Match, Event, Step]] = []
+    steps: list[tuple[Match, Event, StepResult]] = []
     for pause, happening in happened:
         event, before = event_of(story, happening), story.match
         story.now += pause
@@ -92,7 +92,7 @@ def lived(life: tuple[bool, list[tuple[float, object]]]) -> list[tuple[Match, Ev
     return steps
 
 
-def calls(steps: list[tuple[Match, Event, Step]]) -> list[Call]:
+def calls(steps: list[tuple[Match, Event, StepResult]]) -> list[Call]:
     """Calls as they were first made."""
     return [
         effect.call
@@ -215,7 +215,7 @@ def test_whoever_asks_is_answered_and_nobody_else(life: tuple[bool, list[tuple[f
 @given(lives)
 def test_what_the_match_keeps_is_bounded(life: tuple[bool, list[tuple[float, object]]]) -> None:
     for _, _, done in lived(life):
-        assert len(done.match.owed) <= 2
+        assert len(done.match.unacked) <= 2
         for seat in done.match.seats:
             assert len(seat.nonces) <= 50
             assert len(seat.actions.admitted_at) <= 5

@@ -16,11 +16,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actors.matches import (
     Callbacks,
     CreationJob,
-    Fate,
+    JobEnd,
+    JobFuture,
+    JobOutcome,
     Matches,
-    MatchPatience,
-    Settled,
-    Settlement,
+    MatchTimeouts,
     Status,
     read_job,
 )
@@ -46,7 +46,7 @@ class Api:
         return httpx.Response(self.status, json={"acknowledged": self.acknowledged})
 
 
-class World:
+class MatchContext:
     """Callbacks and matches, alive."""
 
     def __init__(self, *, max_matches: int = 10, **patience: float) -> None:
@@ -58,7 +58,7 @@ class World:
             publisher=self.stage,
             node_name="node-a",
             games=GAMES,
-            patience=MatchPatience(**patience),
+            timeouts=MatchTimeouts(**patience),
             max_matches=max_matches,
         )
         self.root = Supervisor(
@@ -68,7 +68,7 @@ class World:
             ]
         )
 
-    def create(self, room: str = "room-1") -> Settlement:
+    def create(self, room: str = "room-1") -> JobFuture:
         wanted = read_job(job(room), RULES)
         assert isinstance(wanted, CreationJob)
         return self.matches.create(wanted)
@@ -84,8 +84,8 @@ class World:
 
 
 @asynccontextmanager
-async def world(**options: Any) -> AsyncIterator[World]:
-    made = World(**options)
+async def context(**options: Any) -> AsyncIterator[MatchContext]:
+    made = MatchContext(**options)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(made.root.run)
         await wait_all_tasks_blocked()
@@ -96,19 +96,19 @@ async def world(**options: Any) -> AsyncIterator[World]:
 async def test_a_match_is_preparing_until_it_is_acknowledged_and_then_ready(
     autojump_clock: MockClock,
 ) -> None:
-    async with world() as w:
+    async with context() as w:
         w.api.takes_s = 1
-        settlement = w.create()
+        future = w.create()
         await trio.sleep(0.5)
         assert w.status() is Status.PREPARING
         assert w.stage.rooms["room-1"]["status"] == "preparing"
-        assert await settlement.wait() == Settled(Fate.CONFIRMED)
+        assert await future.wait() == JobEnd(JobOutcome.CONFIRMED)
         assert w.status() is Status.READY
         assert w.stage.history == [("room-1", "preparing"), ("room-1", "ready")]
 
 
 async def test_a_match_nobody_joins_is_aborted_after_its_time_and_lingers(autojump_clock: MockClock) -> None:
-    async with world(join_timeout_s=120, linger_s=30) as w:
+    async with context(join_timeout_s=120, linger_s=30) as w:
         await w.create().wait()
         await trio.sleep(119.9)
         assert w.status() is Status.READY
@@ -127,7 +127,7 @@ async def test_a_match_nobody_joins_is_aborted_after_its_time_and_lingers(autoju
 
 
 async def test_an_administrator_ends_a_match(autojump_clock: MockClock) -> None:
-    async with world() as w:
+    async with context() as w:
         await w.create().wait()
         assert w.matches.terminate("room-1")
         await wait_all_tasks_blocked()
@@ -139,12 +139,12 @@ async def test_an_administrator_ends_a_match(autojump_clock: MockClock) -> None:
 
 
 async def test_a_match_ended_before_its_acknowledgement_says_both_in_order(autojump_clock: MockClock) -> None:
-    async with world() as w:
+    async with context() as w:
         w.api.takes_s = 1
-        settlement = w.create()
+        future = w.create()
         await trio.sleep(0.5)
         w.matches.terminate("room-1")
-        assert await settlement.wait() == Settled(Fate.CONFIRMED)
+        assert await future.wait() == JobEnd(JobOutcome.CONFIRMED)
         await trio.sleep(2)
         assert w.api.said == ["ready", "aborted:admin_terminated"]
         assert w.status() is Status.ABORTED
@@ -153,17 +153,17 @@ async def test_a_match_ended_before_its_acknowledgement_says_both_in_order(autoj
 @pytest.mark.parametrize(
     ("status", "acknowledged", "fate"),
     [
-        (404, True, Fate.DISCARDED),
-        (200, False, Fate.DISCARDED),
-        (422, True, Fate.DISCARDED),
-        (401, True, Fate.UNCONFIRMED),
-        (500, True, Fate.UNCONFIRMED),
+        (404, True, JobOutcome.DISCARDED),
+        (200, False, JobOutcome.DISCARDED),
+        (422, True, JobOutcome.DISCARDED),
+        (401, True, JobOutcome.UNCONFIRMED),
+        (500, True, JobOutcome.UNCONFIRMED),
     ],
 )
 async def test_without_an_acknowledgement_there_is_no_match(
-    status: int, acknowledged: bool, fate: Fate, autojump_clock: MockClock
+    status: int, acknowledged: bool, fate: JobOutcome, autojump_clock: MockClock
 ) -> None:
-    async with world() as w:
+    async with context() as w:
         w.api.status, w.api.acknowledged = status, acknowledged
         settled = await w.create().wait()
         assert settled.fate is fate
@@ -173,7 +173,7 @@ async def test_without_an_acknowledgement_there_is_no_match(
 
 
 async def test_a_crash_costs_a_match_nothing(autojump_clock: MockClock) -> None:
-    async with world(join_timeout_s=120) as w:
+    async with context(join_timeout_s=120) as w:
         await w.create().wait()
         ready = w.matches.state("room-1")
         for _ in range(5):
@@ -188,18 +188,18 @@ async def test_a_crash_costs_a_match_nothing(autojump_clock: MockClock) -> None:
 
 
 async def test_a_crash_while_the_answer_is_on_its_way_loses_no_answer(autojump_clock: MockClock) -> None:
-    async with world() as w:
+    async with context() as w:
         w.api.takes_s = 1
-        settlement = w.create()
+        future = w.create()
         await trio.sleep(0.5)
         w.crash()
-        assert await settlement.wait() == Settled(Fate.CONFIRMED)
+        assert await future.wait() == JobEnd(JobOutcome.CONFIRMED)
         assert w.api.said == ["ready"]
         assert w.status() is Status.READY
 
 
 async def test_a_wish_that_was_lost_with_a_life_is_found_by_the_next(autojump_clock: MockClock) -> None:
-    async with world() as w:
+    async with context() as w:
         await w.create().wait()
         w.crash()
         w.matches.terminate("room-1")
@@ -211,7 +211,7 @@ async def test_a_match_that_crashes_past_its_limit_is_aborted_and_lingers(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    async with world(linger_s=30) as w:
+    async with context(linger_s=30) as w:
         await w.create().wait()
         for _ in range(4):
             w.crash()
@@ -230,7 +230,7 @@ async def test_a_match_beyond_all_help_is_still_reported(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    async with world() as w:
+    async with context() as w:
         await w.create().wait()
         w.stage.broken = True
         w.crash()
@@ -244,9 +244,9 @@ async def test_a_match_that_never_comes_up_fails_without_a_word_of_an_abort(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    async with world() as w:
+    async with context() as w:
         w.stage.broken = True
-        assert await w.create().wait() == Settled(Fate.FAILED, "process_error")
+        assert await w.create().wait() == JobEnd(JobOutcome.FAILED, "process_error")
         assert w.status() is None
         assert w.api.said == []
 
@@ -255,7 +255,7 @@ async def test_a_match_in_a_crash_loop_leaves_its_neighbours_alone(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    async with world() as w:
+    async with context() as w:
         for room in ("sick", "well"):
             await w.create(room).wait()
         neighbour = w.matches.whereis("well")
@@ -267,7 +267,7 @@ async def test_a_match_in_a_crash_loop_leaves_its_neighbours_alone(
 
 
 async def test_all_matches_come_back_when_their_supervisor_does(autojump_clock: MockClock) -> None:
-    matches = World(join_timeout_s=120)
+    matches = MatchContext(join_timeout_s=120)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(matches.callbacks.run, LoneLife())
         with trio.CancelScope() as first_life:
@@ -288,62 +288,62 @@ async def test_all_matches_come_back_when_their_supervisor_does(autojump_clock: 
 
 
 async def test_there_are_no_more_matches_than_allowed(autojump_clock: MockClock) -> None:
-    async with world(max_matches=2) as w:
+    async with context(max_matches=2) as w:
         for room in ("room-1", "room-2"):
             await w.create(room).wait()
-        assert await w.create("room-3").wait() == Settled(Fate.FAILED, "max_matches")
+        assert await w.create("room-3").wait() == JobEnd(JobOutcome.FAILED, "max_matches")
         w.matches.terminate("room-1")
         await trio.sleep(31)
-        assert await w.create("room-3").wait() == Settled(Fate.CONFIRMED)
+        assert await w.create("room-3").wait() == JobEnd(JobOutcome.CONFIRMED)
 
 
 async def test_without_a_supervisor_there_is_no_match(autojump_clock: MockClock) -> None:
-    assert await World().create().wait() == Settled(Fate.FAILED, "not_running")
+    assert await MatchContext().create().wait() == JobEnd(JobOutcome.FAILED, "not_running")
 
 
 async def test_a_repeat_is_confirmed_again_by_the_same_match(autojump_clock: MockClock) -> None:
-    async with world() as w:
+    async with context() as w:
         await w.create().wait()
         actor = w.matches.whereis("room-1")
-        assert await w.create().wait() == Settled(Fate.CONFIRMED)
+        assert await w.create().wait() == JobEnd(JobOutcome.CONFIRMED)
         assert w.api.said == ["ready", "ready"]
         assert w.matches.whereis("room-1") is actor
 
 
 async def test_a_repeat_that_cannot_be_confirmed_takes_nothing_back(autojump_clock: MockClock) -> None:
-    async with world() as w:
+    async with context() as w:
         await w.create().wait()
         w.api.status = 500
         settled = await w.create().wait()
-        assert settled.fate is Fate.CONFIRMED
+        assert settled.fate is JobOutcome.CONFIRMED
         assert w.status() is Status.READY
 
 
 async def test_a_repeat_of_a_match_that_is_over_begins_nothing(autojump_clock: MockClock) -> None:
-    async with world() as w:
+    async with context() as w:
         await w.create().wait()
         w.matches.terminate("room-1")
         await trio.sleep(1)
-        assert await w.create().wait() == Settled(Fate.OVER, "aborted")
+        assert await w.create().wait() == JobEnd(JobOutcome.OVER, "aborted")
         assert w.api.said == ["ready", "aborted:admin_terminated"]
 
 
 async def test_only_an_unacknowledged_match_can_be_discarded(autojump_clock: MockClock) -> None:
-    async with world() as w:
+    async with context() as w:
         w.api.takes_s = 1
         await w.create("known").wait()
-        settlement = w.create("unknown")
+        future = w.create("unknown")
         await trio.sleep(0.5)
         w.matches.discard("known")
         w.matches.discard("unknown")
         w.matches.discard("elsewhere")
-        assert (await settlement.wait()).fate is Fate.DISCARDED
+        assert (await future.wait()).fate is JobOutcome.DISCARDED
         assert w.status("known") is Status.READY
         assert w.status("unknown") is None
 
 
 async def test_the_public_state_names_what_everybody_may_know(autojump_clock: MockClock) -> None:
-    async with world() as w:
+    async with context() as w:
         await w.create().wait()
         shown = w.stage.rooms["room-1"]
         created_at = shown.pop("created_at")

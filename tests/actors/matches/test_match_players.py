@@ -12,12 +12,12 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.core import ActorGone, MailboxFull
-from actors.matches import Callbacks, CreationJob, Entry, Matches, MatchPatience, Status, read_job
-from actors.matches.entry import INBOX_SLOTS
+from actors.matches import Callbacks, CreationJob, Matches, MatchHandle, MatchTimeouts, Status, read_job
+from actors.matches.handle import INBOX_SLOTS
 from actors.matches.rules.simple_card_battle import SimpleCardBattle
 from supervision import ChildSpec, ChildType, Supervisor
 from tests.fakes.node import GAMES, RULES, Stage, job
-from tests.fakes.players import Line, Question
+from tests.fakes.players import PlayerConnection, Question
 
 
 class House:
@@ -33,7 +33,7 @@ class House:
             publisher=self.stage,
             node_name="node-a",
             games=GAMES,
-            patience=MatchPatience(join_timeout_s=120, reconnect_grace_s=60, linger_s=30),
+            timeouts=MatchTimeouts(join_timeout_s=120, reconnect_grace_s=60, linger_s=30),
         )
         self.root = Supervisor(
             [
@@ -48,30 +48,32 @@ class House:
         return httpx.Response(self.status, json={"acknowledged": True})
 
     @property
-    def entry(self) -> Entry:
-        entry = self.matches.find("room-1")
-        assert entry is not None
-        return entry
+    def handle(self) -> MatchHandle:
+        handle = self.matches.find("room-1")
+        assert handle is not None
+        return handle
 
-    async def join(self, player: str) -> Line:
-        line = Line(player)
-        self.entry.join(line)
+    async def join(self, player: str) -> PlayerConnection:
+        connection = PlayerConnection(player)
+        self.handle.join(connection)
         await wait_all_tasks_blocked()
-        return line
+        return connection
 
-    async def push(self, line: Line, event: str, payload: object = None) -> tuple[str, dict[str, Any]] | None:
+    async def push(
+        self, connection: PlayerConnection, event: str, payload: object = None
+    ) -> tuple[str, dict[str, Any]] | None:
         question = Question()
-        self.entry.push(line, event, payload, question)
+        self.handle.push(connection, event, payload, question)
         await wait_all_tasks_blocked()
         return question.answer
 
-    async def act(self, line: Line, **fields: Any) -> tuple[str, dict[str, Any]] | None:
+    async def act(self, connection: PlayerConnection, **fields: Any) -> tuple[str, dict[str, Any]] | None:
         self._nonce += 1
-        return await self.push(line, "game:action", {"nonce": f"n{self._nonce}", **fields})
+        return await self.push(connection, "game:action", {"nonce": f"n{self._nonce}", **fields})
 
-    def mover(self, *lines: Line) -> Line:
+    def mover(self, *connections: PlayerConnection) -> PlayerConnection:
         shown = self.stage.rooms["room-1"]["game"]["current_turn"]
-        return next(line for line in lines if line.user_id == shown)
+        return next(connection for connection in connections if connection.user_id == shown)
 
     def kill(self) -> None:
         self.matches.supervisor.kill_child("room-1")
@@ -136,7 +138,7 @@ async def test_a_line_that_was_replaced_has_no_say(autojump_clock: MockClock) ->
     async with house() as h:
         old, _ = await h.join("ann"), await h.join("bob")
         new = await h.join("ann")
-        h.entry.disconnect(old)
+        h.handle.disconnect(old)
         answer = await h.push(old, "room:leave")
 
         assert answer == ("error", {"accepted": False, "reason": "not_connected"})
@@ -148,27 +150,27 @@ async def test_a_player_who_is_gone_before_their_turn_at_the_door_is_not_let_in(
     autojump_clock: MockClock,
 ) -> None:
     async with house() as h:
-        line = Line("ann")
-        line.alive = False
-        h.entry.join(line)
+        connection = PlayerConnection("ann")
+        connection.alive = False
+        h.handle.join(connection)
         await wait_all_tasks_blocked()
 
-        assert line.accepted is None
+        assert connection.accepted is None
         assert not h.stage.rooms["room-1"]["players"][0]["connected"]
 
 
 async def test_a_crash_sends_the_players_round_and_the_game_goes_on(autojump_clock: MockClock) -> None:
     async with house() as h:
-        lines = [await h.join("ann"), await h.join("bob")]
-        before = h.entry.match.play
+        connections = [await h.join("ann"), await h.join("bob")]
+        before = h.handle.match.play
         h.kill()
         await wait_all_tasks_blocked()
 
-        assert [line.ending for line in lines] == ["crashed", "crashed"]
-        assert h.entry.match.play is before
+        assert [connection.ending for connection in connections] == ["crashed", "crashed"]
+        assert h.handle.match.play is before
         ann = await h.join("ann")
         assert ann.accepted is not None
-        assert ann.accepted["game"]["your_hand"] == lines[0].told[-1][1]["your_hand"]
+        assert ann.accepted["game"]["your_hand"] == connections[0].told[-1][1]["your_hand"]
         assert h.said == ["rooms", "started"]
 
 
@@ -182,24 +184,24 @@ async def test_who_waits_for_the_answer_in_a_crash_is_told(
         ann, bob = await h.join("ann"), await h.join("bob")
         mover = h.mover(ann, bob)
         card = mover.told[-1][1]["your_hand"][0]["id"]
-        before = h.entry.match
+        before = h.handle.match
         monkeypatch.setattr(SimpleCardBattle, "apply", broken)
 
         answer = await h.act(mover, action="play_card", card_id=card)
 
         assert answer == ("error", {"accepted": False, "reason": "internal_error"})
-        assert h.entry.match.play is before.play
+        assert h.handle.match.play is before.play
         assert (ann.ending, bob.ending) == ("crashed", "crashed")
 
 
 async def test_what_was_said_during_a_crash_is_handled_by_the_next_life(autojump_clock: MockClock) -> None:
     async with house() as h:
-        line = Line("ann")
+        connection = PlayerConnection("ann")
         h.kill()
-        h.entry.join(line)
+        h.handle.join(connection)
         await wait_all_tasks_blocked()
 
-        assert line.accepted is not None
+        assert connection.accepted is not None
 
 
 async def test_players_of_a_match_that_is_given_up_are_told(
@@ -225,11 +227,11 @@ async def test_a_match_that_hears_more_than_it_can_handle_says_so(autojump_clock
     async with house() as h:
         ann = await h.join("ann")
         for _ in range(INBOX_SLOTS):
-            h.entry.push(ann, "game:action", {}, Question())
+            h.handle.push(ann, "game:action", {}, Question())
         with pytest.raises(MailboxFull):
-            h.entry.push(ann, "game:action", {}, Question())
+            h.handle.push(ann, "game:action", {}, Question())
         # What must get through does.
-        h.entry.disconnect(ann)
+        h.handle.disconnect(ann)
         await wait_all_tasks_blocked()
         assert not h.stage.rooms["room-1"]["players"][0]["connected"]
 
@@ -237,7 +239,7 @@ async def test_a_match_that_hears_more_than_it_can_handle_says_so(autojump_clock
 async def test_when_the_match_goes_the_lines_are_closed_and_nobody_gets_in(autojump_clock: MockClock) -> None:
     async with house() as h:
         ann = await h.join("ann")
-        entry = h.entry
+        handle = h.handle
         h.matches.terminate("room-1")
         await trio.sleep(29)
         assert ann.alive
@@ -248,8 +250,8 @@ async def test_when_the_match_goes_the_lines_are_closed_and_nobody_gets_in(autoj
 
         assert late.ending == "closed"
         with pytest.raises(ActorGone):
-            entry.join(Line("bob"))
-        entry.disconnect(ann)
+            handle.join(PlayerConnection("bob"))
+        handle.disconnect(ann)
 
 
 async def test_a_turn_nobody_uses_is_skipped_and_the_clock_starts_again(autojump_clock: MockClock) -> None:
@@ -273,5 +275,5 @@ async def test_without_a_keeper_a_result_that_is_not_taken_is_lost_with_a_word(
 
         assert h.said.count("finished") == (3 if status == 503 else 1)
         assert caplog.messages.count("match_result_lost") == lost
-        assert h.entry.match.status is Status.FINISHED
-        assert h.entry.match.owed == ()
+        assert h.handle.match.status is Status.FINISHED
+        assert h.handle.match.unacked == ()

@@ -118,7 +118,7 @@ async def test_what_cannot_be_settled_before_a_stop_is_handed_back_in_order(
             await api.until(lambda: len(api.received) >= 5)
         assert producer.lrange(QUEUE, 0, -1) == payloads[::-1]
         assert producer.keys("greenroom:node:*") == []
-        assert node.consumer.statistics().handed_back == 5
+        assert node.consumer.statistics().given_back == 5
 
 
 async def test_two_nodes_share_the_queue_and_no_job_is_done_twice(redis_server: RedisServer) -> None:
@@ -145,7 +145,7 @@ async def test_jobs_of_a_node_that_died_are_taken_back_and_done(redis_server: Re
         async with running(node):
             await until(lambda: confirmed(api) == {"room-1", "room-2"})
             assert producer.llen(dead) == 0
-            assert node.consumer.statistics().taken_back == 2
+            assert node.consumer.statistics().reclaimed == 2
 
 
 async def test_jobs_of_a_node_that_lives_are_left_alone(redis_server: RedisServer) -> None:
@@ -195,7 +195,7 @@ class Stumbling(CreationConsumer):
     stumbles_on = b"poison"
 
     async def _settle(self, payload: bytes) -> None:
-        if self.stumbles_on in payload and self._suspects.crashes(payload) < 3:
+        if self.stumbles_on in payload and self._poison.crashes(payload) < 3:
             raise RuntimeError("stumbled")
         await super()._settle(payload)
 

@@ -15,9 +15,9 @@ import trio
 import trio.testing
 
 from actors.links import RedisLink
-from actors.matches import Callbacks, Outbox, Outcome, Patience, Recovery, Results, callback
+from actors.matches import CallbackOutcome, Callbacks, Patience, Recovery, Results, ResultSpool, callback
 from actors.matches.callback import Callback
-from actors.matches.unsent import age_s, callback_of
+from actors.matches.persist_failed import age_s, callback_of
 from supervision import Backoff
 from tests.engines import RedisServer, free_port
 from tests.fakes.life import LoneLife
@@ -51,8 +51,8 @@ class Around:
         patience = Patience(request_s=request_s, pauses_s=())
         transport = httpx.MockTransport(self.api)
         self.callbacks = Callbacks("http://api", keys=["k"], patience=patience, transport=transport)
-        self.outbox = Outbox(directory / "outbox")
-        self.results = Results(link=self.link, callbacks=self.callbacks, outbox=self.outbox, retry_s=0.05)
+        self.spool = ResultSpool(directory / "spool")
+        self.results = Results(link=self.link, callbacks=self.callbacks, spool=self.spool, retry_s=0.05)
         self.recovery = Recovery(link=self.link, callbacks=self.callbacks)
 
 
@@ -74,32 +74,32 @@ def finished(room_id: str = "r1") -> Callback:
     return callback.finished(room_id, winner_id="ann", result_data={"players": {}}, at_s=0.0)
 
 
-def ignore(outcome: Outcome) -> None:
+def ignore(outcome: CallbackOutcome) -> None:
     """Nobody asked."""
 
 
-# -- the outbox -----------------------------------------------------------------------
+# -- the spool -----------------------------------------------------------------------
 
 
 def test_the_outbox_gives_back_what_it_was_given(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "a" / "b")
-    assert outbox.room_ids() == []
-    outbox.put("r1", b"one")
-    outbox.put("r2", b"two")
-    outbox.put("r1", b"one again")
+    spool = ResultSpool(tmp_path / "a" / "b")
+    assert spool.room_ids() == []
+    spool.put("r1", b"one")
+    spool.put("r2", b"two")
+    spool.put("r1", b"one again")
 
-    assert Outbox(tmp_path / "a" / "b").room_ids() == ["r1", "r2"]
-    assert outbox.get("r1") == b"one again"
-    outbox.drop("r1")
-    outbox.drop("r1")
-    assert outbox.get("r1") is None
-    assert outbox.room_ids() == ["r2"]
+    assert ResultSpool(tmp_path / "a" / "b").room_ids() == ["r1", "r2"]
+    assert spool.get("r1") == b"one again"
+    spool.drop("r1")
+    spool.drop("r1")
+    assert spool.get("r1") is None
+    assert spool.room_ids() == ["r2"]
 
 
 def test_half_a_result_is_none(tmp_path: Path) -> None:
     (tmp_path / "r1.new").write_bytes(b'{"room_')
 
-    assert Outbox(tmp_path).room_ids() == []
+    assert ResultSpool(tmp_path).room_ids() == []
 
 
 # -- the keeper -----------------------------------------------------------------------
@@ -108,17 +108,17 @@ def test_half_a_result_is_none(tmp_path: Path) -> None:
 async def test_a_result_is_on_the_disk_while_it_is_told_and_in_redis_only_after(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    outcomes: list[Outcome] = []
+    outcomes: list[CallbackOutcome] = []
     with redis.Redis.from_url(redis_server.url) as client:
         async with around(redis_server.url, tmp_path, request_s=60.0) as a:
             await a.link.until_up()
             a.api.hangs = True
             a.results.tell(finished(), outcomes.append)
-            await until(lambda: bool(a.api.told) and a.outbox.get("r1") == finished().body)
+            await until(lambda: bool(a.api.told) and a.spool.get("r1") == finished().body)
             await trio.testing.wait_all_tasks_blocked()
 
             assert a.results.statistics().waiting == 0
-            assert a.outbox.room_ids() == ["r1"]
+            assert a.spool.room_ids() == ["r1"]
             assert client.keys() == []
             assert outcomes == []
 
@@ -138,14 +138,14 @@ async def test_a_result_is_on_the_disk_while_it_is_told_and_in_redis_only_after(
 async def test_a_result_is_kept_unless_it_is_acknowledged_or_nobody_knows_the_room(
     redis_server: RedisServer, tmp_path: Path, status: int, acknowledges: bool, kept: int
 ) -> None:
-    outcomes: list[Outcome] = []
+    outcomes: list[CallbackOutcome] = []
     with redis.Redis.from_url(redis_server.url) as client:
         async with around(redis_server.url, tmp_path) as a:
             await a.link.until_up()
             a.api.status, a.api.acknowledges = status, acknowledges
             a.results.tell(finished(), outcomes.append)
             await until(lambda: bool(outcomes))
-            await until(lambda: len(client.keys()) == kept and a.outbox.room_ids() == [])
+            await until(lambda: len(client.keys()) == kept and a.spool.room_ids() == [])
 
             assert a.api.told == ["/rooms/r1/finished"]
             assert a.results.statistics().kept == kept
@@ -155,12 +155,12 @@ async def test_a_result_is_kept_unless_it_is_acknowledged_or_nobody_knows_the_ro
 async def test_what_a_former_process_left_is_told_once_as_if_it_had_just_happened(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    Outbox(tmp_path / "outbox").put("r1", finished().body)
+    ResultSpool(tmp_path / "spool").put("r1", finished().body)
     with redis.Redis.from_url(redis_server.url) as client:
         async with around(redis_server.url, tmp_path) as a:
             a.api.status = 200
             await a.link.until_up()
-            await until(lambda: a.outbox.room_ids() == [])
+            await until(lambda: a.spool.room_ids() == [])
 
             assert a.api.told == ["/rooms/r1/finished"]
             assert a.results.statistics().delivered == 1
@@ -170,10 +170,10 @@ async def test_what_a_former_process_left_is_told_once_as_if_it_had_just_happene
 async def test_a_disk_that_takes_nothing_does_not_hold_up_the_telling(
     tmp_path: Path,
 ) -> None:
-    outcomes: list[Outcome] = []
+    outcomes: list[CallbackOutcome] = []
     async with around(nowhere(), tmp_path) as a:
         await until(lambda: a.results._left is not None)  # noqa: SLF001
-        (tmp_path / "outbox").write_text("a file where the directory should be")
+        (tmp_path / "spool").write_text("a file where the directory should be")
         a.api.status = 200
         a.results.tell(finished(), outcomes.append)
         await until(lambda: bool(outcomes))
@@ -184,10 +184,10 @@ async def test_a_result_goes_to_the_api_server_if_that_is_back_before_redis(tmp_
     async with around(nowhere(), tmp_path) as a:
         a.results.tell(finished(), ignore)
         await until(lambda: len(a.api.told) > 1)
-        assert a.outbox.room_ids() == ["r1"]
+        assert a.spool.room_ids() == ["r1"]
         a.api.status = 200
 
-        await until(lambda: a.outbox.room_ids() == [])
+        await until(lambda: a.spool.room_ids() == [])
         assert a.results.statistics().delivered == 1
         assert a.results.statistics().waiting == 0
 
@@ -200,20 +200,20 @@ async def test_a_result_that_is_refused_stays_and_holds_up_nobody(tmp_path: Path
         a.api.status = 200
         a.api.refuses = "/rooms/r1/finished"
 
-        await until(lambda: a.outbox.room_ids() == ["r1"])
+        await until(lambda: a.spool.room_ids() == ["r1"])
         a.api.refuses = ""
-        await until(lambda: a.outbox.room_ids() == [])
+        await until(lambda: a.spool.room_ids() == [])
         assert a.results.statistics().delivered == 2
 
 
 async def test_results_of_a_former_life_are_found_on_the_disk(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    Outbox(tmp_path / "outbox").put("r1", finished().body)
+    ResultSpool(tmp_path / "spool").put("r1", finished().body)
     with redis.Redis.from_url(redis_server.url) as client:
         async with around(redis_server.url, tmp_path) as a:
             await until(lambda: bool(client.exists("persist_failed:r1")))
-            await until(lambda: a.outbox.room_ids() == [])
+            await until(lambda: a.spool.room_ids() == [])
         assert client.get("persist_failed:r1") == finished().body
 
 
@@ -225,16 +225,16 @@ async def test_a_stop_brings_the_last_result_to_the_disk(tmp_path: Path) -> None
         await trio.testing.wait_all_tasks_blocked()
         a.results.tell(finished(), ignore)
         life.trap_exit().set()
-    assert a.outbox.room_ids() == ["r1"]
+    assert a.spool.room_ids() == ["r1"]
 
 
 async def test_without_a_disk_redis_takes_it(
     redis_server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "outbox").write_text("a file where the directory should be")
+    (tmp_path / "spool").write_text("a file where the directory should be")
     with redis.Redis.from_url(redis_server.url) as client:
         a = Around(redis_server.url, tmp_path)
-        a.results._outbox.room_ids = list  # type: ignore[method-assign]  # noqa: SLF001
+        a.results._spool.room_ids = list  # type: ignore[method-assign]  # noqa: SLF001
         async with trio.open_nursery() as nursery:
             nursery.start_soon(a.link.run, LoneLife())
             await a.link.until_up()

@@ -15,7 +15,7 @@ from actors.matches.creation_job import ROOM_ID
 SUFFIX: Final = ".json"
 
 
-class Outbox:
+class ResultSpool:
     """Bodies by room id.
 
     Args:

@@ -11,9 +11,9 @@ from typing import Any, Final, Protocol
 import trio
 
 from actors.matches.callback import Callback
-from actors.matches.callbacks import Callbacks, Outcome
+from actors.matches.callbacks import CallbackOutcome, Callbacks
 from actors.matches.delivery import RESULT_TAKEN
-from actors.matches.lifecycle import Patience
+from actors.matches.lifecycle import MatchTimeouts
 
 logger: Final = logging.getLogger("actors.matches")
 
@@ -37,7 +37,7 @@ class RoomPublisher(Protocol):
 class ResultKeeper(Protocol):
     """Who tells the API server a result, and keeps it as long as it has not been told."""
 
-    def tell(self, finished: Callback, then: Callable[[Outcome], None]) -> None:
+    def tell(self, finished: Callback, then: Callable[[CallbackOutcome], None]) -> None:
         """Tell it in its turn among the room's callbacks; `then` hears how that went.
 
         Neither waits nor raises.
@@ -54,10 +54,10 @@ class NoKeeper:
     def __init__(self, callbacks: Callbacks) -> None:
         self._callbacks = callbacks
 
-    def tell(self, finished: Callback, then: Callable[[Outcome], None]) -> None:
+    def tell(self, finished: Callback, then: Callable[[CallbackOutcome], None]) -> None:
         """Tell it, or say what is lost."""
 
-        def settled(outcome: Outcome) -> None:
+        def settled(outcome: CallbackOutcome) -> None:
             if outcome.verdict not in RESULT_TAKEN:
                 logger.error("match_result_lost", extra={"room_id": finished.room_id})
             then(outcome)
@@ -85,7 +85,7 @@ class SteadyClock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class MatchContext:
     """What all matches of a node share.
 
     Attributes:
@@ -93,7 +93,7 @@ class World:
         callbacks: The way there.
         keeper: Of results, which go there through it.
         publisher: Where the public state goes.
-        patience: How long matches wait for what.
+        timeouts: How long matches wait for what.
         now: Unix seconds that never go back.
     """
 
@@ -101,5 +101,5 @@ class World:
     callbacks: Callbacks
     keeper: ResultKeeper
     publisher: RoomPublisher
-    patience: Patience
+    timeouts: MatchTimeouts
     now: Callable[[], float]

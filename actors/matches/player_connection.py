@@ -8,11 +8,11 @@ from typing import Literal, Protocol
 from orjson import Fragment
 
 
-class Line(Protocol):
+class PlayerConnection(Protocol):
     """One connection of one player. After its end, nothing it is told does anything."""
 
     def __hash__(self) -> int:
-        """Tells lines apart, together with their identity."""
+        """Tells connections apart, together with their identity."""
 
     @property
     def user_id(self) -> str:
@@ -27,7 +27,7 @@ class Line(Protocol):
         """Whether the player can still be reached through it."""
 
     def accept(self, response: Mapping[str, object]) -> bool:
-        """Let them in. An earlier line of the same player is closed by this."""
+        """Let them in. An earlier connection of the same player is closed by this."""
 
     def refuse(self, reason: str, *, final: bool = False) -> None:
         """Turn them away; `final`: for good."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from actors.matches import callback
-from actors.matches.lifecycle.effects import Push, Step
+from actors.matches.lifecycle.effects import Push, StepResult
 from actors.matches.lifecycle.ending import finish
 from actors.matches.lifecycle.events import Acted
 from actors.matches.lifecycle.limits import read_nonce, remember
@@ -22,7 +22,7 @@ DUPLICATE_NONCE = "duplicate_nonce"
 GAME_NOT_STARTED = "game_not_started"
 
 
-def start_if_all_there(step: Step, now: float) -> Step:
+def start_if_all_there(step: StepResult, now: float) -> StepResult:
     """Begin the game once it may begin and every expected player is connected."""
     match = step.match
     if not match.allows(Trigger.ALL_JOINED) or not all(seat.is_there for seat in match.seats):
@@ -30,10 +30,10 @@ def start_if_all_there(step: Step, now: float) -> Step:
     play, tells = Play.begin(match.rules, setup_of(match), match.seed)
     started = replace(match.moved(Trigger.ALL_JOINED), started_at=now)
     told = callback.started(started.room_id, player_ids=started.everybody, at_s=now)
-    return _played(replace(step, match=started).owing(told), play, tells, now)
+    return _played(replace(step, match=started).with_callback(told), play, tells, now)
 
 
-def act(match: Match, event: Acted, now: float) -> Step:
+def act(match: Match, event: Acted, now: float) -> StepResult:
     """A player's action. One that is refused leaves the game and the nonces as they are."""
     seat = match.seat(event.user_id)
     if seat is None or seat.left:
@@ -45,17 +45,17 @@ def act(match: Match, event: Acted, now: float) -> Step:
     return _act(match.seated(seat), seat, _fields(event.payload), now)
 
 
-def time_out(match: Match, play: AnyPlay, now: float) -> Step:
+def time_out(match: Match, play: AnyPlay, now: float) -> StepResult:
     """The turn has taken too long."""
-    return _played(Step(replace(match, turn_due=None)), *play.time_out(), now)
+    return _played(StepResult(replace(match, turn_due=None)), *play.time_out(), now)
 
 
-def forfeit(match: Match, play: AnyPlay, user_id: str, now: float) -> Step:
+def forfeit(match: Match, play: AnyPlay, user_id: str, now: float) -> StepResult:
     """A player gives up."""
-    return _played(Step(match), *play.remove(user_id), now)
+    return _played(StepResult(match), *play.remove(user_id), now)
 
 
-def _act(match: Match, seat: Seat, fields: Mapping[str, object], now: float) -> Step:
+def _act(match: Match, seat: Seat, fields: Mapping[str, object], now: float) -> StepResult:
     nonce, play = read_nonce(fields.get("nonce")), match.play
     if nonce is None:
         return _refuse(match, MISSING_NONCE)
@@ -73,17 +73,17 @@ def _act(match: Match, seat: Seat, fields: Mapping[str, object], now: float) -> 
     accepted = match.seated(replace(seat, nonces=remember(seat.nonces, nonce)))
     accepted = replace(accepted, actions=match.actions + 1)
     action_id = f"{match.room_id}-a{accepted.actions}"
-    step = Step(accepted).answering({"accepted": True, "action_id": action_id})
+    step = StepResult(accepted).with_answer({"accepted": True, "action_id": action_id})
     return _played(step, *play.act(seat.user_id, action), now)
 
 
-def _played(step: Step, play: AnyPlay, tells: Iterable[Tell], now: float) -> Step:
+def _played(step: StepResult, play: AnyPlay, tells: Iterable[Tell], now: float) -> StepResult:
     before = step.match
     match = replace(before, play=play)
     if before.turn_due is None or before.play is None or before.play.turn_number != play.turn_number:
         match = replace(match, turn_due=now + match.job.turn_time_limit_s)
     pushes = (push for tell in tells for push in _pushes(tell, match.everybody))
-    played = replace(step, match=match).saying(*pushes)
+    played = replace(step, match=match).with_effects(*pushes)
     return played if play.outcome is None else finish(played, play.outcome, now)
 
 
@@ -100,5 +100,5 @@ def _fields(payload: object) -> Mapping[str, object]:
     return payload if isinstance(payload, Mapping) else {}
 
 
-def _refuse(match: Match, reason: str) -> Step:
-    return Step(match).answering({"accepted": False, "reason": str(reason)}, ok=False)
+def _refuse(match: Match, reason: str) -> StepResult:
+    return StepResult(match).with_answer({"accepted": False, "reason": str(reason)}, ok=False)

@@ -47,7 +47,7 @@ class Missing:
         self._since = {}
 
 
-class TakeBack:
+class Reclaimer:
     """Looks for lists of the dead, for ever.
 
     Args:
@@ -56,7 +56,7 @@ class TakeBack:
         every_s: Seconds between two looks, and the least that an owner must be missing.
 
     Attributes:
-        taken_back: Jobs moved to the queue so far.
+        reclaimed: Jobs moved to the queue so far.
     """
 
     def __init__(self, link: RedisLink, *, me: str, every_s: float) -> None:
@@ -64,10 +64,10 @@ class TakeBack:
         self._me = me
         self._every_s = every_s
         self._missing = Missing(every_s)
-        self.taken_back = 0
+        self.reclaimed = 0
 
     async def run(self) -> None:
-        """Look, and wait, and look."""
+        """Wake, and wait, and look."""
         while True:
             began = trio.current_time()
             try:
@@ -82,8 +82,8 @@ class TakeBack:
         lapsed = await self._link.work(find_lapsed)
         lapsed.discard(self._me)
         for owner in self._missing.look(lapsed, trio.current_time()):
-            count = await self._link.work(lambda client, owner=owner: take_back(client, owner))  # type: ignore[misc]
-            self.taken_back += count
+            count = await self._link.work(lambda client, owner=owner: reclaim(client, owner))  # type: ignore[misc]
+            self.reclaimed += count
             if count:
                 logger.warning("creation_jobs_taken_back", extra={"owner": owner, "jobs": count})
 
@@ -98,7 +98,7 @@ def find_lapsed(client: redis.Redis) -> set[str]:
         return {owner for owner, alive in zip(owners, pipe.execute(), strict=True) if not alive}
 
 
-def take_back(client: redis.Redis, owner: str) -> int:
+def reclaim(client: redis.Redis, owner: str) -> int:
     """Move the jobs of an owner to the queue, unless it turns out to be alive; how many."""
     source = processing_list(owner)
     with client.pipeline() as pipe:

@@ -8,7 +8,7 @@ from enum import StrEnum
 import trio
 
 
-class Fate(StrEnum):
+class JobOutcome(StrEnum):
     """How a job ended.
 
     CONFIRMED: the API server has acknowledged the room. DISCARDED: it did not
@@ -24,7 +24,7 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class JobEnd:
     """A job's end.
 
     Attributes:
@@ -32,28 +32,28 @@ class Settled:
         detail: snake_case, for the report and the log.
     """
 
-    fate: Fate
+    fate: JobOutcome
     detail: str = ""
 
 
-class Settlement:
-    """A job's end, to be waited for by any number of tasks. Settled once; later words are dropped."""
+class JobFuture:
+    """A job's end, to be waited for by any number of tasks. JobEnd once; later words are dropped."""
 
     __slots__ = ("_done", "settled")
 
-    def __init__(self, settled: Settled | None = None) -> None:
+    def __init__(self, settled: JobEnd | None = None) -> None:
         self.settled = settled
         self._done = trio.Event()
 
-    def settle(self, fate: Fate, detail: str = "") -> bool:
+    def settle(self, fate: JobOutcome, detail: str = "") -> bool:
         """Say how it ended; whether that was news."""
         if self.settled is not None:
             return False
-        self.settled = Settled(fate, detail)
+        self.settled = JobEnd(fate, detail)
         self._done.set()
         return True
 
-    async def wait(self) -> Settled:
+    async def wait(self) -> JobEnd:
         """Wait for the end."""
         while self.settled is None:
             await self._done.wait()

@@ -1,6 +1,6 @@
 """What is kept of a match outside its task, and the door through which everybody speaks to it.
 
-Who has something to say puts it into the entry's inbox and wakes the actor; the
+Who has something to say puts it into the handle's inbox and wakes the actor; the
 message in the actor's own mailbox only says "look". So a crash of the task
 costs the one thing that was being handled, and whoever asked it is told.
 """
@@ -19,35 +19,35 @@ from orjson import Fragment
 from actors.core import Actor, ActorGone, MailboxFull
 from actors.matches import callback
 from actors.matches.callback import Call, Callback
-from actors.matches.callbacks import Delivery, Outcome
+from actors.matches.callbacks import CallbackOutcome, Delivery
+from actors.matches.context import MatchContext
 from actors.matches.delivery import Verdict
-from actors.matches.lifecycle import Disconnected, Disowned, Event, Match, Push, Status, Told
-from actors.matches.line import Line, Question
-from actors.matches.settlement import Settlement
-from actors.matches.world import World
+from actors.matches.job_outcome import JobFuture
+from actors.matches.lifecycle import CallbackSettled, Disconnected, Event, Match, Push, Rejected, Status
+from actors.matches.player_connection import PlayerConnection, Question
 
 # Some fifty a player at five a second is ten seconds of everybody's attention;
 # past that, telling the player beats queueing more.
 INBOX_SLOTS: Final = 256
 
 
-class Look(NamedTuple):
-    """Something about the match has changed, or a deadline has come: look at the entry."""
+class Wake(NamedTuple):
+    """Something about the match has changed, or a deadline has come: look at the handle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Joining:
     """A player wants in."""
 
-    line: Line
+    connection: PlayerConnection
 
     def fail(self) -> None:
         """It was being handled when the task crashed."""
-        self.line.crash()
+        self.connection.crash()
 
     def turn_away(self) -> None:
         """The match has gone."""
-        self.line.refuse("room_not_found")
+        self.connection.refuse("room_not_found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,13 @@ class Asking:
     """A player did something.
 
     Attributes:
-        line: Over which it came.
+        connection: Over which it came.
         event: Such as `game:action`.
         payload: Whatever came with it.
         question: To be answered.
     """
 
-    line: Line
+    connection: PlayerConnection
     event: str
     payload: object
     question: Question
@@ -78,47 +78,47 @@ class Asking:
 Item: TypeAlias = Joining | Asking | Event
 
 
-class Entry:
+class MatchHandle:
     """A match, for the table of matches, for its players and for its task.
 
     Attributes:
         match: How it stands, between two events.
-        settlement: Of the job that asked for it; of the newest one if it was asked for again.
+        future: Of the job that asked for it; of the newest one if it was asked for again.
         confirming: `ready` on its way, or answered and not looked at.
         confirmed: The API server has acknowledged it once.
         inbox: What has been said and not handled.
         under_way: What is being handled; what a crash finds here was.
-        lines: Players who are connected, by user id.
+        connections: Players who are connected, by user id.
         interrupted: A life of the task has begun and not ended in order.
         actor: Its task's address; None once it has gone.
     """
 
     __slots__ = (
+        "_context",
         "_on_their_way",
         "_woken",
-        "_world",
         "actor",
         "confirmed",
         "confirming",
+        "connections",
+        "future",
         "inbox",
         "interrupted",
-        "lines",
         "match",
-        "settlement",
         "under_way",
     )
 
-    def __init__(self, match: Match, world: World) -> None:
+    def __init__(self, match: Match, context: MatchContext) -> None:
         self.match = match
-        self.settlement = Settlement()
+        self.future = JobFuture()
         self.confirming: Delivery | None = None
         self.confirmed = False
         self.inbox: deque[Item] = deque()
         self.under_way: Item | None = None
-        self.lines: dict[str, Line] = {}
+        self.connections: dict[str, PlayerConnection] = {}
         self.interrupted = False
-        self.actor: Actor[Look] | None = None
-        self._world = world
+        self.actor: Actor[Wake] | None = None
+        self._context = context
         self._on_their_way: set[Callback] = set()
         self._woken = False
 
@@ -129,31 +129,31 @@ class Entry:
 
     # -- for players: a match's port ---------------------------------------------------
 
-    def join(self, line: Line) -> None:
+    def join(self, connection: PlayerConnection) -> None:
         """A player wants in.
 
         Raises:
             ActorGone: The match has gone.
             MailboxFull: It has too much to do.
         """
-        self._put(Joining(line))
+        self._put(Joining(connection))
 
-    def push(self, line: Line, event: str, payload: object, question: Question) -> None:
+    def push(self, connection: PlayerConnection, event: str, payload: object, question: Question) -> None:
         """A player did something.
 
         Raises:
             ActorGone: The match has gone.
             MailboxFull: It has too much to do.
         """
-        self._put(Asking(line, event, payload, question))
+        self._put(Asking(connection, event, payload, question))
 
-    def leave(self, line: Line) -> None:
+    def leave(self, connection: PlayerConnection) -> None:
         """A player has left the topic, as a client does that shows another page; they may come back."""
-        self.disconnect(line)
+        self.disconnect(connection)
 
-    def disconnect(self, line: Line) -> None:
-        """A line has ended."""
-        self.tell(Disconnected(line.user_id, line))
+    def disconnect(self, connection: PlayerConnection) -> None:
+        """A connection has ended."""
+        self.tell(Disconnected(connection.user_id, connection))
 
     def _put(self, item: Joining | Asking) -> None:
         if self.actor is None:
@@ -161,7 +161,7 @@ class Entry:
         if len(self.inbox) >= INBOX_SLOTS:
             raise MailboxFull(("match", self.room_id), item)
         self.inbox.append(item)
-        self.look()
+        self.wake()
 
     # -- for everybody else --------------------------------------------------------------
 
@@ -169,14 +169,14 @@ class Entry:
         """Let something happen to the match, whatever else waits: for what is bounded by itself."""
         if self.actor is not None:
             self.inbox.append(event)
-            self.look()
+            self.wake()
 
-    def look(self) -> None:
+    def wake(self) -> None:
         """Wake the actor, unless it has been already."""
         if self.actor is not None and not self._woken:
-            self._woken = self.actor.force_cast(Look())
+            self._woken = self.actor.force_cast(Wake())
 
-    def looking(self) -> None:
+    def woken(self) -> None:
         """The actor is awake; what comes from now on must wake it again."""
         self._woken = False
 
@@ -184,11 +184,11 @@ class Entry:
 
     def confirm(self) -> None:
         """Tell the API server that the room is up."""
-        ready = callback.ready(self.room_id, node_name=self._world.node_name)
-        self.confirming = self._world.callbacks.submit(ready, self._answered)
+        ready = callback.ready(self.room_id, node_name=self._context.node_name)
+        self.confirming = self._context.callbacks.submit(ready, self._answered)
 
-    def _answered(self, _outcome: Outcome) -> None:
-        self.look()
+    def _answered(self, _outcome: CallbackOutcome) -> None:
+        self.wake()
 
     def submit(self, said: Callback) -> None:
         """Tell the API server something, unless it is on its way already."""
@@ -196,24 +196,25 @@ class Entry:
             self._on_their_way.add(said)
             then = partial(self._settled, said)
             if said.call is Call.FINISHED:
-                self._world.keeper.tell(said, then)
+                self._context.keeper.tell(said, then)
             else:
-                self._world.callbacks.submit(said, then)
+                self._context.callbacks.submit(said, then)
 
-    def _settled(self, said: Callback, outcome: Outcome) -> None:
+    def _settled(self, said: Callback, outcome: CallbackOutcome) -> None:
         self._on_their_way.discard(said)
         if said.call is Call.STARTED and outcome.verdict is Verdict.UNKNOWN_ROOM:
-            self.tell(Disowned())
-        self.tell(Told(said.call))
+            self.tell(Rejected())
+        self.tell(CallbackSettled(said.call))
 
     # -- for the task: the players ---------------------------------------------------------
 
     def push_to_players(self, push: Push) -> None:
         """Tell those who are connected; what several hear is encoded once."""
-        lines = [line for user_id in push.to if (line := self.lines.get(user_id)) is not None]
-        payload = push.payload if len(lines) == 1 else Fragment(orjson.dumps(push.payload))
-        for line in lines:
-            line.push(push.event, payload)
+        found = (self.connections.get(user_id) for user_id in push.to)
+        connections = [connection for connection in found if connection is not None]
+        payload = push.payload if len(connections) == 1 else Fragment(orjson.dumps(push.payload))
+        for connection in connections:
+            connection.push(push.event, payload)
 
     def fail_under_way(self) -> None:
         """Tell whoever said what was being handled when the task crashed."""
@@ -230,13 +231,13 @@ class Entry:
         for item in inbox:
             if isinstance(item, Joining | Asking):
                 item.turn_away()
-        self.drop_lines(lambda line: line.close())
+        self.drop_connections(lambda connection: connection.close())
 
-    def drop_lines(self, end: Callable[[Line], None]) -> None:
-        """End all lines in the same way."""
-        lines, self.lines = self.lines, {}
-        for line in lines.values():
-            end(line)
+    def drop_connections(self, end: Callable[[PlayerConnection], None]) -> None:
+        """End all connections in the same way."""
+        connections, self.connections = self.connections, {}
+        for connection in connections.values():
+            end(connection)
 
     @property
     def ending(self) -> str:
