@@ -8,12 +8,15 @@ import trio
 
 from supervision.errors import Killed, Shutdown
 from supervision.policy import Exit, classify, unwrap
-from supervision.spec import BRUTAL_KILL, ChildInfo, ChildSpec, State, Supervises
+from supervision.spec import BRUTAL_KILL, ChildInfo, ChildSpec, Life, State, Supervises
 
 logger: Final = logging.getLogger("supervision")
 
 # A last reason is kept as text: the exception itself would keep its frames alive.
 REASON_CHARS: Final = 200
+
+# The supervisor that is calling `trap_exit` right now, if the caller is one.
+_asking: Supervises | None = None
 
 # What `stop_reason` holds while a supervisor ends a life for good.
 STOP: Final = Shutdown("stopped by its supervisor")
@@ -85,6 +88,8 @@ class Child:
 
     def trap_exit(self) -> trio.Event:
         """See `Life.trap_exit`."""
+        if _asking is not None:
+            self.nested = _asking
         if self.exit_request is None:
             self.exit_request = trio.Event()
         return self.exit_request
@@ -155,6 +160,20 @@ class Child:
             age_s=now - self.born if self.is_alive else 0.0,
             nested=self.nested,
         )
+
+
+def trap_exit_as(supervisor: Supervises, life: Life) -> trio.Event:
+    """Call `life.trap_exit()`, and record `supervisor` as what that child runs.
+
+    The child behind the handle records it, so a handle wrapped by the child's own code, which
+    forwards the call, does not hide a supervisor from `tree.snapshot`.
+    """
+    global _asking  # noqa: PLW0603 - set for the duration of one call that cannot wait
+    _asking = supervisor
+    try:
+        return life.trap_exit()
+    finally:
+        _asking = None
 
 
 LIVING: Final = frozenset({State.STARTING, State.RUNNING, State.STOPPING})

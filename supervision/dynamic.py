@@ -14,7 +14,7 @@ from typing import Final
 import trio
 from trio.lowlevel import checkpoint_if_cancelled, current_task
 
-from supervision.child import STOP, Child, without_crashes
+from supervision.child import STOP, trap_exit_as, without_crashes
 from supervision.dynamic_child import DynamicChild, FirstStart
 from supervision.errors import (
     AlreadyStarted,
@@ -98,11 +98,9 @@ class DynamicSupervisor:
         """
         if self._nursery is not None:
             raise RuntimeError("this supervisor is already running")
-        if isinstance(life, Child):
-            life.nested = self
         try:
             async with trio.open_nursery() as self._nursery:
-                self._stop = trio.Event() if life is None else life.trap_exit()
+                self._stop = trio.Event() if life is None else trap_exit_as(self, life)
                 self._accepts = True
                 if life is not None:
                     life.started()
@@ -213,6 +211,10 @@ class DynamicSupervisor:
         """Describe the children, oldest first, at most `limit` of them."""
         now = trio.current_time()
         return tuple(child.info(now) for child in islice(self._children.values(), limit))
+
+    def child_ids(self) -> tuple[Hashable, ...]:
+        """Ids of all children now, oldest first."""
+        return tuple(self._children)
 
     def count_children(self) -> ChildCounts:
         """Count the children, at no cost."""

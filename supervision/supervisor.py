@@ -17,7 +17,7 @@ from typing import Final, assert_never
 
 import trio
 
-from supervision.child import Child
+from supervision.child import trap_exit_as
 from supervision.child_list import ChildList, Ended, StaticChild, Wakeup
 from supervision.errors import (
     AlreadyPresent,
@@ -132,14 +132,12 @@ class Supervisor:
         """
         if self._list is not None:
             raise RuntimeError("this supervisor is already running")
-        if isinstance(life, Child):
-            life.nested = self
         failure: Exception | None = None
         try:
             async with trio.open_nursery() as nursery:
                 children = self._list = ChildList(nursery, self._wakeup, self._inbox.append)
                 if life is not None:
-                    nursery.start_soon(self._stop_when_asked, life.trap_exit())
+                    nursery.start_soon(self._stop_when_asked, trap_exit_as(self, life))
                 try:
                     await self._serve(children, life)
                 except (Shutdown, ChildStartError) as error:

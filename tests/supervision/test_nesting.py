@@ -156,6 +156,46 @@ async def test_a_picture_follows_a_supervisor_made_anew_in_every_life(diary: Dia
         assert outline(snapshot(root)) == {"root": ["inner"]}
 
 
+class Forwarding:
+    """A handle that adds something of its own to the one it forwards to."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+
+    def started(self) -> None:
+        self._life.started()
+
+    def trap_exit(self) -> trio.Event:
+        return self._life.trap_exit()
+
+
+@pytest.mark.parametrize("below", ["static", "dynamic"])
+@pytest.mark.parametrize("above", ["static", "dynamic"])
+async def test_a_supervisor_behind_a_wrapped_life_is_in_the_picture(
+    diary: Diary, above: str, below: str
+) -> None:
+    inner: Supervisor | DynamicSupervisor
+    inner = Supervisor([spec(diary, "a")]) if below == "static" else DynamicSupervisor(max_children=9)
+
+    async def wrapped(life: Life) -> None:
+        await inner.run(Forwarding(life))
+
+    inside = ChildSpec(id="inner", start=wrapped, type=ChildType.SUPERVISOR)
+    root: Supervisor | DynamicSupervisor
+    root = Supervisor([inside]) if above == "static" else DynamicSupervisor(max_children=9)
+    async with running(root):
+        if isinstance(root, DynamicSupervisor):
+            await root.start_child(inside)
+        if isinstance(inner, DynamicSupervisor):
+            await inner.start_child(spec(diary, "a"))
+        assert outline(snapshot(root)) == {"root": [{"inner": ["a"]}]}
+        root.kill_child("inner")
+        await wait_all_tasks_blocked()
+        children = ["a"] if below == "static" else []
+        assert outline(snapshot(root)) == {"root": [{"inner": children}]}
+    assert outline(snapshot(root)) == {"root": []}
+
+
 async def test_a_picture_lists_so_many_children_and_counts_them_all(diary: Diary) -> None:
     dynamic = DynamicSupervisor(max_children=5000)
     async with running(dynamic):
