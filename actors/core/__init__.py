@@ -10,6 +10,7 @@ Reading order, each file leaning only on the ones above it:
     actor         address and life: cast, call, monitor, send_after
     audience      topics, members, one event for all, conflation
     registry      names, and who keeps them true
+    directory     finds or starts the actor of a key; cooldowns, retiring when idle
 
 What is promised
     * An actor handles one message at a time, to its end, before the next.
@@ -34,6 +35,7 @@ What is not promised
 
 from actors.core.actor import CALL_TIMEOUT_S, MAILBOX_SLOTS, Actor, Down, send_after
 from actors.core.audience import Audiences, Event, Member, next_seq
+from actors.core.directory import Cooldown, Directory, RetiringActor, Unavailable
 from actors.core.errors import (
     ActorCrashed,
     ActorError,
@@ -60,6 +62,8 @@ __all__ = [
     "AlreadyRegistered",
     "Audiences",
     "CallTimeout",
+    "Cooldown",
+    "Directory",
     "Down",
     "Event",
     "InlineCall",
@@ -68,8 +72,10 @@ __all__ = [
     "NotDelivered",
     "PendingCall",
     "Registry",
+    "RetiringActor",
     "Timer",
     "TooMany",
+    "Unavailable",
     "at_batch_end",
     "next_seq",
     "send_after",

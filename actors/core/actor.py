@@ -12,7 +12,7 @@ from actors.core.timers import timers
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from actors.core.timers import Timer
     from supervision import Life
@@ -38,14 +38,10 @@ class Down(NamedTuple):
     reason: BaseException | None
 
 
-class _Exit(NamedTuple):
-    """The supervisor asks an actor that traps exits to end."""
+class _Run(NamedTuple):
+    """Call a function in the actor's task, between two messages."""
 
-
-class _Crash(NamedTuple):
-    """The life has crashed outside its task, which is to end of it."""
-
-    reason: Exception
+    call: Callable[[], None]
 
 
 class Actor(Generic[M]):
@@ -118,9 +114,20 @@ class Actor(Generic[M]):
         """
         return self._mailbox.put_always(message)
 
+    def run_soon(self, call: Callable[[], None]) -> bool:
+        """Call `call` in the actor's task, after the messages already there; false if it has ended.
+
+        What it raises crashes the actor. Like `force_cast` it ignores the mailbox's bound.
+        """
+        return self._mailbox.put_always(_Run(call))
+
     def crash(self, reason: Exception) -> None:
-        """End the life as if its next message had raised `reason`; for those who do its work in its place."""
-        self.force_cast(_Crash(reason))
+        """Make the actor's task raise `reason`; for code that ran its work inline, in another task."""
+
+        def fail() -> None:
+            raise reason
+
+        self.run_soon(fail)
 
     def monitor(self, watcher: Actor[Any], ref: Hashable) -> None:
         """Let `watcher` receive `Down(ref, reason)` once, when this life ends; at once if it has."""
@@ -193,7 +200,7 @@ class Actor(Generic[M]):
 
     async def _pass_on(self, exit_asked: trio.Event) -> None:
         await exit_asked.wait()
-        self.force_cast(_Exit())
+        self.run_soon(self.stop)
 
     async def _live(self, life: Life) -> None:
         await self.init()
@@ -214,10 +221,8 @@ class Actor(Generic[M]):
                 if self._reply is not None:
                     self._reply = None
                     entry.send(answer)
-            elif type(entry) is _Exit:
-                self._stopping = True
-            elif type(entry) is _Crash:
-                raise entry.reason
+            elif type(entry) is _Run:
+                entry.call()
             else:
                 await self.receive(entry)
             if self._stopping:

@@ -5,7 +5,6 @@ Reading order, each file leaning only on the ones above it:
     record    one version of a room, its bytes, and what a conditional write asks of it
     table     every room's last record; outlives all tasks
     room      the task through which one room's writes go, one at a time
-    cooldown  how long a room that crashes too often is not started again
     rooms     all of them: what handlers, matches and the sweeper call
     sweeper   removes the old ones
 """

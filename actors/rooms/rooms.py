@@ -6,21 +6,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import trio
-
-from actors.core import ActorCrashed, ActorGone, CallTimeout, MailboxFull, TooMany, at_batch_end
-from actors.rooms.cooldown import Cooldown, next_cooldown
+from actors.core import (
+    ActorCrashed,
+    ActorGone,
+    CallTimeout,
+    Directory,
+    MailboxFull,
+    Unavailable,
+    at_batch_end,
+)
 from actors.rooms.record import Kind, Record, Refusal
 from actors.rooms.room import Announce, Delete, Expire, Room
-from supervision import (
-    BRUTAL_KILL,
-    AlreadyStarted,
-    ChildSpec,
-    DynamicSupervisor,
-    MaxChildren,
-    Restart,
-    SupervisorNotRunning,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +25,7 @@ if TYPE_CHECKING:
     from actors.rooms.record import Put
     from actors.rooms.room import Message
     from actors.rooms.table import RoomTable
-    from supervision import Life
+    from supervision import DynamicSupervisor, Life
 
 # A room this far behind is tens of milliseconds late; past that, telling the
 # sender beats queueing more.
@@ -82,10 +78,9 @@ class Rooms:
         self._table = table
         self._registry = registry
         self._clock = clock
-        self._cooldowns: dict[str, Cooldown] = {}
-        self._writes = self._removed = self._given_up = 0
-        self.supervisor = DynamicSupervisor(
-            max_children=max_tasks, on_given_up=self._on_given_up, on_started=self._resume
+        self._writes = self._removed = 0
+        self._tasks = Directory[str, Room](
+            "room", registry, self._make, max_actors=max_tasks, resume=self._to_resume, has_cooldown=True
         )
 
     # -- reading ---------------------------------------------------------------------
@@ -108,9 +103,9 @@ class Rooms:
 
     def statistics(self) -> RoomStatistics:
         """How things stand."""
-        table = self._table
+        table, tasks = self._table, self._tasks
         return RoomStatistics(
-            len(table), table.bytes, self._writes, self._removed, self._given_up, len(self._cooldowns)
+            len(table), table.bytes, self._writes, self._removed, tasks.given_up, tasks.cooling
         )
 
     # -- listening -------------------------------------------------------------------
@@ -139,7 +134,7 @@ class Rooms:
         Raises:
             ActorCrashed: The room's task crashed on it; whether it was written is unknown.
         """
-        if self._registry.whereis(("room", room_id)) is None:
+        if self._tasks.find(room_id) is None:
             # Not worth starting a task for.
             refusal = self._table.refusal(room_id, put)
             if refusal is not None:
@@ -249,50 +244,38 @@ class Rooms:
 
     def forget_recovered(self) -> None:
         """Drop the memory of crashes so long ago that the next would start from the shortest pause."""
-        now = trio.current_time()
-        for room_id, cooldown in tuple(self._cooldowns.items()):
-            if next_cooldown(cooldown, now) == next_cooldown(None, now):
-                del self._cooldowns[room_id]
+        self._tasks.forget_recovered()
 
     # -- tasks -------------------------------------------------------------------------
 
+    @property
+    def supervisor(self) -> DynamicSupervisor:
+        """Of the rooms' tasks."""
+        return self._tasks.supervisor
+
     async def run(self, life: Life) -> None:
         """Supervise the rooms' tasks until cancelled."""
-        await self.supervisor.run(life)
+        await self._tasks.run(life)
 
-    def _resume(self) -> None:
-        """Start the rooms that have listeners: one may not have heard the newest record yet."""
-        for topic in self._registry.audiences.topics():
-            if isinstance(topic, tuple) and topic[0] == "room" and self._table.get(topic[1]) is not None:
-                self._open(topic[1])
+    def _to_resume(self) -> Iterator[str]:
+        """The rooms that have listeners: one may not have heard the newest record yet."""
+        return (room_id for room_id in self._tasks.listened() if self._table.get(room_id) is not None)
 
-    def _open(self, room_id: str) -> Room | Refusal:
-        """The room's task, started if there is none, which will have something to do now."""
-        self._table.note_idle(room_id, is_idle=False)
-        found = self._registry.whereis(("room", room_id))
-        if found is not None:
-            return found  # type: ignore[return-value]  # only rooms have such names
-        cooldown = self._cooldowns.get(room_id)
-        if cooldown is not None and (left_s := cooldown.retry_after_s(trio.current_time())):
-            return Refusal("room_down", retry_after_s=left_s)
-        room = Room(
+    def _make(self, room_id: str) -> Room:
+        return Room(
             room_id,
             table=self._table,
             registry=self._registry,
             clock=self._clock,
             mailbox_slots=ROOM_MAILBOX_SLOTS,
         )
-        try:
-            self._registry.register(room.name, room)
-            self.supervisor.spawn(
-                ChildSpec(id=room_id, start=room.run, restart=Restart.TRANSIENT, shutdown_s=BRUTAL_KILL)
-            )
-        except (AlreadyStarted, MaxChildren, SupervisorNotRunning, TooMany):
-            self._registry.unregister(room.name)
-            return BUSY
-        return room
 
-    def _on_given_up(self, spec: ChildSpec, _reason: BaseException) -> None:
-        room_id = str(spec.id)
-        self._given_up += 1
-        self._cooldowns[room_id] = next_cooldown(self._cooldowns.get(room_id), trio.current_time())
+    def _open(self, room_id: str) -> Room | Refusal:
+        """The room's task, started if there is none; it is about to be given something to do."""
+        self._table.note_idle(room_id, is_idle=False)
+        found = self._tasks.open(room_id)
+        if isinstance(found, Unavailable):
+            if found.retry_after_s is None:
+                return BUSY
+            return Refusal("room_down", retry_after_s=found.retry_after_s)
+        return found
