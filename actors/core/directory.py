@@ -149,12 +149,13 @@ class Directory(Generic[K, A]):
         make: A new actor for a key, named `(kind, key)`. It must register itself in `init`, since a
             name belongs to one run.
         max_actors: Most actors at a time.
-        resume: Keys that need an actor whenever the supervisor has (re)started, and after every idle
-            period: those with listeners, say.
+        resume: Keys that need an actor whenever the supervisor has (re)started; by default those with
+            listeners.
         on_given_up: Called with the key and the last failure of an actor that used up its restarts.
             Must not wait.
         has_cooldown: Whether a key is refused for a while after its actor was given up.
-        idle_s: Seconds between two looks at the actors, which must then be `RetiringActor`s.
+        idle_s: Seconds between two looks at the actors, which must then be `RetiringActor`s. At each look
+            one that was given up and has listeners is started again.
 
     Attributes:
         supervisor: Has the actors as children, by their keys.
@@ -168,7 +169,7 @@ class Directory(Generic[K, A]):
         make: Callable[[K], A],
         *,
         max_actors: int,
-        resume: Callable[[], Iterable[K]] = tuple,
+        resume: Callable[[], Iterable[K]] | None = None,
         on_given_up: Callable[[K, BaseException], None] | None = None,
         has_cooldown: bool = False,
         idle_s: float | None = None,
@@ -176,10 +177,11 @@ class Directory(Generic[K, A]):
         self._kind = kind
         self._registry = registry
         self._make = make
-        self._keys_to_resume = resume
+        self._keys_to_resume = resume or self.listened
         self._tell_given_up = on_given_up
         self._has_cooldown = has_cooldown
         self._cooldowns: dict[K, Cooldown] = {}
+        self._lost = set[K]()
         self._idle_s = idle_s
         self.given_up = 0
         self.supervisor = DynamicSupervisor(
@@ -247,8 +249,13 @@ class Directory(Generic[K, A]):
                     actor.retire_if_idle()
                 if looked % ACTORS_PER_SLICE == 0:
                     await trio.lowlevel.checkpoint()
-            # Those that were given up, or found no place, have another chance.
-            self._resume()
+            self._start_lost()
+
+    def _start_lost(self) -> None:
+        lost, self._lost = self._lost, set()
+        for key in lost:
+            if self._registry.audiences.count((self._kind, key)) and isinstance(self.open(key), Unavailable):
+                self._lost.add(key)
 
     def _resume(self) -> None:
         for key in self._keys_to_resume():
@@ -257,6 +264,8 @@ class Directory(Generic[K, A]):
     def _on_given_up(self, spec: ChildSpec, reason: BaseException) -> None:
         key: Any = spec.id
         self.given_up += 1
+        if self._idle_s is not None:
+            self._lost.add(key)
         if self._has_cooldown:
             self._cooldowns[key] = next_cooldown(self._cooldowns.get(key), trio.current_time())
         if self._tell_given_up is not None:

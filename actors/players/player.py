@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, assert_never
+from typing import TYPE_CHECKING, NamedTuple
 
-from actors.core import Actor, ActorGone
+from actors.core import ActorGone, RetiringActor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,19 +19,12 @@ class Announce(NamedTuple):
     """Tell the audience what is known now."""
 
 
-class Retire(NamedTuple):
-    """End, unless something has happened meanwhile."""
-
-
-Message = Announce | Retire
-
-
-class Player(Actor[Message]):
+class Player(RetiringActor[Announce]):
     """Hands one player's changes to the ledger, in order; never waits for a commit.
 
     It is the ledger that answers, so any number of a player's changes share a
     transaction. A change is handed on by whoever brings it, without a turn of
-    the player's task: that only tells the news, and retires.
+    the player's task: that only tells the news, and retires when idle.
     What is known of the player stands in a table, so a crash
     of the task loses nothing.
 
@@ -45,7 +38,6 @@ class Player(Actor[Message]):
     __slots__ = (
         "_accounts",
         "_event",
-        "_is_active",
         "_ledger",
         "_registry",
         "steam_id",
@@ -67,7 +59,6 @@ class Player(Actor[Message]):
         self._accounts = accounts
         self._registry = registry
         self._event = event
-        self._is_active = True
 
     def hand_on(self, entry: Entry, asker: Asker) -> Refused | None:
         """Let the ledger count `entry` and answer `asker`, or say at once why not. Never waits.
@@ -77,7 +68,7 @@ class Player(Actor[Message]):
         """
         if not self.is_alive:
             raise ActorGone(self.name, entry)
-        self._is_active = True
+        self.touch()
         return self._ledger.submit(entry, asker)
 
     async def init(self) -> None:
@@ -86,16 +77,9 @@ class Player(Actor[Message]):
         self._accounts.open(self.steam_id)
         await self._announce()
 
-    async def receive(self, message: Message) -> None:
-        """Handle one message."""
-        match message:
-            case Announce():
-                await self._announce()
-            case Retire():
-                if not self._is_wanted:
-                    self.stop()
-            case _:
-                assert_never(message)
+    async def receive(self, message: Announce) -> None:  # noqa: ARG002  # there is only one
+        """Tell the audience."""
+        await self._announce()
 
     async def terminate(self) -> None:
         """Forget the player; the database does not."""
@@ -107,15 +91,6 @@ class Player(Actor[Message]):
             await self._registry.broadcast(self.name, self._event(self.steam_id, known))
 
     @property
-    def _is_wanted(self) -> bool:
-        return self._is_active or self._registry.audiences.count(self.name) > 0
-
-    def stay(self) -> None:
-        """Do not retire because of a look before this, or of the next: somebody is about to listen."""
-        self._is_active = True
-
-    def look_idle(self) -> None:
-        """Retire if nothing has happened since the last look."""
-        if not self._is_wanted:
-            self.force_cast(Retire())
-        self._is_active = False
+    def is_needed(self) -> bool:
+        """Whether somebody listens."""
+        return self._registry.audiences.count(self.name) > 0

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
-import trio
 
-from actors.core import ActorGone, CallTimeout, Event, PendingCall, TooMany
+from actors.core import ActorGone, CallTimeout, Directory, Event, PendingCall, Unavailable
 from actors.links import LinkDown
 from actors.players.accounts import Accounts, Known
 from actors.players.batch import gather
@@ -19,15 +18,6 @@ from actors.players.entry import Refused
 from actors.players.ledger import BUSY, MAX_WAIT_S, UNAVAILABLE, Ledger
 from actors.players.player import Announce, Player
 from actors.players.posting import read_accounts, read_history
-from supervision import (
-    BRUTAL_KILL,
-    AlreadyStarted,
-    ChildSpec,
-    DynamicSupervisor,
-    MaxChildren,
-    Restart,
-    SupervisorNotRunning,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,13 +26,11 @@ if TYPE_CHECKING:
     from actors.links import Database
     from actors.players.entry import Account, Asker, Entry, Outcome
     from actors.players.posting import HistoryRow, Rules
-    from supervision import Life
+    from supervision import DynamicSupervisor, Life
 
 MAX_ACTIVE: Final = 100_000
 # A game server sends each player every 30 s: one that sends no more is gone after two of them.
 IDLE_S: Final = 60.0
-# Looking at this many players takes about a millisecond.
-LOOKS_PER_SLICE: Final = 1000
 # It hears of news and of time passing only, one of each at a time.
 PLAYER_MAILBOX_SLOTS: Final = 16
 # Longer than any transaction takes that is going to succeed.
@@ -107,11 +95,22 @@ class Players:
         self._registry = registry
         self._stats = tuple(stats)
         self._accounts = Accounts()
-        self._idle_s = idle_s
         self._timeout_s = timeout_s
         self._unaccompanied = 0
         self.ledger = Ledger(database, rules, on_committed=self.learn, max_wait_s=max_wait_s, clock=clock)
-        self.supervisor = DynamicSupervisor(max_children=max_active, on_given_up=self._on_given_up)
+        self._active = Directory[int, Player](
+            "steam",
+            registry,
+            self._make,
+            max_actors=max_active,
+            on_given_up=self._on_given_up,
+            idle_s=idle_s,
+        )
+
+    @property
+    def supervisor(self) -> DynamicSupervisor:
+        """Of the players' tasks."""
+        return self._active.supervisor
 
     def statistics(self) -> PlayerStatistics:
         """How things stand."""
@@ -143,8 +142,8 @@ class Players:
 
     def _hand_on(self, entry: Entry, asker: Asker) -> Refused | None:
         for _ in range(ATTEMPTS):
-            player = self._open(entry.steam_id)
-            if player is None:
+            player = self._active.open(entry.steam_id)
+            if isinstance(player, Unavailable):
                 break
             try:
                 return player.hand_on(entry, asker)
@@ -194,11 +193,11 @@ class Players:
         Raises:
             LinkDown: The database is away, and nothing is known of the player here.
         """
-        player = self._open(steam_id)
-        if player is None:
+        player = self._active.open(steam_id)
+        if isinstance(player, Unavailable):
             return BUSY
         # It may be about to retire, and reading takes a while.
-        player.stay()
+        player.touch()
         self._accounts.open(steam_id)
         if self._accounts.get(steam_id) is None and await self.read(steam_id) is None:
             self._accounts.learn(steam_id, NOBODY)
@@ -222,6 +221,9 @@ class Players:
     def leave(self, steam_id: int, member: Member) -> None:
         """Let `member` hear no more; nothing happens if it did not."""
         self._registry.audiences.leave(("steam", steam_id), member)
+        if not self._is_heard(steam_id) and self._active.find(steam_id) is None:
+            # Given up, or without a place: there is no task that would do this when it retires.
+            self._accounts.close(steam_id)
 
     def _event(self, steam_id: int, known: Known) -> Event:
         account = known.account
@@ -248,48 +250,22 @@ class Players:
             self.learn(await self._database.read(partial(read_accounts, steam_ids=watched)))
 
     def _announce(self, steam_id: int) -> None:
-        player = self._open(steam_id)
-        if player is not None:
+        player = self._active.open(steam_id)
+        if not isinstance(player, Unavailable):
             player.force_cast(Announce())
 
     # -- tasks -------------------------------------------------------------------------
 
     async def run(self, life: Life) -> None:
         """Supervise the players' tasks, and let the idle ones retire, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._let_idle_retire)
-            await self.supervisor.run(_Resuming(life, self))
-            nursery.cancel_scope.cancel()
+        for steam_id in self._accounts:
+            # Left by a run that crashed; whoever has listeners is started again below.
+            if not self._is_heard(steam_id):
+                self._accounts.close(steam_id)
+        await self._active.run(life)
 
-    async def _let_idle_retire(self) -> None:
-        # Not a timer for each: thousands of them would make those of all requests live longer.
-        while True:
-            await trio.sleep(self._idle_s)
-            for looked, steam_id in enumerate(self._accounts, start=1):
-                player: Any = self._registry.whereis(("steam", steam_id))
-                if player is not None:
-                    player.look_idle()
-                elif self._is_heard(steam_id):
-                    # Given up, or without a place: it begins with the news its listeners may have missed.
-                    self._open(steam_id)
-                else:
-                    self._accounts.close(steam_id)
-                if looked % LOOKS_PER_SLICE == 0:
-                    await trio.lowlevel.checkpoint()
-
-    def resume(self) -> None:
-        """Start the players that have listeners: they may not have heard the newest yet."""
-        for topic in self._registry.audiences.topics():
-            if isinstance(topic, tuple) and topic[0] == "steam":
-                self._open(topic[1])
-
-    def _open(self, steam_id: int) -> Player | None:
-        """The player's task, started if there is none; None if there is no place for one."""
-        name = ("steam", steam_id)
-        found: Any = self._registry.whereis(name)
-        if found is not None:
-            return found  # type: ignore[no-any-return]  # only players have such names
-        player = Player(
+    def _make(self, steam_id: int) -> Player:
+        return Player(
             steam_id,
             ledger=self.ledger,
             accounts=self._accounts,
@@ -297,35 +273,11 @@ class Players:
             event=self._event,
             mailbox_slots=PLAYER_MAILBOX_SLOTS,
         )
-        spec = ChildSpec(id=steam_id, start=player.run, restart=Restart.TRANSIENT, shutdown_s=BRUTAL_KILL)
-        try:
-            self._registry.register(name, player)
-            self.supervisor.spawn(spec)
-        except (AlreadyStarted, MaxChildren, SupervisorNotRunning, TooMany):
-            self._registry.unregister(name)
-            return None
-        return player
 
-    def _on_given_up(self, spec: ChildSpec, _reason: BaseException) -> None:
-        steam_id = int(str(spec.id))
+    def _on_given_up(self, steam_id: int, _reason: BaseException) -> None:
         # Those who listen are to hear of the next change, which starts the player again.
         if not self._is_heard(steam_id):
             self._accounts.close(steam_id)
 
     def _is_heard(self, steam_id: int) -> bool:
         return self._registry.audiences.count(("steam", steam_id)) > 0
-
-
-class _Resuming:
-    """A life that wakes the players with listeners once their supervisor is up."""
-
-    def __init__(self, life: Life, players: Players) -> None:
-        self._life = life
-        self._players = players
-
-    def started(self) -> None:
-        self._life.started()
-        self._players.resume()
-
-    def trap_exit(self) -> trio.Event:
-        return self._life.trap_exit()

@@ -34,6 +34,16 @@ class Greeter(RetiringActor[str]):
         return f"hello {message}"
 
 
+class Member:
+    """A listener of whom nothing is asked."""
+
+    def offer(self, event: object) -> None:
+        """Nothing."""
+
+    def close(self, reason: str) -> None:
+        """Nothing."""
+
+
 class House:
     """A registry and a directory, to be run and run again."""
 
@@ -153,13 +163,6 @@ async def test_those_to_resume_are_started_with_every_run() -> None:
 
 
 async def test_keys_with_listeners_are_those_of_its_own_kind() -> None:
-    class Member:
-        def offer(self, event: object) -> None:
-            """Nothing."""
-
-        def close(self, reason: str) -> None:
-            """Nothing."""
-
     house = House()
     for topic in (("greeter", "a"), ("other", "b"), "c"):
         house.registry.audiences.join(topic, Member())
@@ -200,13 +203,17 @@ async def test_one_that_is_used_while_it_is_about_to_retire_stays(autojump_clock
         assert not greeter.is_alive
 
 
-async def test_one_that_was_given_up_is_resumed_after_an_idle_period(autojump_clock: MockClock) -> None:
+async def test_one_that_was_given_up_is_started_for_its_listeners_after_an_idle_period(
+    autojump_clock: MockClock,
+) -> None:
     house = House(idle_s=60)
+    house.registry.audiences.join(("greeter", "a"), Member())
     async with house.running():
         await house.wear_out("a")
-        house.resume = ["a"]
+        await house.wear_out("b")
         await trio.sleep(61)
         assert house.greeters.find("a") is not None
+        assert house.greeters.find("b") is None
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ async def test_one_may_listen_to_a_player_who_is_about_to_retire(sqlite_url: str
         await house.players.change(Entry(ALICE, {"exp": 1}))
         player: Any = house.registry.whereis(("steam", ALICE))
         for _ in range(2):
-            player.look_idle()
+            player.retire_if_idle()
 
         listener, account = await house.watch(ALICE)
 
