@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import trio
 from sqlalchemy import Connection
@@ -21,18 +21,9 @@ from actors.automation.roblox_player import IDLE_S, RobloxPlayer
 from actors.automation.roster import Roster
 from actors.automation.snapshot import DecisionRequest
 from actors.automation.transactions import report_decision
-from actors.core import ActorGone, CallTimeout, PendingCall, Registry, TooMany
+from actors.core import ActorGone, CallTimeout, Directory, PendingCall, Registry, Unavailable
 from actors.links import Database, LinkDown
-from supervision import (
-    BRUTAL_KILL,
-    AlreadyStarted,
-    ChildSpec,
-    DynamicSupervisor,
-    Life,
-    MaxChildren,
-    Restart,
-    SupervisorNotRunning,
-)
+from supervision import DynamicSupervisor, Life
 
 T = TypeVar("T")
 
@@ -97,13 +88,24 @@ class Community:
         self._terms = terms
         self._on_queued = on_queued
         self._wake = wake
-        self._idle_s = idle_s
         self._timeout_s = timeout_s
         self._unaccompanied = 0
         self._roster = Roster(clock)
         self._board = Board(database, clock)
         self.recorder = Recorder(self, terms=terms, on_recorded=self._on_recorded)
-        self.supervisor = DynamicSupervisor(max_children=max_active, on_given_up=self._on_given_up)
+        self._active = Directory[int, RobloxPlayer](
+            "roblox",
+            registry,
+            self._make,
+            max_actors=max_active,
+            on_given_up=lambda user_id, _: self._roster.close(user_id),
+            idle_s=idle_s,
+        )
+
+    @property
+    def supervisor(self) -> DynamicSupervisor:
+        """Of the players' tasks."""
+        return self._active.supervisor
 
     def statistics(self) -> CommunityStatistics:
         """How things stand."""
@@ -229,30 +231,17 @@ class Community:
 
     async def run(self, life: Life) -> None:
         """Supervise the players' tasks until cancelled."""
-        await self.supervisor.run(life)
+        # Nobody is active yet; a run that crashed may have left some.
+        self._roster.clear()
+        await self._active.run(life)
 
     def _open(self, user_id: int) -> RobloxPlayer | None:
         """The player's task, started if there is none; None if there is no place for one."""
-        name = ("roblox", user_id)
-        found: Any = self._registry.whereis(name)
-        if found is not None:
-            return found  # type: ignore[no-any-return]  # only these players have such names
-        player = RobloxPlayer(
-            user_id,
-            recorder=self.recorder,
-            roster=self._roster,
-            registry=self._registry,
-            idle_s=self._idle_s,
-        )
-        spec = ChildSpec(id=user_id, start=player.run, restart=Restart.TRANSIENT, shutdown_s=BRUTAL_KILL)
-        try:
-            self._registry.register(name, player)
-            self.supervisor.spawn(spec)
-        except (AlreadyStarted, MaxChildren, SupervisorNotRunning, TooMany):
-            self._registry.unregister(name)
+        player = self._active.open(user_id)
+        if isinstance(player, Unavailable):
             return None
         self._roster.open(user_id)
         return player
 
-    def _on_given_up(self, spec: ChildSpec, _reason: BaseException) -> None:
-        self._roster.close(int(str(spec.id)))
+    def _make(self, user_id: int) -> RobloxPlayer:
+        return RobloxPlayer(user_id, recorder=self.recorder, roster=self._roster, registry=self._registry)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from actors.automation.recorder import Recorder
 from actors.automation.requests import Asker, Entry, NotRecorded
 from actors.automation.roster import Roster
-from actors.core import Actor, ActorGone, Registry, Timer, send_after
+from actors.core import ActorGone, Registry, RetiringActor
 
 # A game server sends a snapshot at least every minute or so while somebody plays.
 IDLE_S: Final = 120.0
-# Nobody writes to it but its own timer.
+# It is sent no messages.
 MAILBOX_SLOTS: Final = 1
 
 
-class LookIdle(NamedTuple):
-    """From the player to itself: has anything happened since the last?"""
-
-
-class RobloxPlayer(Actor[LookIdle]):
+class RobloxPlayer(RetiringActor[None]):
     """Hands one player's snapshots to the recorder, in order; never waits for a commit.
 
     It is the recorder that answers, so the snapshots of many players share a transaction. One is handed
@@ -32,27 +28,19 @@ class RobloxPlayer(Actor[LookIdle]):
         roster: Where what is known of the player stands.
     """
 
-    __slots__ = ("_idle_s", "_idle_timer", "_is_active", "_recorder", "_registry", "_roster", "user_id")
+    __slots__ = ("_recorder", "_registry", "_roster", "user_id")
 
-    def __init__(
-        self, user_id: int, *, recorder: Recorder, roster: Roster, registry: Registry, idle_s: float = IDLE_S
-    ) -> None:
+    def __init__(self, user_id: int, *, recorder: Recorder, roster: Roster, registry: Registry) -> None:
         super().__init__(("roblox", user_id), mailbox_slots=MAILBOX_SLOTS)
         self.user_id = user_id
         self._recorder = recorder
         self._roster = roster
         self._registry = registry
-        self._idle_s = idle_s
-        self._is_active = True
-        self._idle_timer: Timer | None = None
 
     async def init(self) -> None:
         """Take the name and a place in the roster."""
         self._registry.register(self.name, self)
         self._roster.open(self.user_id)
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-        self._idle_timer = send_after(self._idle_s, self, LookIdle())
 
     def hand_on(self, entry: Entry, asker: Asker) -> NotRecorded | None:
         """Let the recorder record `entry` and answer `asker`, or say at once why not. Never waits.
@@ -62,16 +50,8 @@ class RobloxPlayer(Actor[LookIdle]):
         """
         if not self.is_alive:
             raise ActorGone(self.name, entry)
-        self._is_active = True
+        self.touch()
         return self._recorder.submit(entry, asker)
-
-    async def receive(self, message: LookIdle) -> None:  # noqa: ARG002  # there is only one
-        """Retire if nothing has happened since the last look."""
-        if self._is_active:
-            self._is_active = False
-            self._idle_timer = send_after(self._idle_s, self, LookIdle())
-        else:
-            self.stop()
 
     async def terminate(self) -> None:
         """Forget the player; the database does not."""

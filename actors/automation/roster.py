@@ -39,11 +39,16 @@ class Roster:
 
     def open(self, user_id: int) -> None:
         """Make a place for a player who becomes active."""
-        self._entries.setdefault(user_id, _Entry())
+        if user_id not in self._entries:
+            self._entries[user_id] = _Entry()
 
     def close(self, user_id: int) -> None:
         """Forget a player."""
         self._entries.pop(user_id, None)
+
+    def clear(self) -> None:
+        """Forget all players."""
+        self._entries.clear()
 
     def known(self, user_id: int) -> Player | None:
         """The player as last heard of, however long ago."""
