@@ -34,7 +34,7 @@ What is not promised
 """
 
 from actors.core.actor import CALL_TIMEOUT_S, MAILBOX_SLOTS, Actor, Down, send_after
-from actors.core.audience import Audiences, Event, Member, next_seq
+from actors.core.audience import Audiences, ConflatingMember, Event, Member, next_seq
 from actors.core.directory import Cooldown, Directory, RetiringActor, Unavailable
 from actors.core.errors import (
     ActorCrashed,
@@ -62,6 +62,7 @@ __all__ = [
     "AlreadyRegistered",
     "Audiences",
     "CallTimeout",
+    "ConflatingMember",
     "Cooldown",
     "Directory",
     "Down",

@@ -28,21 +28,25 @@ _numbers = itertools.count(1)
 
 
 class Event(NamedTuple):
-    """One state, encoded once, sent to all as the same bytes.
+    """One whole state of a topic, as JSON encoded once. How a client is sent it is the member's business.
 
     Attributes:
-        seq: Position among all events of its topic.
-        frame: What a stream sends.
-        earlier: States right before it that the audience has not heard of, oldest first. They are
-            told together, so that a member that can take them all does so in one go.
+        seq: Position among all events of its topic; never shown to clients.
+        name: What kind of state it is, as clients are told: `state` of a room, `stats` of a player.
+        id: Names this state to clients, for resuming: a room's `<epoch>-<version>`, a player's version.
+        body: The state as JSON, on one line.
+        earlier: States right before it that the audience has not been sent, oldest first. They are
+            offered together, so that a member that can take them all writes once.
     """
 
     seq: int
-    frame: bytes
+    name: str
+    id: str
+    body: bytes
     earlier: tuple[Event, ...] = ()
 
     def since(self, seq: int) -> tuple[Event, ...]:
-        """The events that a member has to be told of whose newest is number `seq`, oldest first."""
+        """The events that a member misses whose newest is number `seq`, oldest first."""
         if self.earlier and self.earlier[0].seq <= seq:
             return (*(event for event in self.earlier if event.seq > seq), self)
         return (*self.earlier, self)
@@ -64,6 +68,64 @@ class Member(Protocol):
 
     def close(self, reason: str) -> None:
         """End this listener."""
+
+
+class ConflatingMember:
+    """The one rule of conflation: skip what is not newer, send while it can, else keep the newest.
+
+    Events that a blocked member does not send are whole states, so only the last of them counts.
+
+    >>> class Screen(ConflatingMember):
+    ...     def __init__(self) -> None:
+    ...         super().__init__()
+    ...         self.is_busy = False
+    ...
+    ...     def take(self, event: Event, seen: int) -> bool:
+    ...         if not self.is_busy:
+    ...             print([each.id for each in event.since(seen)])
+    ...         return not self.is_busy
+    >>> screen = Screen()
+    >>> screen.offer(Event(1, "state", "a-1", b"{}"))
+    ['a-1']
+    >>> screen.is_busy = True
+    >>> for number in (2, 3, 2):
+    ...     screen.offer(Event(number, "state", f"a-{number}", b"{}"))
+    >>> screen.catch_up().id
+    'a-3'
+
+    Attributes:
+        seq: Number of the newest event it has sent or keeps.
+    """
+
+    __slots__ = ("_waiting", "seq")
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self._waiting: Event | None = None
+
+    def offer(self, event: Event) -> None:
+        """Send `event` now, or keep it in place of an older one; skip it unless it is newer than the last."""
+        seen = self.seq
+        if event.seq <= seen:
+            return
+        self.seq = event.seq
+        if self._waiting is not None:
+            self._waiting = event
+            self.note_overtaken()
+        elif not self.take(event, seen):
+            self._waiting = event
+
+    def catch_up(self) -> Event | None:
+        """The event that was kept, for a member that is able to send again; it has to send only that one."""
+        event, self._waiting = self._waiting, None
+        return event
+
+    def take(self, event: Event, seen: int) -> bool:
+        """Send what `event.since(seen)` says, or return false to have `event` kept."""
+        raise NotImplementedError
+
+    def note_overtaken(self) -> None:
+        """An event that was kept is dropped for a newer one."""
 
 
 class Audiences:

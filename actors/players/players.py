@@ -228,7 +228,7 @@ class Players:
     def _event(self, steam_id: int, known: Known) -> Event:
         account = known.account
         data = {"steamid": str(steam_id), "stats": self.shown(account), "version": account.version}
-        return Event(known.seq, b"event: stats\nid: %d\ndata: %b\n\n" % (account.version, orjson.dumps(data)))
+        return Event(known.seq, "stats", str(account.version), orjson.dumps(data))
 
     # -- news --------------------------------------------------------------------------
 

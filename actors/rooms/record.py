@@ -87,13 +87,8 @@ class Record(NamedTuple):
 
     @property
     def event(self) -> Event:
-        """The record as a stream sends it."""
-        frame = b"event: state\nid: %b-%d\ndata: %b\n\n" % (
-            self.life.epoch.encode(),
-            self.version,
-            self.body,
-        )
-        return Event(self.life.start + self.version, frame)
+        """What its audience is sent."""
+        return Event(self.life.start + self.version, "state", self.etag, self.body)
 
 
 def new_epoch() -> str:
@@ -112,9 +107,9 @@ def encode(room_id: str, version: int, state: bytes, now_s: float) -> bytes:
 
 
 def no_room(room_id: str, seq: int) -> Event:
-    """What a stream of a room that does not exist (any more) is told, as event number `seq`."""
+    """What the audience of a room that does not exist (any more) is sent, as event number `seq`."""
     body = b'{"room_id":"%b","version":0,"updated_at":null,"state":null}' % room_id.encode()
-    return Event(seq, b"event: state\nid: %b\ndata: %b\n\n" % (NO_ROOM_ID.encode(), body))
+    return Event(seq, "state", NO_ROOM_ID, body)
 
 
 _last: tuple[int, str] = (-1, "")

@@ -141,7 +141,7 @@ class Room(Actor[Message]):
     @property
     def _is_batch_full(self) -> bool:
         events = self._pending
-        return len(events) >= BATCH_EVENTS or sum(len(e.frame) for e in events) >= BATCH_BYTES
+        return len(events) >= BATCH_EVENTS or sum(len(e.body) for e in events) >= BATCH_BYTES
 
     async def _broadcast(self) -> None:
         if self._pending:

@@ -14,7 +14,9 @@ from web.handlers.resume import opening, reset, retry
 
 RECORD = Record("r", RoomEpoch("abcd", 0, Kind.PLAIN), 5, b'{"version":5}')
 STATE = b"event: state\nid: abcd-5\ndata: {}\n\n"
+STATE_EVENT = Event(7, "state", "abcd-5", b"{}")
 NOTHING = b"event: state\nid: none-0\ndata: {}\n\n"
+NOTHING_EVENT = Event(7, "state", "none-0", b"{}")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ NOTHING = b"event: state\nid: none-0\ndata: {}\n\n"
     ],
 )
 def test_to_a_room_at_version_5(last_id: str | None, first: str) -> None:
-    frames = opening("r", RECORD, Event(7, STATE), last_id)
+    frames = opening("r", RECORD, STATE_EVENT, last_id)
 
     if first == "nothing":
         assert frames == b""
@@ -58,7 +60,7 @@ def test_to_a_room_at_version_5(last_id: str | None, first: str) -> None:
     [(None, "state"), ("none-0", "nothing"), ("abcd-5", "reset"), ("abcd-0", "reset"), ("?", "reset")],
 )
 def test_to_a_room_that_does_not_exist(last_id: str | None, first: str) -> None:
-    frames = opening("r", None, Event(7, NOTHING), last_id)
+    frames = opening("r", None, NOTHING_EVENT, last_id)
 
     expected = {"nothing": b"", "state": NOTHING, "reset": reset("r", last_id or "") + NOTHING}
     assert frames == expected[first]

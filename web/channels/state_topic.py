@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from orjson import Fragment
 
-from actors.core import Event, Member, TooMany
+from actors.core import ConflatingMember, Event, Member, TooMany
 from web.channels.broadcast import Broadcast
 from web.channels.seat import Push, Seat
 from web.channels.topics import Left
@@ -22,8 +22,6 @@ __all__ = ["STATE_PATTERN", "Records", "StateTopic"]
 STATE_PATTERN: Final = "state:*"
 PREFIX: Final = "state:"
 _ROOM_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_DATA: Final = b"\ndata: "
-_END: Final = b"\n\n"
 
 
 class Records(Protocol):
@@ -62,7 +60,7 @@ class StateTopic:
             seat.refuse({"reason": "too_many_streams"})
             return
         watcher.seq = event.seq
-        if not seat.accept(watcher, Fragment(body_of(event))):
+        if not seat.accept(watcher, Fragment(event.body)):
             self.leave(seat, watcher)
 
     def leave(self, seat: Seat, watcher: Member) -> None:
@@ -74,41 +72,30 @@ class StateTopic:
         last = self._last
         if last is not None and last[0] is event and last[1][0].topic == topic:
             return last[1]
-        pushes = tuple(Broadcast(topic, "state", Fragment(body_of(each))) for each in (*event.earlier, event))
+        pushes = tuple(Broadcast(topic, "state", Fragment(each.body)) for each in (*event.earlier, event))
         self._last = (event, pushes)
         return pushes
 
 
-class _Watcher:
-    """One client on one room: a `Channel` of its session, a `Member` of the room's audience.
+class _Watcher(ConflatingMember):
+    """One client on one room: a `Channel` of its session, a `Member` of the room's audience."""
 
-    Attributes:
-        seq: Number of the newest event the client has, or is about to get.
-    """
-
-    __slots__ = ("_newest", "_seat", "_topic", "seq")
+    __slots__ = ("_seat", "_topic")
 
     def __init__(self, seat: Seat, topic: StateTopic) -> None:
+        super().__init__()
         self._seat = seat
         self._topic = topic
-        self._newest: Event | None = None
-        self.seq = 0
 
-    def offer(self, event: Event) -> None:
-        """Send the event, or keep it while frames wait; a newer one takes its place."""
-        seen = self.seq
-        if event.seq <= seen:
-            return
-        self.seq = event.seq
-        if self._newest is not None:
-            self._newest = event
-        elif self._seat.congested:
-            self._newest = event
-            self._seat.when_writable(self._catch_up)
-        else:
-            pushes = self._topic.pushes_of(self._seat.topic, event)
-            for push in pushes[-len(event.since(seen)) :]:
-                self._seat.send(push)
+    def take(self, event: Event, seen: int) -> bool:
+        """Send the event, unless frames wait."""
+        if self._seat.congested:
+            self._seat.when_writable(self._send_newest)
+            return False
+        pushes = self._topic.pushes_of(self._seat.topic, event)
+        for push in pushes[-len(event.since(seen)) :]:
+            self._seat.send(push)
+        return True
 
     def close(self, reason: str) -> None:  # noqa: ARG002  # the frame that ends a channel has no room for it
         """End it in good order."""
@@ -125,13 +112,7 @@ class _Watcher:
         """Hear no more."""
         self._topic.leave(self._seat, self)
 
-    def _catch_up(self) -> None:
-        event, self._newest = self._newest, None
+    def _send_newest(self) -> None:
+        event = self.catch_up()
         if event is not None:
             self._seat.send(self._topic.pushes_of(self._seat.topic, event)[-1])
-
-
-def body_of(event: Event) -> bytes:
-    """The record in an event, which is written for SSE: its one `data:` line, which ends it."""
-    frame = event.frame
-    return frame[frame.index(_DATA) + len(_DATA) : -len(_END)]

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from actors.core import ConflatingMember
 from web.fastlane.poller import ENDED, LINGER_NOTHING, READABLE, WRITABLE
-from web.handlers.streams import HEARTBEAT
+from web.handlers.sse import HEARTBEAT, sse, sse_since
 
 if TYPE_CHECKING:
     from actors.core import Event
@@ -39,37 +40,34 @@ def chunk(data: bytes) -> bytes:
 HEARTBEAT_CHUNK: Final = chunk(HEARTBEAT)
 
 
-class RawStream:
+class RawStream(ConflatingMember):
     """A member of an audience, on a non-blocking socket of its own.
 
     Attributes:
-        seq: Number of the newest event it has taken.
         blocked_since: When it last took a byte, while there are bytes waiting; else None.
     """
 
-    __slots__ = ("_newest", "_raw_streams", "_rest", "blocked_since", "is_open", "seq", "sock", "wanted")
+    __slots__ = ("_raw_streams", "_rest", "blocked_since", "is_open", "sock", "wanted")
 
     def __init__(self, sock: socket.socket, wanted: OpenStream, raw_streams: RawStreams) -> None:
+        super().__init__()
         self.sock = sock
         self.wanted = wanted
-        self.seq = 0
         self.is_open = True
         self.blocked_since: float | None = None
         self._raw_streams = raw_streams
         self._rest: memoryview | None = None
-        self._newest: Event | None = None
 
-    def offer(self, event: Event) -> None:
-        """Write `event` now, or keep it as the newest; skip it unless it is newer than the last."""
-        seen = self.seq
-        if event.seq <= seen:
-            return
-        self.seq = event.seq
-        if self.blocked_since is None:
-            self._write(self._raw_streams.encoded(event, seen))
-        else:
-            self._raw_streams.conflated += self._newest is not None
-            self._newest = event
+    def take(self, event: Event, seen: int) -> bool:
+        """Write `event`, unless bytes wait for room in the socket."""
+        if self.blocked_since is not None:
+            return False
+        self._write(self._raw_streams.encoded(event, seen))
+        return True
+
+    def note_overtaken(self) -> None:
+        """Count it."""
+        self._raw_streams.conflated += 1
 
     def begin(self, head: bytes, opening: Opening) -> None:
         """Write the response head and what the stream begins with."""
@@ -106,10 +104,8 @@ class RawStream:
         self._raw_streams.note_flowing(self)
         if rest is not None:
             self._write(rest)
-        event = self._newest
-        if event is not None and not self.is_blocked:
-            self._newest = None
-            self._write(chunk(event.frame))
+        if not self.is_blocked and (event := self.catch_up()) is not None:
+            self._write(chunk(sse(event)))
 
     def close(self, reason: str, farewell: bytes = b"") -> None:
         """End the response properly, after `farewell`; cut it off where the client does not take it."""
@@ -157,7 +153,7 @@ class RawStream:
         if self.blocked_since is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOTHING)
         self.sock.close()
-        self._rest = self._newest = None
+        self._rest = self._waiting = None
 
 
 class RawStreams:
@@ -210,10 +206,10 @@ class RawStreams:
     def encoded(self, event: Event, seen: int) -> bytes:
         """What a stream that has seen `seen` is to get as a chunk; made once for all that get the same."""
         if event.earlier and event.earlier[0].seq <= seen:
-            return chunk(b"".join([each.frame for each in event.since(seen)]))
+            return chunk(sse_since(event, seen))
         if event is not self._last:
             self._last = event
-            self._last_chunk = chunk(b"".join([each.frame for each in event.since(seen)]))
+            self._last_chunk = chunk(sse_since(event, seen))
         return self._last_chunk
 
     async def run(self, life: Life) -> None:

@@ -13,6 +13,7 @@ Reading order, each file leaning only on the ones above it:
 
     state_body  the body of a PUT
     conditions  If-Match and If-None-Match
+    sse         an event as the text of a stream
     resume      what a stream is sent first
     streams     all open streams: who may open one, and how they end
     rooms       /api/rooms

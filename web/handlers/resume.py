@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from actors.rooms.record import NO_ROOM_ID
+from web.handlers.sse import sse
 
 if TYPE_CHECKING:
     from actors.core import Event
@@ -30,13 +31,13 @@ def retry(rng: random.Random) -> bytes:
 def opening(room_id: str, record: Record | None, event: Event, last_id: str | None) -> bytes:
     """The first frames for a client that last saw `last_id`; `event` tells of `record` or its absence."""
     if not last_id:
-        return event.frame
+        return sse(event)
     current = NO_ROOM_ID if record is None else record.etag
     if last_id == current:
         return b""
     if _is_older(last_id, record):
-        return event.frame
-    return reset(room_id, last_id) + event.frame
+        return sse(event)
+    return reset(room_id, last_id) + sse(event)
 
 
 def reset(room_id: str, previous: str) -> bytes:

@@ -17,6 +17,7 @@ from actors.rooms import iso_utc
 from web.handlers.http import Answer, Opening, OpenStream, error, json_answer, retry_later
 from web.handlers.paths import query_value
 from web.handlers.routes import Endpoint, Route
+from web.handlers.sse import sse
 from web.handlers.stats_answers import RETRY_AFTER_S, StatsAnswers, unavailable, wants_strings
 from web.handlers.stats_body import BadDeltas, read_entry, read_updates
 from web.handlers.steam_id import read_steam_id
@@ -202,7 +203,7 @@ class StatsStreams:
         if joined is None:
             return retry_later(503, "busy", RETRY_AFTER_S)
         account, event = joined
-        frames = b"" if wanted.resume == str(account.version) else event.frame
+        frames = b"" if wanted.resume == str(account.version) else sse(event)
         return Opening(frames, event.seq)
 
     def leave(self, wanted: OpenStream, member: Member) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT: Final = b": heartbeat\n\n"
 EVENT_STREAM: Final[Headers] = (
     ("Content-Type", "text/event-stream"),
     ("Cache-Control", "no-cache"),

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from web.handlers.streams import CLIENT_GONE, HEARTBEAT, STALLED
+from actors.core import ConflatingMember
+from web.handlers.sse import HEARTBEAT, sse, sse_since
+from web.handlers.streams import CLIENT_GONE, STALLED
 
 if TYPE_CHECKING:
     from actors.core import Event
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 EARLY: Final = 0.9
 
 
-class StreamResponse:
+class StreamResponse(ConflatingMember):
     """One client's stream.
 
     Args:
@@ -38,9 +40,8 @@ class StreamResponse:
         "_farewell",
         "_first",
         "_heartbeat_s",
-        "_newest",
         "_reason",
-        "_seq",
+        "_seen",
         "_streams",
         "_wake",
         "_wanted",
@@ -49,14 +50,14 @@ class StreamResponse:
     def __init__(
         self, wanted: OpenStream, *, streams: Streams, connection: StallTimeoutStream, heartbeat_s: float
     ) -> None:
+        super().__init__()
         self._wanted = wanted
         self._streams = streams
         self._connection = connection
         self._heartbeat_s = heartbeat_s * EARLY
         self._beat_at = trio.current_time() + self._heartbeat_s
-        self._seq = 0
         self._first = b""
-        self._newest: bytes | None = None
+        self._seen: int | None = None
         self._farewell: bytes | None = None
         self._reason = CLIENT_GONE
         self._wake: trio.Event | None = None
@@ -64,15 +65,17 @@ class StreamResponse:
     def begin(self, opening: Opening) -> None:
         """Take what is to be sent first."""
         self._first = opening.frames
-        self._seq = opening.seq
+        self.seq = opening.seq
 
-    def offer(self, event: Event) -> None:
-        """Keep `event` in place of an older one that has not been sent."""
-        if event.seq > self._seq:
-            behind = self._newest is not None
-            self._newest = event.frame if behind else b"".join([e.frame for e in event.since(self._seq)])
-            self._seq = event.seq
-            self._notify()
+    def take(self, event: Event, seen: int) -> bool:  # noqa: ARG002  # it is kept for the generator
+        """Have the generator take it."""
+        self._seen = seen
+        self._notify()
+        return False
+
+    def note_overtaken(self) -> None:
+        """Send the newest event alone."""
+        self._seen = None
 
     def close(self, reason: str, farewell: bytes = b"") -> None:
         """End the stream after what is there and `farewell`."""
@@ -113,8 +116,8 @@ class StreamResponse:
         elif now >= self._beat_at:
             self._beat_at = now + self._heartbeat_s
             ready = HEARTBEAT
-        elif self._newest is not None:
-            ready, self._newest = self._newest, None
+        elif (event := self.catch_up()) is not None:
+            ready = sse(event) if self._seen is None else sse_since(event, self._seen)
         elif self._farewell is not None:
             ready, self._farewell = self._farewell, b""
         else:

@@ -110,6 +110,10 @@ async def test_deaths_during_a_crash_of_the_registry_are_cleaned_up_by_its_next_
     assert len(names) == 1
 
 
+def state(seq: int, earlier: tuple[Event, ...] = ()) -> Event:
+    return Event(seq, "state", str(seq), b"{}", earlier)
+
+
 @pytest.mark.parametrize("count", [1, 2, OFFERS_PER_SLICE, 3 * OFFERS_PER_SLICE + 1])
 async def test_a_broadcast_reaches_every_member_of_its_topic_and_nobody_else(count: int) -> None:
     audiences = Audiences(max_members=1000)
@@ -117,7 +121,7 @@ async def test_a_broadcast_reaches_every_member_of_its_topic_and_nobody_else(cou
     for member in members:
         audiences.join("topic", member)
     audiences.join("other", stranger)
-    event = Event(next_seq(), b"x")
+    event = state(next_seq())
     await audiences.broadcast("topic", event)
     assert all(member.got == [event] for member in members)
     assert stranger.got == []
@@ -125,7 +129,7 @@ async def test_a_broadcast_reaches_every_member_of_its_topic_and_nobody_else(cou
 
 @pytest.mark.parametrize(("seen", "told"), [(0, [1, 2, 3]), (1, [2, 3]), (2, [3]), (3, [3])])
 def test_an_event_tells_of_those_before_it_that_a_member_has_not_seen(seen: int, told: list[int]) -> None:
-    event = Event(3, b"3", earlier=(Event(1, b"1"), Event(2, b"2")))
+    event = state(3, earlier=(state(1), state(2)))
     assert [each.seq for each in event.since(seen)] == told
 
 
@@ -135,7 +139,7 @@ async def test_who_joins_during_a_broadcast_with_the_state_it_tells_of_hears_it_
     audiences = Audiences(max_members=1000)
     for _ in range(3 * OFFERS_PER_SLICE):
         audiences.join("topic", Listener())
-    event = Event(next_seq(), b"x")
+    event = state(next_seq())
     nursery.start_soon(audiences.broadcast, "topic", event)
     await trio.lowlevel.checkpoint()
     late = Listener()

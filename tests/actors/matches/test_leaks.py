@@ -19,6 +19,7 @@ from actors.rooms import Rooms, RoomTable
 from supervision import ChildSpec, ChildType, Supervisor
 from tests.fakes.node import GAMES, RULES, job
 from tests.fakes.players import PlayerConnection, Question
+from web.handlers.sse import sse
 from web.match_making import RoomsOfMatches
 
 PLAYERS = ("ann", "bob")
@@ -34,7 +35,7 @@ class Onlooker:
         self.frames: list[str] = []
 
     def offer(self, event: Event) -> None:
-        self.frames.append(event.frame.decode())
+        self.frames.append(sse(event).decode())
 
     def close(self, reason: str) -> None:
         raise AssertionError(reason)

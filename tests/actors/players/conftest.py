@@ -19,6 +19,7 @@ from supervision import Backoff, ChildSpec, ChildType, Supervisor
 from tests.fakes.life import LoneLife
 from tests.fakes.waiting import until
 from tests.postgres import PostgresServer
+from web.handlers.sse import sse
 from web.migrations import migrate
 
 FINAL = ("transaction_mismatch", "insufficient", "overflow")
@@ -38,7 +39,7 @@ class Listener:
     def offer(self, event: Event) -> None:
         if event.seq > self.seq:
             self.seq = event.seq
-            self.got.append(event.frame)
+            self.got.append(sse(event))
             self.news.set()
 
     def close(self, reason: str) -> None:

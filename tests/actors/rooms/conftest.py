@@ -10,6 +10,7 @@ import trio
 
 from actors.core import Audiences, Event, Registry
 from actors.rooms import Rooms, RoomTable
+from web.handlers.sse import sse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +39,7 @@ class Listener:
 
     def offer(self, event: Event) -> None:
         if event.seq > self.seq:
-            self.got += [each.frame for each in event.since(self.seq)]
+            self.got += [sse(each) for each in event.since(self.seq)]
             self.seq = event.seq
             self.goes += 1
 

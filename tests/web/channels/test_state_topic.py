@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import json
 
-from actors.core import Audiences, Event, Member, next_seq
+from actors.core import Audiences, Event, Member
 from actors.rooms import Record, RoomTable
 from tests.web.channels.support import Client, reply
 from web.channels.serializer import V1
-from web.channels.state_topic import StateTopic, body_of
+from web.channels.state_topic import StateTopic
 from web.channels.topics import Topics
 
 
@@ -195,7 +195,12 @@ def test_an_audience_that_ends_its_member_closes_the_channel() -> None:
     assert node.records.audiences.count("a") == 0
 
 
-def test_the_record_is_found_in_an_event_whatever_it_says() -> None:
-    body = b'{"state":"\\n\\ndata: x\\n\\n"}'
+def test_a_push_is_the_record_whatever_it_says() -> None:
+    node = Node()
+    client = node.client()
+    client.join("state:a")
 
-    assert body_of(Event(next_seq(), b"event: state\nid: e-1\ndata: " + body + b"\n\n")) == body
+    node.records.write("a", b'"\\n\\ndata: x\\n\\n"')
+
+    [push] = client.transport.take()
+    assert push[4]["state"] == "\n\ndata: x\n\n"
