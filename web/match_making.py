@@ -46,9 +46,6 @@ class RoomsOfMatches:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
 
-    def take_over(self, room_id: str) -> None:
-        """Nothing yet: the first `publish` starts a new life of the room and keeps its streams."""
-
     def publish(self, room_id: str, state: dict[str, Any]) -> None:
         """Write the next version."""
         self._rooms.publish(room_id, orjson.dumps(state))

@@ -27,8 +27,8 @@ from web.handlers.routes import Endpoint, Route
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from actors.matches.player_connection import MatchDirectory, MatchPort
     from web.channels.identity import User
-    from web.channels.match_port import Matches, MatchPort
     from web.channels.tokens import Tokens
     from web.handlers.metrics import Reading
     from web.parts import Domain
@@ -107,7 +107,7 @@ async def _no_upgrade(_request: Request) -> Answer:
 def build_channels(settings: Settings, domain: Domain) -> Channels:
     """What the settings ask for, nothing running yet."""
     making = domain.integrations.match_making
-    matches: Matches = NoMatches() if making is None else making.matches
+    matches: MatchDirectory = NoMatches() if making is None else making.matches
     rooms = RoomTopic(matches)
     topics = Topics({ROOM_PATTERN: rooms, STATE_PATTERN: StateTopic(domain.rooms)})
     sockets = Sockets(topics, max_sockets=settings.max_sockets)

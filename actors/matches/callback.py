@@ -1,4 +1,4 @@
-"""What Greenroom tells the API server about a match: five calls, as values.
+"""The five calls to the API server about a match, as values.
 
 | Call | When | Body |
 |---|---|---|
@@ -13,12 +13,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
 import orjson
-
-from actors.core import iso_utc
 
 NAMESPACE: Final = uuid.UUID("6f1c9c0e-1f0b-5d0a-9a55-7e0e3c1d2b40")
 
@@ -43,6 +42,7 @@ class Callback:
         method: `POST` or `PUT`.
         path: Below the API server's base address.
         body: JSON.
+        life: Tells calls of the same body apart that belong to two lives of one room id.
     """
 
     call: Call
@@ -50,22 +50,24 @@ class Callback:
     method: str
     path: str
     body: bytes
+    life: str = ""
 
     @property
     def idempotency_key(self) -> str:
-        """The same for the same call with the same body, however often and from whatever life it is made."""
-        return str(uuid.uuid5(NAMESPACE, f"{self.method} {self.path}\n{self.body.decode()}"))
+        """The same for one call of one life of a room, however often and by whatever process it is made."""
+        life = f"\n{self.life}" if self.life else ""
+        return str(uuid.uuid5(NAMESPACE, f"{self.method} {self.path}\n{self.body.decode()}{life}"))
 
 
-def ready(room_id: str, *, node_name: str) -> Callback:
+def ready(room_id: str, *, node_name: str, life: str = "") -> Callback:
     """The room is up on this node."""
-    return _post(Call.READY, {"room_id": room_id, "node_name": node_name, "status": "ready"})
+    return _post(Call.READY, {"room_id": room_id, "node_name": node_name, "status": "ready"}, life)
 
 
-def failed(room_id: str, *, node_name: str, reason: str) -> Callback:
+def failed(room_id: str, *, node_name: str, reason: str, life: str = "") -> Callback:
     """There will be no room; `reason` in snake_case."""
     body = {"room_id": room_id, "node_name": node_name, "status": "failed", "reason": reason}
-    return _post(Call.FAILED, body)
+    return _post(Call.FAILED, body, life)
 
 
 def started(room_id: str, *, player_ids: Sequence[str], at_s: float) -> Callback:
@@ -93,8 +95,13 @@ def aborted(room_id: str, *, reason: str, at_s: float) -> Callback:
     return _put(Call.ABORTED, {"room_id": room_id, "reason": reason, "aborted_at": iso_utc(at_s)})
 
 
-def _post(call: Call, body: dict[str, Any]) -> Callback:
-    return Callback(call, body["room_id"], "POST", "/rooms", orjson.dumps(body))
+def iso_utc(at_s: float) -> str:
+    """A Unix time as ISO-8601 with milliseconds and `Z`."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _post(call: Call, body: dict[str, Any], life: str) -> Callback:
+    return Callback(call, body["room_id"], "POST", "/rooms", orjson.dumps(body), life)
 
 
 def _put(call: Call, body: dict[str, Any]) -> Callback:

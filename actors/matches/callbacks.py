@@ -69,6 +69,13 @@ class CallbackOutcome:
     body: bytes = b""
     requests: int = 0
 
+    @property
+    def answer(self) -> str:
+        """The last answer in a line, for people; empty if there was none."""
+        if self.status is None:
+            return ""
+        return f"{self.status} {self.body.decode(errors='replace')}"[:LOGGED_BODY_CHARS].rstrip()
+
 
 @dataclass(frozen=True, slots=True)
 class CallbackStatistics:
@@ -284,7 +291,7 @@ class Callbacks:
         while True:
             status, body, retry_after = await self._request(callback, self._keys[key])
             requests += 1
-            answer = sort(status, body)
+            answer = sort(status, body, callback.call)
             next_move = judge(
                 answer,
                 Attempts(failures, may_change_key=key == 0 and len(self._keys) > 1),

@@ -1,68 +1,40 @@
-"""What all matches of a node share: the way to the API server, where they show themselves, and the time."""
+"""What all matches of a node share: callbacks, the publisher of their records, and the clock."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import trio
 
 from actors.matches.callback import Callback
 from actors.matches.callbacks import CallbackOutcome, Callbacks
-from actors.matches.delivery import RESULT_TAKEN
 from actors.matches.lifecycle import MatchTimeouts
-
-logger: Final = logging.getLogger("actors.matches")
 
 
 class RoomPublisher(Protocol):
-    """Where a match shows itself: as a room of kind `match`, which everybody may watch and nobody may PUT."""
-
-    def take_over(self, room_id: str) -> None:
-        """Make the room a match's; again changes nothing.
-
-        A plain room of that id gives way, its streams are kept.
-        """
+    """Publishes a match's record as a room of kind `match`, which anybody may watch and nobody may PUT."""
 
     def publish(self, room_id: str, state: dict[str, Any]) -> None:
-        """Write the next version of the room. Must not wait."""
+        """Write the next version of the room. Must not wait.
+
+        The first takes a plain room of that id over: a new epoch, its streams are kept.
+        """
 
     def remove(self, room_id: str) -> None:
         """Remove the room, if it is a match's."""
 
 
 class ResultKeeper(Protocol):
-    """Who tells the API server a result, and keeps it as long as it has not been told."""
+    """Delivers callbacks that must survive this process, and keeps each until it is delivered."""
 
-    def tell(self, finished: Callback, then: Callable[[CallbackOutcome], None]) -> None:
-        """Tell it in its turn among the room's callbacks; `then` hears how that went.
+    def deliver(self, callback: Callback, then: Callable[[CallbackOutcome], None]) -> object:
+        """Make a callback in its turn among the room's; `then` is called with the outcome.
 
         Neither waits nor raises.
         """
-
-
-class NoKeeper:
-    """Tells results once, keeps nothing, and says so.
-
-    Args:
-        callbacks: The way to the API server.
-    """
-
-    def __init__(self, callbacks: Callbacks) -> None:
-        self._callbacks = callbacks
-
-    def tell(self, finished: Callback, then: Callable[[CallbackOutcome], None]) -> None:
-        """Tell it, or say what is lost."""
-
-        def settled(outcome: CallbackOutcome) -> None:
-            if outcome.verdict not in RESULT_TAKEN:
-                logger.error("match_result_lost", extra={"room_id": finished.room_id})
-            then(outcome)
-
-        self._callbacks.submit(finished, settled)
 
 
 class SteadyClock:
@@ -90,9 +62,9 @@ class MatchContext:
 
     Attributes:
         node_name: As told to the API server.
-        callbacks: The way there.
-        keeper: Of results, which go there through it.
-        publisher: Where the public state goes.
+        callbacks: Makes `ready` and `failed`.
+        keeper: Makes the others.
+        publisher: Of the records.
         timeouts: How long matches wait for what.
         now: Unix seconds that never go back.
     """

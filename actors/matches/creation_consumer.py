@@ -8,6 +8,7 @@ settled, so whatever ends this task, the next life, or another node, finds it.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections import Counter
@@ -39,6 +40,15 @@ logger: Final = logging.getLogger("actors.matches.creation")
 
 # Jobs per pipeline after the first one; a burst of a thousand takes some sixty trips.
 BATCH: Final = 16
+# Outcomes that send the job to the dead letters, and as what.
+DEAD_REASONS: Final = {
+    JobOutcome.REFUSED: Reason.REFUSED,
+    JobOutcome.UNCONFIRMED: Reason.UNCONFIRMED,
+    JobOutcome.OVER: Reason.OVER,
+    JobOutcome.CONFLICT: Reason.CONFLICT,
+}
+# Outcomes the API server has not heard of: the `reason` it is told, or the detail.
+REPORTED: Final = {JobOutcome.FAILED: "", JobOutcome.OVER: "room_over", JobOutcome.CONFLICT: "room_taken"}
 # A job that has crashed this task so often is not tried again.
 MOST_CRASHES: Final = 3
 
@@ -138,7 +148,7 @@ class CreationConsumer:
         self._in_flight = InFlight(policy.max_in_flight)
         self._poison = PoisonJobs()
         self._taken = self._late = self._given_back = 0
-        self._fates: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
         self._dead: Counter[str] = Counter()
 
     def statistics(self) -> CreationStatistics:
@@ -149,7 +159,7 @@ class CreationConsumer:
             self._late,
             self._reclaimer.reclaimed,
             self._given_back,
-            dict(self._fates),
+            dict(self._outcomes),
             dict(self._dead),
         )
 
@@ -267,7 +277,7 @@ class CreationConsumer:
         elif self._poison.crashes(payload) >= MOST_CRASHES:
             await self._dead_letter(payload, Reason.CRASHED, f"crashed {MOST_CRASHES} times", job)
         elif self._is_late(job) and self._policy.expire:
-            await self._report_failed(job, "expired")
+            await self._report_failed(job, payload, "expired")
             await self._dead_letter(payload, Reason.EXPIRED, f"older than {self._policy.deadline_s:g} s", job)
         else:
             await self._conclude(payload, job, await self._matches.create(job).wait())
@@ -279,20 +289,23 @@ class CreationConsumer:
             logger.warning("creation_job_late", extra={"room_id": job.room_id})
         return late
 
-    async def _conclude(self, payload: bytes, job: CreationJob, settled: JobEnd) -> None:
-        self._fates[settled.fate] += 1
-        facts = {"room_id": job.room_id, "fate": settled.fate.value, "detail": settled.detail}
+    async def _conclude(self, payload: bytes, job: CreationJob, end: JobEnd) -> None:
+        self._outcomes[end.outcome] += 1
+        facts = {"room_id": job.room_id, "fate": end.outcome.value, "detail": end.detail}
         logger.info("creation_job_settled", extra=facts)
-        if settled.fate is JobOutcome.UNCONFIRMED:
-            await self._dead_letter(payload, Reason.UNCONFIRMED, settled.detail, job)
-        elif settled.fate is JobOutcome.FAILED and not await self._report_failed(job, settled.detail):
-            await self._dead_letter(payload, Reason.UNCONFIRMED, f"failed_{settled.detail}", job)
-        else:
+        reason, detail = DEAD_REASONS.get(end.outcome), end.detail
+        told = REPORTED.get(end.outcome)
+        if told is not None and not await self._report_failed(job, payload, told or detail):
+            reason, detail = Reason.UNCONFIRMED, f"failed_{detail}"
+        if reason is None:
             await self._write(self._processing.done(payload))
+        else:
+            await self._dead_letter(payload, reason, detail, job)
 
-    async def _report_failed(self, job: CreationJob, reason: str) -> bool:
-        """Tell the API server that there will be no room; whether it has heard."""
-        report = callback.failed(job.room_id, node_name=self._node_name, reason=reason)
+    async def _report_failed(self, job: CreationJob, payload: bytes, reason: str) -> bool:
+        """Tell the API server that there will be no room; whether it has answered."""
+        life = hashlib.sha256(payload).hexdigest()
+        report = callback.failed(job.room_id, node_name=self._node_name, reason=reason, life=life)
         outcome = await self._callbacks.submit(report).wait()
         return outcome.verdict in DECIDED
 

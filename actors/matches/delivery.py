@@ -7,7 +7,7 @@
 | 401 | the next key, once; then an event for the security log, and no more |
 | 404 | the room is unknown there |
 | any other 4xx, and 3xx | refused, logged with its body |
-| 2xx | acknowledged, if it says so |
+| 2xx | acknowledged, if it says so (and, to `ready`, does not call the room failed, aborted or finished) |
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from enum import StrEnum
 from typing import Final
 
 import orjson
+
+from actors.matches.callback import Call
 
 
 class Answer(StrEnum):
@@ -75,6 +77,9 @@ SINGLE: Final[Mapping[int, Answer]] = {
     429: Answer.FAILURE,
 }
 
+# What an API server that acknowledges `ready` may say of the room, and does not want it all the same.
+ROOM_IS_OVER: Final = frozenset({"failed", "aborted", "finished"})
+
 # By the hundreds.
 CLASSES: Final[Mapping[int, Answer]] = {3: Answer.REFUSAL, 4: Answer.REFUSAL, 5: Answer.FAILURE}
 
@@ -122,14 +127,14 @@ class Attempts:
     may_change_key: bool
 
 
-def sort(status: int | None, body: bytes) -> Answer:
-    """Sort an answer; `status` None means that there was none."""
+def sort(status: int | None, body: bytes, call: Call | None = None) -> Answer:
+    """Sort an answer to `call`; `status` None means that there was none."""
     if status is None:
         return Answer.FAILURE
     found = SINGLE.get(status) or CLASSES.get(status // 100)
     if found is not None:
         return found
-    return Answer.YES if _says_yes(body) else Answer.NOT_YES
+    return Answer.YES if _says_yes(body, call) else Answer.NOT_YES
 
 
 def judge(
@@ -168,9 +173,11 @@ def _until(date: str, now_s: float) -> float:
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now_s
 
 
-def _says_yes(body: bytes) -> bool:
+def _says_yes(body: bytes, call: Call | None) -> bool:
     try:
         said = orjson.loads(body)
     except orjson.JSONDecodeError:
         return False
-    return isinstance(said, dict) and said.get("acknowledged") is True
+    if not isinstance(said, dict) or said.get("acknowledged") is not True:
+        return False
+    return call is not Call.READY or said.get("room_status") not in ROOM_IS_OVER

@@ -1,38 +1,58 @@
-"""What is kept of a match outside its task, and the door through which everybody speaks to it.
+"""The part of a match that survives its task: its state, its inbox, and how a step is carried out.
 
-Who has something to say puts it into the handle's inbox and wakes the actor; the
-message in the actor's own mailbox only says "look". So a crash of the task
-costs the one thing that was being handled, and whoever asked it is told.
+Callers put an item into the handle's inbox and wake the actor; the message in
+the actor's own mailbox is only a wake-up. So a crash of the task costs the one
+item that was being handled, and whoever sent it gets an error.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, assert_never
 
 import orjson
 from orjson import Fragment
 
 from actors.core import Actor, ActorGone, MailboxFull
-from actors.matches import callback
 from actors.matches.callback import Call, Callback
-from actors.matches.callbacks import CallbackOutcome, Delivery
+from actors.matches.callbacks import CallbackOutcome
 from actors.matches.context import MatchContext
-from actors.matches.delivery import Verdict
 from actors.matches.job_outcome import JobFuture
-from actors.matches.lifecycle import CallbackSettled, Disconnected, Event, Match, Push, Rejected, Status
+from actors.matches.lifecycle import (
+    CallbackSettled,
+    Disconnected,
+    Effect,
+    Event,
+    Gone,
+    JobSettled,
+    Match,
+    PlayerReply,
+    Publish,
+    Push,
+    Status,
+    WakeAt,
+    step,
+)
 from actors.matches.player_connection import PlayerConnection, Question
+
+logger: Final = logging.getLogger("actors.matches")
 
 # Some fifty a player at five a second is ten seconds of everybody's attention;
 # past that, telling the player beats queueing more.
 INBOX_SLOTS: Final = 256
+# So many crashes without an accepted move in between, and the rules are taken for broken. The
+# supervisor's limit ends a crash loop; this one ends a match whose players bring each crash about.
+MOST_CRASHES: Final = 5
+# Callbacks that must not be lost.
+KEPT_CALLS: Final = frozenset({Call.FINISHED})
 
 
 class Wake(NamedTuple):
-    """Something about the match has changed, or a deadline has come: look at the handle."""
+    """The inbox has items, or a deadline has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +66,7 @@ class Joining:
         self.connection.crash()
 
     def turn_away(self) -> None:
-        """The match has gone."""
+        """The match is gone."""
         self.connection.refuse("room_not_found")
 
 
@@ -55,7 +75,7 @@ class Asking:
     """A player did something.
 
     Attributes:
-        connection: Over which it came.
+        connection: The connection it came over.
         event: Such as `game:action`.
         payload: Whatever came with it.
         question: To be answered.
@@ -71,7 +91,7 @@ class Asking:
         self.question.reply("error", {"accepted": False, "reason": "internal_error"})
 
     def turn_away(self) -> None:
-        """The match has gone."""
+        """The match is gone."""
         self.question.reply("error", {"accepted": False, "reason": "room_not_found"})
 
 
@@ -82,28 +102,29 @@ class MatchHandle:
     """A match, for the table of matches, for its players and for its task.
 
     Attributes:
-        match: How it stands, between two events.
+        match: Its state, between two events.
         future: Of the job that asked for it; of the newest one if it was asked for again.
-        confirming: `ready` on its way, or answered and not looked at.
-        confirmed: The API server has acknowledged it once.
-        inbox: What has been said and not handled.
-        under_way: What is being handled; what a crash finds here was.
+        inbox: Items not handled yet.
+        under_way: The item being handled; what a crash finds here was the cause.
         connections: Players who are connected, by user id.
-        interrupted: A life of the task has begun and not ended in order.
-        actor: Its task's address; None once it has gone.
+        interrupted: A run of the task has begun and not ended in order.
+        actor: Its task's address; None once the match is gone.
+        is_gone: The match has asked to be removed.
     """
 
     __slots__ = (
         "_context",
+        "_crashes",
+        "_is_stepping",
         "_on_their_way",
+        "_progress",
         "_woken",
         "actor",
-        "confirmed",
-        "confirming",
         "connections",
         "future",
         "inbox",
         "interrupted",
+        "is_gone",
         "match",
         "under_way",
     )
@@ -111,29 +132,30 @@ class MatchHandle:
     def __init__(self, match: Match, context: MatchContext) -> None:
         self.match = match
         self.future = JobFuture()
-        self.confirming: Delivery | None = None
-        self.confirmed = False
         self.inbox: deque[Item] = deque()
         self.under_way: Item | None = None
         self.connections: dict[str, PlayerConnection] = {}
         self.interrupted = False
         self.actor: Actor[Wake] | None = None
+        self.is_gone = False
         self._context = context
         self._on_their_way: set[Callback] = set()
         self._woken = False
+        self._is_stepping = False
+        self._crashes = self._progress = 0
 
     @property
     def room_id(self) -> str:
-        """Whose it is."""
+        """The room it is."""
         return self.match.room_id
 
-    # -- for players: a match's port ---------------------------------------------------
+    # -- for players: `MatchPort` ---------------------------------------------------------
 
     def join(self, connection: PlayerConnection) -> None:
         """A player wants in.
 
         Raises:
-            ActorGone: The match has gone.
+            ActorGone: The match is gone.
             MailboxFull: It has too much to do.
         """
         self._put(Joining(connection))
@@ -142,14 +164,10 @@ class MatchHandle:
         """A player did something.
 
         Raises:
-            ActorGone: The match has gone.
+            ActorGone: The match is gone.
             MailboxFull: It has too much to do.
         """
         self._put(Asking(connection, event, payload, question))
-
-    def leave(self, connection: PlayerConnection) -> None:
-        """A player has left the topic, as a client does that shows another page; they may come back."""
-        self.disconnect(connection)
 
     def disconnect(self, connection: PlayerConnection) -> None:
         """A connection has ended."""
@@ -166,7 +184,7 @@ class MatchHandle:
     # -- for everybody else --------------------------------------------------------------
 
     def tell(self, event: Event) -> None:
-        """Let something happen to the match, whatever else waits: for what is bounded by itself."""
+        """Queue an event even if the inbox is full; for events that are few by nature."""
         if self.actor is not None:
             self.inbox.append(event)
             self.wake()
@@ -180,41 +198,81 @@ class MatchHandle:
         """The actor is awake; what comes from now on must wake it again."""
         self._woken = False
 
-    # -- for the task: the API server ------------------------------------------------------
+    # -- changes: the one place where a match changes --------------------------------------
 
-    def confirm(self) -> None:
-        """Tell the API server that the room is up."""
-        ready = callback.ready(self.room_id, node_name=self._context.node_name)
-        self.confirming = self._context.callbacks.submit(ready, self._answered)
+    def apply(
+        self, event: Event, answer: Callable[[PlayerReply], None] | None = None, *, publish: bool = True
+    ) -> None:
+        """Step the match, keep its new state, then give the answer and carry out the effects.
 
-    def _answered(self, _outcome: CallbackOutcome) -> None:
-        self.wake()
+        Args:
+            event: What happened.
+            answer: Called with the reply, if there is one.
+            publish: False where the record may be what fails; the next run of the task publishes it.
+        """
+        before = self.match
+        self._is_stepping = True
+        done = step(before, event, self._context.now())
+        self._is_stepping = False
+        self.match = done.match
+        if done.match.status is not before.status:
+            facts = {"room_id": self.room_id, "status": done.match.status, "reason": done.match.reason}
+            logger.info("match_status", extra=facts)
+        if done.answer is not None and answer is not None:
+            answer(done.answer)
+        for effect in done.effects:
+            if publish or not isinstance(effect, Publish):
+                self._carry_out(effect)
 
-    def submit(self, said: Callback) -> None:
-        """Tell the API server something, unless it is on its way already."""
-        if said not in self._on_their_way:
-            self._on_their_way.add(said)
-            then = partial(self._settled, said)
-            if said.call is Call.FINISHED:
-                self._context.keeper.tell(said, then)
-            else:
-                self._context.callbacks.submit(said, then)
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Callback():
+                self._submit(effect)
+            case Publish(state):
+                self._context.publisher.publish(self.room_id, state)
+            case JobSettled(end):
+                self.future.settle(end)
+            case Push():
+                self._push_to_players(effect)
+            case WakeAt():
+                pass  # the actor arms its timer after every wake
+            case Gone():
+                self.is_gone = True
+            case _:
+                assert_never(effect)
 
-    def _settled(self, said: Callback, outcome: CallbackOutcome) -> None:
-        self._on_their_way.discard(said)
-        if said.call is Call.STARTED and outcome.verdict is Verdict.UNKNOWN_ROOM:
-            self.tell(Rejected())
-        self.tell(CallbackSettled(said.call))
+    def _submit(self, made: Callback) -> None:
+        """Make a callback, unless it is under way already."""
+        if made not in self._on_their_way:
+            self._on_their_way.add(made)
+            deliver = (
+                self._context.keeper.deliver if made.call in KEPT_CALLS else self._context.callbacks.submit
+            )
+            deliver(made, partial(self._settled, made))
 
-    # -- for the task: the players ---------------------------------------------------------
+    def _settled(self, made: Callback, outcome: CallbackOutcome) -> None:
+        self._on_their_way.discard(made)
+        self.tell(CallbackSettled(made.call, outcome.verdict, outcome.answer))
 
-    def push_to_players(self, push: Push) -> None:
-        """Tell those who are connected; what several hear is encoded once."""
+    def _push_to_players(self, push: Push) -> None:
+        """Send to those who are connected; what several get is encoded once."""
         found = (self.connections.get(user_id) for user_id in push.to)
         connections = [connection for connection in found if connection is not None]
         payload = push.payload if len(connections) == 1 else Fragment(orjson.dumps(push.payload))
         for connection in connections:
             connection.push(push.event, payload)
+
+    # -- crashes -------------------------------------------------------------------------
+
+    def note_crash(self) -> bool:
+        """Count a crash that the rules caused; True if no move was made since the last few of them."""
+        if not self._is_stepping:
+            return False
+        self._is_stepping = False
+        if self.match.actions != self._progress:
+            self._progress, self._crashes = self.match.actions, 0
+        self._crashes += 1
+        return self._crashes >= MOST_CRASHES
 
     def fail_under_way(self) -> None:
         """Tell whoever said what was being handled when the task crashed."""
@@ -225,7 +283,7 @@ class MatchHandle:
     # -- the end -------------------------------------------------------------------------
 
     def close(self) -> None:
-        """The match has gone: let everybody go who is still there."""
+        """Turn away what waits in the inbox and close all connections: the match is gone."""
         self.actor = None
         inbox, self.inbox = self.inbox, deque()
         for item in inbox:
@@ -241,7 +299,7 @@ class MatchHandle:
 
     @property
     def ending(self) -> str:
-        """How the match went, in a word, for the counters."""
+        """How the match ended, as the label of a counter."""
         match = self.match
         if match.status is Status.FAILED or not match.is_over:
             return "discarded"

@@ -1,4 +1,4 @@
-"""What became of a creation job, for whoever has to take it off the queue."""
+"""How a creation job ended, for the consumer that has to take it off the queue."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ import trio
 class JobOutcome(StrEnum):
     """How a job ended.
 
-    CONFIRMED: the API server has acknowledged the room. DISCARDED: it did not
-    want it. UNCONFIRMED: it could not be asked. FAILED: there is no room, and
-    the API server has not been told. OVER: its match has been played already.
+    CONFIRMED: the API server has acknowledged the room. DISCARDED: it does not
+    know the room. REFUSED: it gave another answer that does not acknowledge.
+    UNCONFIRMED: it could not be asked. FAILED: there is no room, and the API
+    server has not been told. OVER: the match of this room id has ended and is
+    still shown. CONFLICT: a match of this room id lives, with other players or
+    rules.
     """
 
     CONFIRMED = "confirmed"
     DISCARDED = "discarded"
+    REFUSED = "refused"
     UNCONFIRMED = "unconfirmed"
     FAILED = "failed"
     OVER = "over"
+    CONFLICT = "conflict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,33 +33,31 @@ class JobEnd:
     """A job's end.
 
     Attributes:
-        fate: In a word.
-        detail: snake_case, for the report and the log.
+        outcome: How it ended.
+        detail: Why, for the report and the log: snake_case, or the API server's answer.
     """
 
-    fate: JobOutcome
+    outcome: JobOutcome
     detail: str = ""
 
 
 class JobFuture:
-    """A job's end, to be waited for by any number of tasks. JobEnd once; later words are dropped."""
+    """A job's end, awaited by any number of tasks. Set once; later ends are dropped."""
 
-    __slots__ = ("_done", "settled")
+    __slots__ = ("_done", "end")
 
-    def __init__(self, settled: JobEnd | None = None) -> None:
-        self.settled = settled
+    def __init__(self, end: JobEnd | None = None) -> None:
+        self.end = end
         self._done = trio.Event()
 
-    def settle(self, fate: JobOutcome, detail: str = "") -> bool:
-        """Say how it ended; whether that was news."""
-        if self.settled is not None:
-            return False
-        self.settled = JobEnd(fate, detail)
-        self._done.set()
-        return True
+    def settle(self, end: JobEnd) -> None:
+        """Set the end, unless it is set."""
+        if self.end is None:
+            self.end = end
+            self._done.set()
 
     async def wait(self) -> JobEnd:
         """Wait for the end."""
-        while self.settled is None:
+        while self.end is None:
             await self._done.wait()
-        return self.settled
+        return self.end

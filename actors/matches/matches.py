@@ -1,4 +1,4 @@
-"""All matches of this node: what the consumer, the command listener, health and the channels call."""
+"""All matches of this node: the API of the consumer, the command listener, health and the channels."""
 
 from __future__ import annotations
 
@@ -12,22 +12,19 @@ from typing import Final
 
 import trio
 
-from actors.matches.callback import Callback
 from actors.matches.callbacks import Callbacks
-from actors.matches.context import MatchContext, NoKeeper, ResultKeeper, RoomPublisher, SteadyClock
+from actors.matches.context import MatchContext, ResultKeeper, RoomPublisher, SteadyClock
 from actors.matches.creation_job import CreationJob
 from actors.matches.handle import MatchHandle
 from actors.matches.job_outcome import JobEnd, JobFuture, JobOutcome
 from actors.matches.lifecycle import (
-    AbortReason,
     Match,
     MatchTimeouts,
     ProcessFailed,
-    Push,
     Rejected,
+    Requested,
     Terminated,
     begin,
-    step,
 )
 from actors.matches.match import MatchRoom
 from actors.matches.rules import RulesRegistry, UnknownRules
@@ -45,6 +42,7 @@ from supervision import (
 logger: Final = logging.getLogger("actors.matches")
 
 # A match that was given up gets a second child to linger, while the first is still counted.
+LINGERING: Final = "lingering"
 CHILDREN_PER_MATCH: Final = 2
 # A match takes a fraction of a millisecond to end.
 LAST_WORDS_S: Final = 2.0
@@ -54,7 +52,7 @@ SEED_BITS: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class MatchStatistics:
-    """Counts since the start, and how things stand.
+    """Counts since the start, and current numbers.
 
     Attributes:
         live: Matches that are not over.
@@ -87,8 +85,7 @@ class Matches:
         publisher: Where matches show themselves.
         node_name: As told to the API server.
         games: Rules by name.
-        keeper: Of results until the API server has them; by default one it could not be told is lost, with a
-            word in the log.
+        keeper: Delivers what must not be lost.
         timeouts: How long a match waits for what.
         max_matches: Live and lingering ones; one more is refused.
         clock: Unix seconds; read once.
@@ -101,7 +98,7 @@ class Matches:
         publisher: RoomPublisher,
         node_name: str,
         games: RulesRegistry,
-        keeper: ResultKeeper | None = None,
+        keeper: ResultKeeper,
         timeouts: MatchTimeouts = MatchTimeouts(),  # noqa: B008 - frozen
         max_matches: int = 10_000,
         clock: Callable[[], float] = time.time,
@@ -112,7 +109,7 @@ class Matches:
         self._context = MatchContext(
             node_name=node_name,
             callbacks=callbacks,
-            keeper=keeper or NoKeeper(callbacks),
+            keeper=keeper,
             publisher=publisher,
             timeouts=timeouts,
             now=SteadyClock(clock),
@@ -120,7 +117,9 @@ class Matches:
         self._created = self._repeats = self._given_up = self._refused = 0
         self._endings: Counter[str] = Counter()
         self.supervisor = DynamicSupervisor(
-            max_children=CHILDREN_PER_MATCH * max_matches, on_given_up=self._on_given_up
+            max_children=CHILDREN_PER_MATCH * max_matches,
+            on_given_up=self._on_given_up,
+            on_started=self._resume,
         )
 
     # -- what others do ----------------------------------------------------------------
@@ -132,7 +131,7 @@ class Matches:
         """
         handle = self._table.get(job.room_id)
         if handle is not None:
-            return self._again(handle)
+            return self._again(handle, job)
         if len(self._table) >= self._max_matches:
             return self._refuse(job, "max_matches")
         try:
@@ -141,7 +140,14 @@ class Matches:
             return self._refuse(job, "unknown_game_rules")
         context = self._context
         seed = secrets.randbits(SEED_BITS)
-        match = begin(job, rules, seed=seed, now=context.now(), timeouts=context.timeouts).match
+        match = begin(
+            job,
+            rules,
+            seed=seed,
+            now=context.now(),
+            node_name=context.node_name,
+            timeouts=context.timeouts,
+        ).match
         handle = self._table[job.room_id] = MatchHandle(match, context)
         if not self._spawn(handle, handle.room_id):
             del self._table[job.room_id]
@@ -171,9 +177,9 @@ class Matches:
                 await trio.sleep(0.01)
 
     def discard(self, room_id: str) -> None:
-        """Let a match vanish that the API server has not acknowledged; any other is left alone."""
+        """Remove a match that the API server has not acknowledged; any other is left alone."""
         handle = self._table.get(room_id)
-        if handle is not None and not handle.confirmed:
+        if handle is not None and not handle.match.confirmed:
             handle.tell(Rejected())
 
     def find(self, room_id: str) -> MatchHandle | None:
@@ -181,7 +187,7 @@ class Matches:
         return self._table.get(room_id)
 
     def state(self, room_id: str) -> Match | None:
-        """How a match stands."""
+        """The state of a match."""
         handle = self._table.get(room_id)
         return None if handle is None else handle.match
 
@@ -197,7 +203,7 @@ class Matches:
         return sum(not handle.match.is_over for handle in self._table.values())
 
     def statistics(self) -> MatchStatistics:
-        """How things stand."""
+        """Current counts."""
         live = self.active
         return MatchStatistics(
             live,
@@ -213,13 +219,10 @@ class Matches:
 
     async def run(self, life: Life) -> None:
         """Supervise the matches until cancelled."""
-        async with trio.open_nursery() as nursery:
-            # Its turn comes when the supervisor first waits, which is when it takes children.
-            nursery.start_soon(self._resume)
-            await self.supervisor.run(life)
+        await self.supervisor.run(life)
 
-    async def _resume(self) -> None:
-        """Start a task for every match that lost its own with the supervisor's last life."""
+    def _resume(self) -> None:
+        """Start a task for every match that lost its own with the supervisor's last run."""
         for handle in tuple(self._table.values()):
             self._spawn(handle, handle.room_id)
 
@@ -236,14 +239,21 @@ class Matches:
 
     # -- coming and going ----------------------------------------------------------------
 
-    def _again(self, handle: MatchHandle) -> JobFuture:
+    def _again(self, handle: MatchHandle, job: CreationJob) -> JobFuture:
+        """A job for a room id that has a match: the same match is announced again, another is not begun."""
+        match = handle.match
+        facts = {"room_id": handle.room_id, "status": match.status}
+        if match.is_over:
+            logger.warning("match_over_already", extra=facts)
+            return JobFuture(JobEnd(JobOutcome.OVER, match.status))
+        if not match.job.asks_for_the_same(job):
+            logger.warning("match_in_the_way", extra=facts)
+            return JobFuture(JobEnd(JobOutcome.CONFLICT, "room_taken"))
         self._repeats += 1
-        logger.info("match_asked_for_again", extra={"room_id": handle.room_id, "status": handle.match.status})
-        if handle.match.is_over:
-            return JobFuture(JobEnd(JobOutcome.OVER, handle.match.status))
-        if handle.future.settled is not None:
+        logger.info("match_asked_for_again", extra=facts)
+        if handle.future.end is not None:
             handle.future = JobFuture()
-            handle.wake()
+            handle.tell(Requested())
         return handle.future
 
     def _refuse(self, job: CreationJob, why: str) -> JobFuture:
@@ -252,12 +262,12 @@ class Matches:
         return JobFuture(JobEnd(JobOutcome.FAILED, why))
 
     def _forget(self, handle: MatchHandle) -> None:
-        """The match goes, in whatever state it is."""
+        """Remove a match, in whatever state it is."""
         if self._table.get(handle.room_id) is not handle:
             return
         del self._table[handle.room_id]
         handle.close()
-        handle.future.settle(JobOutcome.DISCARDED, "gone")
+        handle.future.settle(JobEnd(JobOutcome.DISCARDED, "gone"))
         self._endings[handle.ending] += 1
         self._context.publisher.remove(handle.room_id)
         logger.info("match_gone", extra={"room_id": handle.room_id, "status": handle.match.status})
@@ -270,32 +280,10 @@ class Matches:
         self._given_up += 1
         logger.error("match_given_up", extra={"room_id": room_id, "error": type(error).__name__})
         was_over = handle.match.is_over
-        self._fail(handle)
-        if was_over or not handle.confirmed:
-            self._forget(handle)
-        else:
-            self._linger(handle)
-
-    def _fail(self, handle: MatchHandle) -> None:
-        """End a match whose task cannot do it any more, and tell the API server and the players."""
-        if handle.confirmed:
-            handle.future.settle(JobOutcome.CONFIRMED)
-        else:
-            handle.future.settle(JobOutcome.FAILED, AbortReason.PROCESS_ERROR)
-        done = step(handle.match, ProcessFailed(), self._context.now())
-        handle.match = done.match
         handle.fail_under_way()
-        # The players have been told; a task that only lingers need not send them round.
+        handle.apply(ProcessFailed(), publish=False)
+        # The players have been told; a task that only lingers need not make them join again.
         handle.interrupted = False
-        for effect in done.effects:
-            if isinstance(effect, Callback):
-                handle.submit(effect)
-            elif isinstance(effect, Push):
-                handle.push_to_players(effect)
-        for unacked in done.match.unacked:
-            handle.submit(unacked)
-
-    def _linger(self, handle: MatchHandle) -> None:
-        """Give a match whose task is beyond help a new one, that only has to linger."""
-        if not self._spawn(handle, ("buried", handle.room_id)):
+        # This child is still counted, so the one that waits out the linger time has another id.
+        if was_over or handle.is_gone or not self._spawn(handle, (LINGERING, handle.room_id)):
             self._forget(handle)

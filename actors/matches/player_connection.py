@@ -1,4 +1,8 @@
-"""What a match knows of those who play it: somebody else's objects, which never wait and never raise."""
+"""The protocol between a match and its players: both sides call without waiting and never raise.
+
+A match answers from its own task, whenever it comes to it, through the
+`PlayerConnection` or `Question` it was handed.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,14 @@ from orjson import Fragment
 
 
 class PlayerConnection(Protocol):
-    """One connection of one player. After its end, nothing it is told does anything."""
+    """One connection of one player, as the match sees it. After its end, every call does nothing."""
 
     def __hash__(self) -> int:
-        """Tells connections apart, together with their identity."""
+        """Connections are compared by identity."""
 
     @property
     def user_id(self) -> str:
-        """Who it is, proven."""
+        """The user, proven by their token."""
 
     @property
     def display_name(self) -> str:
@@ -27,19 +31,19 @@ class PlayerConnection(Protocol):
         """Whether the player can still be reached through it."""
 
     def accept(self, response: Mapping[str, object]) -> bool:
-        """Let them in. An earlier connection of the same player is closed by this."""
+        """Let the player in; False if they have gone. Closes an earlier connection of the same player."""
 
     def refuse(self, reason: str, *, final: bool = False) -> None:
-        """Turn them away; `final`: for good."""
+        """Turn the player away; `final` stops the client from asking again."""
 
     def push(self, event: str, payload: Mapping[str, object] | Fragment) -> bool:
-        """Tell this player something; a `Fragment` is an object encoded already."""
+        """Send this player an event; a `Fragment` is an object encoded already."""
 
     def close(self) -> None:
-        """End it in good order."""
+        """End it in good order: the client does not come back."""
 
     def crash(self) -> None:
-        """End it as broken: the player comes back by itself, and is told anew how things stand."""
+        """End it as broken: the client joins again in about a second, and is sent the current state."""
 
 
 class Question(Protocol):
@@ -47,3 +51,27 @@ class Question(Protocol):
 
     def reply(self, status: Literal["ok", "error"], response: Mapping[str, object]) -> None:
         """Answer it; only the first answer counts."""
+
+
+class MatchPort(Protocol):
+    """One match, as its players' connections see it.
+
+    `join` and `push` may raise `ActorGone` (the match is gone) and `MailboxFull`;
+    `disconnect` always gets through.
+    """
+
+    def join(self, connection: PlayerConnection) -> None:
+        """A player wants in: answered with `accept` or `refuse`."""
+
+    def push(self, connection: PlayerConnection, event: str, payload: object, question: Question) -> None:
+        """An accepted player did something. `payload` is any JSON value, or bytes."""
+
+    def disconnect(self, connection: PlayerConnection) -> None:
+        """The connection has ended. Ignored unless it is the player's newest."""
+
+
+class MatchDirectory(Protocol):
+    """The matches of this node, as their players' connections see them."""
+
+    def find(self, room_id: str) -> MatchPort | None:
+        """The match of a room; None if there is none here."""

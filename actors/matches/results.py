@@ -87,7 +87,7 @@ class Results:
         self._written = trio.Event()
         self._kept = self._in_redis = self._delivered = self._lost = 0
 
-    def tell(self, finished: Callback, then: Callable[[CallbackOutcome], None]) -> None:
+    def deliver(self, finished: Callback, then: Callable[[CallbackOutcome], None]) -> None:
         """Tell the API server, and have the result on the disk for as long. Neither waits nor raises.
 
         The telling does not wait for the disk: one that hangs must not hold up the result.

@@ -26,8 +26,9 @@ from actors.matches import (
 )
 from actors.matches.rules import RulesRegistry
 from supervision import Backoff, ChildSpec, ChildType, Supervisor
+from tests.fakes.keeper import DirectKeeper
 
-RULES: Final = {"simple_card_battle": (2,), "any_number": range(2, 13)}
+RULES: Final = {"simple_card_battle": (2,), "rock_paper_scissors": (2,), "any_number": range(2, 13)}
 GAMES: Final = RulesRegistry.load(())
 # The same shapes as in production, a hundred times as fast.
 QUICK: Final = Patience(request_s=0.5, pauses_s=(0.005, 0.01))
@@ -42,9 +43,6 @@ class Stage:
     rooms: dict[str, dict[str, Any]] = field(default_factory=dict)
     history: list[tuple[str, str]] = field(default_factory=list)
     broken: bool = False
-
-    def take_over(self, room_id: str) -> None:
-        self.rooms.setdefault(room_id, {})
 
     def publish(self, room_id: str, state: dict[str, Any]) -> None:
         if self.broken:
@@ -84,7 +82,7 @@ class Node:
             publisher=self.stage,
             node_name=name,
             games=GAMES,
-            keeper=keeper,
+            keeper=keeper or DirectKeeper(self.callbacks),
             timeouts=MatchTimeouts(
                 join_timeout_s=join_timeout_s, reconnect_grace_s=reconnect_grace_s, linger_s=linger_s
             ),

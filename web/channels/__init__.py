@@ -17,7 +17,7 @@ Reading order, each file leaning only on the ones above it:
     sockets           all sessions: limits, sweeps, logouts, the drain
     gate              from a connect request to a session
     presence, limits  pure: who is there; how often one may
-    chat, match_port  what may be said; what a match and its players know of each other
+    chat              the rules of a chat message
     hall, player_line, room_topic      `room:{id}`
     state_topic                        `state:{id}`
     mailbox, longpoll                  the transport over plain requests

@@ -11,7 +11,7 @@ from web.channels.limits import RateLimit
 from web.channels.messages import Payload
 from web.channels.presence import DIFF, STATE, Diff, ForbiddenKey, Presence
 
-__all__ = ["Hall", "HallMember", "Limits"]
+__all__ = ["Hall", "HallMember"]
 
 
 class HallMember(Listener, Protocol):
@@ -28,27 +28,17 @@ class HallMember(Listener, Protocol):
         """End it in good order."""
 
 
-class Limits:
-    """What one player may do how often, whatever connection they use."""
-
-    __slots__ = ("actions", "chat")
-
-    def __init__(self, actions: RateLimit, chat: RateLimit) -> None:
-        self.actions = actions
-        self.chat = chat
-
-
 class Hall:
     """Who is in, what they are told, and how often they may speak.
 
     Args:
         topic: `room:{id}`.
-        limits: By user id, from when they were last here.
+        limits: Of chat by user id, from when they were last here.
     """
 
     __slots__ = ("_members", "_presence", "_refs", "limits", "topic")
 
-    def __init__(self, topic: str, limits: dict[str, Limits] | None = None) -> None:
+    def __init__(self, topic: str, limits: dict[str, RateLimit] | None = None) -> None:
         self.topic = topic
         self.limits = {} if limits is None else limits
         self._members: dict[str, HallMember] = {}

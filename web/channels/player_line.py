@@ -6,11 +6,11 @@ import uuid
 from typing import Final, Protocol
 
 from actors.core import ActorGone, MailboxFull
+from actors.matches.player_connection import MatchPort
 from web.channels.broadcast import Broadcast
 from web.channels.chat import content_of
-from web.channels.hall import Limits
 from web.channels.identity import User
-from web.channels.match_port import MatchPort
+from web.channels.limits import RateLimit
 from web.channels.messages import Payload
 from web.channels.seat import Push, Seat
 from web.channels.topics import Left
@@ -19,7 +19,6 @@ __all__ = ["Doorkeeper", "PlayerLine"]
 
 CHAT_SEND: Final = "chat:send"
 CHAT_NEW: Final = "chat:new_message"
-ACTION: Final = "game:action"
 # Whatever a game calls its own; the match decides what it knows.
 FOR_THE_MATCH: Final = ("game:", "room:")
 
@@ -36,8 +35,8 @@ class Doorkeeper(Protocol):
     def say(self, line: PlayerLine, event: str, payload: Payload) -> None:
         """Tell everybody in the room of this line."""
 
-    def limits(self, line: PlayerLine) -> Limits:
-        """What this player may do how often."""
+    def chat_limit(self, line: PlayerLine) -> RateLimit:
+        """How often this player may chat, whatever connection they use."""
 
     def now(self) -> float:
         """Seconds, for rates."""
@@ -47,7 +46,7 @@ class Doorkeeper(Protocol):
 
 
 class PlayerLine:
-    """A `Channel` for the session and a `Connection` for the match, in one object.
+    """A `Channel` for the session and a `PlayerConnection` for the match, in one object.
 
     Attributes:
         room_id: Which room.
@@ -119,8 +118,6 @@ class PlayerLine:
             self._chat(push)
         elif not push.event.startswith(FOR_THE_MATCH):
             push.reply("error", {"reason": "unknown_event"})
-        elif push.event == ACTION and not self._door.limits(self).actions.allow(self._door.now()):
-            push.reply("error", {"accepted": False, "reason": "rate_limited"})
         else:
             self._ask(push)
 
@@ -129,9 +126,7 @@ class PlayerLine:
 
         It hears it first, since what has crashed may be the rest of this.
         """
-        if why is Left.LEFT:
-            self._port.leave(self)
-        elif why is not Left.CLOSED:
+        if why is not Left.CLOSED:
             self._port.disconnect(self)
         self._door.dismiss(self)
 
@@ -145,7 +140,7 @@ class PlayerLine:
 
     def _chat(self, push: Push) -> None:
         content, problem = content_of(push.payload)
-        if problem is None and not self._door.limits(self).chat.allow(self._door.now()):
+        if problem is None and not self._door.chat_limit(self).allow(self._door.now()):
             problem = "rate_limited"
         if problem is not None:
             push.reply("error", {"sent": False, "reason": problem})

@@ -1,7 +1,7 @@
 """`room:{id}`: the players of a match, who is there, and their chat.
 
 The match decides who may come in and what a move does. What needs no match is
-done here: presence, chat, the rate of moves, and that a player's second
+done here: presence, chat, and that a player's second
 connection closes the first.
 """
 
@@ -14,11 +14,12 @@ from typing import Final
 
 import trio
 
-from actors.core import ActorGone, MailboxFull, iso_utc
+from actors.core import ActorGone, MailboxFull
+from actors.matches.player_connection import MatchDirectory
+from actors.rooms.record import iso_utc
 from web.channels.chat import CHAT_MOST, CHAT_PER_S
-from web.channels.hall import Hall, Limits
+from web.channels.hall import Hall
 from web.channels.limits import RateLimit
-from web.channels.match_port import Matches
 from web.channels.messages import Payload
 from web.channels.player_line import PlayerLine
 from web.channels.seat import Seat
@@ -27,9 +28,6 @@ __all__ = ["ROOM_PATTERN", "RoomTopic"]
 
 ROOM_PATTERN: Final = "room:*"
 PREFIX: Final = "room:"
-ACTIONS_MOST: Final = 5
-ACTIONS_PER_S: Final = 1.0
-LONGEST_SPAN_S: Final = max(ACTIONS_PER_S, CHAT_PER_S)
 
 
 class RoomTopic:
@@ -43,7 +41,7 @@ class RoomTopic:
 
     def __init__(
         self,
-        matches: Matches,
+        matches: MatchDirectory,
         *,
         clock: Callable[[], float] = trio.current_time,
         wall_clock: Callable[[], float] = time.time,
@@ -53,7 +51,7 @@ class RoomTopic:
         self._wall_clock = wall_clock
         self._halls: dict[str, Hall] = {}
         # Of rooms everybody has left, oldest first: when, and what they may do how often.
-        self._left: dict[str, tuple[float, dict[str, Limits]]] = {}
+        self._left: dict[str, tuple[float, dict[str, RateLimit]]] = {}
         self._players: Counter[str] = Counter()
 
     def __call__(self, seat: Seat, payload: object) -> None:  # noqa: ARG002  # a join needs nothing but the token
@@ -109,20 +107,18 @@ class RoomTopic:
         """Tell everybody in the line's room."""
         self._halls[line.room_id].say(event, payload)
 
-    def limits(self, line: PlayerLine) -> Limits:
-        """What the line's player may do how often."""
+    def chat_limit(self, line: PlayerLine) -> RateLimit:
+        """How often the line's player may chat."""
         limits = self._halls[line.room_id].limits
         if line.user_id not in limits:
-            limits[line.user_id] = Limits(
-                RateLimit(ACTIONS_MOST, ACTIONS_PER_S), RateLimit(CHAT_MOST, CHAT_PER_S)
-            )
+            limits[line.user_id] = RateLimit(CHAT_MOST, CHAT_PER_S)
         return limits[line.user_id]
 
-    def _keep_limits(self, room_id: str, limits: dict[str, Limits]) -> None:
+    def _keep_limits(self, room_id: str, limits: dict[str, RateLimit]) -> None:
         """Coming back must not buy a player more to say; after the longest span nothing counts any more."""
         now = self._clock()
         self._left[room_id] = (now, limits)
-        while now - self._left[oldest := next(iter(self._left))][0] >= LONGEST_SPAN_S:
+        while now - self._left[oldest := next(iter(self._left))][0] >= CHAT_PER_S:
             del self._left[oldest]
 
     def now(self) -> float:

@@ -11,23 +11,32 @@ carries out the effects in their order. A crash in between costs pushes at most:
 
 Reading order, each file leaning only on the ones above it:
 
-    status    the states and the table of transitions
-    limits    how often a player may act; newest nonces
-    match     the value, with everything that must survive a crash
-    events    what can happen to a match
-    effects   what is to be done about it
-    views     what players and spectators are shown
-    ending    how a match ends: finished, aborted or failed
-    moves     game actions and their consequences
-    lobby     players joining, leaving and coming back
-    machine   `begin` and `step`
+    status      the states and the table of transitions
+    limits      how often a player may act; newest nonces
+    match       the value, with everything that must survive a crash
+    events      what can happen to a match
+    effects     what is to be done about it
+    views       what players and spectators are shown
+    ending      how a match ends: finished, aborted or failed
+    moves       game actions and their consequences
+    lobby       players joining, leaving and coming back
+    confirming  `ready`, and what its answer decides
+    machine     `begin` and `step`
 """
 
-from actors.matches.lifecycle.effects import Effect, Gone, PlayerReply, Publish, Push, StepResult, WakeAt
+from actors.matches.lifecycle.effects import (
+    Effect,
+    Gone,
+    JobSettled,
+    PlayerReply,
+    Publish,
+    Push,
+    StepResult,
+    WakeAt,
+)
 from actors.matches.lifecycle.events import (
     Acted,
     CallbackSettled,
-    Confirmed,
     Disconnected,
     Event,
     Joined,
@@ -35,6 +44,7 @@ from actors.matches.lifecycle.events import (
     ProcessFailed,
     Recovered,
     Rejected,
+    Requested,
     Terminated,
     Tick,
 )
@@ -50,11 +60,11 @@ __all__ = [
     "AbortReason",
     "Acted",
     "CallbackSettled",
-    "Confirmed",
     "Disconnected",
     "Effect",
     "Event",
     "Gone",
+    "JobSettled",
     "Joined",
     "Left",
     "Match",
@@ -65,6 +75,7 @@ __all__ = [
     "Push",
     "Recovered",
     "Rejected",
+    "Requested",
     "Seat",
     "Status",
     "StepResult",

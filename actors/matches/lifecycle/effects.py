@@ -1,4 +1,4 @@
-"""What is to be done about an event, as values."""
+"""What a step asks its caller to do, as values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from actors.matches.callback import Callback
+from actors.matches.job_outcome import JobEnd
 from actors.matches.lifecycle.match import Match
 from actors.matches.rules.contract import JsonObject
 
@@ -37,6 +38,13 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True)
+class JobSettled:
+    """Tell whoever waits for the job of this match how it ended. Repeated after a crash; the first counts."""
+
+    end: JobEnd
+
+
+@dataclass(frozen=True, slots=True)
 class WakeAt:
     """Send a `Tick` at this time, in place of any asked for before; None for no more."""
 
@@ -45,11 +53,12 @@ class WakeAt:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Nothing more will come: close the players' connections, remove the room, forget the match."""
+    """The match is done: close the players' connections, remove the room, forget the match."""
 
 
-# Done in this order: what must not be lost first, then who comes later, then who is there.
-Effect: TypeAlias = Callback | Publish | Push | WakeAt | Gone
+# Carried out in this order: callbacks must not be lost, then the record, then the connected players.
+# `ready` alone comes after the record: the room exists before the API server hears of it.
+Effect: TypeAlias = Callback | Publish | JobSettled | Push | WakeAt | Gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class PlayerReply:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What comes of an event.
+    """The result of one step.
 
     Attributes:
         match: To be kept, before anything else is done.

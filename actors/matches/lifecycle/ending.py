@@ -1,10 +1,11 @@
-"""How a match gets over: by its rules, or in any other way."""
+"""How a match ends: finished by its rules, or broken off."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from actors.matches import callback
+from actors.matches.callback import Callback
 from actors.matches.lifecycle.effects import Push, StepResult
 from actors.matches.lifecycle.match import Match
 from actors.matches.lifecycle.status import ABORT_REASONS, AbortReason, Status, Trigger
@@ -13,7 +14,7 @@ from actors.matches.rules.contract import Outcome
 
 
 def finish(step: StepResult, outcome: Outcome, now: float) -> StepResult:
-    """The rules say it is over."""
+    """The rules have an outcome: the match is finished."""
     match = replace(_over(step.match, Trigger.GAME_OVER, now), outcome=outcome)
     told = callback.finished(
         match.room_id, winner_id=outcome.winner, result_data=result_data(match, outcome), at_s=now
@@ -23,7 +24,7 @@ def finish(step: StepResult, outcome: Outcome, now: float) -> StepResult:
 
 
 def break_off(match: Match, trigger: Trigger, now: float) -> StepResult:
-    """Something else says so. The API server is told, unless it said so itself or never knew the room."""
+    """End it otherwise. The API server is told, unless it said so itself or never knew the room."""
     if not match.allows(trigger):
         return StepResult(match)
     reason = ABORT_REASONS[trigger]
@@ -31,7 +32,12 @@ def break_off(match: Match, trigger: Trigger, now: float) -> StepResult:
     step = StepResult(over).with_effects(Push("game:aborted", game_aborted(reason), over.everybody))
     if over.status is Status.FAILED or reason is AbortReason.ROOM_UNKNOWN:
         return step
-    return step.with_callback(callback.aborted(over.room_id, reason=reason.value, at_s=now))
+    return step.with_callback(abort_callback(over, reason, now))
+
+
+def abort_callback(match: Match, reason: AbortReason, now: float) -> Callback:
+    """`aborted` for the API server."""
+    return callback.aborted(match.room_id, reason=reason.value, at_s=now)
 
 
 def _over(match: Match, trigger: Trigger, now: float) -> Match:

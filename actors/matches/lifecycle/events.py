@@ -1,4 +1,4 @@
-"""What can happen to a match: a closed union."""
+"""The events of a match: a closed union."""
 
 from __future__ import annotations
 
@@ -7,23 +7,32 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from actors.matches.callback import Call
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """The API server has acknowledged the room."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The API server did not acknowledge the room, could not be asked, or knows it no more (404)."""
+from actors.matches.delivery import Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackSettled:
-    """A callback is settled, delivered or kept elsewhere: it need not be said again after a crash."""
+    """A callback has been answered, or given up: it need not be made again after a crash.
+
+    Attributes:
+        call: Which of the five.
+        verdict: How it ended.
+        answer: Status and body of the last answer, for people; empty if there was none.
+    """
 
     call: Call
+    verdict: Verdict
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """The job of this match was pushed again: announce the room again and settle the new job too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The match must not go on here: the API server does not know the room, or the job was given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,7 @@ class Acted:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed. One that comes too early, or once too often, does nothing."""
+    """A deadline may have come. Ignored if none has: ticks may be early or doubled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +79,12 @@ class Terminated:
 
 @dataclass(frozen=True, slots=True)
 class ProcessFailed:
-    """The match's task has crashed more often than its supervisor allows."""
+    """The match cannot go on: its task crashed past its limit, its rules keep failing, or the node stops."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A new life of the match's task begins with the kept value.
+    """A new run of the match's task begins with the kept value.
 
     Attributes:
         connections: Those that are still up; players of others are not there any more.
@@ -85,9 +94,9 @@ class Recovered:
 
 
 Event: TypeAlias = (
-    Confirmed
+    CallbackSettled
+    | Requested
     | Rejected
-    | CallbackSettled
     | Joined
     | Disconnected
     | Left

@@ -1,4 +1,4 @@
-"""`begin` and `step`: the way into everything else in here."""
+"""`begin` and `step`: the entry points of the state machine."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, assert_never
 
-from actors.matches.callback import Callback
+from actors.matches.callback import Call, Callback
 from actors.matches.creation_job import CreationJob
-from actors.matches.lifecycle.effects import Effect, Gone, Publish, StepResult, WakeAt
+from actors.matches.delivery import Verdict
+from actors.matches.job_outcome import JobEnd, JobOutcome
+from actors.matches.lifecycle.confirming import announce, announce_again, ready_settled, settle_job
+from actors.matches.lifecycle.effects import Effect, Gone, JobSettled, Publish, StepResult, WakeAt
 from actors.matches.lifecycle.ending import break_off
 from actors.matches.lifecycle.events import (
     Acted,
     CallbackSettled,
-    Confirmed,
     Disconnected,
     Event,
     Joined,
@@ -21,13 +23,14 @@ from actors.matches.lifecycle.events import (
     ProcessFailed,
     Recovered,
     Rejected,
+    Requested,
     Terminated,
     Tick,
 )
 from actors.matches.lifecycle.lobby import disconnect, drop_others, join, leave
 from actors.matches.lifecycle.match import Match, MatchTimeouts, Seat
-from actors.matches.lifecycle.moves import act, start_if_all_there, time_out
-from actors.matches.lifecycle.status import Status, Trigger
+from actors.matches.lifecycle.moves import act, time_out
+from actors.matches.lifecycle.status import AbortReason, Status, Trigger
 from actors.matches.lifecycle.views import record
 from actors.matches.rules.contract import GameRules
 from actors.matches.rules.play import check_players
@@ -39,15 +42,17 @@ def begin(
     *,
     seed: int,
     now: float,
+    node_name: str,
     timeouts: MatchTimeouts = MatchTimeouts(),  # noqa: B008 - frozen
 ) -> StepResult:
-    """A new match, preparing until the API server has acknowledged it.
+    """A new match, preparing until the API server has acknowledged `ready`.
 
     Args:
         job: What is asked for; as many players as the rules take.
         rules: Those the job names.
         seed: 128 bits nobody can guess, as from `secrets.randbits`: whoever knows it knows every hand.
         now: Unix seconds.
+        node_name: As told to the API server.
         timeouts: How long to wait for what.
 
     Raises:
@@ -55,25 +60,36 @@ def begin(
     """
     check_players(rules, job.player_ids)
     seats = tuple(Seat(user_id=player, display_name=player) for player in job.player_ids)
-    match = Match(job=job, rules=rules, timeouts=timeouts, seed=seed, seats=seats, created_at=now)
-    return _completed(None, StepResult(match), now)
+    match = Match(
+        job=job,
+        rules=rules,
+        timeouts=timeouts,
+        seed=seed,
+        seats=seats,
+        created_at=now,
+        node_name=node_name,
+    )
+    return _completed(None, announce(match, node_name=node_name), now)
 
 
 def step(match: Match, event: Event, now: float) -> StepResult:
-    """What comes of an event. Raises nothing of its own; what the rules raise passes through."""
+    """Handle one event. Raises nothing of its own; what the rules raise passes through.
+
+    The rules are not asked anything by `Terminated`, `Rejected`, `ProcessFailed` and `CallbackSettled`
+    of any call but `ready`, so a match whose rules fail can always be ended.
+    """
     before = None if isinstance(event, Recovered) else match
     return _completed(before, _decided(match, event, now), now)
 
 
 def _decided(match: Match, event: Event, now: float) -> StepResult:  # noqa: C901, PLR0911 - a row for each event
     match event:
-        case Confirmed():
-            return _confirm(match, now)
+        case CallbackSettled():
+            return _settled(match, event, now)
+        case Requested():
+            return announce_again(match, node_name=match.node_name)
         case Rejected():
             return break_off(match, Trigger.REJECTED, now)
-        case CallbackSettled(call):
-            left = tuple(callback for callback in match.unacked if callback.call is not call)
-            return StepResult(replace(match, unacked=left))
         case Joined():
             return join(match, event, now)
         case Disconnected(user_id, connection):
@@ -87,18 +103,41 @@ def _decided(match: Match, event: Event, now: float) -> StepResult:  # noqa: C90
         case Terminated():
             return break_off(match, Trigger.TERMINATED, now)
         case ProcessFailed():
-            return break_off(match, Trigger.PROCESS_FAILED, now)
+            return _fail(match, now)
         case Recovered(connections):
-            return drop_others(match, connections).with_effects(*match.unacked)
+            return drop_others(match, connections).with_effects(*match.unacked, *_job_settled(match))
         case _:
             assert_never(event)
 
 
-def _confirm(match: Match, now: float) -> StepResult:
-    if not match.allows(Trigger.CONFIRMED):
-        return StepResult(match)
-    ready = replace(match.moved(Trigger.CONFIRMED), join_due=now + match.timeouts.join_timeout_s)
-    return start_if_all_there(StepResult(ready), now)
+def _settled(match: Match, event: CallbackSettled, now: float) -> StepResult:
+    left = tuple(callback for callback in match.unacked if callback.call is not event.call)
+    match = replace(match, unacked=left)
+    if event.call is Call.READY:
+        return ready_settled(match, event, now)
+    if event.call is Call.STARTED and event.verdict is Verdict.UNKNOWN_ROOM:
+        return break_off(match, Trigger.REJECTED, now)
+    return StepResult(match)
+
+
+def _fail(match: Match, now: float) -> StepResult:
+    """End the match without its rules: they are not asked anything from here on."""
+    if match.job_end is None:
+        end = (
+            JobEnd(JobOutcome.CONFIRMED)
+            if match.confirmed
+            else JobEnd(JobOutcome.FAILED, AbortReason.PROCESS_ERROR)
+        )
+        settled = settle_job(match, end)
+    else:
+        settled = StepResult(match)
+    step = break_off(settled.match, Trigger.PROCESS_FAILED, now).with_effects(*settled.effects)
+    return replace(step, match=replace(step.match, rules_failed=True))
+
+
+def _job_settled(match: Match) -> Iterator[Effect]:
+    if match.job_end is not None:
+        yield JobSettled(match.job_end)
 
 
 def _tick(match: Match, now: float) -> StepResult:
@@ -119,12 +158,17 @@ def _tick(match: Match, now: float) -> StepResult:
 
 def _completed(before: Match | None, done: StepResult, now: float) -> StepResult:
     """The step with what follows from the match alone: the grace, the record, the next tick, the going."""
-    done = replace(done, match=_watched(done.match, now))
+    match = _watched(done.match, now)
+    shown = match.shown if before is match else record(match)
+    is_news = before is None or shown != match.shown
+    match = replace(match, shown=shown) if shown != match.shown else match
     callbacks = [effect for effect in done.effects if isinstance(effect, Callback)]
-    pushes = [effect for effect in done.effects if not isinstance(effect, Callback)]
-    return replace(
-        done, effects=(*callbacks, *_published(before, done.match), *pushes, *_due(before, done.match, now))
-    )
+    others = [effect for effect in done.effects if not isinstance(effect, Callback)]
+    effects: list[Effect] = [callback for callback in callbacks if callback.call is not Call.READY]
+    if is_news and shown is not None:
+        effects.append(Publish(shown))
+    effects += (callback for callback in callbacks if callback.call is Call.READY)
+    return replace(done, match=match, effects=(*effects, *others, *_due(before, match, now)))
 
 
 def _watched(match: Match, now: float) -> Match:
@@ -134,14 +178,6 @@ def _watched(match: Match, now: float) -> Match:
     if match.alone_due is not None:
         return match
     return replace(match, alone_due=now + match.timeouts.reconnect_grace_s)
-
-
-def _published(before: Match | None, match: Match) -> Iterator[Effect]:
-    if before is match:
-        return
-    shown = record(match)
-    if before is None or record(before) != shown:
-        yield Publish(shown)
 
 
 def _due(before: Match | None, match: Match, now: float) -> Iterator[Effect]:

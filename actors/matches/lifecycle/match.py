@@ -1,4 +1,4 @@
-"""A match between two events: everything of it that must survive a crash."""
+"""The state of a match between two events: everything of it that must survive a crash."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from actors.matches.callback import Callback
 from actors.matches.creation_job import CreationJob
+from actors.matches.job_outcome import JobEnd
 from actors.matches.lifecycle.limits import ACTIONS, Window
 from actors.matches.lifecycle.status import OVER, TRANSITIONS, AbortReason, Status, Trigger
-from actors.matches.rules.contract import GameRules, Outcome
+from actors.matches.rules.contract import GameRules, JsonObject, Outcome
 from actors.matches.rules.play import AnyPlay
 
 
@@ -72,9 +73,12 @@ class Match:
         timeouts: How long it waits for what.
         seed: All chance of the game follows from it. Nobody is ever shown it.
         seats: One for each expected player, in the order of the job.
-        status: Where in its life it is.
+        status: Its state; see `status`.
+        confirmed: The API server has acknowledged the room once.
+        job_end: How the job that asked for it ended; None while `ready` is not answered.
         play: The game; None before it has begun.
         created_at: The match was made.
+        node_name: Where, as told to the API server.
         started_at: The game began.
         ended_at: It got over.
         outcome: Of the game, once finished.
@@ -84,7 +88,9 @@ class Match:
         alone_due: While playing with nobody there: when that has lasted too long.
         gone_due: When it goes, once over.
         actions: Accepted so far.
-        unacked: Callbacks made and not known to be settled, oldest first.
+        unacked: Callbacks not known to be settled, oldest first; `ready` is among them until it is.
+        shown: The record that was published last.
+        rules_failed: The rules are not to be asked anything any more.
     """
 
     job: CreationJob
@@ -93,6 +99,7 @@ class Match:
     seed: int
     seats: tuple[Seat, ...]
     created_at: float
+    node_name: str
     status: Status = Status.PREPARING
     play: AnyPlay | None = None
     started_at: float | None = None
@@ -105,6 +112,10 @@ class Match:
     gone_due: float | None = None
     actions: int = 0
     unacked: tuple[Callback, ...] = ()
+    confirmed: bool = False
+    job_end: JobEnd | None = None
+    shown: JsonObject | None = None
+    rules_failed: bool = False
 
     @property
     def room_id(self) -> str:
@@ -113,7 +124,7 @@ class Match:
 
     @property
     def is_over(self) -> bool:
-        """Nothing more will happen but its going."""
+        """It has ended, and only waits to be removed."""
         return self.status in OVER
 
     @property

@@ -1,11 +1,22 @@
-"""Where a match can be, and how it gets from there to there: a table.
+"""The states of a match, and the table of its transitions.
 
-    preparing ──▶ ready ──▶ playing ──▶ finished
-        │           │          │
-        ├───────────┴──────────┴──────▶ aborted
-        └──▶ failed
+                CONFIRMED    ALL_JOINED      GAME_OVER
+    preparing ────────▶ ready ────────▶ playing ────────▶ finished
+      │  │                │                │
+      │  │ TERMINATED     │ JOIN_TIMEOUT   │ ALL_DISCONNECTED
+      │  │                │ REJECTED       │ REJECTED
+      │  │                │ TERMINATED     │ TERMINATED
+      │  │                │ PROCESS_FAILED │ PROCESS_FAILED
+      │  └────────────────┴────────────────┴───────────────▶ aborted
+      │
+      └── REJECTED, UNCONFIRMED, PROCESS_FAILED ───────────▶ failed
 
-What is not in the table does not happen: a trigger that finds no row is ignored.
+While preparing, the callback `ready` stands among the match's `unacked` ones
+and its answer decides: acknowledged is CONFIRMED, no answer is UNCONFIRMED
+(followed by `aborted`, since it may have arrived), all else is REJECTED.
+Finished and aborted matches linger, a failed one goes at once.
+
+A trigger without a row in the table is ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +28,7 @@ from typing import Final
 
 
 class Status(StrEnum):
-    """Where in its life a match is."""
+    """The state of a match."""
 
     PREPARING = "preparing"
     READY = "ready"
@@ -27,7 +38,8 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-OVER: Final = frozenset({Status.FINISHED, Status.ABORTED, Status.FAILED})
+BROKEN_OFF: Final = frozenset({Status.ABORTED, Status.FAILED})
+OVER: Final = BROKEN_OFF | {Status.FINISHED}
 
 
 class AbortReason(StrEnum):
@@ -47,7 +59,8 @@ class Trigger(Enum):
     """What moves a match from one status to another."""
 
     CONFIRMED = auto()  # the API server has acknowledged the room
-    REJECTED = auto()  # it does not want it, does not know it, or could not be asked
+    REJECTED = auto()  # it does not want it or does not know it, or another node has it
+    UNCONFIRMED = auto()  # it could not be asked
     ALL_JOINED = auto()  # every expected player is there
     JOIN_TIMEOUT = auto()  # and this time they are not
     GAME_OVER = auto()  # the rules say so
@@ -60,6 +73,7 @@ TRANSITIONS: Final[Mapping[tuple[Status, Trigger], Status]] = MappingProxyType(
     {
         (Status.PREPARING, Trigger.CONFIRMED): Status.READY,
         (Status.PREPARING, Trigger.REJECTED): Status.FAILED,
+        (Status.PREPARING, Trigger.UNCONFIRMED): Status.FAILED,
         (Status.PREPARING, Trigger.TERMINATED): Status.ABORTED,
         (Status.PREPARING, Trigger.PROCESS_FAILED): Status.FAILED,
         (Status.READY, Trigger.ALL_JOINED): Status.PLAYING,
@@ -82,6 +96,7 @@ ABORT_REASONS: Final[Mapping[Trigger, AbortReason]] = MappingProxyType(
         Trigger.TERMINATED: AbortReason.ADMIN_TERMINATED,
         Trigger.PROCESS_FAILED: AbortReason.PROCESS_ERROR,
         Trigger.REJECTED: AbortReason.ROOM_UNKNOWN,
+        Trigger.UNCONFIRMED: AbortReason.PROCESS_ERROR,
     }
 )
 

@@ -1,10 +1,10 @@
-"""What players and onlookers are shown of a match. The seed is in none of it."""
+"""What players and spectators are shown of a match. The seed is in none of it."""
 
 from __future__ import annotations
 
-from actors.core import iso_utc
+from actors.matches.callback import iso_utc
 from actors.matches.lifecycle.match import Match, Seat
-from actors.matches.lifecycle.status import MESSAGES, AbortReason, Status
+from actors.matches.lifecycle.status import BROKEN_OFF, MESSAGES, AbortReason, Status
 from actors.matches.rules.contract import JsonObject, Outcome, Setup
 
 
@@ -26,7 +26,7 @@ def record(match: Match) -> JsonObject:
         "started_at": _time(match.started_at),
         "ended_at": _time(match.ended_at),
         "turn_ends_at": _turn_ends_at(match),
-        "game": None if match.play is None else match.play.public_view(),
+        "game": _game(match),
         **_ending(match),
     }
 
@@ -40,7 +40,9 @@ def join_reply(match: Match, user_id: str) -> JsonObject:
         "turn_ends_at": _turn_ends_at(match),
         **_ending(match),
     }
-    return reply if match.play is None else {**reply, "game": match.play.private_view(user_id)}
+    if match.play is None or match.rules_failed:
+        return reply
+    return {**reply, "game": match.play.private_view(user_id)}
 
 
 def player_joined(match: Match, seat: Seat) -> JsonObject:
@@ -82,6 +84,13 @@ def game_aborted(reason: AbortReason) -> JsonObject:
 def duration_s(match: Match) -> int:
     """Whole seconds from the start of the game to its end."""
     return 0 if match.started_at is None or match.ended_at is None else int(match.ended_at - match.started_at)
+
+
+def _game(match: Match) -> JsonObject | None:
+    """The public view of the game. That of a match broken off is kept: asking the rules may be what fails."""
+    if match.play is None or match.rules_failed or match.status in BROKEN_OFF:
+        return None if match.shown is None else match.shown["game"]
+    return match.play.public_view()
 
 
 def _players(match: Match) -> list[JsonObject]:

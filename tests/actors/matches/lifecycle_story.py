@@ -8,9 +8,10 @@ import orjson
 
 from actors.matches.callback import Call, Callback
 from actors.matches.creation_job import CreationJob
+from actors.matches.delivery import Verdict
 from actors.matches.lifecycle import (
     Acted,
-    Confirmed,
+    CallbackSettled,
     Disconnected,
     Effect,
     Event,
@@ -30,6 +31,7 @@ from actors.matches.rules import RulesRegistry
 from actors.matches.rules.battle import Battle
 
 GAMES = RulesRegistry.load(())
+CONFIRMED = CallbackSettled(Call.READY, Verdict.ACKNOWLEDGED)
 T0 = 1_770_000_000.0
 E = TypeVar("E")
 
@@ -52,7 +54,12 @@ class Story:
     def __init__(self, *, seed: int = 7, rules: str = "simple_card_battle", **timeouts: float) -> None:
         self.now = T0
         begun = begin(
-            job(rules=rules), GAMES.get(rules), seed=seed, now=T0, timeouts=MatchTimeouts(**timeouts)
+            job(rules=rules),
+            GAMES.get(rules),
+            seed=seed,
+            now=T0,
+            node_name="node-a",
+            timeouts=MatchTimeouts(**timeouts),
         )
         self.match: Match = begun.match
         self.effects: list[Effect] = list(begun.effects)
@@ -71,7 +78,7 @@ class Story:
     # -- in fewer words -------------------------------------------------------------
 
     def is_confirmed(self) -> Story:
-        self.happens(Confirmed())
+        self.happens(CONFIRMED)
         return self
 
     def joins(self, player: str, connection: object = None) -> PlayerReply:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
@@ -137,17 +138,10 @@ async def test_a_missing_game_rules_means_simple_card_battle(redis_server: Redis
             assert state.job.game_rules == "simple_card_battle"
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [Reply(404), Reply(200, b'{"acknowledged":false}'), Reply(200, b"[]"), Reply(204, b""), Reply(422)],
-    ids=["404", "no", "nonsense", "empty", "refused"],
-)
-async def test_a_room_that_is_not_acknowledged_is_discarded_quietly(
-    redis_server: RedisServer, answer: Reply
-) -> None:
+async def test_a_room_the_api_server_does_not_know_is_discarded_quietly(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
         node = Node(redis_server.url, api.base_url)
-        api.then("room-1", answer)
+        api.then("room-1", Reply(404))
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
             await until(lambda: settled(node) == 1)
@@ -158,6 +152,40 @@ async def test_a_room_that_is_not_acknowledged_is_discarded_quietly(
             assert api.calls() == ["ready"]
             assert producer.llen(DEAD) == 0
             assert node.consumer.statistics().fates == {"discarded": 1}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(200, b'{"acknowledged":false}'),
+        Reply(200, b'{"acknowledged":true,"room_status":"failed"}'),
+        Reply(200, b'{"acknowledged":true,"room_status":"aborted"}'),
+        Reply(200, b"[]"),
+        Reply(204, b""),
+        Reply(302, b"elsewhere", (("Location", "/elsewhere"),)),
+        Reply(422, b"no such game"),
+        Reply(401),
+    ],
+    ids=["no", "failed", "aborted", "nonsense", "empty", "redirect", "refused", "unauthorized"],
+)
+async def test_the_job_of_a_room_that_is_not_acknowledged_is_kept_with_the_answer(
+    redis_server: RedisServer, answer: Reply
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        node = Node(redis_server.url, api.base_url)
+        api.then("room-1", answer)
+        async with running(node):
+            producer.lpush(QUEUE, job("room-1"))
+            await until(lambda: producer.llen(DEAD) == 1)
+            await until(lambda: producer.llen(node.processing) == 0)
+
+            assert node.matches.state("room-1") is None
+            assert node.stage.rooms == {}
+            assert api.calls() == ["ready"]
+            [letter] = dead_letters(producer)
+            assert letter["reason"] == "refused"
+            assert letter["detail"] == f"{answer.status} {answer.body.decode()}".strip()
+            assert node.consumer.statistics().fates == {"refused": 1}
 
 
 async def test_a_wrong_key_is_not_tried_again_and_the_job_is_kept_among_the_dead_letters(
@@ -174,7 +202,8 @@ async def test_a_wrong_key_is_not_tried_again_and_the_job_is_kept_among_the_dead
             assert "security_callback_unauthorized" in caplog.messages
             assert "key-1" not in caplog.text
             [letter] = dead_letters(producer)
-            assert (letter["reason"], letter["detail"]) == ("unconfirmed", "unauthorized")
+            assert letter["reason"] == "refused"
+            assert letter["detail"].startswith("401 ")
             assert node.matches.state("room-1") is None
 
 
@@ -203,7 +232,9 @@ async def test_an_api_server_that_never_answers_costs_the_room_but_not_the_job(
             producer.lpush(QUEUE, job("room-1"))
             await until(lambda: producer.llen(DEAD) == 1)
 
-            assert api.calls() == ["ready"] * 3
+            assert api.calls()[:3] == ["ready"] * 3
+            # What was not answered may have been taken all the same.
+            await until(lambda: api.calls()[3:4] == ["aborted"])
             [letter] = dead_letters(producer)
             assert (letter["reason"], letter["detail"]) == ("unconfirmed", "undeliverable")
             assert json.loads(letter["job"])["room_id"] == "room-1"
@@ -339,3 +370,60 @@ async def test_nobody_who_pops_from_the_queue_himself_gets_in_the_way(redis_serv
                     others.add(json.loads(popped)["room_id"])
             await until(lambda: settled(node) == 200 - len(others))
             assert {request.room_id for request in api.acknowledged} == rooms - others
+
+
+async def test_a_job_for_a_room_that_has_just_ended_is_reported_failed_and_kept(
+    redis_server: RedisServer,
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        node = Node(redis_server.url, api.base_url)
+        async with running(node):
+            producer.lpush(QUEUE, job("room-1"))
+            await until(lambda: settled(node) == 1)
+            node.matches.terminate("room-1")
+            await api.until_acknowledged("room-1", "aborted")
+            producer.lpush(QUEUE, job("room-1"))
+            await until(lambda: producer.llen(DEAD) == 1)
+
+            [letter] = dead_letters(producer)
+            assert letter["reason"] == "over"
+            assert api.calls() == ["ready", "aborted", "failed"]
+            assert api.received[-1].body["reason"] == "room_over"
+
+
+@pytest.mark.parametrize("other", [{"players": ("u1", "u3")}, {"game_rules": "simple_card_battle"}])
+async def test_a_job_with_other_players_or_rules_than_the_living_match_is_reported_failed_and_kept(
+    redis_server: RedisServer, other: dict[str, Any]
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        node = Node(redis_server.url, api.base_url)
+        async with running(node):
+            producer.lpush(QUEUE, job("room-1", game_rules="rock_paper_scissors"))
+            await until(lambda: settled(node) == 1)
+            producer.lpush(QUEUE, job("room-1", **{"game_rules": "rock_paper_scissors", **other}))
+            await until(lambda: producer.llen(DEAD) == 1)
+
+            [letter] = dead_letters(producer)
+            assert letter["reason"] == "conflict"
+            assert api.calls() == ["ready", "failed"]
+            assert api.received[-1].body["reason"] == "room_taken"
+            state = node.matches.state("room-1")
+            assert state is not None
+            assert (state.status, state.job.player_ids) == (Status.READY, ("u1", "u2"))
+
+
+async def test_two_lives_of_a_room_are_announced_under_different_keys(
+    redis_server: RedisServer,
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        node = Node(redis_server.url, api.base_url, linger_s=0.05)
+        async with running(node):
+            for number in (1, 2):
+                producer.lpush(QUEUE, job("room-1"))
+                await until(lambda number=number: settled(node) == number)  # type: ignore[misc]
+                node.matches.terminate("room-1")
+                await until(lambda: node.matches.state("room-1") is None)
+
+            first, second = (request for request in api.received if request.call == "ready")
+            assert first.body == second.body
+            assert first.headers["idempotency-key"] != second.headers["idempotency-key"]

@@ -17,6 +17,7 @@ from actors.matches import Callbacks, CreationJob, Matches, MatchHandle, read_jo
 from actors.matches.rules.battle import Battle
 from actors.rooms import Rooms, RoomTable
 from supervision import ChildSpec, ChildType, Supervisor
+from tests.fakes.keeper import DirectKeeper
 from tests.fakes.node import GAMES, RULES, job
 from tests.fakes.players import PlayerConnection, Question
 from web.handlers.sse import sse
@@ -52,7 +53,13 @@ class Table:
         self.onlooker = Onlooker()
         self.callbacks = Callbacks("http://api", keys=["k"], transport=httpx.MockTransport(self._hear))
         publisher = RoomsOfMatches(self.rooms)
-        self.matches = Matches(callbacks=self.callbacks, publisher=publisher, node_name="node-a", games=GAMES)
+        self.matches = Matches(
+            callbacks=self.callbacks,
+            publisher=publisher,
+            keeper=DirectKeeper(self.callbacks),
+            node_name="node-a",
+            games=GAMES,
+        )
         self.root = Supervisor(
             [
                 ChildSpec(id="registry", start=registry.run),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from actors.matches.callback import Call
+from actors.matches.delivery import Verdict
 from actors.matches.lifecycle import (
     OVER,
     TRANSITIONS,
     Acted,
     CallbackSettled,
-    Confirmed,
     Event,
     Gone,
     Joined,
@@ -26,7 +26,7 @@ from actors.matches.lifecycle import (
     WakeAt,
     step,
 )
-from tests.actors.matches.lifecycle_story import T0, Story
+from tests.actors.matches.lifecycle_story import CONFIRMED, T0, Story
 
 # -- the table ------------------------------------------------------------------------
 
@@ -54,7 +54,7 @@ def test_a_new_match_shows_itself_and_waits_for_the_api_server() -> None:
 
 def test_the_join_timeout_runs_from_the_acknowledgement() -> None:
     story = Story()
-    story.happens(Confirmed(), after_s=10)
+    story.happens(CONFIRMED, after_s=10)
 
     assert story.match.next_deadline == T0 + 10 + 120
     story.happens(Tick(), after_s=119)
@@ -76,7 +76,7 @@ def test_a_room_the_api_server_does_not_acknowledge_vanishes_without_a_word() ->
     story.happens(Rejected())
 
     assert story.is_in(Status.FAILED)
-    assert story.calls == []
+    assert story.calls == [Call.READY]
     assert story.is_gone
 
 
@@ -85,14 +85,14 @@ def test_a_crash_past_the_limit_before_the_acknowledgement_is_a_failure_not_an_a
 
     story.happens(ProcessFailed())
 
-    assert (story.match.status, story.calls) == (Status.FAILED, [])
+    assert (story.match.status, story.calls) == (Status.FAILED, [Call.READY])
 
 
 def test_a_match_can_be_terminated_before_it_is_acknowledged() -> None:
     story = Story()
 
     story.happens(Terminated())
-    story.happens(Confirmed())
+    story.happens(CONFIRMED)
 
     assert story.is_in(Status.ABORTED)
     assert story.body(Call.ABORTED)["reason"] == "admin_terminated"
@@ -104,7 +104,7 @@ def test_players_who_are_early_wait_for_the_acknowledgement() -> None:
     story.joins("bob")
     assert story.is_in(Status.PREPARING)
 
-    story.happens(Confirmed())
+    story.happens(CONFIRMED)
 
     assert story.is_in(Status.PLAYING)
 
@@ -313,6 +313,9 @@ def test_a_sixth_action_within_a_second_is_one_too_many() -> None:
     ]
 
     assert reasons == ["not_your_turn"] * 5 + ["rate_limited"]
+    story.joins(player, "another connection")
+    again = story.acts(player, action="play_card", card_id="c", nonce="n")
+    assert again.response["reason"] == "rate_limited"
     story.now += 1
     assert (
         story.acts(player, action="play_card", card_id="c", nonce="n").response["reason"] == "not_your_turn"
@@ -451,7 +454,7 @@ def test_a_game_played_out_is_told_in_full() -> None:
     }
     assert ended.to == ("ann", "bob")
     assert story.shown["result"] == ended.payload
-    assert story.calls == [Call.STARTED, Call.FINISHED]
+    assert story.calls == [Call.READY, Call.STARTED, Call.FINISHED]
 
 
 def test_leaving_while_playing_is_giving_up() -> None:
@@ -499,7 +502,7 @@ def test_a_room_the_api_server_knows_no_more_ends_without_a_callback() -> None:
     story.happens(Rejected())
 
     assert story.is_in(Status.ABORTED)
-    assert story.calls == [Call.STARTED]
+    assert story.calls == [Call.READY, Call.STARTED]
     assert story.pushes("game:aborted")[0].payload["reason"] == "room_unknown"
 
 
@@ -524,7 +527,7 @@ def test_what_changes_nothing_anybody_sees_writes_no_record() -> None:
 
 def test_a_new_life_says_again_what_the_api_server_may_not_have_heard() -> None:
     story = Story().is_playing()
-    story.happens(CallbackSettled(Call.STARTED))
+    story.happens(CallbackSettled(Call.STARTED, Verdict.ACKNOWLEDGED))
     story.happens(Left("ann"))
     first = story.of_kind(type(story.match.unacked[0]))[-1]
 
@@ -534,7 +537,7 @@ def test_a_new_life_says_again_what_the_api_server_may_not_have_heard() -> None:
     assert again[0].idempotency_key == first.idempotency_key
     assert WakeAt(story.match.gone_due) in again
 
-    story.happens(CallbackSettled(Call.FINISHED))
+    story.happens(CallbackSettled(Call.FINISHED, Verdict.ACKNOWLEDGED))
     assert story.match.unacked == ()
 
 

@@ -63,7 +63,7 @@ class LastOneStanding:
 @pytest.fixture
 def story() -> Story:
     story = Story()
-    story.match = begin(job(TRIO), LastOneStanding(), seed=1, now=T0).match
+    story.match = begin(job(TRIO), LastOneStanding(), seed=1, now=T0, node_name="node-a").match
     story.is_confirmed()
     for player in TRIO:
         story.joins(player)
@@ -119,4 +119,4 @@ def test_rules_whose_turn_number_stands_still_get_a_new_deadline_at_a_timeout(st
 
 def test_too_many_players_for_the_rules_are_an_error_at_once() -> None:
     with pytest.raises(PlayersNotWanted):
-        begin(job(TRIO), GAMES.get(None), seed=1, now=T0)
+        begin(job(TRIO), GAMES.get(None), seed=1, now=T0, node_name="node-a")

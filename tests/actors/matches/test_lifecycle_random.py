@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.matches.callback import Call, Callback
+from actors.matches.job_outcome import JobOutcome
 from actors.matches.lifecycle import (
     TRANSITIONS,
     Acted,
     CallbackSettled,
-    Confirmed,
     Disconnected,
     Event,
     Gone,
@@ -31,7 +31,7 @@ from actors.matches.lifecycle import (
     step,
 )
 from actors.matches.rules.battle import Battle
-from tests.actors.matches.lifecycle_story import Story
+from tests.actors.matches.lifecycle_story import CONFIRMED, Story
 from tests.actors.matches.rules.games import texts
 
 PLAYERS: Final = ("ann", "bob")
@@ -56,7 +56,7 @@ events: st.SearchStrategy[Event] = st.one_of(
             },
         ),
     ),
-    st.just(Confirmed()),
+    st.just(CONFIRMED),
     st.builds(CallbackSettled, st.sampled_from(Call)),
     st.builds(Recovered, st.frozensets(connection)),
 )
@@ -151,8 +151,10 @@ def test_the_api_server_hears_of_one_start_and_one_end_in_that_order(
     if steps:
         last = steps[-1][2].match
         assert (Call.FINISHED in made) == (last.status is Status.FINISHED)
-        quiet = last.status is Status.ABORTED and last.reason == "room_unknown"
-        assert (Call.ABORTED in made) == (last.status is Status.ABORTED and not quiet)
+        quiet = last.reason == "room_unknown"
+        unconfirmed = last.job_end is not None and last.job_end.outcome is JobOutcome.UNCONFIRMED
+        aborted = last.status is Status.ABORTED or (last.status is Status.FAILED and unconfirmed)
+        assert (Call.ABORTED in made) == (aborted and not quiet)
 
 
 @MANY

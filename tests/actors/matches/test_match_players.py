@@ -12,10 +12,11 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.core import ActorGone, MailboxFull
-from actors.matches import Callbacks, CreationJob, Matches, MatchHandle, MatchTimeouts, Status, read_job
+from actors.matches import Callbacks, CreationJob, Matches, MatchHandle, MatchTimeouts, read_job
 from actors.matches.handle import INBOX_SLOTS
 from actors.matches.rules.simple_card_battle import SimpleCardBattle
 from supervision import ChildSpec, ChildType, Supervisor
+from tests.fakes.keeper import DirectKeeper
 from tests.fakes.node import GAMES, RULES, Stage, job
 from tests.fakes.players import PlayerConnection, Question
 
@@ -33,6 +34,7 @@ class House:
             publisher=self.stage,
             node_name="node-a",
             games=GAMES,
+            keeper=DirectKeeper(self.callbacks),
             timeouts=MatchTimeouts(join_timeout_s=120, reconnect_grace_s=60, linger_s=30),
         )
         self.root = Supervisor(
@@ -263,17 +265,59 @@ async def test_a_turn_nobody_uses_is_skipped_and_the_clock_starts_again(autojump
             assert ann.events().count("game:turn_skipped") == turns
 
 
-@pytest.mark.parametrize(("status", "lost"), [(200, 0), (404, 0), (301, 1), (422, 1), (401, 1), (503, 1)])
-async def test_without_a_keeper_a_result_that_is_not_taken_is_lost_with_a_word(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, status: int, lost: int
+def fails(*_: object, **__: object) -> Any:
+    raise OSError("a file that the rules lean on has gone")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "validate",
+        "apply",
+        "on_timeout",
+        "on_player_removed",
+        "outcome",
+        "turn_number",
+        "public_view",
+        "private_view",
+    ],
+)
+async def test_rules_that_fail_for_good_end_their_match(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    async with house() as h:
+        await h.join("ann"), await h.join("bob")
+        monkeypatch.setattr(SimpleCardBattle, function, fails)
+        with trio.fail_after(1200):
+            while h.matches.active:
+                connections = [await h.join(player) for player in ("ann", "bob")]
+                play = h.handle.match.play
+                assert play is not None
+                mover = next(line for line in connections if line.user_id == play.state.mover.player)
+                if function == "on_player_removed":
+                    await h.push(mover, "room:leave")
+                elif function != "on_timeout":
+                    await h.act(mover, action="play_card", card_id=play.state.mover.hand[0].id)
+                await trio.sleep(20)
+        await trio.sleep(1)
+
+        assert h.said[-1] == "aborted"
+        assert h.handle.match.reason == "process_error"
+        assert h.stage.rooms["room-1"]["status"] == "aborted"
+        await trio.sleep(60)
+        assert h.matches.find("room-1") is None
+
+
+@pytest.mark.parametrize("function", ["public_view", "private_view", "turn_number", "outcome"])
+async def test_a_match_whose_rules_fail_can_be_terminated(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
     async with house() as h:
         ann, _ = await h.join("ann"), await h.join("bob")
-        h.status = status
-        assert await h.push(ann, "room:leave") == ("ok", {})
-        await trio.sleep(20)
+        monkeypatch.setattr(SimpleCardBattle, function, fails)
+        assert h.matches.terminate("room-1")
+        await trio.sleep(1)
 
-        assert h.said.count("finished") == (3 if status == 503 else 1)
-        assert caplog.messages.count("match_result_lost") == lost
-        assert h.handle.match.status is Status.FINISHED
-        assert h.handle.match.unacked == ()
+        assert h.said[-1] == "aborted"
+        assert h.handle.match.reason == "admin_terminated"
+        assert ann.events()[-1] == "game:aborted"

@@ -113,7 +113,7 @@ async def test_a_result_is_on_the_disk_while_it_is_told_and_in_redis_only_after(
         async with around(redis_server.url, tmp_path, request_s=60.0) as a:
             await a.link.until_up()
             a.api.hangs = True
-            a.results.tell(finished(), outcomes.append)
+            a.results.deliver(finished(), outcomes.append)
             await until(lambda: bool(a.api.told) and a.spool.get("r1") == finished().body)
             await trio.testing.wait_all_tasks_blocked()
 
@@ -143,7 +143,7 @@ async def test_a_result_is_kept_unless_it_is_acknowledged_or_nobody_knows_the_ro
         async with around(redis_server.url, tmp_path) as a:
             await a.link.until_up()
             a.api.status, a.api.acknowledges = status, acknowledges
-            a.results.tell(finished(), outcomes.append)
+            a.results.deliver(finished(), outcomes.append)
             await until(lambda: bool(outcomes))
             await until(lambda: len(client.keys()) == kept and a.spool.room_ids() == [])
 
@@ -175,14 +175,14 @@ async def test_a_disk_that_takes_nothing_does_not_hold_up_the_telling(
         await until(lambda: a.results._left is not None)  # noqa: SLF001
         (tmp_path / "spool").write_text("a file where the directory should be")
         a.api.status = 200
-        a.results.tell(finished(), outcomes.append)
+        a.results.deliver(finished(), outcomes.append)
         await until(lambda: bool(outcomes))
         assert a.results.statistics().waiting == 0
 
 
 async def test_a_result_goes_to_the_api_server_if_that_is_back_before_redis(tmp_path: Path) -> None:
     async with around(nowhere(), tmp_path) as a:
-        a.results.tell(finished(), ignore)
+        a.results.deliver(finished(), ignore)
         await until(lambda: len(a.api.told) > 1)
         assert a.spool.room_ids() == ["r1"]
         a.api.status = 200
@@ -194,8 +194,8 @@ async def test_a_result_goes_to_the_api_server_if_that_is_back_before_redis(tmp_
 
 async def test_a_result_that_is_refused_stays_and_holds_up_nobody(tmp_path: Path) -> None:
     async with around(nowhere(), tmp_path) as a:
-        a.results.tell(finished("r1"), ignore)
-        a.results.tell(finished("r2"), ignore)
+        a.results.deliver(finished("r1"), ignore)
+        a.results.deliver(finished("r2"), ignore)
         await until(lambda: a.results.statistics().waiting == 2)
         a.api.status = 200
         a.api.refuses = "/rooms/r1/finished"
@@ -223,7 +223,7 @@ async def test_a_stop_brings_the_last_result_to_the_disk(tmp_path: Path) -> None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(a.results.run, life)
         await trio.testing.wait_all_tasks_blocked()
-        a.results.tell(finished(), ignore)
+        a.results.deliver(finished(), ignore)
         life.trap_exit().set()
     assert a.spool.room_ids() == ["r1"]
 
@@ -240,7 +240,7 @@ async def test_without_a_disk_redis_takes_it(
             await a.link.until_up()
             nursery.start_soon(a.callbacks.run, LoneLife())
             nursery.start_soon(a.results.run, LoneLife())
-            a.results.tell(finished(), ignore)
+            a.results.deliver(finished(), ignore)
             await until(lambda: bool(client.exists("persist_failed:r1")))
             nursery.cancel_scope.cancel()
     assert "result_outbox_unwritable" in caplog.text

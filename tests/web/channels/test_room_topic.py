@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from actors.core import ActorGone, MailboxFull
+from actors.matches.player_connection import PlayerConnection, Question
 from tests.web.channels.support import Client, reply
 from web.channels.identity import ANONYMOUS, User
-from web.channels.match_port import Connection, Question
 from web.channels.room_topic import RoomTopic
 from web.channels.topics import Topics
 
@@ -21,12 +21,12 @@ class Match:
 
     def __init__(self) -> None:
         self.players = {"u1", "u2"}
-        self.connections: list[Connection] = []
+        self.connections: list[PlayerConnection] = []
         self.pushes: list[tuple[str, str, object, Question]] = []
-        self.gone: list[tuple[str, str]] = []
+        self.gone: list[str] = []
         self.fails: Exception | None = None
 
-    def join(self, connection: Connection) -> None:
+    def join(self, connection: PlayerConnection) -> None:
         self._fail()
         if connection.user_id not in self.players:
             connection.refuse("not_expected", final=True)
@@ -34,15 +34,12 @@ class Match:
         self.connections.append(connection)
         connection.accept({"room_id": "m1", "status": "ready"})
 
-    def push(self, connection: Connection, event: str, payload: object, question: Question) -> None:
+    def push(self, connection: PlayerConnection, event: str, payload: object, question: Question) -> None:
         self._fail()
         self.pushes.append((connection.user_id, event, payload, question))
 
-    def leave(self, connection: Connection) -> None:
-        self.gone.append(("leave", connection.user_id))
-
-    def disconnect(self, connection: Connection) -> None:
-        self.gone.append(("disconnect", connection.user_id))
+    def disconnect(self, connection: PlayerConnection) -> None:
+        self.gone.append(connection.user_id)
 
     def _fail(self) -> None:
         if self.fails is not None:
@@ -190,23 +187,6 @@ def test_moves_go_to_the_match_which_answers_when_it_likes() -> None:
     assert ann.transport.take() == [reply("1", "7", "room:m1", "ok", {"accepted": True, "action_id": "a1"})]
 
 
-def test_moves_are_limited_to_five_a_second_whatever_the_connection() -> None:
-    house = House()
-    ann = house.joined(ANN)
-    for ref in range(5):
-        ann.say("1", str(ref), "room:m1", "game:action", {})
-    ann.transport.take()
-    limited = reply("1", "9", "room:m1", "error", {"accepted": False, "reason": "rate_limited"})
-
-    assert ann.say("1", "9", "room:m1", "game:action", {}) == [limited]
-    again = house.joined(ANN)
-    again.transport.take()
-    assert again.say("1", "9", "room:m1", "game:action", {}) == [limited]
-    house.now += 1.0
-    assert again.say("1", "9", "room:m1", "game:action", {}) == []
-    assert len(house.match.pushes) == 6
-
-
 @pytest.mark.parametrize(
     ("fails", "reason"), [(ActorGone("m1", None), "room_not_found"), (MailboxFull("m1", None), "busy")]
 )
@@ -221,7 +201,7 @@ def test_a_move_the_match_cannot_take_is_answered(fails: Exception, reason: str)
     ]
 
 
-def test_the_match_hears_the_difference_between_leaving_and_losing_the_connection() -> None:
+def test_the_match_hears_of_a_connection_that_ends_in_whatever_way() -> None:
     house = House()
     ann, bob = house.joined(ANN), house.joined(BOB)
 
@@ -229,7 +209,7 @@ def test_the_match_hears_the_difference_between_leaving_and_losing_the_connectio
     bob.session.closed()
     house.joined(ANN).join("room:m1", "2")
 
-    assert house.match.gone == [("leave", "u1"), ("disconnect", "u2"), ("disconnect", "u1")]
+    assert house.match.gone == ["u1", "u2", "u1"]
 
 
 def test_the_match_is_not_told_of_a_line_it_has_closed() -> None:
@@ -250,7 +230,7 @@ def test_a_line_that_the_match_ends_as_broken_is_disconnected() -> None:
     house.match.connections[0].crash()
 
     assert events(bob.transport.take())[-1] == "phx_error"
-    assert house.match.gone == [("disconnect", "u2")]
+    assert house.match.gone == ["u2"]
 
 
 def test_the_match_hears_that_a_player_is_gone_whose_channel_crashed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +245,7 @@ def test_the_match_hears_that_a_player_is_gone_whose_channel_crashed(monkeypatch
 
     ann.say("1", "7", "room:m1", "chat:send", {"content": "hi"})
 
-    assert house.match.gone == [("disconnect", "u1")]
+    assert house.match.gone == ["u1"]
 
 
 def test_the_match_speaks_to_one_player() -> None:
