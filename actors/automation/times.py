@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
+from actors.core import iso_utc
+
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Room to add any sensible number of days without leaving what a datetime can say.
 LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
@@ -30,7 +32,7 @@ def utc(moment: datetime) -> datetime:
 @lru_cache(maxsize=4096)
 def text(moment: datetime) -> str:
     """ISO 8601 with milliseconds and a Z: `2026-02-10T01:00:00.000Z`. Most are shown again and again."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    return iso_utc(moment.timestamp())
 
 
 def text_or_none(moment: datetime | None) -> str | None:

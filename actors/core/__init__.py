@@ -4,6 +4,7 @@ Reading order, each file leaning only on the ones above it:
 
     errors        what can go wrong, and whose move is next
     timers        one heap of deadlines for a whole trio loop
+    wall_time     Unix seconds as the text clients see
     inline_call   a coroutine that waits for actors without a task of its own
     write_batch   postpones socket writes until the current event-loop callback ends
     mailbox       an actor's bounded message queue; the pending answer of a call
@@ -50,6 +51,7 @@ from actors.core.inline_call import InlineCall
 from actors.core.mailbox import PendingCall
 from actors.core.registry import Registry
 from actors.core.timers import Timer
+from actors.core.wall_time import iso_utc
 from actors.core.write_batch import at_batch_end, write_batch
 
 __all__ = [
@@ -78,6 +80,7 @@ __all__ = [
     "TooMany",
     "Unavailable",
     "at_batch_end",
+    "iso_utc",
     "next_seq",
     "send_after",
     "write_batch",

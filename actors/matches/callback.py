@@ -13,11 +13,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
 import orjson
+
+from actors.core import iso_utc
 
 NAMESPACE: Final = uuid.UUID("6f1c9c0e-1f0b-5d0a-9a55-7e0e3c1d2b40")
 
@@ -93,11 +94,6 @@ def finished(room_id: str, *, winner_id: str | None, result_data: dict[str, Any]
 def aborted(room_id: str, *, reason: str, at_s: float) -> Callback:
     """It ended otherwise: `join_timeout`, `all_disconnected`, `admin_terminated` or `process_error`."""
     return _put(Call.ABORTED, {"room_id": room_id, "reason": reason, "aborted_at": iso_utc(at_s)})
-
-
-def iso_utc(at_s: float) -> str:
-    """A Unix time as ISO-8601 with milliseconds and `Z`."""
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _post(call: Call, body: dict[str, Any], life: str) -> Callback:

@@ -12,7 +12,6 @@ rules and ignored elsewhere.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,8 @@ from enum import StrEnum
 from typing import Any, Final, NoReturn, TypeVar
 
 import orjson
+
+from actors.rooms import is_room_id
 
 T = TypeVar("T")
 
@@ -32,7 +33,6 @@ LONGEST_TEXT: Final = 200
 # Of a player, in characters. Whoever connects with a longer id is turned away, so a
 # match of theirs could never begin.
 LONGEST_USER_ID: Final = 128
-ROOM_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 # Names of the rules this node has, each with the numbers of players it takes.
 KnownRules = Mapping[str, Container[int]]
@@ -122,7 +122,7 @@ def _read(payload: bytes, known_rules: KnownRules) -> CreationJob:
     rules = _optional(config, "game_rules", _text, DEFAULT_RULES)
     players = _field(job, "player_ids", _distinct_user_ids)
     room_id = _field(job, "room_id", _text, Reason.BAD_ROOM_ID)
-    if ROOM_ID.fullmatch(room_id) is None:
+    if not is_room_id(room_id):
         _refuse(Reason.BAD_ROOM_ID, "room_id must be 1 to 64 of A-Z, a-z, 0-9, _ and -")
     if rules not in known_rules:
         _refuse(Reason.UNKNOWN_GAME_RULES, f"no rules named {rules[:LONGEST_TEXT]!r} here")

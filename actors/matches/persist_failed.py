@@ -8,7 +8,7 @@ import orjson
 
 from actors.links import Command
 from actors.matches.callback import Call, Callback
-from actors.matches.creation_job import ROOM_ID
+from actors.rooms import is_room_id
 
 PREFIX: Final = "persist_failed:"
 KEPT_S: Final = 7 * 86_400
@@ -21,7 +21,7 @@ def set_command(room_id: str, body: bytes) -> Command:
 
 def callback_of(room_id: str, body: bytes) -> Callback | None:
     """The very call that failed, with the same idempotency key; None if the body is not one of ours."""
-    if ROOM_ID.fullmatch(room_id) is None:
+    if not is_room_id(room_id):
         return None
     try:
         said = orjson.loads(body)

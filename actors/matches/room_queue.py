@@ -18,8 +18,8 @@ import redis
 import trio
 from redis.client import Pipeline
 
+from actors.core import iso_utc
 from actors.links import Command, RedisLink
-from actors.matches.callback import iso_utc
 from actors.matches.creation_job import Reason
 from actors.matches.in_flight import orphans
 

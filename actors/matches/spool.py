@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from actors.matches.creation_job import ROOM_ID
+from actors.rooms import is_room_id
 
 SUFFIX: Final = ".json"
 
@@ -69,7 +69,7 @@ class ResultSpool:
             names = sorted(self._directory.iterdir())
         except FileNotFoundError:
             return []
-        return [path.stem for path in names if path.suffix == SUFFIX and ROOM_ID.fullmatch(path.stem)]
+        return [path.stem for path in names if path.suffix == SUFFIX and is_room_id(path.stem)]
 
     def _flush_names(self) -> None:
         descriptor = os.open(self._directory, os.O_RDONLY)

@@ -9,7 +9,7 @@ Reading order, each file leaning only on the ones above it:
     sweeper   removes the old ones
 """
 
-from actors.rooms.record import ALWAYS, Condition, Kind, Put, Record, Refusal, iso_utc
+from actors.rooms.record import ALWAYS, Condition, Kind, Put, Record, Refusal, is_room_id
 from actors.rooms.rooms import Rooms, RoomStatistics
 from actors.rooms.sweeper import Sweeper
 from actors.rooms.table import RoomTable
@@ -25,5 +25,5 @@ __all__ = [
     "RoomTable",
     "Rooms",
     "Sweeper",
-    "iso_utc",
+    "is_room_id",
 ]

@@ -6,16 +6,17 @@ event of the stream share those bytes.
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
-import time
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Final, NamedTuple
 
-from actors.core import Event
+from actors.core import Event, iso_utc
 
+_ROOM_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 EPOCH_LENGTH: Final = 8
 _EPOCH_ALPHABET: Final = string.ascii_lowercase + string.digits
 NO_ROOM_ID: Final = "none-0"
@@ -91,6 +92,11 @@ class Record(NamedTuple):
         return Event(self.life.start + self.version, "state", self.etag, self.body)
 
 
+def is_room_id(text: str) -> bool:
+    """Whether `text` may be a room's id, also a match's."""
+    return _ROOM_ID.match(text) is not None
+
+
 def new_epoch() -> str:
     """A fresh name for a life of a room."""
     return "".join(secrets.choice(_EPOCH_ALPHABET) for _ in range(EPOCH_LENGTH))
@@ -110,19 +116,6 @@ def no_room(room_id: str, seq: int) -> Event:
     """What the audience of a room that does not exist (any more) is sent, as event number `seq`."""
     body = b'{"room_id":"%b","version":0,"updated_at":null,"state":null}' % room_id.encode()
     return Event(seq, "state", NO_ROOM_ID, body)
-
-
-_last: tuple[int, str] = (-1, "")
-
-
-def iso_utc(unix_s: float) -> str:
-    """Unix seconds as ISO 8601 in UTC with milliseconds and Z."""
-    global _last  # noqa: PLW0603  # dozens of writes share a millisecond, and spelling it out is half of a write
-    millis = int(unix_s * 1000)
-    if _last[0] != millis:
-        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(millis // 1000))
-        _last = (millis, f"{second}.{millis % 1000:03d}Z")
-    return _last[1]
 
 
 @dataclass(frozen=True, slots=True)

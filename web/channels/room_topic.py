@@ -14,9 +14,8 @@ from typing import Final
 
 import trio
 
-from actors.core import ActorGone, MailboxFull
+from actors.core import ActorGone, MailboxFull, iso_utc
 from actors.matches.player_connection import MatchDirectory
-from actors.rooms.record import iso_utc
 from web.channels.chat import CHAT_MOST, CHAT_PER_S
 from web.channels.hall import Hall
 from web.channels.limits import RateLimit

@@ -7,12 +7,12 @@ not all those in between: a record is a whole state.
 
 from __future__ import annotations
 
-import re
 from typing import Final, Protocol
 
 from orjson import Fragment
 
 from actors.core import ConflatingMember, Event, Member, TooMany
+from actors.rooms import is_room_id
 from web.channels.broadcast import Broadcast
 from web.channels.seat import Push, Seat
 from web.channels.topics import Left
@@ -21,7 +21,6 @@ __all__ = ["STATE_PATTERN", "Records", "StateTopic"]
 
 STATE_PATTERN: Final = "state:*"
 PREFIX: Final = "state:"
-_ROOM_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Records(Protocol):
@@ -50,7 +49,7 @@ class StateTopic:
     def __call__(self, seat: Seat, payload: object) -> None:  # noqa: ARG002  # there is nothing to ask for
         """Let the client in and answer with the record; version 0 if there is no room."""
         room_id = seat.topic.removeprefix(PREFIX)
-        if not _ROOM_ID.fullmatch(room_id):
+        if not is_room_id(room_id):
             seat.refuse({"reason": "invalid_room_id"}, final=True)
             return
         watcher = _Watcher(seat, self)

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.core import TooMany
-from actors.rooms import Put, Refusal
+from actors.rooms import Put, Refusal, is_room_id
 from web.handlers.conditions import is_unchanged, write_condition
 from web.handlers.http import JSON, Answer, Opening, OpenStream, error, json_answer, retry_later
 from web.handlers.paths import query_value
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-IS_ROOM_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z").match
 ROOM_ID_AT: Final = 2  # in /api/rooms/{id}
 IS_PAGE_LIMIT: Final = re.compile(r"[0-9]{1,4}\Z").match
 MAX_SECRET: Final = 256
@@ -94,7 +93,7 @@ class RoomHandlers:
         """The record; 304 if the asker has it."""
         room_id = request.segments[ROOM_ID_AT]
         answer = self.get_at_once(room_id, request.headers, b"")
-        return answer or (ROOM_NOT_FOUND if IS_ROOM_ID(room_id) else INVALID_ROOM_ID)
+        return answer or (ROOM_NOT_FOUND if is_room_id(room_id) else INVALID_ROOM_ID)
 
     def get_at_once(self, room_id: str, headers: Mapping[str, str], _body: bytes) -> Answer | None:
         """As `get`, for a room that exists."""
@@ -113,7 +112,7 @@ class RoomHandlers:
         """
         room_id = request.segments[ROOM_ID_AT]
         is_new = self._rooms.get(room_id) is None
-        if is_new and not IS_ROOM_ID(room_id):
+        if is_new and not is_room_id(room_id):
             return INVALID_ROOM_ID
         put = _read_put(request.headers, request.body)
         if isinstance(put, Answer):
@@ -147,7 +146,7 @@ class RoomHandlers:
         if refusal is not None:
             return refusal
         room_id = request.segments[ROOM_ID_AT]
-        if not IS_ROOM_ID(room_id):
+        if not is_room_id(room_id):
             return INVALID_ROOM_ID
         answer = await self._rooms.delete(room_id, secret=request.headers.get("x-room-secret"))
         return Answer(204, headers=()) if answer is None else refused(answer)
@@ -161,7 +160,7 @@ class RoomHandlers:
         if not IS_PAGE_LIMIT(limit) or not 1 <= int(limit) <= MAX_PAGE:
             return error(422, "invalid_limit", f"wanted 1 to {MAX_PAGE}")
         cursor = query_value(request.query, "cursor") or ""
-        if cursor and not IS_ROOM_ID(cursor):
+        if cursor and not is_room_id(cursor):
             return error(422, "invalid_cursor")
         records = self._rooms.page(int(limit), cursor)
         next_cursor = records[-1].room_id if len(records) == int(limit) else None
@@ -179,7 +178,7 @@ class RoomHandlers:
     async def stream(self, request: Request) -> Answer | OpenStream:
         """Every version of the room from now on, whether it exists or not."""
         room_id = request.segments[ROOM_ID_AT]
-        if not IS_ROOM_ID(room_id):
+        if not is_room_id(room_id):
             return INVALID_ROOM_ID
         return OpenStream(
             source=self._streams,

@@ -11,9 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from actors.core import TooMany
+from actors.core import TooMany, iso_utc
 from actors.links import LinkDown
-from actors.rooms import iso_utc
 from web.handlers.http import Answer, Opening, OpenStream, error, json_answer, retry_later
 from web.handlers.paths import query_value
 from web.handlers.routes import Endpoint, Route

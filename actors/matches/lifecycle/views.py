@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.matches.callback import iso_utc
+from actors.core import iso_utc
 from actors.matches.lifecycle.match import Match, Seat
 from actors.matches.lifecycle.status import BROKEN_OFF, MESSAGES, AbortReason, Status
 from actors.matches.rules.contract import JsonObject, Outcome, Setup

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.matches import CreationJob, Reason, Refusal, read_job
-from actors.matches.creation_job import ROOM_ID
+from actors.rooms import is_room_id
 
 CONFIG = {"player_count", "turn_time_limit", "game_rules"}
 RULES = {"simple_card_battle": (2,), "any_number": range(2, 100)}
@@ -174,7 +174,7 @@ def test_no_bytes_make_it_raise(payload: bytes) -> None:
 def test_whatever_passes_is_a_job_as_promised(changes: dict[str, Any]) -> None:
     result = read(**changes)
     if isinstance(result, CreationJob):
-        assert ROOM_ID.fullmatch(result.room_id)
+        assert is_room_id(result.room_id)
         assert 2 <= len(set(result.player_ids)) == len(result.player_ids) <= 12
         assert len(result.player_ids) in RULES[result.game_rules]
         assert result.turn_time_limit_s > 0

@@ -1,0 +1,24 @@
+"""Wall-clock time as clients see it."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+# A float of Unix seconds holds a millisecond to within a fraction of a microsecond, in either direction.
+ROUNDING_MS: Final = 0.0005
+
+_last: tuple[int, str] = (-1, "")
+
+
+def iso_utc(unix_s: float) -> str:
+    """Unix seconds as ISO 8601 in UTC with milliseconds and a Z: `2026-02-10T01:00:00.000Z`.
+
+    Milliseconds under way are cut off, so a time never lies after the moment it was read.
+    """
+    global _last  # noqa: PLW0603  # dozens of writes share a millisecond, and formatting it is half of a write
+    millis = int(unix_s * 1000 + ROUNDING_MS)
+    if _last[0] != millis:
+        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(millis // 1000))
+        _last = (millis, f"{second}.{millis % 1000:03d}Z")
+    return _last[1]
