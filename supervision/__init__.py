@@ -1,30 +1,38 @@
-"""Keep children running, and give up loudly when that stops making sense.
+"""Supervisors: start, stop and restart child tasks, with OTP's semantics, on trio.
+
+    async def ticker(life: Life) -> None:
+        life.started()
+        while True:
+            await trio.sleep(1)
+
+    await Supervisor([ChildSpec(id="ticker", start=ticker)]).run()
 
 Reading order, each file leaning only on the ones above it:
 
-    errors      what can go wrong, and the words a child ends with
-    spec        what a supervisor must know about a child, and what it tells about it
-    policy      restart or not: a table, a sliding window, a row of delays; no clock, no trio
+    errors      what can go wrong, and the exceptions a child ends with
+    spec        what a supervisor must know about a child, and what it reports about it
+    policy      restart or not: a table, a sliding window, growing delays; no clock, no trio
     lazy_cancel_scope
                 a cancel scope around a running task, made only when it must be cancelled
-    child       what both supervisors keep about a child: the Life its start is handed
+    child       a child's record and states; the `Life` its start is handed
     child_list  children in order, and how one of them is started and stopped
-    supervisor  OTP's supervisor: a fixed row whose members know of each other
-    dynamic_child, dynamic
-                very many children, each with a restart limit of its own
-    tree        a picture of all that
+    supervisor  OTP's supervisor: children in a fixed order, with a common restart limit
+    dynamic_child
+                a child of a dynamic supervisor, and its first start
+    dynamic     very many children, each with a restart limit of its own
+    tree        a snapshot of supervisors and their children
 
-A child is a coroutine function that takes a `Life`. It says `life.started()` when it is up, and how
-it ends says what follows: it returns (normal), raises `Shutdown` (orderly) or anything else (a
-crash). A life begins with nothing from the life before; what must survive belongs to somebody else.
+A child is a coroutine function that takes a `Life`. One call of it is one life. It calls
+`life.started()` when it is ready; it ends normally by returning, in good order by raising `Shutdown`,
+and by a crash with any other exception. State does not pass from one life to the next; what must
+survive a crash belongs to another object.
 
-What is promised: one life of a child at a time, ended before the next begins; children of a static
-supervisor start from left to right and stop from right to left; a child that fails over and over is
-given up after a bounded number of restarts. What is not: that a child stops within `shutdown_s` (a
-task that ignores cancellation is waited for), and any order when `run` itself is cancelled.
+Promised: one life of a child at a time, ended before the next begins; children of a static
+supervisor start in order and stop in reverse order; a child that keeps failing is given up after a
+bounded number of restarts. Not promised: that a child ends within `shutdown_s` (a task that ignores
+cancellation is waited for), nor any order when `run` itself is cancelled.
 
-Nobody else, here or above, catches `Exception`: a bug ends a life, and the life's supervisor logs
-it (logger `supervision`) and begins the next.
+A crash is logged (logger `supervision`) by the child's supervisor, which then begins the next life.
 """
 
 from supervision.dynamic import DynamicSupervisor, GivenUp

@@ -1,7 +1,27 @@
-"""What both supervisors keep about a child, and hand to it as its `Life`."""
+"""A child's record, as both supervisors keep it; the child itself is handed it as its `Life`.
+
+A life is one run of a child: one call of `ChildSpec.start`, from its first step to its end.
+
+                 begin             started()
+    STOPPED ───────────▶ STARTING ───────────▶ RUNNING
+       ▲                  ▲   │ │               │   │
+       │      next attempt│   │ └──────┬────────┘   │
+       │                  │   │        │ asked to stop, or cancelled
+       │             RESTARTING        ▼            │
+       │              │   ▲         STOPPING        │
+       │ called off   │   │            │            │
+       ├──────────────┘   └──── ended, │ runs again ┤
+       ├───────────────────────────────┘            │
+       └─────────────── ended, does not run again ──┘
+
+Ended means: it returned, raised, or was killed by `kill_child`; `policy` says whether it runs again.
+A dynamic supervisor without a delay goes from a life to STARTING of the next at once. STOPPED is where
+a static supervisor keeps a child's spec; a dynamic one forgets the child there.
+"""
 
 import logging
 import math
+from abc import ABC, abstractmethod
 from typing import Final
 
 import trio
@@ -18,33 +38,33 @@ REASON_CHARS: Final = 200
 # The supervisor that is calling `trap_exit` right now, if the caller is one.
 _asking: Supervises | None = None
 
-# What `stop_reason` holds while a supervisor ends a life for good.
+# `stop_reason` of a child that is being stopped, not restarted.
 STOP: Final = Shutdown("stopped by its supervisor")
 
 
 def brief(raised: BaseException) -> str:
-    """Write an exception down in few words."""
+    """An exception as short text."""
     try:
         return repr(raised)[:REASON_CHARS]
-    # An exception is a child's code as well, and this runs where nobody catches its mistakes.
+    # `__repr__` is the child's code as well, and here nobody else would catch what it raises.
     except Exception:  # noqa: BLE001 - see above
         return f"{type(raised).__name__}(its repr crashed)"
 
 
-class Child:
+class Child(ABC):
     """A child's record.
 
     Attributes:
-        spec: Its recipe.
-        state: Where it stands.
-        begun: Whether the present life, or else the last, has said `started()`.
+        spec: What to run, and when to run it again.
+        state: See the diagram.
+        is_started: Whether the present life, or else the last, has called `started()`.
         born: `trio.current_time()` at the beginning of the life under way.
         restarts: Lives begun after the first.
-        last_reason: How the last life ended, as short text.
-        scope: What cancels the life under way, once there is one.
-        trap: Set to ask a life to stop, if that life asked to be asked.
+        last_reason: How the last life ended, as short text; None if there was none.
+        scope: Cancels the life under way; None until it is needed.
+        exit_request: Set to ask the life to end; None unless it has called `trap_exit`.
         stop_reason: Why the life under way is being ended from outside: a `Killed`, `STOP`, or None.
-        nested: The supervisor this life runs, if it runs one; for the picture of the tree.
+        nested: The supervisor this life runs, if it runs one; for the tree's snapshot.
     """
 
     __slots__ = (
@@ -61,7 +81,7 @@ class Child:
     )
 
     def __init__(self, spec: ChildSpec) -> None:
-        """A child that has not lived yet."""
+        """A child before its first life."""
         self.spec = spec
         self.state = State.STARTING
         self.is_started = False
@@ -76,7 +96,7 @@ class Child:
     @property
     def is_alive(self) -> bool:
         """Whether a life is under way."""
-        return self.state in LIVING
+        return self.state in ALIVE
 
     def started(self) -> None:
         """See `Life.started`."""
@@ -94,16 +114,16 @@ class Child:
             self.exit_request = trio.Event()
         return self.exit_request
 
+    @abstractmethod
     def notify(self) -> None:
         """Wake whoever waits for a change of this child."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cancel(self) -> None:
-        """Cancel the life under way."""
-        raise NotImplementedError
+        """Cancel the life under way; nothing happens between lives."""
 
     def ask_to_stop(self) -> float:
-        """Make the life under way end, by the means its spec and its manners allow.
+        """Have the life under way end: by its exit request if it traps exits, else by cancellation.
 
         Returns:
             Seconds to wait before `cancel`; 0.0 if that has been done.
@@ -117,23 +137,23 @@ class Child:
         return self.spec.shutdown_s
 
     def kill(self, reason: object) -> None:
-        """End the life under way as abnormally as a crash; nothing happens outside of a life."""
+        """End the life under way as a failure, like a crash; nothing happens between lives."""
         if self.state is State.STARTING or self.state is State.RUNNING:
             self.stop_reason = Killed(reason)
             self.cancel()
 
     def judge(self, raised: BaseException | None) -> tuple[Exit, BaseException | None]:
-        """Say how a life ended and for what reason, log it if need be, remember it as text.
+        """Classify how a life ended, log a crash, keep the reason as text, reset what belonged to that life.
 
-        Clears what belonged to that life. To be called by the child's task, outside of the life's
-        scope. A life that its supervisor stopped is SHUTDOWN with reason `STOP`, whatever it raised.
+        To be called by the child's task, outside of the life's scope. A life that its supervisor
+        stopped is SHUTDOWN with reason `STOP`, whatever it raised.
         """
         stop_reason = self.stop_reason
         self.stop_reason = self.exit_request = self.scope = self.nested = None
         end = classify(raised, started=self.is_started)
         if end is Exit.CRASHED:
             if stop_reason is None and trio.current_effective_deadline() == -math.inf:
-                # It was cancelled together with its supervisor, which this exception covers up.
+                # It was cancelled together with its supervisor and raised this on its way out.
                 stop_reason = STOP
             self._log_crash(raised, stop_reason)
         if isinstance(stop_reason, Killed):
@@ -150,7 +170,7 @@ class Child:
         logger.error(event, extra=facts, exc_info=raised)
 
     def info(self, now: float) -> ChildInfo:
-        """Describe the child."""
+        """The child's line in `which_children`."""
         return ChildInfo(
             id=self.spec.id,
             type=self.spec.type,
@@ -165,8 +185,8 @@ class Child:
 def trap_exit_as(supervisor: Supervises, life: Life) -> trio.Event:
     """Call `life.trap_exit()`, and record `supervisor` as what that child runs.
 
-    The child behind the handle records it, so a handle wrapped by the child's own code, which
-    forwards the call, does not hide a supervisor from `tree.snapshot`.
+    It is the child's record that notes it, so a handle that merely forwards to the record does not
+    hide a supervisor from `tree.snapshot`.
     """
     global _asking  # noqa: PLW0603 - set for the duration of one call that cannot wait
     _asking = supervisor
@@ -176,17 +196,14 @@ def trap_exit_as(supervisor: Supervises, life: Life) -> trio.Event:
         _asking = None
 
 
-LIVING: Final = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
+ALIVE: Final = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 
 
 def without_crashes(child: Child, raised: BaseException) -> BaseException:
-    """Take the crashes out of what interrupted a child, and log them.
+    """Log the crashes in an exception group that interrupted a child, and return the rest.
 
     A child cancelled together with its supervisor may crash on its way out, and a nursery of its
-    own then mixes both. The crash is the child's affair; only the interruption goes on.
-
-    Returns:
-        The rest, never an `Exception`.
+    own then groups both. The crash is only logged; the interruption has to be raised on.
     """
     if isinstance(raised, BaseExceptionGroup):
         crashes, rest = raised.split(Exception)
@@ -200,7 +217,7 @@ def exit_scope(scope: trio.CancelScope, raised: BaseException | None) -> BaseExc
     """Leave a scope entered by `lazy_cancel_scope.enter_for`.
 
     Returns:
-        What is left of the exception once the scope has taken out its own cancellation.
+        The exception without the cancellation that this scope caused; None if nothing is left.
     """
     try:
         kind = None if raised is None else type(raised)

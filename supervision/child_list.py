@@ -1,6 +1,6 @@
 """The children of a static supervisor, in order, and how one of them is started and stopped.
 
-Only the task that runs the supervisor calls what waits in here; that is why one wakeup is enough.
+Only the supervisor's task waits here, so one event suffices.
 """
 
 import logging
@@ -20,32 +20,33 @@ logger: Final = logging.getLogger("supervision")
 
 
 class Wakeup:
-    """Wakes the one task that runs a supervisor."""
+    """A condition that the one task that runs a supervisor waits for."""
 
     __slots__ = ("_event",)
 
     def __init__(self) -> None:
-        """A wakeup that has not rung."""
+        """Not notified yet."""
         self._event = trio.Event()
 
     def notify(self) -> None:
-        """Have the task look at its condition again."""
+        """Have the task check its condition again."""
         self._event.set()
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition holds; whoever makes it true must ring."""
+        """Wait until the condition holds; whoever makes it true must call `notify`."""
         while not condition():
             await self._event.wait()
             self._event = trio.Event()
 
 
 class StaticChild(Child):
-    """A child's record, with what its last life left behind.
+    """A child's record, with the outcome of its last life.
 
     Attributes:
-        generation: Grows whenever the supervisor has settled what follows a life; news from an
-            earlier generation is void.
-        end: How it ended.
+        generation: Grows with every decision about what follows a life. The end of a life is
+            reported with its generation; a report of an earlier one is stale, since the child has
+            been stopped, restarted or removed meanwhile, and is dropped.
+        end: How the last life ended.
         reason: What it raised.
         failures: Failures in a row, for the backoff.
         retry_at: When the next attempt is due, in trio's time; infinity if none is.
@@ -54,7 +55,7 @@ class StaticChild(Child):
     __slots__ = ("end", "failures", "generation", "reason", "retry_at", "wakeup")
 
     def __init__(self, spec: ChildSpec, wakeup: Wakeup) -> None:
-        """A child that has not lived yet."""
+        """A child before its first life."""
         super().__init__(spec)
         self.state = State.STOPPED
         self.wakeup = wakeup
@@ -66,7 +67,7 @@ class StaticChild(Child):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether its recipe goes with its life."""
+        """Whether its spec is dropped when it ends."""
         return self.spec.restart is Restart.TEMPORARY
 
     def notify(self) -> None:
@@ -79,7 +80,7 @@ class StaticChild(Child):
             self.scope.cancel()
 
     def reset(self, state: State = State.STOPPED) -> None:
-        """Be between two lives, or after the last."""
+        """Mark as not running and drop what belonged to the last life."""
         self.state = state
         self.generation += 1
         self.retry_at = math.inf
@@ -88,7 +89,7 @@ class StaticChild(Child):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A life ended, and not because its supervisor stopped it."""
+    """Report: a life ended, and not because its supervisor stopped it."""
 
     child: StaticChild
     generation: int
@@ -98,7 +99,7 @@ class ChildList:
     """Children in the order of their start."""
 
     def __init__(self, nursery: trio.Nursery, wakeup: Wakeup, report: Callable[[Ended], None]) -> None:
-        """An empty row whose children will live in this nursery."""
+        """An empty list whose children will run in this nursery."""
         self._nursery = nursery
         self._wakeup = wakeup
         self._report = report
@@ -106,7 +107,7 @@ class ChildList:
         self.is_stopping = False
 
     def __len__(self) -> int:
-        """How many recipes there are."""
+        """How many specs there are."""
         return len(self._children)
 
     def __iter__(self) -> Iterator[StaticChild]:
@@ -125,24 +126,24 @@ class ChildList:
             raise ChildNotFound(id) from None
 
     def add(self, spec: ChildSpec) -> StaticChild:
-        """Put a recipe last."""
+        """Append a spec."""
         child = self._children[spec.id] = StaticChild(spec, self._wakeup)
         return child
 
     def remove(self, child: StaticChild) -> None:
-        """Forget a child between lives."""
+        """Drop a child that has no life under way, and its spec."""
         child.reset()
         del self._children[child.spec.id]
 
     def finish(self, child: StaticChild) -> None:
-        """Put a child to rest for good; a temporary one is forgotten."""
+        """Mark a child as stopped; a temporary one is removed."""
         if child.is_temporary:
             self.remove(child)
         else:
             child.reset()
 
     def begin(self, child: StaticChild) -> None:
-        """Begin a life without waiting for it; whatever comes of it arrives as a report."""
+        """Begin a life and return at once; its end is reported."""
         child.reset(State.STARTING)
         if child.last_reason is not None:
             child.restarts += 1
@@ -152,14 +153,19 @@ class ChildList:
         self._nursery.start_soon(self._live, child, child.scope, name=f"child {child.spec.id!r}")
 
     async def start(self, child: StaticChild) -> bool:
-        """Begin a life and wait until it has said `started()`.
+        """Begin a life and wait until it has called `started()`.
+
+        The supervisor's task handles nothing else meanwhile, so the end of this life is decided here
+        and its report, already in the inbox, goes stale by `reset`. Four ways to go on: it started (also
+        if it has ended again since: then the report decides); the supervisor is asked to stop; the
+        life raised `Ignore`; it ended in any other way.
 
         Returns:
             False if it raised `Ignore`.
 
         Raises:
-            ChildStartError: It ended before, or the supervisor was told to stop meanwhile. The
-                child is at rest, a temporary one too.
+            ChildStartError: It ended before, or the supervisor was asked to stop meanwhile. The
+                child is stopped; a temporary one is not removed.
         """
         self.begin(child)
         await self._wakeup.wait_until(lambda: child.state is not State.STARTING or self.is_stopping)
@@ -175,7 +181,7 @@ class ChildList:
         raise ChildStartError(child.spec.id, reason)
 
     async def stop(self, child: StaticChild) -> None:
-        """End a life as its recipe says and wait until it has ended; a resting child stays so."""
+        """End the life under way as the spec says and wait for its end; drop a pending restart."""
         if child.is_alive:
             grace = child.ask_to_stop()
             if grace > 0:
@@ -184,7 +190,7 @@ class ChildList:
         child.reset()
 
     async def stop_in_reverse(self, children: Iterable[StaticChild]) -> None:
-        """End these, the last one first; temporary ones are forgotten."""
+        """Stop these, the last one first; temporary ones are removed."""
         for child in reversed(list(children)):
             await self.stop(child)
             if child.is_temporary:
@@ -202,8 +208,8 @@ class ChildList:
         with scope:
             try:
                 await child.spec.start(child)
-            # The one reason for a supervisor: whatever a child raises is its own affair.
-            # Cancellation and KeyboardInterrupt are no `Exception`s.
+            # What a child raises ends that child only: this is what supervisors are for.
+            # Cancellation and KeyboardInterrupt are not `Exception`s and pass.
             except Exception as crash:  # noqa: BLE001 - see above
                 raised = crash
             except BaseExceptionGroup as mixed:

@@ -1,8 +1,8 @@
-"""Many children, each with a restart limit of its own.
+"""OTP's `simple_one_for_one`: many unrelated children, each with a restart limit of its own.
 
-One trio task a child; its lives run in sequence inside it. Everything per child is O(1), and what
-only few children need (a window of restarts, a cancel scope, an event to wait on) is made when the
-need comes: an idle child is a task, two coroutines and a record.
+One trio task per child; its lives run in sequence inside it. Everything per child is O(1), and what
+only few children need (a window of restarts, a cancel scope, an event to wait on) is made on demand:
+an idle child is a task, two coroutines and a record.
 """
 
 import logging
@@ -34,13 +34,29 @@ GivenUp = Callable[[ChildSpec, BaseException], None]
 
 
 class DynamicSupervisor:
-    """Runs children that come and go, all started by request, none related to another.
+    """Runs children that are started by request, come and go, and do not depend on each other.
 
-    OTP's `simple_one_for_one` (Elixir's DynamicSupervisor) with one difference: restarts are
-    counted per child. A child in a crash loop is given up alone; the supervisor never escalates.
+    >>> async def session(life: Life) -> None:
+    ...     life.started()
+    ...     await trio.sleep_forever()
+    >>> async def main() -> None:
+    ...     supervisor = DynamicSupervisor(max_children=100_000)
+    ...     async with trio.open_nursery() as nursery:
+    ...         nursery.start_soon(supervisor.run)
+    ...         await trio.testing.wait_all_tasks_blocked()
+    ...         for number in range(3):
+    ...             await supervisor.start_child(ChildSpec(id=number, start=session))
+    ...         await supervisor.terminate_child(1)
+    ...         print(supervisor.child_ids(), supervisor.count_children().active)
+    ...         supervisor.stop()
+    >>> trio.run(main)
+    (0, 2) 2
 
-    A child that is given up, or ended for good, is forgotten. `max_children` counts every child
-    not forgotten yet, also one that is just being restarted.
+    Elixir's DynamicSupervisor with one difference: restarts are counted per child. A child in a crash
+    loop is given up alone; the supervisor never escalates.
+
+    A child that is given up, or ends for good, is dropped with its spec. `max_children` counts every
+    child not dropped yet, also one that is being restarted.
     """
 
     def __init__(
@@ -53,22 +69,22 @@ class DynamicSupervisor:
         on_given_up: GivenUp | None = None,
         on_started: Callable[[], None] | None = None,
     ) -> None:
-        """Set the limits; `run` brings it up.
+        """Set the limits; `run` accepts children.
 
         Args:
-            max_children: Places for children.
-            max_restarts: Restarts a child may have within `max_seconds`; None (only with a
-                backoff): it is never given up.
-            max_seconds: See there.
-            backoff: Delays before restarts. Without, the next life begins at once, no other
-                task runs in between; that many lives may follow each other so, not more.
-            on_given_up: Told about a child that used up its restarts and why its last life
-                ended; called in the child's task, must not wait.
-            on_started: Told whenever a run has begun, for whoever knows which children it
-                should begin with; may `spawn`, must not wait.
+            max_children: Most children at a time.
+            max_restarts: Restarts a child may have within `max_seconds`; None: no limit, which needs
+                a backoff.
+            max_seconds: Length of the sliding window of restarts, in seconds.
+            backoff: Delays before restarts. Without, the next life begins at once and no other task
+                runs in between, for at most `max_restarts` lives.
+            on_given_up: Called with the spec of a child that used up its restarts and the reason its
+                last life ended, in the child's task. Must not wait.
+            on_started: Called whenever a run has begun, to `spawn` the children it should begin
+                with. Must not wait.
 
         Raises:
-            InvalidSpec: Limits that cannot be meant.
+            InvalidSpec: Impossible limits.
         """
         check_limit(max_restarts, max_seconds, backoff)
         if max_children < 1:
@@ -89,11 +105,11 @@ class DynamicSupervisor:
         self._restarts = self._crashes = self._given_up = 0
 
     async def run(self, life: Life | None = None) -> None:
-        """Serve until told to stop; usable as a `ChildSpec.start`.
+        """Run children until stopped; usable as a `ChildSpec.start`.
 
-        Every run begins empty, but for what `on_started` puts there.
+        Every run begins without children, except those that `on_started` spawns.
 
-        An orderly stop (`stop`, or the supervisor above) ends all children at the same time, each
+        An orderly stop, by `stop` or by the supervisor above, ends all children at the same time, each
         within its `shutdown_s`. Cancelling `run` cancels them all at once.
         """
         if self._nursery is not None:
@@ -109,7 +125,7 @@ class DynamicSupervisor:
                 try:
                     await self._stop.wait()
                 finally:
-                    # Also when cancelled: the nursery closes before this task gets to say so.
+                    # Also when cancelled: the nursery takes no new tasks from now on.
                     self._accepts = False
                 await self._stop_all(self._nursery)
         finally:
@@ -127,16 +143,15 @@ class DynamicSupervisor:
             self._stop.set()
 
     def spawn(self, spec: ChildSpec) -> None:
-        """Begin a child and return at once; its first step comes when the caller next waits.
+        """Start a child and return at once; it runs when the caller next waits.
 
-        A child that fails before `started()` is treated like any other crash: nobody waits for
-        it, so its restart type and its limit decide.
+        A failure before `started()` is a crash like any other: its restart type and limit decide.
 
         Raises:
             SupervisorNotRunning: It has not started, or is stopping.
-            AlreadyStarted: A child of this id has not been forgotten yet.
-            MaxChildren: All places are taken.
-            InvalidSpec: The child is `significant`; here nothing would come of it.
+            AlreadyStarted: A child of this id has not been dropped yet.
+            MaxChildren: There are `max_children` already.
+            InvalidSpec: The child is `significant`, which has no meaning here.
         """
         self._begin(spec)
 
@@ -157,9 +172,9 @@ class DynamicSupervisor:
         return child
 
     async def start_child(self, spec: ChildSpec) -> bool:
-        """Begin a child and wait until it has said `started()`.
+        """Start a child and wait until it has called `started()`.
 
-        A caller that is cancelled meanwhile calls the child off.
+        If the caller is cancelled meanwhile, the child is stopped.
 
         Returns:
             Whether there is a child now; False if it raised `Ignore`.
@@ -184,7 +199,7 @@ class DynamicSupervisor:
         return not first.ignored
 
     async def terminate_child(self, id: Hashable) -> None:
-        """End a child for good and wait until it has ended.
+        """Stop a child for good and wait until it has ended.
 
         Raises:
             ChildNotFound: There is no such child.
@@ -198,7 +213,7 @@ class DynamicSupervisor:
         await child.end()
 
     def kill_child(self, id: Hashable, reason: object = None) -> None:
-        """End a child's life like `exit(Pid, kill)`: abnormally, so its restart type decides.
+        """End a child's life like `exit(Pid, kill)`: as a failure, so its restart type decides.
 
         Nothing happens to a child that is between two lives or being stopped.
 
@@ -217,7 +232,7 @@ class DynamicSupervisor:
         return tuple(self._children)
 
     def count_children(self) -> ChildCounts:
-        """Count the children, at no cost."""
+        """Count the children; O(1)."""
         specs = len(self._children)
         return ChildCounts(
             specs=specs,
@@ -244,10 +259,10 @@ class DynamicSupervisor:
                 try:
                     if child.stop_reason is None:
                         await child.one_life()
-                # The one reason for a supervisor: whatever a child raises is its own affair.
+                # What a child raises ends that child only: this is what supervisors are for.
                 except Exception as raised:  # noqa: BLE001 - see above
                     pause_s = self._after(child, child.leave_scope(raised))
-                # Cancellation, by this supervisor (then its scope takes it) or from further out.
+                # Cancellation, by this supervisor (then its scope removes it) or from further out.
                 except BaseException as raised:  # noqa: BLE001 - `_after` goes on raising it
                     pause_s = self._after(child, child.leave_scope(raised))
                 else:
@@ -279,7 +294,7 @@ class DynamicSupervisor:
             Seconds until the next life, or None: there is none.
 
         Raises:
-            BaseException: What interrupted the child from further out.
+            BaseException: What interrupted the child from outside its scope.
         """
         if isinstance(raised, trio.Cancelled):
             # The whole supervisor is being cancelled. This task ends here either way, and a group of
@@ -320,7 +335,7 @@ class DynamicSupervisor:
             return
         try:
             self._on_given_up(child.spec, Shutdown(child.last_reason) if reason is None else reason)
-        # A stranger's hook runs in the child's task; its mistakes must not end the siblings.
+        # The hook runs in the child's task; what it raises must not end the siblings.
         except Exception:
             logger.exception("given_up_hook_crashed", extra={"child": child.spec.id})
 
@@ -337,7 +352,7 @@ class DynamicSupervisor:
         child.notify()
 
     def _ask(self, child: DynamicChild) -> float:
-        """Ask a child to stop; returns the seconds to give it."""
+        """Ask a child to stop; returns how many seconds it has."""
         if child.state is State.RESTARTING:
             child.call_off()
             return 0.0
@@ -352,7 +367,7 @@ class DynamicSupervisor:
         child.cancel()
 
     async def _stop_all(self, nursery: trio.Nursery) -> None:
-        """End all children; without one that traps exits this is a single cancellation."""
+        """End all children: by one cancellation if none of them traps exits."""
         self._drained = trio.Event()
         children = list(self._children.values())
         if any(child.exit_request is not None for child in children):

@@ -1,20 +1,20 @@
-"""What can go wrong, and whose move is next.
+"""Errors, and who has to act on them.
 
-Two families. `Shutdown` and `Ignore` are words a child says to its supervisor; they are raised
-inside a child and are not failures. Everything under `SupervisionError` is said to a caller.
+Two families. `Shutdown` and `Ignore` are raised inside a child to tell its supervisor how it ends;
+they are not failures. Everything under `SupervisionError` is raised to a caller.
 """
 
 from collections.abc import Hashable
 
 
 class Shutdown(Exception):
-    """Raised by a child to say: I end here, in good order.
+    """Raised by a child that ends in good order.
 
-    The same as OTP's exit reasons `shutdown` and `{shutdown, Term}`: a transient child is not
-    run again, and nothing is logged as a crash.
+    OTP's exit reasons `shutdown` and `{shutdown, Term}`: a transient child is not run again, and
+    nothing is logged as a crash.
 
     Attributes:
-        reason: Whatever helps a reader of the log; never interpreted.
+        reason: For the log; not interpreted.
     """
 
     def __init__(self, reason: object = None) -> None:
@@ -26,9 +26,8 @@ class Shutdown(Exception):
 class RestartLimitReached(Shutdown):
     """More restarts than allowed within the time allowed: the supervisor gives up.
 
-    Raised out of `Supervisor.run`, all children stopped. It is a `Shutdown` because that is how
-    an OTP supervisor ends then: its own supervisor decides by the restart type whether to try
-    the whole branch again.
+    Raised by `Supervisor.run` when all children are stopped. A `Shutdown`, as in OTP: the supervisor
+    above decides by the restart type whether to start the whole branch again.
 
     Attributes:
         child: Id of the child whose failure was one too many.
@@ -47,15 +46,15 @@ class RestartLimitReached(Shutdown):
 
 
 class Ignore(Exception):
-    """Raised by a child before `started()` to say: not needed here, carry on without me.
+    """Raised by a child before `started()`: it is not needed, its supervisor goes on without it.
 
-    A static supervisor keeps the recipe (not that of a temporary child) and `restart_child` may
-    try again; a dynamic one forgets the child. Raised after `started()` it is a crash.
+    A static supervisor keeps the spec, unless it is temporary, for `restart_child`; a dynamic one drops
+    the child. Raised after `started()` it is a crash.
     """
 
 
 class Killed(Exception):
-    """What stands as the reason of a life that ended through `kill_child`.
+    """The reason of a life that was ended by `kill_child`.
 
     Attributes:
         reason: As given to `kill_child`.
@@ -68,19 +67,19 @@ class Killed(Exception):
 
 
 class SupervisionError(Exception):
-    """Base of what a supervisor answers to a caller."""
+    """Base of the errors raised to callers."""
 
 
 class InvalidSpec(SupervisionError, ValueError):
-    """The recipe contradicts itself or its supervisor: correct it, nothing was started."""
+    """The spec contradicts itself or its supervisor: correct it; nothing was started."""
 
 
 class SupervisorNotRunning(SupervisionError):
-    """The supervisor has not started, is stopping, or has ended: nobody handled the request."""
+    """The supervisor has not started, is stopping, or has ended; the request was not handled."""
 
 
 class ChildError(SupervisionError):
-    """Base of the answers that are about one child.
+    """Base of the errors about one child.
 
     Attributes:
         child: Its id.
@@ -95,19 +94,18 @@ class ChildError(SupervisionError):
 
 
 class ChildStartError(ChildError):
-    """The child ended before it said `started()`; it is not kept.
+    """The child ended before it called `started()`; it is not kept.
 
-    Out of `Supervisor.run` at its first start this means: every child started before it has been
-    stopped again.
+    Raised by `Supervisor.run` at its first start after every child started before has been stopped.
 
     Attributes:
-        cause: What it raised; None if it returned without a word or was stopped meanwhile.
+        cause: What it raised; None if it returned or was stopped meanwhile.
     """
 
     def __init__(self, child: Hashable, cause: BaseException | None = None) -> None:
         """Keep the facts; the cause is also `__cause__`."""
         super().__init__(child)
-        # Its name only: the repr is the child's code and may crash in the supervisor's hands.
+        # The type's name only: `repr` is the child's code and may raise here.
         why = "no exception" if cause is None else type(cause).__name__
         self.args = (f"child {child!r} ended before started(): {why}",)
         self.cause = cause
@@ -121,19 +119,19 @@ class ChildNotFound(ChildError):
 
 
 class AlreadyStarted(ChildError):
-    """A child with this id lives here (or is being restarted): talk to that one."""
+    """A child with this id runs or is being restarted: use that one."""
 
     text = "child {!r} is already started"
 
 
 class AlreadyPresent(ChildError):
-    """A recipe with this id is kept, not running: `restart_child` or `delete_child` it."""
+    """A child with this id is kept, not running: `restart_child` or `delete_child` it."""
 
     text = "child {!r} is already present, not running"
 
 
 class ChildRunning(ChildError):
-    """The child lives: `terminate_child` it first."""
+    """The child runs: `terminate_child` it first."""
 
     text = "child {!r} is running"
 
@@ -153,5 +151,5 @@ class MaxChildren(SupervisionError):
 
     def __init__(self, max_children: int) -> None:
         """Keep the limit."""
-        super().__init__(f"all {max_children} places for children are taken")
+        super().__init__(f"there are {max_children} children already, the most allowed")
         self.max_children = max_children

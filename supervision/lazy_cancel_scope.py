@@ -1,21 +1,21 @@
-"""A cancel scope that is entered only when somebody needs it.
+"""A cancel scope put around a running task, only once the task has to be cancelled.
 
 A supervisor must be able to cancel any one child. Trio's way is a cancel scope around each, entered
-before anything happens: some 900 bytes a child (two sets among them) and 40 % of the spawn rate,
-for something that nearly no child ever needs. With a hundred thousand idle children that is 90 MB.
+first: some 900 bytes per child (two sets among them) and 40 % of the spawn rate, for something that
+nearly no child needs. With a hundred thousand idle children that is 90 MB.
 
-So a child is run without one. When it is to be cancelled, a scope is put between its nursery's
-cancel status and whatever scopes the child opened since: the place where a scope entered at the
-beginning would sit. Trio itself moves cancel statuses like this when `nursery.start` hands a task
-over to another nursery. From then on the scope is an ordinary one: level-triggered, nests, may be
-shielded against inside; the task leaves it through the ordinary `__exit__`.
+So a child runs without one. When it is to be cancelled, a scope is inserted between its nursery's
+cancel status and the scopes the child has opened since, which is where a scope entered first would
+be. Trio itself moves cancel statuses like this when `nursery.start` hands a task over to another
+nursery. From then on the scope is an ordinary one: level-triggered, it nests, shields inside it work;
+the task leaves it through the ordinary `__exit__`.
 
-Trio has no public call for it, so this file touches five private names and nothing else here does.
-`SUPPORTED` says whether they are what they were; if not, every life gets its own scope up front, as
-it would without this file. Tests run both ways.
+Trio has no public call for this, so this file uses five private names of trio, and no other file
+does; pyproject.toml caps trio's version for its sake. `SUPPORTED` says whether the names are as
+expected; if not, every life enters a scope of its own first. Tests run both ways.
 """
 
-# ruff: noqa: SLF001 - the point of this file
+# ruff: noqa: SLF001 - private names are what this file is about
 
 from inspect import signature
 from typing import Final
@@ -38,7 +38,7 @@ SUPPORTED: Final = _understood()
 
 
 def enter_for(task: Task) -> trio.CancelScope:
-    """Put a new scope around everything a task is doing, its own nurseries included.
+    """Put a new scope around everything a task is doing, the nurseries it has opened included.
 
     Args:
         task: A nursery's child that has not ended; running, parked or scheduled.

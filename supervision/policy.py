@@ -1,4 +1,4 @@
-"""Restart or not: a table, a sliding window and a row of delays. No clock, no trio."""
+"""Restart or not: a table, a sliding window and growing delays. No clock, no trio."""
 
 import math
 from collections import deque
@@ -12,7 +12,7 @@ from supervision.spec import Restart
 
 
 class Exit(Enum):
-    """How a life ended by itself; one that its supervisor stopped is not judged."""
+    """How a life ended by itself; one that its supervisor stopped is not classified."""
 
     NORMAL = "normal"
     SHUTDOWN = "shutdown"
@@ -45,10 +45,9 @@ ABNORMAL: Final = frozenset({Exit.CRASHED, Exit.KILLED})
 
 
 def unwrap(raised: BaseException) -> BaseException:
-    """Take a lone exception out of the groups around it.
+    """The exception inside groups of one; a group of several stays a group.
 
-    A nursery wraps whatever leaves it, so a child with a nursery of its own cannot say
-    `Shutdown` in any other way. Two exceptions together are never unwrapped.
+    A nursery wraps what leaves it in a group, also a `Shutdown` raised by a child that has a nursery.
     """
     while isinstance(raised, BaseExceptionGroup) and len(raised.exceptions) == 1:
         raised = raised.exceptions[0]
@@ -56,11 +55,11 @@ def unwrap(raised: BaseException) -> BaseException:
 
 
 def classify(raised: BaseException | None, *, started: bool) -> Exit:
-    """Say how a life ended that raised this (None: it returned).
+    """How a life ended that raised `raised`; None means that it returned.
 
     Args:
         raised: As caught, groups included.
-        started: Whether the life had said `started()`; afterwards `Ignore` is a crash.
+        started: Whether the life had called `started()`; afterwards `Ignore` is a crash.
     """
     if raised is None:
         return Exit.NORMAL
@@ -73,22 +72,22 @@ def classify(raised: BaseException | None, *, started: bool) -> Exit:
 
 
 class RestartWindow:
-    """At most so many restarts within so many seconds, the present one included.
+    """A sliding window: at most `max_restarts` restarts within `max_seconds`.
 
-    The border counts as inside, as in OTP's `supervisor:inPeriod/3`. Never holds more than
-    `max_restarts + 1` times.
+    Both ends of the window are inside it, as in OTP's `supervisor:inPeriod/3`. Holds at most
+    `max_restarts` times.
     """
 
     __slots__ = ("_max_restarts", "_max_seconds", "_times")
 
     def __init__(self, max_restarts: int, max_seconds: float) -> None:
-        """Begin with an empty past."""
+        """No restarts yet."""
         self._max_restarts = max_restarts
         self._max_seconds = max_seconds
         self._times: deque[float] = deque()
 
     def allows(self, now: float) -> bool:
-        """Count a restart at `now` (any monotonic clock, never going back) and judge it."""
+        """Count a restart at `now`, on a monotonic clock, unless it exceeds the limit."""
         times = self._times
         while times and times[0] + self._max_seconds < now:
             times.popleft()
@@ -100,17 +99,20 @@ class RestartWindow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Delays that grow from failure to failure.
+    """Delays before restarts, growing with each consecutive failure.
+
+    >>> [Backoff(first_s=0.1, ceiling_s=0.5).delay(attempt) for attempt in range(5)]
+    [0.1, 0.2, 0.4, 0.5, 0.5]
 
     Attributes:
-        first_s: Seconds before the first restart of a row.
-        factor: How much longer each further one waits.
-        ceiling_s: Never more than this. A life that lasted at least as long ends the row.
-        jitter: 0..1, the share of a delay that luck may take away, so that children which died
-            together do not come back together.
+        first_s: Seconds before the first restart.
+        factor: By how much each further delay is longer.
+        ceiling_s: The longest delay. A life that lasted at least as long resets the count of failures.
+        jitter: 0..1, the largest random share that a delay is shortened by, so that children which
+            failed together do not restart together.
 
     Raises:
-        InvalidSpec: A figure outside its range.
+        InvalidSpec: A value outside its range.
     """
 
     first_s: float = 0.1
@@ -129,8 +131,8 @@ class Backoff:
         """Seconds to wait before a restart.
 
         Args:
-            attempt: 0 for the first failure of a row.
-            luck: 0..1; 0 waits the whole delay, 1 the shortest that `jitter` allows.
+            attempt: 0 for the first of consecutive failures.
+            luck: 0..1, random; 0 waits the whole delay, 1 the shortest that `jitter` allows.
         """
         whole = self.ceiling_s
         if attempt * math.log(self.factor) < math.log(self.ceiling_s / self.first_s):
@@ -138,16 +140,16 @@ class Backoff:
         return whole * (1 - self.jitter * luck)
 
     def row(self, attempts: int, lived_s: float) -> int:
-        """Failures in a row so far, given how long the life that just failed had lasted."""
+        """Consecutive failures before this one, given how long the life that just failed had lasted."""
         return 0 if lived_s >= self.ceiling_s else attempts
 
 
 def check_limit(max_restarts: int | None, max_seconds: float, backoff: Backoff | None) -> None:
-    """Refuse restart limits that cannot be meant.
+    """Refuse impossible restart limits.
 
     Raises:
-        InvalidSpec: A negative number of restarts, no time to count them in, or no limit at all
-            without the delays that keep a child in a crash loop from taking the whole processor.
+        InvalidSpec: A negative number of restarts, a window of no length, or no limit without a
+            backoff, with which a child in a crash loop would take the whole processor.
     """
     if max_restarts is None:
         if backoff is None:

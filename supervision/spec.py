@@ -1,4 +1,4 @@
-"""What a supervisor must know about a child. The words are those of OTP's `supervisor(3)`."""
+"""What a supervisor must know about a child, in the terms of OTP's `supervisor(3)`."""
 
 import math
 from collections.abc import Awaitable, Callable, Hashable
@@ -20,7 +20,7 @@ class Restart(Enum):
 
 
 class Strategy(Enum):
-    """Who is started again with a child that failed: nobody, everybody, those started after it."""
+    """What is restarted with a child that failed: nothing else, all children, those started after it."""
 
     ONE_FOR_ONE = "one_for_one"
     ONE_FOR_ALL = "one_for_all"
@@ -42,8 +42,8 @@ class AutoShutdown(Enum):
     ALL_SIGNIFICANT = "all_significant"
 
 
-# Values of `shutdown_s`. Zero seconds and "brutal" cannot be told apart from outside, so they
-# are the same number.
+# Values of `shutdown_s`. Zero seconds and OTP's `brutal_kill` have the same effect, so they are the
+# same number.
 BRUTAL_KILL: Final = 0.0
 INFINITY: Final = math.inf
 # Stands for OTP's default: 5 s for a worker, INFINITY for a supervisor, which needs as long as
@@ -53,18 +53,18 @@ WORKER_SHUTDOWN_S: Final = 5.0
 
 
 class Life(Protocol):
-    """A child's line to its supervisor; the same object for one life after the other."""
+    """A child's handle to its supervisor, given to `start`; the same object for all lives of a child."""
 
     def started(self) -> None:
-        """Say "I am up": whoever waits for the start goes on. Only a life's first call counts."""
+        """Report that the child is ready: whoever waits for its start goes on. Later calls do nothing."""
 
     def trap_exit(self) -> trio.Event:
-        """Ask to be told to stop instead of being cancelled (OTP's `trap_exit`).
+        """Have the supervisor ask this life to end before it cancels it (OTP's `trap_exit`).
 
         Returns:
-            An event of this life, set when the supervisor wants the child to end. From then on
-            it has `shutdown_s` seconds before it is cancelled after all. A child that never
-            asks is cancelled at once.
+            An event of this life, set when the supervisor stops the child, which then has
+            `shutdown_s` seconds before it is cancelled. A child that has not called this is
+            cancelled at once.
         """
 
 
@@ -73,20 +73,26 @@ Start = Callable[[Life], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildSpec:
-    """A recipe for one supervised child.
+    """What to run as a child, and when to run it again.
+
+    >>> async def worker(life: Life) -> None:
+    ...     life.started()
+    ...     await trio.sleep_forever()
+    >>> ChildSpec(id="worker", start=worker, restart=Restart.TRANSIENT).shutdown_s
+    5.0
 
     A life that returns ends NORMAL; one that raises `Shutdown` ends SHUTDOWN; any other
     exception is a crash, also an exception group (but a group of one counts as what is in it).
     `Ignore`, raised before `started()`, is OTP's `ignore`.
 
     Attributes:
-        id: Unique among siblings; shows up in logs and errors.
-        start: Runs the child. Called afresh for every life, so state that must survive a crash
-            belongs to somebody else.
+        id: Unique among siblings; used in logs and errors.
+        start: Runs the child. Called once for every life, so state that must survive a crash
+            belongs to another object.
         restart: When to run `start` again.
-        shutdown_s: Seconds a child that traps exits has to end by itself before it is cancelled;
-            `BRUTAL_KILL`: it is not even asked; `INFINITY`: it is never cancelled. By default
-            5 s for a worker and INFINITY for a supervisor.
+        shutdown_s: Seconds a child that traps exits has to end before it is cancelled;
+            `BRUTAL_KILL`: it is cancelled without being asked; `INFINITY`: it is never cancelled.
+            By default 5 s for a worker and INFINITY for a supervisor.
         type: Worker or supervisor; for counts and the default above.
         significant: Its end may end the supervisor, see `AutoShutdown`.
 
@@ -103,7 +109,7 @@ class ChildSpec:
     significant: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what could never work, fill in the default that depends on the type."""
+        """Refuse impossible values and fill in the default that depends on the type."""
         if not callable(self.start):
             raise InvalidSpec(f"child {self.id!r}: start is not callable")
         if self.significant and self.restart is Restart.PERMANENT:
@@ -116,7 +122,7 @@ class ChildSpec:
 
 
 class State(Enum):
-    """Where a child stands.
+    """The state of a child; `child` draws the transitions.
 
     STOPPED is OTP's `undefined` (terminated, ended for good, or ignored); RESTARTING means that
     it failed and waits for its next attempt.
@@ -136,7 +142,7 @@ class ChildInfo:
     Attributes:
         id: The child's.
         type: Worker or supervisor.
-        state: Where it stands.
+        state: Its state.
         restarts: Lives begun after the first.
         last_reason: How the last life ended, shortened; None if there was none.
         age_s: Seconds of the present life, 0.0 outside of one.
@@ -154,12 +160,12 @@ class ChildInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildCounts:
-    """What `count_children` says, in OTP's terms.
+    """What `count_children` returns, in OTP's terms.
 
     Attributes:
-        specs: Recipes kept, running or not.
+        specs: Children, running or not.
         active: Children with a life under way.
-        supervisors: Recipes of type supervisor.
+        supervisors: Children of type supervisor.
         workers: The others.
     """
 
@@ -175,7 +181,7 @@ class Statistics:
 
     Attributes:
         restarts: Lives begun after a child's first.
-        crashes: Lives that ended by an exception that was no word of order.
+        crashes: Lives that ended by an exception other than `Shutdown` and `Ignore`.
         given_up: Children (dynamic) or runs (static) ended by the restart limit.
     """
 
@@ -185,7 +191,7 @@ class Statistics:
 
 
 class Supervises(Protocol):
-    """What both kinds of supervisor tell about themselves."""
+    """What both kinds of supervisor report."""
 
     @property
     def is_running(self) -> bool:

@@ -1,9 +1,8 @@
-"""A row of children that know of each other: OTP's `supervisor`.
+"""OTP's `supervisor`: children in a fixed order, restarted alone or together.
 
-Everything that happens to a supervisor goes through one inbox and is handled one at a time by the
-task that runs it: the end of a life, another attempt, a caller's request. So a restart is never
-interleaved with another, and a child that always fails again cannot keep callers waiting: its next
-attempt stands in line behind them.
+The ends of lives, further attempts and callers' requests go through one inbox, and the task that
+runs the supervisor handles them one at a time. So restarts do not interleave, and a child that keeps
+failing cannot starve callers: its next attempt queues behind their requests.
 """
 
 import logging
@@ -49,7 +48,7 @@ logger: Final = logging.getLogger("supervision")
 
 @dataclass(frozen=True, slots=True)
 class _Retry:
-    """A child failed in its own start while it was being restarted with others."""
+    """Another attempt for a child that failed to start while it was restarted with others."""
 
     child: StaticChild
     generation: int
@@ -57,7 +56,7 @@ class _Retry:
 
 @dataclass(slots=True)
 class _Request:
-    """A caller waits for `work` to be done by the supervisor's task."""
+    """Work that a caller has the supervisor's task do, and waits for."""
 
     work: Callable[[ChildList], Awaitable[bool]]
     done: trio.Event = field(default_factory=trio.Event)
@@ -66,11 +65,28 @@ class _Request:
 
 
 class Supervisor:
-    """Starts children from left to right, stops them from right to left, restarts them between.
+    """Starts children in order, restarts those that fail, stops them in reverse order.
 
-    The semantics are those of OTP's `supervisor(3)`; where words differ, the difference is said
-    at the method. Also OTP's: a child must not ask something of its own supervisor before it has
-    said `started()`, for the supervisor waits for exactly that.
+    >>> async def connection(life: Life) -> None:
+    ...     print("connected")
+    ...     life.started()
+    ...     await trio.sleep_forever()
+    >>> async def main() -> None:
+    ...     supervisor = Supervisor([ChildSpec(id="connection", start=connection)], max_restarts=3)
+    ...     async with trio.open_nursery() as nursery:
+    ...         nursery.start_soon(supervisor.run)
+    ...         await trio.testing.wait_all_tasks_blocked()
+    ...         supervisor.kill_child("connection")
+    ...         await trio.testing.wait_all_tasks_blocked()
+    ...         print(supervisor.which_children()[0].restarts, "restart")
+    ...         supervisor.stop()
+    >>> trio.run(main)
+    connected
+    connected
+    1 restart
+
+    The semantics are those of OTP's `supervisor(3)`; differences are noted at the methods. As in
+    OTP, a child must not call its own supervisor before `started()`: the supervisor waits for that.
     """
 
     def __init__(
@@ -83,21 +99,21 @@ class Supervisor:
         auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
         backoff: Backoff | None = None,
     ) -> None:
-        """Check the recipe; `run` brings it up.
+        """Check the specs; `run` starts the children.
 
         Args:
             children: In the order of their start. Every `run` begins with exactly these.
-            strategy: Who is restarted with a child that failed.
-            max_restarts: Restarts allowed within `max_seconds`, all children together; one more
-                and the supervisor stops everything and raises `RestartLimitReached`. None (only
-                with a backoff): never.
-            max_seconds: See there.
+            strategy: Which children are restarted with one that failed.
+            max_restarts: Restarts allowed within `max_seconds`, all children together; at one more
+                the supervisor stops everything and raises `RestartLimitReached`. None: no limit,
+                which needs a backoff.
+            max_seconds: Length of the sliding window of restarts, in seconds.
             auto_shutdown: Whether the end of significant children ends the supervisor.
             backoff: Delays before restarts; siblings that a strategy takes down with the child
                 are stopped at once and started together with it.
 
         Raises:
-            InvalidSpec: Ids twice, limits that cannot be meant, or a significant child where
+            InvalidSpec: Two children with one id, impossible limits, or a significant child where
                 `auto_shutdown` is never (OTP: `bad_combination`).
         """
         check_limit(max_restarts, max_seconds, backoff)
@@ -120,15 +136,15 @@ class Supervisor:
         self._restarts = self._crashes = self._given_up = 0
 
     async def run(self, life: Life | None = None) -> None:
-        """Bring the children up and keep them up; usable as a `ChildSpec.start`.
+        """Start the children and keep them running; usable as a `ChildSpec.start`.
 
-        Returns after an orderly stop (`stop`, or the supervisor above). Cancelling `run` cancels
+        Returns after an orderly stop, by `stop` or by the supervisor above. Cancelling `run` cancels
         all children at once, in no order.
 
         Raises:
             ChildStartError: A child failed at the first start; those before it are stopped.
             RestartLimitReached: See `max_restarts`; all children are stopped.
-            Shutdown: `auto_shutdown` came true; all children are stopped.
+            Shutdown: `auto_shutdown` applied; all children are stopped.
         """
         if self._list is not None:
             raise RuntimeError("this supervisor is already running")
@@ -162,17 +178,17 @@ class Supervisor:
             self._wakeup.notify()
 
     async def start_child(self, spec: ChildSpec) -> bool:
-        """Add a recipe after all others and start it.
+        """Add a child after all others and start it.
 
         Returns:
-            Whether it runs; False if it raised `Ignore` (the recipe is kept unless temporary).
+            Whether it runs; False if it raised `Ignore` (the spec is kept unless temporary).
 
         Raises:
-            ChildStartError: It failed to start; the recipe is not kept.
+            ChildStartError: It failed to start; the spec is not kept.
             AlreadyStarted: A child of this id runs or is being restarted.
-            AlreadyPresent: A recipe of this id is kept, not running.
+            AlreadyPresent: A child of this id is kept, not running.
             InvalidSpec: Significant where `auto_shutdown` is never.
-            SupervisorNotRunning: Nobody handled the request.
+            SupervisorNotRunning: The request was not handled.
         """
         self._check(spec)
 
@@ -191,13 +207,13 @@ class Supervisor:
         return await self._request(work)
 
     async def terminate_child(self, id: Hashable) -> None:
-        """End a child and wait until it has ended; its recipe is kept unless temporary.
+        """Stop a child and wait until it has ended; its spec is kept unless temporary.
 
-        A child between two attempts is called off.
+        The pending restart of a child between two lives is cancelled.
 
         Raises:
-            ChildNotFound: There is no such recipe.
-            SupervisorNotRunning: Nobody handled the request.
+            ChildNotFound: There is no child of this id.
+            SupervisorNotRunning: The request was not handled.
         """
 
         async def work(children: ChildList) -> bool:
@@ -209,17 +225,17 @@ class Supervisor:
         await self._request(work)
 
     async def restart_child(self, id: Hashable) -> bool:
-        """Start a child that stands still; this is not counted as a restart.
+        """Start a child that is stopped; this does not count as a restart.
 
         Returns:
             As `start_child`.
 
         Raises:
-            ChildNotFound: There is no such recipe.
+            ChildNotFound: There is no child of this id.
             ChildRunning: It runs.
             ChildRestarting: It is being restarted anyway.
-            ChildStartError: It failed to start; the recipe is kept.
-            SupervisorNotRunning: Nobody handled the request.
+            ChildStartError: It failed to start; the spec is kept.
+            SupervisorNotRunning: The request was not handled.
         """
 
         async def work(children: ChildList) -> bool:
@@ -228,7 +244,7 @@ class Supervisor:
         return await self._request(work)
 
     async def delete_child(self, id: Hashable) -> None:
-        """Forget the recipe of a child that stands still.
+        """Drop the spec of a child that is stopped.
 
         Raises:
             ChildNotFound, ChildRunning, ChildRestarting, SupervisorNotRunning: As `restart_child`.
@@ -241,13 +257,13 @@ class Supervisor:
         await self._request(work)
 
     def kill_child(self, id: Hashable, reason: object = None) -> None:
-        """End a child's life like `exit(Pid, kill)`: abnormally, so its restart type decides.
+        """End a child's life like `exit(Pid, kill)`: as a failure, so its restart type decides.
 
         Nothing happens to a child without a life under way.
 
         Raises:
-            ChildNotFound: There is no such recipe.
-            SupervisorNotRunning: There are no children.
+            ChildNotFound: There is no child of this id.
+            SupervisorNotRunning: The supervisor does not run.
         """
         self._running_children().find(id).kill(reason)
 
@@ -257,7 +273,7 @@ class Supervisor:
         return tuple(child.info(now) for child in islice(self._children(), limit))
 
     def count_children(self) -> ChildCounts:
-        """Count recipes and lives."""
+        """Count the children, by OTP's terms."""
         children = list(self._children())
         supervisors = sum(child.spec.type is ChildType.SUPERVISOR for child in children)
         return ChildCounts(
@@ -271,7 +287,7 @@ class Supervisor:
         """Counters since the beginning, over all runs."""
         return Statistics(restarts=self._restarts, crashes=self._crashes, given_up=self._given_up)
 
-    # What callers ask for
+    # Callers' requests
 
     def _children(self) -> Iterator[StaticChild]:
         return iter(()) if self._list is None else iter(self._list)
@@ -301,7 +317,7 @@ class Supervisor:
         return self._list
 
     async def _request(self, work: Callable[[ChildList], Awaitable[bool]]) -> bool:
-        """Have the supervisor's task do something; a caller cancelled meanwhile changes nothing."""
+        """Have the supervisor's task do `work`; it does so even if the caller is cancelled meanwhile."""
         if self._running_children().is_stopping:
             raise SupervisorNotRunning("the supervisor is stopping")
         request = _Request(work)
@@ -316,11 +332,11 @@ class Supervisor:
         self._list = self._window = None
         for item in self._inbox:
             if isinstance(item, _Request):
-                item.error = SupervisorNotRunning("the supervisor ended before it got to this")
+                item.error = SupervisorNotRunning("the supervisor ended before it handled the request")
                 item.done.set()
         self._inbox.clear()
 
-    # The one task
+    # The supervisor's task
 
     async def _stop_when_asked(self, trap: trio.Event) -> None:
         await trap.wait()
@@ -356,7 +372,7 @@ class Supervisor:
         except ChildStartError:
             if children.is_stopping:
                 return
-            # The crash itself has been logged by the child's own task.
+            # The child's own task has logged the crash.
             logger.error("child_start_failed", extra={"child": spec.id, "reason": child.last_reason})  # noqa: TRY400
             raise
 
@@ -421,23 +437,23 @@ class Supervisor:
         self._restarts += 1
 
     def _group(self, children: ChildList, child: StaticChild) -> list[StaticChild]:
-        """Who goes down and up with a child, in the order of the row."""
+        """The children that are restarted with `child`, in order."""
         match self._strategy:
             case Strategy.ONE_FOR_ONE:
                 return [child]
             case Strategy.ONE_FOR_ALL:
                 return list(children)
             case Strategy.REST_FOR_ONE:
-                everybody = list(children)
-                return everybody[everybody.index(child) :]
+                everyone = list(children)
+                return everyone[everyone.index(child) :]
             case _:
                 assert_never(self._strategy)
 
     async def _start_again(self, children: ChildList, child: StaticChild) -> None:
         """Start a child again, and its group with it.
 
-        Alone, it is not waited for: what comes of its start arrives as a report. A group starts
-        one after the other, so each is waited for; the first to fail gets another attempt.
+        A single child is not waited for: if its start fails, that is reported like any end. The members
+        of a group start one after the other, each waited for; the first to fail gets another attempt.
         """
         if self._strategy is Strategy.ONE_FOR_ONE:
             children.begin(child)

@@ -1,8 +1,8 @@
-"""A picture of a running tree, cheap enough to be taken every second.
+"""A snapshot of a running tree of supervisors, cheap enough to be taken every second.
 
-Counts cost nothing at a dynamic supervisor, however many children it has; only children that are
-listed are looked at, the oldest first, and how many are listed is the caller's choice. With
-100,000 children below one supervisor, 100 of them listed, a picture takes well under a millisecond.
+Counting the children of a dynamic supervisor is O(1); only the children that are listed are visited,
+oldest first, and the caller says how many. With 100,000 children below one supervisor, 100 of them
+listed, a snapshot takes well under a millisecond.
 """
 
 from collections.abc import Hashable
@@ -18,11 +18,11 @@ class Node:
     Attributes:
         id: The child's; for the root what the caller calls it.
         type: Worker or supervisor.
-        state: Where it stands.
+        state: Its state.
         restarts: Lives begun after the first.
         last_reason: How the last life ended, shortened; None if there was none.
         age_s: Seconds of the present life, 0.0 outside of one.
-        counts: Of a supervisor that is up: all its children, listed or not. Else None.
+        counts: Of a running supervisor: all its children, listed or not. Else None.
         children: The children listed, in the order of their start.
     """
 
@@ -37,10 +37,10 @@ class Node:
 
 
 def snapshot(supervisor: Supervises, *, id: Hashable = "root", max_children_listed: int = 100) -> Node:
-    """Take a picture of a supervisor and everything below it.
+    """Take a snapshot of a supervisor and everything below it.
 
     Args:
-        supervisor: The root; its own restarts and age are its supervisor's to know, here 0.
+        supervisor: The root. Only its own supervisor knows its restarts and age, so they are 0 here.
         id: What to call it.
         max_children_listed: Per supervisor; `counts.specs` says how many there really are.
     """
