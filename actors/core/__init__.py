@@ -1,30 +1,32 @@
 """Actors: addresses with a mailbox, a name and an audience, run by supervisors.
 
+One trio loop per process: write batches, inline calls and spare queues are process globals.
+
 Reading order, each file leaning only on the ones above it:
 
-    errors        what can go wrong, and whose move is next
+    errors        what can go wrong, and who has to act on it
     timers        one heap of deadlines for a whole trio loop
     wall_time     Unix seconds as the text clients see
     inline_call   a coroutine that waits for actors without a task of its own
     write_batch   postpones socket writes until the current event-loop callback ends
     mailbox       an actor's bounded message queue; the pending answer of a call
-    actor         address and life: cast, call, monitor, send_after
-    audience      topics, members, one event for all, conflation
-    registry      names, and who keeps them true
+    actor         an address and its task: cast, call, monitor, send_after
+    audience      publish and subscribe: topics, members, one event for all, conflation
+    registry      unique names of actors
     directory     finds or starts the actor of a key; cooldowns, retiring when idle
 
 What is promised
     * An actor handles one message at a time, to its end, before the next.
     * Messages of one sender arrive in the order sent. Nothing is said about the order across senders.
     * `cast` never waits. A full mailbox refuses (`MailboxFull`) and hands the message back.
-    * `call` ends: with the answer, at its deadline (`CallTimeout`), or the moment the receiver's life
-      does: `ActorCrashed` if it was handling this very message, `ActorGone` if it had not come to it.
+    * `call` ends: with the answer, at its deadline (`CallTimeout`), or when the receiver's life ends:
+      `ActorCrashed` if it was handling this very message, `ActorGone` if it had not begun to.
     * An answer that comes after the deadline is dropped, and so is a second answer.
-    * When a life ends, its unread messages end with it. Calls among them hear `ActorGone`; casts are lost.
+    * When a life ends, its unread messages are dropped. Calls among them raise `ActorGone`; casts are lost.
     * Watchers get one `Down` per `monitor`, after the last message of that life.
     * A name belongs to a life. Look-ups never return an actor that has ended.
     * Timers and `Down` get in even when the mailbox is full.
-    * A member of an audience sees event numbers grow, never twice the same, and in the end the newest.
+    * A member of an audience is sent growing event numbers, none twice, and in the end the newest.
 
 What is not promised
     * `CallTimeout` and `ActorCrashed` do not say whether the message had an effect.

@@ -1,4 +1,4 @@
-"""An actor: an address that others talk to, and a task that lives behind it, one life after the other."""
+"""Actors: an address that others send messages to, and a supervised task that handles them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 M = TypeVar("M")
 
-# Enough to make the cost of yielding vanish (a checkpoint is worth about ten
-# messages), few enough that a flooded actor holds the loop below a millisecond.
+# Many enough that yielding costs little (a checkpoint costs as much as about ten messages), few
+# enough that a flooded actor holds the loop for less than a millisecond.
 YIELD_EVERY: Final = 128
 MAILBOX_SLOTS: Final = 1024
 CALL_TIMEOUT_S: Final = 5.0
 
 
 class Down(NamedTuple):
-    """News that a monitored actor's life has ended.
+    """Message to a watcher: the life of a monitored actor has ended.
 
     Attributes:
-        ref: What the watcher gave to `monitor`.
-        reason: What the life raised; None after a normal end, and where there was no life to watch.
+        ref: As given to `monitor`.
+        reason: What the life raised; None after a normal end, and if there was no life to monitor.
     """
 
     ref: Hashable
@@ -45,16 +45,33 @@ class _Run(NamedTuple):
 
 
 class Actor(Generic[M]):
-    """One task, one mailbox, one message at a time.
+    """One task, one mailbox, one message at a time: OTP's `gen_server`.
 
-    A subclass says in `receive` what a message means. Make what must not
-    survive a crash in `init`; what must survive belongs to somebody else
-    (a table handed to the constructor). `run` is one life, and is what a
-    child spec starts.
+    >>> class Counter(Actor[int]):
+    ...     async def init(self) -> None:
+    ...         self.total = 0
+    ...
+    ...     async def receive(self, message: int) -> int:
+    ...         self.total += message
+    ...         return self.total
+    >>> async def main() -> None:
+    ...     counter = Counter("counter")
+    ...     supervisor = Supervisor([ChildSpec(id="counter", start=counter.run)])
+    ...     async with trio.open_nursery() as nursery:
+    ...         nursery.start_soon(supervisor.run)
+    ...         counter.cast(2)
+    ...         print(await counter.call(3))
+    ...         supervisor.stop()
+    >>> trio.run(main)
+    5
+
+    A subclass handles messages in `receive`. State that must not survive a crash is made in `init`;
+    state that must survive belongs to another object, handed to the constructor. `run` is one life,
+    and is what a `ChildSpec` starts; the address stays the same from one life to the next.
 
     Attributes:
         name: Who it is, in logs, errors and the registry.
-        traps_exit: Set on the class to be asked to end, after the messages already there,
+        traps_exit: Set on the class to be asked to end, after the messages already in the mailbox,
             instead of being cancelled. Costs a second task.
     """
 
@@ -72,20 +89,20 @@ class Actor(Generic[M]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
 
-    # -- what others do ---------------------------------------------------------------
+    # -- for senders ------------------------------------------------------------------
 
     @property
     def is_alive(self) -> bool:
-        """Whether messages are taken now. True promises nothing about the next instant."""
+        """Whether messages are accepted now. True promises nothing about the next instant."""
         return self._mailbox.is_open
 
     @property
     def unread(self) -> int:
-        """Messages waiting."""
+        """How many messages wait in the mailbox."""
         return len(self._mailbox)
 
     def cast(self, message: M) -> None:
-        """Send and forget. Never waits.
+        """Send a message without waiting for anything.
 
         Raises:
             MailboxFull: The receiver has too many unread messages.
@@ -94,12 +111,12 @@ class Actor(Generic[M]):
         self._mailbox.put(self.name, message, message)
 
     async def call(self, message: M, *, timeout_s: float = CALL_TIMEOUT_S) -> Any:
-        """Send, and wait for what `receive` returns.
+        """Send a message and wait for what `receive` returns.
 
         Raises:
             MailboxFull: As for `cast`.
-            ActorGone: The receiver ended before it came to the message.
-            ActorCrashed: The receiver crashed in handling it.
+            ActorGone: The receiver ended before it handled the message.
+            ActorCrashed: The receiver crashed while handling it.
             CallTimeout: No answer in `timeout_s` seconds.
         """
         reply = PendingCall(self.name, message)
@@ -107,10 +124,10 @@ class Actor(Generic[M]):
         return await reply.wait(timeout_s)
 
     def force_cast(self, message: object) -> bool:
-        """Put a message the receiver itself asked for, whatever its mailbox holds; false if it has ended.
+        """Deliver even if the mailbox is full; false if the receiver has ended.
 
-        For timers, news of deaths and answers to requests the receiver has under
-        way: their number is bounded by who asked, not by the mailbox.
+        Only for messages whose number the receiver bounds: its timers, `Down` of actors it monitors,
+        answers to its own requests.
         """
         return self._mailbox.put_always(message)
 
@@ -130,7 +147,7 @@ class Actor(Generic[M]):
         self.run_soon(fail)
 
     def monitor(self, watcher: Actor[Any], ref: Hashable) -> None:
-        """Let `watcher` receive `Down(ref, reason)` once, when this life ends; at once if it has."""
+        """Send `watcher` one `Down(ref, reason)` when this life ends; at once if there is no life."""
         if not self.is_alive:
             watcher.force_cast(Down(ref, None))
         elif self._monitors is None:
@@ -139,45 +156,42 @@ class Actor(Generic[M]):
             self._monitors.append((watcher, ref))
 
     def demonitor(self, watcher: Actor[Any], ref: Hashable) -> None:
-        """Forget a `monitor`. A `Down` already sent stays sent."""
+        """Undo `monitor`. A `Down` that was sent already still arrives."""
         if self._monitors is not None:
             self._monitors = [
                 entry for entry in self._monitors if entry[0] is not watcher or entry[1] != ref
             ] or None
 
-    # -- what a subclass says ---------------------------------------------------------
+    # -- for subclasses to override -----------------------------------------------------
 
     async def init(self) -> None:
-        """Prepare a life, before it counts as started. Raising makes the start fail."""
+        """Prepare a life: called first, in the actor's task. What it raises makes the start fail."""
 
     async def receive(self, message: M) -> object:
-        """Handle one message; for a call, return the answer. Raising ends this life."""
+        """Handle one message; for a call, return the answer. What it raises ends this life as a crash."""
         raise NotImplementedError
 
     async def terminate(self) -> None:
-        """Clean up at an orderly end (`stop`, or asked when trapping exits); not after a crash or kill."""
+        """Clean up after `stop`, or an exit request if it traps exits; not called after a crash or kill."""
 
     def ended(self) -> None:
-        """Put in order what a life leaves behind, however it ended. Must neither wait nor raise."""
+        """Called last, however the life ended, when no messages are accepted. Must neither wait nor raise."""
 
-    # -- what a subclass uses, inside `receive` ----------------------------------------
+    # -- for subclasses to call, inside `receive` ----------------------------------------
 
     def defer(self) -> PendingCall | None:
-        """Take the answer of the call under way into own hands; None for a cast.
-
-        What `receive` returns is then dropped.
-        """
+        """Take over answering the call under way; None for a cast. What `receive` returns is then dropped."""
         reply, self._reply = self._reply, None
         return reply
 
     def stop(self) -> None:
-        """End this life normally once the message under way is done."""
+        """End this life normally once the message under way is handled."""
         self._stopping = True
 
     # -- one life ----------------------------------------------------------------------
 
     async def run(self, life: Life) -> None:
-        """Live once: `init`, then message after message until stopped, cancelled or crashed."""
+        """One life: `init`, then one message after the other until stopped, cancelled or crashed."""
         self._stopping = False
         self._mailbox.open()
         reason: BaseException | None = None
@@ -207,12 +221,12 @@ class Actor(Generic[M]):
         life.started()
         take = self._mailbox.take
         while not self._stopping:
-            # No name for the queue here: while it waits, an actor holds on to nothing it has read.
+            # No variable for the queue: while it waits, an actor keeps nothing alive that it has read.
             await self._handle(await take())
         await self.terminate()
 
     async def _handle(self, queue: deque[Any]) -> None:
-        """Handle what is there, up to a bound, and let others have their turn if that was not all."""
+        """Handle the waiting messages, up to a bound; yield to other tasks if there are more."""
         for _ in range(min(len(queue), YIELD_EVERY)):
             entry = queue.popleft()
             if type(entry) is PendingCall:
@@ -231,7 +245,7 @@ class Actor(Generic[M]):
             await trio.lowlevel.checkpoint()
 
     def _end(self, reason: BaseException | None) -> None:
-        """Answer everybody who waits for this life, and tell those who watch it."""
+        """Fail the calls that wait for this life, and notify its watchers."""
         under_way, self._reply = self._reply, None
         if under_way is not None:
             under_way.fail(ActorCrashed(self.name, under_way.message, reason))
@@ -245,10 +259,10 @@ class Actor(Generic[M]):
 
 
 def send_after(delay_s: float, actor: Actor[Any], message: object) -> Timer:
-    """Put `message` into the mailbox of `actor` after `delay_s` seconds, unless it is gone by then.
+    """Send `message` to `actor` after `delay_s` seconds; dropped if it has ended by then.
 
-    A timer belongs to the address, not to a life: one armed by a life that
-    crashed reaches the next, unless cancelled.
+    A timer belongs to the address, not to a life: one set by a life that crashed reaches the next,
+    unless it is cancelled.
     """
 
     def fire() -> None:

@@ -1,11 +1,9 @@
-"""Who listens to what: topics, their members, and one event for all of them.
+"""Publish and subscribe: topics, their members, and one event for all of them.
 
-Every event is a whole state, so a member needs no queue: one that cannot take
-an event now keeps only the newest (conflation). Events carry a number that
-grows from one to the next of their topic; a member skips what is not newer than
-what it has. That one rule makes joining in the middle of a broadcast, repeating a
-broadcast after a crash, and a room that is removed and made again all come
-out right: nothing twice, nothing backwards.
+Every event is a whole state, so a member needs no queue: one that cannot send an event now keeps only
+the newest (conflation). Events carry a number that grows within their topic; a member skips what is not
+newer than what it has. So nothing is sent twice or backwards, also if a member joins in the middle of a
+broadcast, a broadcast is repeated after a crash, or a room is removed and created again.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from actors.core.write_batch import write_batch
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-# About half a millisecond of `socket.send`; then others have their turn.
+# About half a millisecond of `socket.send`; then other tasks run.
 OFFERS_PER_SLICE: Final = 128
 
 _numbers = itertools.count(1)
@@ -53,17 +51,17 @@ class Event(NamedTuple):
 
 
 def next_seq() -> int:
-    """A number above all those given before."""
+    """A number above all those returned before."""
     return next(_numbers)
 
 
 class Member(Protocol):
-    """One listener. Neither method ever waits or raises."""
+    """One listener of a topic. Neither method may wait or raise."""
 
     def offer(self, event: Event) -> None:
-        """Take `event` now or later, or a newer one instead; skip it unless newer than the last.
+        """Send `event` now or later, or a newer one in its place; skip it unless newer than the last.
 
-        What it tells of in `earlier` is taken before it, or skipped by a member that has fallen behind.
+        Those in `earlier` are sent before it, or skipped by a member that has fallen behind.
         """
 
     def close(self, reason: str) -> None:
@@ -131,6 +129,19 @@ class ConflatingMember:
 class Audiences:
     """Topics and their members. A topic exists while it has a member.
 
+    >>> class Printer(ConflatingMember):
+    ...     def take(self, event: Event, seen: int) -> bool:
+    ...         print(event.body)
+    ...         return True
+    >>> audiences = Audiences(max_members=1000)
+    >>> printer = Printer()
+    >>> audiences.join("news", printer)
+    >>> audiences.offer("news", Event(next_seq(), "state", "1", b'{"n":1}'))
+    b'{"n":1}'
+    >>> audiences.leave("news", printer)
+    >>> audiences.count("news")
+    0
+
     Args:
         max_members: Members of all topics together.
         max_members_per_topic: Members of one topic; as `max_members` unless given.
@@ -146,7 +157,7 @@ class Audiences:
         return self._count
 
     def topics(self) -> tuple[Hashable, ...]:
-        """All topics that have a member now."""
+        """All topics that have members now."""
         return tuple(self._topics)
 
     def members(self, topic: Hashable) -> tuple[Member, ...]:
@@ -162,7 +173,7 @@ class Audiences:
         return itertools.chain.from_iterable(tuple(members) for members in tuple(self._topics.values()))
 
     def join(self, topic: Hashable, member: Member) -> None:
-        """Let `member` hear `topic` from now on.
+        """Offer `member` the events of `topic` from now on.
 
         Raises:
             TooMany: A limit is reached (`members` or `members_of_topic`).
@@ -180,12 +191,12 @@ class Audiences:
         elif members:
             self._topics[topic] = dict.fromkeys((*members, member))
         else:
-            # Most topics of a large server have one listener; a tuple of one
-            # is a quarter of the smallest dict.
+            # Most topics of a large server have one listener, and a tuple of one takes a quarter of
+            # the memory of the smallest dict.
             self._topics[topic] = (member,)
 
     def leave(self, topic: Hashable, member: Member) -> None:
-        """Forget `member`; nothing happens if it is not there."""
+        """Remove `member`; nothing happens if it is not there."""
         members = self._topics.get(topic, ())
         if member not in members:
             return
@@ -196,15 +207,15 @@ class Audiences:
             del members[member]
 
     def offer(self, topic: Hashable, event: Event) -> None:
-        """Offer `event` to every member of `topic` in one go. For small audiences; see `broadcast`."""
+        """Offer `event` to every member of `topic` without yielding. For small audiences; see `broadcast`."""
         for member in tuple(self._topics.get(topic, ())):
             member.offer(event)
 
     async def broadcast(self, topic: Hashable, event: Event) -> None:
         """Offer `event` to every member of `topic`, in slices between which other tasks run.
 
-        One at a time per topic: the caller is the topic's actor. Who joins
-        meanwhile must have seen the state that `event` tells of.
+        One at a time per topic: the caller is the topic's actor. A member that joins meanwhile must have
+        been sent the state of `event` already, when it joined.
         """
         members = self.members(topic)
         for start in range(0, len(members), OFFERS_PER_SLICE):

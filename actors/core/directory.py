@@ -83,6 +83,27 @@ NO_PLACE: Final = Unavailable()
 class RetiringActor(Actor[M]):
     """An actor that its directory ends, normally, once nobody has used it for a while.
 
+    >>> async def main() -> None:
+    ...     registry = Registry(Audiences(max_members=100))
+    ...     sessions = Directory[int, RetiringActor[None]](
+    ...         "session",
+    ...         registry,
+    ...         lambda number: RetiringActor(("session", number), mailbox_slots=8),
+    ...         max_actors=1000,
+    ...         idle_s=0.01,
+    ...     )
+    ...     async with trio.open_nursery() as nursery:
+    ...         nursery.start_soon(sessions.run)
+    ...         await trio.testing.wait_all_tasks_blocked()
+    ...         sessions.open(1)
+    ...         print(sessions.supervisor.child_ids())
+    ...         await trio.sleep(0.1)
+    ...         print(sessions.supervisor.child_ids())
+    ...         nursery.cancel_scope.cancel()
+    >>> trio.run(main)
+    (1,)
+    ()
+
     Whoever uses it says so with `touch`; the directory looks at it every `idle_s` seconds, so it
     retires after one to two of these periods. One timer serves them all: thousands of timers would make
     every operation on the heap of deadlines slower.

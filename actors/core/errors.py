@@ -1,4 +1,4 @@
-"""What can go wrong between two actors, and whose move is next."""
+"""What can go wrong between two actors, and who has to act on it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Hashable
 
 
 class ActorError(Exception):
-    """Any trouble in talking to an actor."""
+    """Base of all errors in sending to an actor."""
 
 
 class NotDelivered(ActorError):
-    """The message was not handled. The sender's move: use it elsewhere, later, or say so.
+    """The message was not handled: the sender may send it elsewhere or later, or report it.
 
     Attributes:
         actor: Name of the receiver.
-        message: The message, handed back.
+        message: The message that was not handled.
     """
 
     def __init__(self, actor: Hashable, message: object) -> None:
@@ -32,7 +32,7 @@ class ActorGone(NotDelivered):
 
 
 class ActorCrashed(ActorGone):
-    """The receiver crashed while it handled this very message; what it did of it is unknown.
+    """The receiver crashed while it handled this very message; its effect is unknown.
 
     Attributes:
         reason: What the receiver raised.
@@ -44,11 +44,11 @@ class ActorCrashed(ActorGone):
 
 
 class CallTimeout(ActorError):
-    """No answer within the deadline. The message may yet be handled; its late answer is dropped.
+    """No answer before the deadline. The message may still be handled; a late answer is dropped.
 
     Attributes:
         actor: Name of the receiver.
-        message: The question.
+        message: The request.
     """
 
     def __init__(self, actor: Hashable, message: object) -> None:
@@ -61,7 +61,7 @@ class AlreadyRegistered(ActorError):
     """Another living actor has the name.
 
     Attributes:
-        name: The contested name.
+        name: The name.
     """
 
     def __init__(self, name: Hashable) -> None:
@@ -73,7 +73,7 @@ class TooMany(ActorError):
     """A table is full.
 
     Attributes:
-        what: Which limit was met: `names`, `members` or `members_of_topic`.
+        what: Which limit was reached: `names`, `members` or `members_of_topic`.
         limit: How many there may be.
     """
 

@@ -1,8 +1,8 @@
-"""A coroutine that runs without a task, while it waits for nothing but the answers of actors.
+"""A coroutine that runs without a task of its own, as long as it waits only for answers of actors.
 
-A task costs two turns of the loop for every answer it waits for. Whoever
-serves thousands of requests a second, each waiting once for one actor, lets
-them run on in the turn of whoever brings the answer instead.
+A task costs two iterations of the event loop for every answer it waits for. Such a coroutine goes on
+at once in whichever task sends the answer, which is what a server needs that handles thousands of
+requests a second, each waiting once for one actor.
 """
 
 from __future__ import annotations
@@ -17,14 +17,28 @@ _WAITING = object()
 
 
 class InlineCall(Generic[T]):
-    """One coroutine, from its first step to its result.
+    """Runs one coroutine, from its first step to its result.
 
-    What it awaits may be `Actor.call` and nothing else of trio: no sleeping,
-    no cancel scope, no nursery. Anything else makes it hear a RuntimeError.
-    Its exceptions are its own to catch.
+    >>> class Doubler(Actor[int]):
+    ...     async def receive(self, message: int) -> int:
+    ...         return 2 * message
+    >>> async def main() -> None:
+    ...     doubler = Doubler("doubler")
+    ...     supervisor = Supervisor([ChildSpec(id="doubler", start=doubler.run)])
+    ...     async with trio.open_nursery() as nursery:
+    ...         nursery.start_soon(supervisor.run)
+    ...         InlineCall(doubler.call(21), print).resume()
+    ...         await trio.testing.wait_all_tasks_blocked()
+    ...         supervisor.stop()
+    >>> trio.run(main)
+    42
+
+    It may await `Actor.call` and nothing else of trio: no sleeping, no cancel scope, no nursery, or a
+    RuntimeError is raised in it. It has to catch its own exceptions: they would be raised in the task
+    that answers.
 
     Args:
-        coroutine: Not begun yet.
+        coroutine: Not started yet.
         on_done: Called once with its result; must neither wait nor raise.
     """
 
@@ -37,13 +51,13 @@ class InlineCall(Generic[T]):
         self._on_done = on_done
 
     def resume(self) -> None:
-        """Run on, to the next answer it waits for or to its end."""
+        """Run to the next answer it waits for, or to its end."""
         outer, InlineCall.current = InlineCall.current, self
         try:
             trap = self._coroutine.send(None)
             if trap is not _WAITING:
-                self._coroutine.throw(RuntimeError("a conversation can only wait for actors"))
-                raise RuntimeError("a conversation waited twice for something that is no actor")
+                self._coroutine.throw(RuntimeError("an inline call can only wait for actors"))
+                raise RuntimeError("an inline call waited twice for something that is not an actor")
         except StopIteration as done:
             result = done.value
         else:
@@ -54,6 +68,6 @@ class InlineCall(Generic[T]):
 
 
 @types.coroutine
-def answer_comes() -> Generator[object, None, None]:
-    """Wait, inside a conversation, until it is resumed."""
+def wait_for_answer() -> Generator[object, None, None]:
+    """Wait, inside an inline call, until it is resumed."""
     yield _WAITING

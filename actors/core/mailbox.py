@@ -1,10 +1,8 @@
-"""The queue in front of an actor, and the slip on which a caller waits.
+"""An actor's bounded message queue, and the pending answer of a call.
 
-A mailbox is a deque and the one task that may be parked on it. An idle
-mailbox holds no deque at all (an empty one weighs 600 bytes, and most actors
-are idle): its queue is the shared empty tuple, which says at the same time
-that the reader is parked. So putting into a busy mailbox is a length check
-and an append.
+A mailbox is a deque and the one task that may be parked on it. An idle mailbox has no deque (an empty
+one takes 600 bytes, and most actors are idle): its queue is the shared empty tuple, which also means
+that the reader is parked. So appending to a busy mailbox is a length check and an append.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from actors.core.errors import ActorGone, CallTimeout, MailboxFull
-from actors.core.inline_call import InlineCall, answer_comes
+from actors.core.inline_call import InlineCall, wait_for_answer
 from actors.core.timers import timers
 
 if TYPE_CHECKING:
@@ -24,20 +22,27 @@ if TYPE_CHECKING:
     from actors.core.timers import Timers
 
 _IDLE: Final[tuple[()]] = ()
-# Empty queues for the next mailbox that needs one: with many rooms, fresh
-# memory for every message is a tenth of the work on it.
+# Empty deques for the next mailbox that needs one: with many actors, allocating one for every message
+# would be a tenth of the work on it.
 SPARE_QUEUES: Final = 64
 _spare: Final[list[deque[Any]]] = []
 
 
 class PendingCall:
-    """The answer to one call, to be given once; later ones are dropped.
+    """A call that waits for its answer: OTP's `From`, with a deadline.
 
-    Made by the task or conversation that waits for it, and its own entry
-    among the timers.
+    >>> async def main() -> None:
+    ...     pending = PendingCall("clerk", "what time is it?")
+    ...     pending.send("noon")
+    ...     pending.send("midnight")  # only the first answer counts
+    ...     print(await pending.wait(timeout_s=1))
+    >>> trio.run(main)
+    noon
+
+    Made by the task or inline call that waits for it. An actor gets its own from `Actor.defer`.
 
     Attributes:
-        message: The question.
+        message: The request.
     """
 
     __slots__ = ("_actor", "_answer", "_error", "_timers", "_waiter", "message")
@@ -54,11 +59,11 @@ class PendingCall:
 
     @property
     def is_pending(self) -> bool:
-        """Whether somebody still waits: no answer was given, and the deadline has not passed."""
+        """Whether the caller still waits: there was no answer, and the deadline has not passed."""
         return self._waiter is not None
 
     def send(self, answer: object) -> None:
-        """Give the answer. Dropped where nobody waits any more."""
+        """Answer the call. Dropped if the caller waits no longer."""
         if self._waiter is not None:
             self._answer = answer
             self._wake()
@@ -71,12 +76,15 @@ class PendingCall:
 
     def fire(self) -> None:
         """The deadline has passed."""
-        self._timers = None
-        self.fail(CallTimeout(self._actor, self.message))
+        if self._waiter is not None:
+            self._error = CallTimeout(self._actor, self.message)
+            self._wake(is_in_heap=False)
 
-    def _wake(self) -> None:
+    def _wake(self, *, is_in_heap: bool = True) -> None:
         waiter, self._waiter = self._waiter, None
-        if self._timers is not None:
+        if self._timers is None:
+            return  # Answered before anybody waits: `wait` returns at once.
+        if is_in_heap:
             self._timers.note_cancelled()
         if isinstance(waiter, InlineCall):
             waiter.resume()
@@ -84,7 +92,7 @@ class PendingCall:
             trio.lowlevel.reschedule(waiter)
 
     def _give_up(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
-        """The caller is cancelled: forget it now, since it must not be woken twice."""
+        """The caller is cancelled: drop it now, since a task must not be rescheduled twice."""
         self._waiter = None
         if self._timers is not None:
             self._timers.note_cancelled()
@@ -101,7 +109,7 @@ class PendingCall:
             self._timers = timers()
             self._timers.add(timeout_s, self)
             if isinstance(self._waiter, InlineCall):
-                await answer_comes()
+                await wait_for_answer()
             else:
                 await trio.lowlevel.wait_task_rescheduled(self._give_up)
         if self._error is not None:
@@ -110,10 +118,10 @@ class PendingCall:
 
 
 class Mailbox:
-    """A bounded queue with one reader. Closed until further notice once its reader has ended.
+    """A bounded queue with one reader; closed while there is no life to read it.
 
-    `put` refuses at `slots` unread entries; `put_always` does not, and is for
-    what the reader itself asked for (timers, news of deaths).
+    `put` refuses at `slots` unread entries; `put_always` does not, and is for entries whose number the
+    reader bounds (timers, `Down`).
     """
 
     __slots__ = ("_open_slots", "_parked", "_queue", "_slots")
@@ -132,7 +140,7 @@ class Mailbox:
 
     @property
     def is_open(self) -> bool:
-        """Whether entries are taken."""
+        """Whether entries are accepted."""
         return self._open_slots > 0
 
     @property
@@ -186,16 +194,16 @@ class Mailbox:
         return self._queue  # type: ignore[return-value]  # whoever woke us has put a deque there
 
     def _give_up(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
-        """The reader is cancelled: forget it now, since it must not be woken twice."""
+        """The reader is cancelled: drop it now, since a task must not be rescheduled twice."""
         self._parked = None
         return trio.lowlevel.Abort.SUCCEEDED
 
     def open(self) -> None:
-        """Take entries (again)."""
+        """Accept entries (again)."""
         self._open_slots = self._slots
 
     def close(self) -> tuple[Any, ...]:
-        """Refuse entries from now on; what was unread."""
+        """Refuse entries from now on; returns those unread."""
         self._open_slots = 0
         unread, self._queue = tuple(self._queue), _IDLE
         return unread

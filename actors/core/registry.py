@@ -1,9 +1,8 @@
-"""Names of actors, kept by an actor and read by everybody.
+"""Unique names of actors: Elixir's `Registry`.
 
-Looking up and sending read the table in the caller, so the registry is no
-bottleneck; the registry's own task hears of deaths and cleans up. The table
-is made before the tree of supervisors and outlives the task: a crash of the
-registry loses nothing.
+Look-ups read the table in the caller's task, so the registry is no bottleneck; the registry's own task
+is sent a `Down` for every actor that ends, and removes its names. The table is made before the tree of
+supervisors and outlives the task: a crash of the registry loses nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.core.actor import Actor, Down
-from actors.core.errors import ActorGone, AlreadyRegistered, TooMany
+from actors.core.errors import AlreadyRegistered, TooMany
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -22,11 +21,28 @@ MAX_NAMES: Final = 1_000_000
 
 
 class Registry(Actor[Down]):
-    """Unique names, gone with the life that had them.
+    """Unique names of actors, each valid for one life.
 
-    A life registers in its `init`; when it ends the name ends too, and a
-    restarted life registers again. `whereis` never returns an actor that has
-    ended, even before the registry's task has heard of it.
+    >>> class Echo(Actor[str]):
+    ...     async def receive(self, message: str) -> str:
+    ...         return message
+    >>> async def main() -> None:
+    ...     registry = Registry(Audiences(max_members=100))
+    ...     echo = Echo("echo")
+    ...     specs = [ChildSpec(id="registry", start=registry.run), ChildSpec(id="echo", start=echo.run)]
+    ...     supervisor = Supervisor(specs)
+    ...     async with trio.open_nursery() as nursery:
+    ...         nursery.start_soon(supervisor.run)
+    ...         registry.register("echo", echo)
+    ...         print(await registry.whereis("echo").call("hello"))
+    ...         supervisor.stop()
+    ...     print(registry.whereis("echo"))
+    >>> trio.run(main)
+    hello
+    None
+
+    An actor registers in its `init`; when that life ends the name ends too, and the next life registers
+    again. `whereis` never returns an actor that has ended, even before the registry's task knows.
 
     Attributes:
         audiences: Who listens to which topic.
@@ -60,34 +76,22 @@ class Registry(Actor[Down]):
         actor.monitor(self, name)
 
     def unregister(self, name: Hashable) -> None:
-        """Free `name`; nothing happens if nobody has it."""
+        """Remove `name`; nothing happens if no actor has it."""
         actor = self._names.pop(name, None)
         if actor is not None:
             actor.demonitor(self, name)
 
     def whereis(self, name: Hashable) -> Actor[Any] | None:
-        """The living actor of that name."""
+        """The actor of that name, if it is alive."""
         actor = self._names.get(name)
         return actor if actor is not None and actor.is_alive else None
-
-    def send(self, name: Hashable, message: object) -> None:
-        """Cast to whoever has the name.
-
-        Raises:
-            ActorGone: Nobody has it.
-            MailboxFull: The receiver's mailbox is full.
-        """
-        actor = self.whereis(name)
-        if actor is None:
-            raise ActorGone(name, message)
-        actor.cast(message)
 
     async def broadcast(self, topic: Hashable, event: Event) -> None:
         """Offer `event` to everybody who listens to `topic`."""
         await self.audiences.broadcast(topic, event)
 
     async def init(self) -> None:
-        """Catch up with deaths that no life of ours heard of."""
+        """Remove the names of actors that ended while the registry was not running."""
         for name, actor in tuple(self._names.items()):
             if actor.is_alive:
                 actor.demonitor(self, name)
@@ -96,7 +100,7 @@ class Registry(Actor[Down]):
                 del self._names[name]
 
     async def receive(self, message: Down) -> None:
-        """Clean up after a death, unless the name has a living owner again."""
+        """Remove the name of an actor that ended, unless a living one has it again."""
         actor = self._names.get(message.ref)
         if actor is not None and not actor.is_alive:
             del self._names[message.ref]

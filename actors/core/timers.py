@@ -1,9 +1,8 @@
-"""One heap of deadlines for everything that waits for an answer or a wake-up.
+"""Timers: one heap of deadlines for calls and delayed messages.
 
-A cancel scope per call would halve the rate of calls; a heap entry costs a
-fraction of one. The heap belongs to the running trio loop: the first timer
-starts a system task that sleeps until the nearest deadline, and it ends with
-the loop.
+A cancel scope per call would halve the rate of calls; a heap entry costs a fraction of that. The heap
+belongs to the running trio loop: the first timer starts a system task that sleeps until the nearest
+deadline, and ends with the loop.
 """
 
 from __future__ import annotations
@@ -18,24 +17,40 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Cancelled timers stay in the heap until they are due or outnumber the live
-# ones; below this many they are not worth a clean-up.
+# Cancelled timers stay in the heap until they are due or outnumber the pending ones; fewer than this
+# are not worth rebuilding it.
 COMPACT_ABOVE: Final = 256
 
 
 class TimerEntry(Protocol):
-    """What stands in the heap."""
+    """An entry of the heap."""
 
     @property
     def is_pending(self) -> bool:
-        """Whether it still wants to be fired."""
+        """Whether it has to be fired."""
 
     def fire(self) -> None:
-        """The deadline has come. Must neither wait nor raise."""
+        """Called at the deadline. Must neither wait nor raise."""
 
 
 class Timer:
-    """A call of a function at a deadline. `cancel` is idempotent and costs no search."""
+    """A function that is called at a deadline. `cancel` is idempotent and O(1).
+
+    >>> class Alarm(Actor[str]):
+    ...     async def receive(self, message: str) -> None:
+    ...         print(message)
+    >>> async def main() -> None:
+    ...     alarm = Alarm("alarm")
+    ...     supervisor = Supervisor([ChildSpec(id="alarm", start=alarm.run)])
+    ...     async with trio.open_nursery() as nursery:
+    ...         nursery.start_soon(supervisor.run)
+    ...         send_after(0.01, alarm, "ring")
+    ...         send_after(0.01, alarm, "never").cancel()
+    ...         await trio.sleep(0.02)
+    ...         supervisor.stop()
+    >>> trio.run(main)
+    ring
+    """
 
     __slots__ = ("_call", "_timers")
 
@@ -49,13 +64,13 @@ class Timer:
         return self._call is not None
 
     def cancel(self) -> None:
-        """Never fire."""
+        """Do not call the function."""
         if self._call is not None:
             self._call = None
             self._timers.note_cancelled()
 
     def fire(self) -> None:
-        """Call what was given, once."""
+        """Call the function, once."""
         call, self._call = self._call, None
         if call is not None:
             call()
@@ -93,7 +108,7 @@ class Timers:
             self._wakes_at = self._sleep.deadline = deadline
 
     def note_cancelled(self) -> None:
-        """Count a dead entry, and rebuild the heap once the dead outnumber the living."""
+        """Count a cancelled entry, and rebuild the heap once they are more than half of it."""
         self._cancelled += 1
         if self._cancelled > COMPACT_ABOVE and self._cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].is_pending]
@@ -101,7 +116,7 @@ class Timers:
             self._cancelled = 0
 
     def fire_due(self, now: float) -> float:
-        """Fire what is due at `now`; the deadline of the next entry, or infinity."""
+        """Fire what is due at `now`; returns the deadline of the next entry, or infinity."""
         while self._heap and self._heap[0][0] <= now:
             wakeup = heapq.heappop(self._heap)[2]
             if wakeup.is_pending:
@@ -122,7 +137,7 @@ _timers: Final[trio.lowlevel.RunVar[Timers]] = trio.lowlevel.RunVar("greenroom_t
 
 
 def timers() -> Timers:
-    """The timers of the trio loop that is running."""
+    """The timers of the running trio loop."""
     try:
         return _timers.get()
     except LookupError:

@@ -63,12 +63,12 @@ async def test_a_name_vanishes_with_its_life_and_comes_back_with_the_next(nurser
     nursery.start_soon(actor.run, Life())
     await wait_all_tasks_blocked()
     assert names.whereis("a") is actor
-    names.send("a", "end")
+    actor.cast("end")
     await wait_all_tasks_blocked()
     assert names.whereis("a") is None
     assert len(names) == 0
     with pytest.raises(ActorGone):
-        names.send("a", "anybody?")
+        actor.cast("anybody?")
     nursery.start_soon(actor.run, Life())
     await wait_all_tasks_blocked()
     assert names.whereis("a") is actor
