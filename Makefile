@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 NPM := tests/e2e/phoenix bench/peers/ws
 BIN := $(VENV)/bin
+# Tests wait for servers and clocks half of the time: two processes a core keep it busy.
+WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -18,7 +20,7 @@ run: $(VENV)/.installed ## Bring up everything on this machine (ARGS="--help" fo
 	@exec $(BIN)/greenroom dev $(ARGS)
 
 test: $(VENV)/.installed ## Run the tests that need no browser and no patience
-	$(BIN)/python -m pytest -m "not slow and not e2e" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not e2e" -n $(WORKERS) --dist loadfile $(ARGS)
 
 slow: $(VENV)/.installed ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m "slow and not e2e" $(ARGS)
