@@ -24,8 +24,9 @@ Reading order, each file leaning only on the ones above it:
 
 A child is a coroutine function that takes a `Life`. One call of it is one life. It calls
 `life.started()` when it is ready; it ends normally by returning, in good order by raising `Shutdown`,
-and by a crash with any other exception. State does not pass from one life to the next; what must
-survive a crash belongs to another object.
+and by a crash with any other exception. Only trio's cancellation, KeyboardInterrupt and SystemExit are
+raised on. State does not pass from one life to the next; what must survive a crash belongs to another
+object.
 
 Promised: one life of a child at a time, ended before the next begins; children of a static
 supervisor start in order and stop in reverse order; a child that keeps failing is given up after a
@@ -53,7 +54,7 @@ from supervision.errors import (
     SupervisionError,
     SupervisorNotRunning,
 )
-from supervision.policy import Backoff, Exit
+from supervision.policy import Backoff, Exit, unwrap
 from supervision.spec import (
     BRUTAL_KILL,
     DEFAULT_SHUTDOWN,
@@ -110,4 +111,5 @@ __all__ = [
     "Supervisor",
     "SupervisorNotRunning",
     "snapshot",
+    "unwrap",
 ]

@@ -35,6 +35,10 @@ logger: Final = logging.getLogger("supervision")
 # A last reason is kept as text: the exception itself would keep its frames alive.
 REASON_CHARS: Final = 200
 
+# What interrupts a life from outside and is raised on. Whatever else a child raises is a crash, also
+# what is no `Exception`: asyncio's CancelledError, GeneratorExit, a child's own BaseException.
+INTERRUPTIONS: Final = (trio.Cancelled, KeyboardInterrupt, SystemExit)
+
 # The supervisor that is calling `trap_exit` right now, if the caller is one.
 _asking: Supervises | None = None
 
@@ -145,8 +149,9 @@ class Child(ABC):
     def judge(self, raised: BaseException | None) -> tuple[Exit, BaseException | None]:
         """Classify how a life ended, log a crash, keep the reason as text, reset what belonged to that life.
 
-        To be called by the child's task, outside of the life's scope. A life that its supervisor
-        stopped is SHUTDOWN with reason `STOP`, whatever it raised.
+        The reason is returned without groups of one around it. To be called by the child's task, outside
+        of the life's scope. A life that its supervisor stopped is SHUTDOWN with reason `STOP`, whatever
+        it raised.
         """
         stop_reason = self.stop_reason
         self.stop_reason = self.exit_request = self.scope = self.nested = None
@@ -161,8 +166,9 @@ class Child(ABC):
             logger.warning("child_killed", extra={"child": self.spec.id, "reason": stop_reason.reason})
         elif stop_reason is not None:
             raised, end = stop_reason, Exit.SHUTDOWN
-        self.last_reason = "normal" if raised is None else brief(unwrap(raised))
-        return end, raised
+        reason = None if raised is None else unwrap(raised)
+        self.last_reason = "normal" if reason is None else brief(reason)
+        return end, reason
 
     def _log_crash(self, raised: BaseException | None, stop_reason: object) -> None:
         event = "child_crashed" if stop_reason is None else "child_crashed_while_stopping"
@@ -199,6 +205,23 @@ def trap_exit_as(supervisor: Supervises, life: Life) -> trio.Event:
 ALIVE: Final = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 
 
+def is_interruption(raised: BaseException) -> bool:
+    """Whether an exception, or one in a group, interrupts the child from outside."""
+    if isinstance(raised, BaseExceptionGroup):
+        return raised.subgroup(INTERRUPTIONS) is not None
+    return isinstance(raised, INTERRUPTIONS)
+
+
+def is_being_closed(raised: BaseException, task: trio.lowlevel.Task | None) -> bool:
+    """Whether this is Python closing the coroutine of `task`, which must not go on, and not a crash."""
+    if not isinstance(raised, GeneratorExit):
+        return False
+    try:
+        return trio.lowlevel.current_task() is not task
+    except RuntimeError:  # no trio loop is running
+        return True
+
+
 def without_crashes(child: Child, raised: BaseException) -> BaseException:
     """Log the crashes in an exception group that interrupted a child, and return the rest.
 
@@ -206,7 +229,7 @@ def without_crashes(child: Child, raised: BaseException) -> BaseException:
     own then groups both. The crash is only logged; the interruption has to be raised on.
     """
     if isinstance(raised, BaseExceptionGroup):
-        crashes, rest = raised.split(Exception)
+        rest, crashes = raised.split(INTERRUPTIONS)
         if crashes is not None and rest is not None:
             logger.error("child_crashed_while_stopping", extra={"child": child.spec.id}, exc_info=crashes)
             return rest

@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from supervision.child import Child, without_crashes
+from supervision.child import Child, is_being_closed, is_interruption, without_crashes
 from supervision.errors import ChildNotFound, ChildStartError
 from supervision.policy import Exit
 from supervision.spec import ChildSpec, Restart, State
@@ -205,15 +205,20 @@ class ChildList:
 
     async def _live(self, child: StaticChild, scope: trio.CancelScope) -> None:
         raised: BaseException | None = None
+        task = trio.lowlevel.current_task()
         with scope:
             try:
                 await child.spec.start(child)
             # What a child raises ends that child only: this is what supervisors are for.
-            # Cancellation and KeyboardInterrupt are not `Exception`s and pass.
-            except Exception as crash:  # noqa: BLE001 - see above
-                raised = crash
-            except BaseExceptionGroup as mixed:
-                raise without_crashes(child, mixed) from None
+            except BaseException as error:
+                if is_being_closed(error, task):
+                    raise
+                if is_interruption(error):
+                    rest = without_crashes(child, error)
+                    if rest is error:
+                        raise
+                    raise rest from None
+                raised = error
         self._life_over(child, raised)
 
     def _life_over(self, child: StaticChild, raised: BaseException | None) -> None:

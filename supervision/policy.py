@@ -124,7 +124,7 @@ class Backoff:
         """Check the ranges."""
         if not 0 < self.first_s <= self.ceiling_s < math.inf:
             raise InvalidSpec(f"backoff: 0 < first_s <= ceiling_s, not {self.first_s}, {self.ceiling_s}")
-        if not (self.factor >= 1 and 0 <= self.jitter <= 1):
+        if not (1 <= self.factor < math.inf and 0 <= self.jitter <= 1):
             raise InvalidSpec(f"backoff: factor >= 1 and jitter 0..1, not {self.factor}, {self.jitter}")
 
     def delay(self, attempt: int, luck: float = 0.0) -> float:
@@ -154,5 +154,5 @@ def check_limit(max_restarts: int | None, max_seconds: float, backoff: Backoff |
     if max_restarts is None:
         if backoff is None:
             raise InvalidSpec("max_restarts=None needs a backoff")
-    elif max_restarts < 0 or not max_seconds > 0:
+    elif not max_restarts >= 0 or not max_seconds > 0:
         raise InvalidSpec(f"max_restarts={max_restarts!r} in max_seconds={max_seconds!r}")

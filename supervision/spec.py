@@ -47,8 +47,8 @@ class AutoShutdown(Enum):
 BRUTAL_KILL: Final = 0.0
 INFINITY: Final = math.inf
 # Stands for OTP's default: 5 s for a worker, INFINITY for a supervisor, which needs as long as
-# the tree below it.
-DEFAULT_SHUTDOWN: Final = -1.0
+# the tree below it. Recognised by identity: a caller's own -1.0 is refused.
+DEFAULT_SHUTDOWN: Final = float("-1")
 WORKER_SHUTDOWN_S: Final = 5.0
 
 
@@ -97,7 +97,7 @@ class ChildSpec:
         significant: Its end may end the supervisor, see `AutoShutdown`.
 
     Raises:
-        InvalidSpec: Negative `shutdown_s`, a `start` that cannot be called, or a significant
+        InvalidSpec: A `shutdown_s` that is negative or NaN, a `start` that cannot be called, or a significant
             permanent child, whose end could never count (OTP: `bad_combination`).
     """
 
@@ -114,7 +114,7 @@ class ChildSpec:
             raise InvalidSpec(f"child {self.id!r}: start is not callable")
         if self.significant and self.restart is Restart.PERMANENT:
             raise InvalidSpec(f"child {self.id!r}: a permanent child cannot be significant")
-        if self.shutdown_s == DEFAULT_SHUTDOWN:
+        if self.shutdown_s is DEFAULT_SHUTDOWN:
             worker = self.type is ChildType.WORKER
             object.__setattr__(self, "shutdown_s", WORKER_SHUTDOWN_S if worker else INFINITY)
         elif not self.shutdown_s >= 0:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, Typ
 
 import trio
 
-from actors.core.errors import ActorCrashed, ActorGone
+from actors.core.errors import ActorCrashed, ActorGone, AlreadyRunning, CallingSelf
 from actors.core.mailbox import Mailbox, PendingCall
-from actors.core.timers import timers
+from actors.core.timers import check_delay, timers
+from supervision import unwrap
 
 if TYPE_CHECKING:
     from collections import deque
@@ -31,7 +32,8 @@ class Down(NamedTuple):
 
     Attributes:
         ref: As given to `monitor`.
-        reason: What the life raised; None after a normal end, and if there was no life to monitor.
+        reason: What the life raised, without groups of one around it; None after a normal end, and if
+            there was no life to monitor.
     """
 
     ref: Hashable
@@ -75,7 +77,7 @@ class Actor(Generic[M]):
             instead of being cancelled. Costs a second task.
     """
 
-    __slots__ = ("_mailbox", "_monitors", "_reply", "_stopping", "name")
+    __slots__ = ("_mailbox", "_monitors", "_reply", "_stopping", "_task", "name")
 
     traps_exit: ClassVar[bool] = False
 
@@ -85,6 +87,7 @@ class Actor(Generic[M]):
         self._monitors: list[tuple[Actor[Any], Hashable]] | None = None
         self._reply: PendingCall | None = None
         self._stopping = False
+        self._task: trio.lowlevel.Task | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
@@ -117,9 +120,15 @@ class Actor(Generic[M]):
             MailboxFull: As for `cast`.
             ActorGone: The receiver ended before it handled the message.
             ActorCrashed: The receiver crashed while handling it.
-            CallTimeout: No answer in `timeout_s` seconds.
+            CallTimeout: No answer in `timeout_s` seconds; infinity waits for ever.
+            CallingSelf: The caller is this very actor.
+            ValueError: `timeout_s` is NaN; the message was not sent.
         """
+        if timeout_s != timeout_s:  # noqa: PLR0124  # before the message is sent
+            check_delay(timeout_s)
         reply = PendingCall(self.name, message)
+        if reply.waiter is self._task:
+            raise CallingSelf(self.name, message)
         self._mailbox.put(self.name, reply, message)
         return await reply.wait(timeout_s)
 
@@ -191,7 +200,14 @@ class Actor(Generic[M]):
     # -- one life ----------------------------------------------------------------------
 
     async def run(self, life: Life) -> None:
-        """One life: `init`, then one message after the other until stopped, cancelled or crashed."""
+        """One life: `init`, then one message after the other until stopped, cancelled or crashed.
+
+        Raises:
+            AlreadyRunning: It is under way, as another child.
+        """
+        if self._task is not None:
+            raise AlreadyRunning(self.name)
+        self._task = trio.lowlevel.current_task()
         self._stopping = False
         self._mailbox.open()
         reason: BaseException | None = None
@@ -201,16 +217,24 @@ class Actor(Generic[M]):
             else:
                 await self._live(life)
         except BaseException as error:
-            reason = error
+            reason = unwrap(error)
             raise
         finally:
+            self._task = None
             self._end(reason)
 
     async def _live_until_asked(self, life: Life) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._pass_on, life.trap_exit())
-            await self._live(life)
-            nursery.cancel_scope.cancel()
+        failure: BaseException | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._pass_on, life.trap_exit())
+                await self._live(life)
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            # The group is the nursery's; an actor that does not trap exits raises what is in it.
+            failure = unwrap(group)
+        if failure is not None:
+            raise failure
 
     async def _pass_on(self, exit_asked: trio.Event) -> None:
         await exit_asked.wait()
@@ -261,8 +285,13 @@ class Actor(Generic[M]):
 def send_after(delay_s: float, actor: Actor[Any], message: object) -> Timer:
     """Send `message` to `actor` after `delay_s` seconds; dropped if it has ended by then.
 
+    A negative delay is over already; an infinite one never is.
+
     A timer belongs to the address, not to a life: one set by a life that crashed reaches the next,
     unless it is cancelled.
+
+    Raises:
+        ValueError: `delay_s` is NaN.
     """
 
     def fire() -> None:

@@ -156,6 +156,9 @@ class Audiences:
     def __len__(self) -> int:
         return self._count
 
+    def __bool__(self) -> bool:
+        return True  # also without members
+
     def topics(self) -> tuple[Hashable, ...]:
         """All topics that have members now."""
         return tuple(self._topics)

@@ -31,11 +31,15 @@ class ActorGone(NotDelivered):
     """The receiver has ended; the message was not handled."""
 
 
+class CallingSelf(NotDelivered):
+    """An actor called itself while it handled a message, and would have waited for itself."""
+
+
 class ActorCrashed(ActorGone):
     """The receiver crashed while it handled this very message; its effect is unknown.
 
     Attributes:
-        reason: What the receiver raised.
+        reason: What the receiver raised, without groups of one around it.
     """
 
     def __init__(self, actor: Hashable, message: object, reason: BaseException | None) -> None:
@@ -55,6 +59,18 @@ class CallTimeout(ActorError):
         super().__init__(f"no answer in time from {actor!r}")
         self.actor = actor
         self.message = message
+
+
+class AlreadyRunning(ActorError):
+    """The actor runs as another child already: make one actor for each child.
+
+    Attributes:
+        actor: Name of the actor.
+    """
+
+    def __init__(self, actor: Hashable) -> None:
+        super().__init__(f"{actor!r} is running as another child")
+        self.actor = actor
 
 
 class AlreadyRegistered(ActorError):

@@ -43,15 +43,16 @@ class PendingCall:
 
     Attributes:
         message: The request.
+        waiter: The task or inline call that waits; None once it waits no longer.
     """
 
-    __slots__ = ("_actor", "_answer", "_error", "_timers", "_waiter", "message")
+    __slots__ = ("_actor", "_answer", "_error", "_timers", "message", "waiter")
 
     def __init__(self, actor: Hashable, message: object) -> None:
         self._actor = actor
         self._answer: object = None
         self._error: BaseException | None = None
-        self._waiter: trio.lowlevel.Task | InlineCall[Any] | None = (
+        self.waiter: trio.lowlevel.Task | InlineCall[Any] | None = (
             InlineCall.current or trio.lowlevel.current_task()
         )
         self._timers: Timers | None = None
@@ -60,28 +61,28 @@ class PendingCall:
     @property
     def is_pending(self) -> bool:
         """Whether the caller still waits: there was no answer, and the deadline has not passed."""
-        return self._waiter is not None
+        return self.waiter is not None
 
     def send(self, answer: object) -> None:
         """Answer the call. Dropped if the caller waits no longer."""
-        if self._waiter is not None:
+        if self.waiter is not None:
             self._answer = answer
             self._wake()
 
     def fail(self, error: BaseException) -> None:
         """Raise `error` in the caller instead."""
-        if self._waiter is not None:
+        if self.waiter is not None:
             self._error = error
             self._wake()
 
     def fire(self) -> None:
         """The deadline has passed."""
-        if self._waiter is not None:
+        if self.waiter is not None:
             self._error = CallTimeout(self._actor, self.message)
             self._wake(is_in_heap=False)
 
     def _wake(self, *, is_in_heap: bool = True) -> None:
-        waiter, self._waiter = self._waiter, None
+        waiter, self.waiter = self.waiter, None
         if self._timers is None:
             return  # Answered before anybody waits: `wait` returns at once.
         if is_in_heap:
@@ -93,7 +94,7 @@ class PendingCall:
 
     def _give_up(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
         """The caller is cancelled: drop it now, since a task must not be rescheduled twice."""
-        self._waiter = None
+        self.waiter = None
         if self._timers is not None:
             self._timers.note_cancelled()
         return trio.lowlevel.Abort.SUCCEEDED
@@ -105,10 +106,11 @@ class PendingCall:
             CallTimeout: No answer in time.
             ActorGone: The receiver ended first.
         """
-        if self._waiter is not None:
-            self._timers = timers()
-            self._timers.add(timeout_s, self)
-            if isinstance(self._waiter, InlineCall):
+        if self.waiter is not None:
+            running = timers()
+            running.add(timeout_s, self)
+            self._timers = running
+            if isinstance(self.waiter, InlineCall):
                 await wait_for_answer()
             else:
                 await trio.lowlevel.wait_task_rescheduled(self._give_up)
@@ -127,7 +129,7 @@ class Mailbox:
     __slots__ = ("_open_slots", "_parked", "_queue", "_slots")
 
     def __init__(self, slots: int) -> None:
-        if slots < 1:
+        if not slots >= 1:
             msg = f"a mailbox needs at least one slot, not {slots}"
             raise ValueError(msg)
         self._queue: deque[Any] | tuple[()] = _IDLE

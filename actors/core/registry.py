@@ -59,6 +59,9 @@ class Registry(Actor[Down]):
     def __len__(self) -> int:
         return len(self._names)
 
+    def __bool__(self) -> bool:
+        return True  # also without names
+
     def register(self, name: Hashable, actor: Actor[Any]) -> None:
         """Give `name` to `actor` until its life ends. Again for the same actor changes nothing.
 

@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 COMPACT_ABOVE: Final = 256
 
 
+def check_delay(delay_s: float) -> None:
+    """Refuse a delay that is not a number, which no clock would ever reach.
+
+    Raises:
+        ValueError: It is NaN.
+    """
+    if delay_s != delay_s:  # noqa: PLR0124  # only NaN differs from itself
+        raise ValueError("a delay must be a number of seconds, not NaN")
+
+
 class TimerEntry(Protocol):
     """An entry of the heap."""
 
@@ -101,7 +111,12 @@ class Timers:
         return timer
 
     def add(self, delay_s: float, wakeup: TimerEntry) -> None:
-        """Fire `wakeup` after `delay_s` seconds, unless it stops pending before and says `note_cancelled`."""
+        """Fire `wakeup` after `delay_s` seconds, unless it stops pending before and calls `note_cancelled`.
+
+        Raises:
+            ValueError: `delay_s` is NaN.
+        """
+        check_delay(delay_s)
         deadline = trio.current_time() + delay_s
         heapq.heappush(self._heap, (deadline, next(self._order), wakeup))
         if deadline < self._wakes_at:

@@ -57,6 +57,9 @@ class RoomTable:
     def __len__(self) -> int:
         return len(self._slots)
 
+    def __bool__(self) -> bool:
+        return True  # also without rooms
+
     def __iter__(self) -> Iterator[str]:
         return iter(tuple(self._slots))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,16 +13,25 @@ from trio.testing import wait_all_tasks_blocked
 from actors.core import (
     Actor,
     ActorCrashed,
+    ActorError,
     ActorGone,
+    AlreadyRunning,
+    Audiences,
+    CallingSelf,
     CallTimeout,
     Down,
+    InlineCall,
     MailboxFull,
     PendingCall,
+    Registry,
     send_after,
 )
 from actors.core.timers import COMPACT_ABOVE, timers
+from supervision import ChildSpec, ChildStartError, Supervisor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio.testing import MockClock
 
 
@@ -354,3 +365,202 @@ async def test_who_does_an_actors_work_in_its_place_can_end_its_life_with_a_cras
     (down,) = watcher.seen
     assert isinstance(down, Down)
     assert isinstance(down.reason, Boom)
+
+
+class Nursing(Actor[Any]):
+    """Crashes inside a nursery of its own."""
+
+    async def receive(self, message: Any) -> object:  # whatever it is
+        async with trio.open_nursery():
+            raise Boom
+
+
+class PoliteNursing(Nursing):
+    traps_exit = True
+
+
+class PolitelyCrashing(Notebook):
+    traps_exit = True
+
+
+@pytest.mark.parametrize("make", [Nursing, PoliteNursing, PolitelyCrashing, Notebook])
+async def test_the_reason_of_a_crash_is_what_was_raised_and_no_group(
+    make: Callable[[str], Actor[Any]], nursery: trio.Nursery
+) -> None:
+    actor, watcher = make("faulty"), Notebook("watcher")
+    nursery.start_soon(live, actor)
+    nursery.start_soon(watcher.run, Life())
+    actor.monitor(watcher, "ref")
+    with pytest.raises(ActorCrashed) as caught:
+        await actor.call(Boom)
+    await wait_all_tasks_blocked()
+    assert type(caught.value.reason) is Boom
+    [down] = watcher.seen
+    assert isinstance(down, Down)
+    assert type(down.reason) is Boom
+
+
+async def test_an_actor_that_traps_exits_raises_what_one_that_does_not_raises() -> None:
+    actor = PolitelyCrashing("faulty")
+    actor.cast(Boom)
+    with pytest.raises(Boom):
+        await actor.run(Life())
+
+
+@pytest.mark.parametrize("odd", [asyncio.CancelledError, GeneratorExit])
+async def test_whatever_a_life_raises_its_callers_hear_of_it(
+    odd: type[BaseException], nursery: trio.Nursery
+) -> None:
+    class Odd(Actor[Any]):
+        async def receive(self, message: Any) -> object:  # whatever it is
+            raise odd
+
+    actor = Odd("odd")
+    supervisor = Supervisor([ChildSpec(id="odd", start=actor.run)])
+    nursery.start_soon(supervisor.run)
+    await wait_all_tasks_blocked()
+    with pytest.raises(ActorCrashed) as caught:
+        await actor.call("anything")
+    assert type(caught.value.reason) is odd
+    await wait_all_tasks_blocked()
+    assert actor.is_alive
+
+
+@pytest.mark.parametrize("traps_exit", [False, True])
+async def test_one_actor_under_two_children_is_refused_and_the_first_lives_on(
+    traps_exit: bool, nursery: trio.Nursery
+) -> None:
+    actor = Polite() if traps_exit else Notebook()
+    supervisor = Supervisor([ChildSpec(id="first", start=actor.run)])
+    nursery.start_soon(supervisor.run)
+    await wait_all_tasks_blocked()
+    actor.gate = trio.Event()
+    actor.cast("before")
+
+    with pytest.raises(ChildStartError) as caught:
+        await supervisor.start_child(ChildSpec(id="second", start=actor.run))
+    assert isinstance(caught.value.cause, AlreadyRunning)
+
+    actor.gate.set()
+    assert await actor.call(21) == 42
+    assert actor.seen == ["before", 21]
+    assert supervisor.which_children()[0].restarts == 0
+
+
+async def test_an_actor_may_run_under_another_child_once_it_has_ended() -> None:
+    actor = Notebook()
+    for _ in range(2):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(actor.run, Life())
+            await wait_all_tasks_blocked()
+            actor.cast("stop")
+    assert actor.terminated == 2
+
+
+class Selfish(Actor[Any]):
+    """Calls itself when told to."""
+
+    def __init__(self, *, in_init: bool = False) -> None:
+        super().__init__("selfish")
+        self.errors: list[ActorError] = []
+        self.in_init = in_init
+
+    async def init(self) -> None:
+        if self.in_init:
+            await self.ask()
+
+    async def receive(self, message: Any) -> object:
+        if message == "ask":
+            await self.ask()
+        return message
+
+    async def ask(self) -> None:
+        try:
+            await self.call("me", timeout_s=math.inf)
+        except ActorError as error:
+            self.errors.append(error)
+
+
+@pytest.mark.parametrize("traps_exit", [False, True])
+@pytest.mark.parametrize("in_init", [False, True])
+async def test_a_call_to_itself_fails_at_once(in_init: bool, traps_exit: bool, nursery: trio.Nursery) -> None:
+    actor = Selfish(in_init=in_init)
+    type(actor).traps_exit = traps_exit
+    nursery.start_soon(actor.run, Life())
+    if not in_init:
+        await actor.call("ask")
+    else:
+        await wait_all_tasks_blocked()
+    [error] = actor.errors
+    assert isinstance(error, CallingSelf)
+    assert error.message == "me"
+    assert not actor.unread
+
+
+async def test_an_inline_call_that_goes_on_in_an_actor_may_call_that_actor(nursery: trio.Nursery) -> None:
+    actor = Notebook()
+    nursery.start_soon(actor.run, Life())
+
+    async def ask_twice() -> object:
+        return [await actor.call(1), await actor.call(2)]
+
+    results: list[object] = []
+    InlineCall(ask_twice(), results.append).resume()
+    await wait_all_tasks_blocked()
+    assert results == [[2, 4]]
+
+
+async def test_a_deadline_that_is_no_number_is_refused_before_anything_is_sent() -> None:
+    actor = Notebook()
+    with pytest.raises(ValueError, match="NaN"):
+        await actor.call("x", timeout_s=math.nan)
+    with pytest.raises(ValueError, match="NaN"):
+        send_after(math.nan, actor, "x")
+    with pytest.raises(ValueError, match="NaN"):
+        await PendingCall("a", "x").wait(math.nan)
+    assert not actor.unread
+    assert len(timers()) == 0
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, -math.inf])
+async def test_a_deadline_in_the_past_has_passed(timeout_s: float) -> None:
+    actor = Secretary()
+    with trio.fail_after(1), pytest.raises(CallTimeout):
+        await actor.call("x", timeout_s=timeout_s)
+
+
+async def test_a_timer_in_the_past_fires_and_one_at_infinity_does_not(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    actor = Notebook()
+    nursery.start_soon(actor.run, Life())
+    never = send_after(math.inf, actor, "never")
+    send_after(-1, actor, "past")
+    send_after(-math.inf, actor, "long past")
+    send_after(1, actor, "soon")
+    await trio.sleep(10_000)
+    assert sorted(map(str, actor.seen)) == ["long past", "past", "soon"]
+    assert never.is_pending
+
+
+async def test_a_call_without_a_deadline_waits_for_its_answer(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    actor = Secretary()
+    nursery.start_soon(actor.run, Life())
+
+    async def answer_late() -> None:
+        await trio.sleep(80_000)
+        actor.replies[0].send("at last")
+
+    nursery.start_soon(answer_late)
+    assert await actor.call("x", timeout_s=math.inf) == "at last"
+
+
+def test_an_empty_table_is_not_false() -> None:
+    audiences = Audiences(max_members=1)
+    assert audiences
+    assert len(audiences) == 0
+    registry = Registry(audiences)
+    assert registry
+    assert len(registry) == 0
