@@ -23,7 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == ["bench"]:
         return _bench(given[1:])
     options = _parser().parse_args(given)
-    return int(options.run(options))
+    try:
+        status = int(options.run(options))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read what we print has gone (`| head`). The interpreter must not try again at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:

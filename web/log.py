@@ -1,8 +1,8 @@
 """Logs: one JSON object a line, or text for people.
 
-Lines are collected and written together, for one system call per line would
-cost a busy server a third of its time; a warning, and the end of the program,
-write at once what is there.
+Lines are collected and written together, since one system call a line would cost a busy server a
+third of its time. A warning, and the end of the program, hand on at once what is there. Writing
+itself is done by a thread (`log_writer`): the event loop never waits for a reader of the log.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 import trio
 
+from web.log_writer import LogWriter
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from supervision import Life
 
@@ -105,18 +108,18 @@ def extras(record: logging.LogRecord) -> Mapping[str, Any]:
 
 
 class LineCollector(logging.Handler):
-    """Collects lines and writes them together.
+    """Collects lines and hands them on together.
 
     Args:
-        out: Where lines go.
+        write: Takes lines, in order. Must neither wait nor raise.
         formatter: Makes them.
     """
 
-    def __init__(self, out: IO[str], formatter: LineFormatter) -> None:
+    def __init__(self, write: Callable[[list[str]], None], formatter: LineFormatter) -> None:
         super().__init__()
         self.setFormatter(formatter)
         self.lines = formatter
-        self._out = out
+        self._write = write
         self._lines: list[str] = []
         self._size = 0
 
@@ -132,15 +135,10 @@ class LineCollector(logging.Handler):
         self._size += len(line)
 
     def flush(self) -> None:
-        """Write what there is. A reader that is gone is no reason to stop serving."""
-        if not self._lines:
-            return
-        lines, self._lines, self._size = self._lines, [], 0
-        try:
-            self._out.write("\n".join(lines) + "\n")
-            self._out.flush()
-        except (OSError, ValueError):
-            return
+        """Hand on what there is."""
+        if self._lines:
+            lines, self._lines, self._size = self._lines, [], 0
+            self._write(lines)
 
 
 class PutLog:
@@ -149,11 +147,13 @@ class PutLog:
     Args:
         collector: Where the lines go.
         enabled: Whether lines of level INFO are wanted.
+        writer: Writes what the collector hands on; None where a test does.
     """
 
-    def __init__(self, collector: LineCollector, *, enabled: bool) -> None:
+    def __init__(self, collector: LineCollector, *, enabled: bool, writer: LogWriter | None = None) -> None:
         self._collector = collector
         self._enabled = enabled
+        self._writer = writer
         self._notes: list[tuple[float, str, int, int]] = []
 
     def note(self, room_id: str, size: int, version: int) -> None:
@@ -174,6 +174,17 @@ class PutLog:
             )
         self._collector.flush()
 
+    @property
+    def dropped(self) -> int:
+        """Lines dropped so far because nobody read the log, or not fast enough."""
+        return 0 if self._writer is None else self._writer.dropped
+
+    def close(self) -> None:
+        """Write what there is, and wait for a reader for a moment only."""
+        self.flush()
+        if self._writer is not None:
+            self._writer.close()
+
     async def run(self, life: Life) -> None:
         """Write every so often; as a child of the tree."""
         life.started()
@@ -186,12 +197,19 @@ class PutLog:
 
 
 def set_up(level: str, style: Literal["json", "text"], out: IO[str]) -> PutLog:
-    """Send everything that is logged to `out`; what to note PUTs with."""
-    collector = LineCollector(out, JsonFormatter() if style == "json" else TextFormatter())
+    """Send everything that is logged to `out`, a file with a descriptor; what to note PUTs with."""
+    formatter = JsonFormatter() if style == "json" else TextFormatter()
+    writer = LogWriter(out, partial(dropped_line, formatter))
+    collector = LineCollector(writer.write, formatter)
     root = logging.getLogger()
     root.handlers = [collector]
     root.setLevel(level.upper())
     # One line for every request that is sent, with its URL: no news at INFO.
     for chatty in ("httpx", "httpcore", "hpack"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    return PutLog(collector, enabled=root.isEnabledFor(logging.INFO))
+    return PutLog(collector, enabled=root.isEnabledFor(logging.INFO), writer=writer)
+
+
+def dropped_line(formatter: LineFormatter, lines: int) -> str:
+    """The line that stands where `lines` lines are missing."""
+    return formatter.line(time.time(), "WARNING", __name__, "log_lines_dropped", {"lines": lines})

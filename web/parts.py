@@ -27,6 +27,7 @@ from web.readings import (
     fastlane_readings,
     http_readings,
     limit_readings,
+    log_readings,
     room_readings,
     stream_readings,
 )
@@ -139,6 +140,7 @@ def build_outside(
     readings.add(lambda: http_readings(dispatcher))
     readings.add(lambda: connection_readings(connections, acceptors))
     readings.add(lambda: limit_readings(settings))
+    readings.add(lambda: log_readings(put_log))
     return Outside(streams, channels, dispatcher, lane, fastlane, connections, acceptors)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from web.handlers.dispatcher import Dispatcher
     from web.handlers.metrics import Reading
     from web.handlers.streams import Streams
+    from web.log import PutLog
     from web.server.acceptor import Acceptor
     from web.server.connections import Connections
     from web.settings import Settings
@@ -37,6 +38,11 @@ def _task_readings(supervisor: DynamicSupervisor) -> Iterator[Reading]:
     yield gauge("room_tasks", "Rooms with a task.", supervisor.count_children().active)
     yield counter("room_crashes", "Room tasks that crashed.", now.crashes)
     yield counter("room_restarts", "Room tasks started again.", now.restarts)
+
+
+def log_readings(put_log: PutLog) -> Iterator[Reading]:
+    """What became of the log."""
+    yield counter("log_lines_dropped", "Log lines dropped because nobody read them.", put_log.dropped)
 
 
 def stream_readings(streams: Streams) -> Iterator[Reading]:

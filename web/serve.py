@@ -37,7 +37,7 @@ def serve(settings: Settings) -> int:
     except* SupervisionError:
         logger.critical("given_up", exc_info=True)
     finally:
-        put_log.flush()
+        put_log.close()
     return status
 
 

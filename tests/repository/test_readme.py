@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import io
 import json
 import re
 import shutil
@@ -278,7 +277,7 @@ def test_the_tables_of_calls_are_all_routes_there_are(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(parts, "Routes", remember)
     settings = Settings.from_env({"ADMIN_TOKEN": "dev", "PORT": "0"})
-    put_log = PutLog(LineCollector(io.StringIO(), JsonFormatter()), enabled=False)
+    put_log = PutLog(LineCollector(lambda _lines: None, JsonFormatter()), enabled=False)
     parts.build_outside(settings, parts.build_domain(settings), [], put_log=put_log, clock=lambda: 0.0)
     there = {(method, _without_internal(route.pattern)) for route in served for method in route.endpoints}
     # Callbacks are calls of ours to somebody else's server; channels have a document of their own.

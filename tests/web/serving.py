@@ -208,4 +208,7 @@ async def serving(lane: str, **overrides: object) -> AsyncIterator[Node]:
 
 
 def _put_log(lines: io.StringIO) -> PutLog:
-    return PutLog(LineCollector(lines, JsonFormatter()), enabled=True)
+    def write(written: list[str]) -> None:
+        lines.writelines(f"{line}\n" for line in written)
+
+    return PutLog(LineCollector(write, JsonFormatter()), enabled=True)

@@ -76,3 +76,21 @@ def test_a_certificate_that_is_missing_is_one_line_naming_it() -> None:
     assert said.returncode == 1
     assert said.stderr.startswith("greenroom: TLS_CERT_FILE: ")
     assert said.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["check-config", "--help"])
+def test_a_reader_that_has_gone_changes_no_exit_status(command: str) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        process = subprocess.run(
+            [sys.executable, "-m", "web.cli", command],
+            stdout=write_end,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(write_end)
+
+    assert (process.returncode, process.stderr) == (0, b"")

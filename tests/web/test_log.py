@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
+import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO
 
+import httpx
 import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.engines import free_port, wait_until_accepting
 from tests.fakes.life import LoneLife
-from web.log import FLUSH_EVERY_S, JsonFormatter, LineCollector, PutLog, TextFormatter, set_up
+from web.log import FLUSH_EVERY_S, JsonFormatter, LineCollector, PutLog, TextFormatter, dropped_line, set_up
+from web.log_writer import LogWriter
 
 
 @pytest.fixture
-def out() -> Iterator[io.StringIO]:
-    """Where lines go; the root logger is as before afterwards."""
+def out(tmp_path: Path) -> Iterator[IO[str]]:
+    """A file for the log; the root logger is as before afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    yield io.StringIO()
+    with (tmp_path / "log").open("w+", encoding="utf-8") as file:
+        yield file
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+def writes_to(out: io.StringIO) -> Callable[[list[str]], None]:
+    return lambda lines: out.writelines(f"{line}\n" for line in lines)
 
 
 def lines_of(out: io.StringIO) -> list[dict[str, object]]:
@@ -79,7 +95,7 @@ def test_text_is_for_people() -> None:
 
 def test_lines_wait_for_each_other_and_a_warning_does_not() -> None:
     out = io.StringIO()
-    collector = LineCollector(out, JsonFormatter())
+    collector = LineCollector(writes_to(out), JsonFormatter())
     collector.emit(record())
     assert not out.getvalue()
 
@@ -89,24 +105,84 @@ def test_lines_wait_for_each_other_and_a_warning_does_not() -> None:
 
 def test_many_lines_do_not_pile_up() -> None:
     out = io.StringIO()
-    collector = LineCollector(out, JsonFormatter())
+    collector = LineCollector(writes_to(out), JsonFormatter())
     for _ in range(2000):
         collector.emit(record())
 
     assert len(out.getvalue()) > 64 * 1024
 
 
-def test_a_reader_that_is_gone_is_no_trouble() -> None:
-    out = io.StringIO()
-    collector = LineCollector(out, JsonFormatter())
-    collector.add("a line")
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, IO[str]]]:
+    """A pipe: the descriptor of its reading end, and its writing end as standard output would be."""
+    read_end, write_end = os.pipe()
+    out = os.fdopen(write_end, "w", encoding="utf-8")
+    yield read_end, out
+    for close in (out.close, partial(os.close, read_end)):
+        with contextlib.suppress(OSError):
+            close()
+
+
+def test_a_reader_that_pauses_blocks_nobody_and_is_told_what_it_missed(pipe: tuple[int, IO[str]]) -> None:
+    read_end, out = pipe
+    writer = LogWriter(out, partial(dropped_line, JsonFormatter()), max_bytes=200_000)
+    for number in range(1000):
+        writer.write([json.dumps({"event": "line", "number": number, "filler": "x" * 1000})])
+    dropped = writer.dropped
+    assert dropped > 500
+
+    received: list[dict[str, object]] = []
+    reader = threading.Thread(target=lambda: received.extend(read_all(read_end)))
+    reader.start()
+    writer.close(timeout_s=10)
+    writer.write([json.dumps({"event": "last"})])
+    writer.close(timeout_s=10)
     out.close()
-    collector.flush()
+    reader.join(10)
+
+    kept = [line["number"] for line in received if line["event"] == "line"]
+    assert kept == list(range(1000 - dropped))
+    assert [(line["event"], line.get("lines")) for line in received[-2:]] == [
+        ("log_lines_dropped", dropped),
+        ("last", None),
+    ]
+
+
+def read_all(descriptor: int) -> list[dict[str, object]]:
+    with os.fdopen(os.dup(descriptor), encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def test_a_reader_that_is_gone_is_no_trouble(pipe: tuple[int, IO[str]]) -> None:
+    read_end, out = pipe
+    writer = LogWriter(out, partial(dropped_line, JsonFormatter()))
+    os.close(read_end)
+    writer.write(["a", "b"])
+    writer.close(timeout_s=10)
+
+    assert writer.dropped == 2
+
+
+def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, IO[str]]) -> None:
+    read_end, out = pipe
+    os.set_blocking(out.fileno(), False)
+    writer = LogWriter(out, partial(dropped_line, JsonFormatter()))
+    for number in range(200):
+        writer.write([json.dumps({"number": number, "filler": "x" * 1000})])
+    received: list[dict[str, object]] = []
+    reader = threading.Thread(target=lambda: received.extend(read_all(read_end)))
+    reader.start()
+    writer.close(timeout_s=10)
+    out.close()
+    reader.join(10)
+
+    assert [line["number"] for line in received] == list(range(200))
+    assert writer.dropped == 0
 
 
 def test_puts_become_lines_in_order() -> None:
     out = io.StringIO()
-    collector = LineCollector(out, JsonFormatter())
+    collector = LineCollector(writes_to(out), JsonFormatter())
     put_log = PutLog(collector, enabled=True)
     for version in range(3):
         put_log.note("r", 12, version)
@@ -119,7 +195,7 @@ def test_puts_become_lines_in_order() -> None:
 
 async def test_the_writer_writes_now_and_then_and_at_its_end(autojump_clock: MockClock) -> None:
     out = io.StringIO()
-    put_log = PutLog(LineCollector(out, JsonFormatter()), enabled=True)
+    put_log = PutLog(LineCollector(writes_to(out), JsonFormatter()), enabled=True)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(put_log.run, LoneLife())
         put_log.note("r", 1, 1)
@@ -132,19 +208,47 @@ async def test_the_writer_writes_now_and_then_and_at_its_end(autojump_clock: Moc
 
 
 @pytest.mark.parametrize(("level", "count"), [("debug", 3), ("info", 2), ("warning", 1)])
-def test_the_level_decides_what_is_written(out: io.StringIO, level: str, count: int) -> None:
+def test_the_level_decides_what_is_written(out: IO[str], level: str, count: int) -> None:
     put_log = set_up(level, "json", out)
     logging.getLogger("web.y").debug("a")
     logging.getLogger("web.y").info("b")
     logging.getLogger("web.y").warning("c")
-    put_log.flush()
+    put_log.close()
 
-    assert len(lines_of(out)) == count
+    assert len(Path(out.name).read_text(encoding="utf-8").splitlines()) == count
 
 
-def test_above_info_puts_are_not_even_noted(out: io.StringIO) -> None:
+def test_above_info_puts_are_not_even_noted(out: IO[str]) -> None:
     put_log = set_up("warning", "json", out)
     put_log.note("r", 1, 1)
-    put_log.flush()
+    put_log.close()
 
-    assert not out.getvalue()
+    assert not Path(out.name).read_text(encoding="utf-8")
+
+
+def test_a_server_whose_log_nobody_reads_answers_and_ends_in_order(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    port = free_port()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "DATA_DIR": str(tmp_path),
+        "DRAIN_SECONDS": "0",
+    }
+    serve = [sys.executable, "-m", "web.cli", "serve"]
+    with subprocess.Popen(serve, env=environment, stdout=write_end, stderr=subprocess.STDOUT) as process:
+        try:
+            wait_until_accepting(port, process, tmp_path / "none")
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as http:
+                # Each accepted PUT is a line of more than 100 bytes; a pipe holds 64 KiB.
+                answers = [http.put("/api/rooms/a", json={"state": {}}).status_code for _ in range(1000)]
+            process.send_signal(signal.SIGTERM)
+            status = process.wait(30)
+        finally:
+            process.kill()
+            os.close(read_end)
+            os.close(write_end)
+
+    assert answers == [200] * 1000
+    assert status == 0

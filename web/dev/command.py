@@ -145,6 +145,7 @@ async def _run_node(settings: Settings, surroundings: Surroundings) -> bool:
             return await run_until_signalled(program)
         finally:
             notice.take_down(posted)
+            put_log.close()
 
 
 def _say(line: str) -> None:
