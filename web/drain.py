@@ -22,7 +22,7 @@ from web.handlers.streams import DRAINED
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from web.channels.sockets import Sockets
+    from web.channels.session_registry import SessionRegistry
     from web.handlers.streams import StreamMember, Streams
     from web.server.connections import Connections
 
@@ -97,7 +97,7 @@ def _close(members: Sequence[StreamMember], piece: Slice, drain_s: float) -> Non
 
 
 async def finish(
-    streams: Streams, connections: Connections, sockets: Sockets, grace_s: float = GRACE_S
+    streams: Streams, connections: Connections, sockets: SessionRegistry, grace_s: float = GRACE_S
 ) -> None:
     """Wait for the last bytes and the requests under way, then cut off whoever still holds on."""
     with trio.move_on_after(min(grace_s, NOTICE_S)):

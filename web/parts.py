@@ -112,7 +112,8 @@ def build_outside(
     """
     streams = Streams(per_client=settings.max_streams_per_ip)
     readings = Readings()
-    channels = build_channels(settings, domain)
+    making = domain.integrations.match_making
+    channels = build_channels(settings, domain.rooms, making.matches if making else None)
     routes = _routes(settings, domain, streams, channels, readings, put_log, clock)
     dispatcher = Dispatcher(
         routes, cors=Cors(frozenset(settings.cors_origins)), trusted=settings.trusted_proxies
@@ -120,13 +121,13 @@ def build_outside(
     stall_s = settings.stream_stall_seconds
     app = make_app(dispatcher, streams, heartbeat_s=settings.heartbeat_seconds, stall_s=stall_s)
     tls = _tls(settings)
-    lane = HypercornLane(WithSockets(app, channels.gate), stall_s=stall_s, tls=tls)
+    lane = HypercornLane(WithSockets(app, channels.auth), stall_s=stall_s, tls=tls)
     fastlane = None
     if settings.fastlane and tls is None:
         heartbeat_s = settings.heartbeat_seconds
-        gate = channels.gate
+        auth = channels.auth
         fastlane = FastLane(
-            dispatcher, streams, lane.serve, gate=gate, stall_s=stall_s, heartbeat_s=heartbeat_s
+            dispatcher, streams, lane.serve, auth=auth, stall_s=stall_s, heartbeat_s=heartbeat_s
         )
         readings.add(partial(fastlane_readings, fastlane))
     connections = Connections(fastlane.serve if fastlane else lane.serve, limit=settings.max_connections)

@@ -11,14 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from web.channels.gate import Gate
-from web.channels.longpoll import LongPolls
+from web.channels.long_poll import LongPolls
 from web.channels.remote import RemoteTokens
-from web.channels.room_topic import ROOM_PATTERN, RoomTopic
-from web.channels.sockets import Sockets
-from web.channels.state_topic import STATE_PATTERN, StateTopic
+from web.channels.room_channel import ROOM_PATTERN, RoomChannel
+from web.channels.router import ChannelRouter
+from web.channels.session_registry import SessionRegistry
+from web.channels.socket_auth import SocketAuth
+from web.channels.state_channel import STATE_PATTERN, StateChannel
 from web.channels.tokens import LocalTokens
-from web.channels.topics import Topics
 from web.handlers.cors import Cors
 from web.handlers.http import Answer, Request, error
 from web.handlers.metrics import counter, counters, gauge
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from actors.matches.player_connection import MatchDirectory, MatchPort
     from web.channels.identity import User
+    from web.channels.state_channel import Records
     from web.channels.tokens import Tokens
     from web.handlers.metrics import Reading
-    from web.parts import Domain
     from web.settings import Settings
 
 REMOTE: Final = "remote"
@@ -50,45 +50,45 @@ class NoMatches:
 
 
 class NoTokens:
-    """Nobody who could say whether a token is good."""
+    """A node that cannot verify tokens."""
 
     async def verify(self, token: str) -> User | None:  # noqa: ARG002  # whatever it says
-        """It is not."""
+        """Refuse every token."""
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """All of them.
+    """The channels of a node.
 
     Attributes:
-        gate: Lets clients in, and knows the sockets.
-        polls: Those who have no WebSocket.
-        rooms: The players.
-        tokens: To be closed at the end, if they are verified elsewhere.
+        auth: Authenticates clients, and has the sessions.
+        polls: The long-polling clients.
+        rooms: The players of matches.
+        tokens: Verifies tokens.
     """
 
-    gate: Gate
+    auth: SocketAuth
     polls: LongPolls
-    rooms: RoomTopic
+    rooms: RoomChannel
     tokens: Tokens
 
     @property
-    def sockets(self) -> Sockets:
-        """The sessions there are."""
-        return self.gate.sockets
+    def sockets(self) -> SessionRegistry:
+        """The sessions of this process."""
+        return self.auth.sockets
 
     def routes(self) -> tuple[Route, ...]:
-        """The paths of plain requests and what answers them."""
+        """The HTTP routes."""
         return (self.polls.route(), Route(SOCKET_PATTERN, {"GET": Endpoint(_no_upgrade)}))
 
     async def aclose(self) -> None:
-        """Let go of the API server."""
+        """Close the connections to the API server."""
         if isinstance(self.tokens, RemoteTokens):
             await self.tokens.aclose()
 
     def readings(self) -> Iterator[Reading]:
-        """What they count."""
+        """The metrics of channels."""
         now = self.sockets.statistics()
         yield gauge("sockets", "Open sockets, long polls included.", now.open)
         yield gauge("long_polls", "Sockets that are long polls.", len(self.polls))
@@ -104,21 +104,25 @@ async def _no_upgrade(_request: Request) -> Answer:
     return UPGRADE_REQUIRED
 
 
-def build_channels(settings: Settings, domain: Domain) -> Channels:
-    """What the settings ask for, nothing running yet."""
-    making = domain.integrations.match_making
-    matches: MatchDirectory = NoMatches() if making is None else making.matches
-    rooms = RoomTopic(matches)
-    topics = Topics({ROOM_PATTERN: rooms, STATE_PATTERN: StateTopic(domain.rooms)})
-    sockets = Sockets(topics, max_sockets=settings.max_sockets)
+def build_channels(settings: Settings, records: Records, matches: MatchDirectory | None) -> Channels:
+    """Build the channels that the settings ask for; nothing runs yet.
+
+    Args:
+        settings: The node's.
+        records: The rooms behind `state:*`.
+        matches: The matches behind `room:*`; None on a node without a matchmaker.
+    """
+    rooms = RoomChannel(NoMatches() if matches is None else matches)
+    router = ChannelRouter({ROOM_PATTERN: rooms.join, STATE_PATTERN: StateChannel(records).join})
+    sockets = SessionRegistry(router, max_sockets=settings.max_sockets)
     tokens = tokens_of(settings)
     cors = Cors(frozenset(settings.cors_origins))
-    gate = Gate(sockets, tokens, cors, anonymous=isinstance(tokens, NoTokens))
-    return Channels(gate, LongPolls(gate), rooms, tokens)
+    auth = SocketAuth(sockets, tokens, cors, anonymous=isinstance(tokens, NoTokens))
+    return Channels(auth, LongPolls(auth), rooms, tokens)
 
 
 def tokens_of(settings: Settings) -> Tokens:
-    """Who verifies tokens."""
+    """The verifier that the settings ask for."""
     if settings.jwt_secret and settings.auth_verify != REMOTE:
         return LocalTokens([secret.get_secret_value() for secret in settings.jwt_secret])
     if settings.api_base_url is None:

@@ -12,7 +12,7 @@ from websockets.trio.client import connect
 from tests.engines import RedisServer
 from tests.play.house import ROOM, house, token
 from tests.web.serving import serving
-from web.channels.longpoll import MAX_BODY_BYTES
+from web.channels.long_poll import MAX_BODY_BYTES
 from web.channels.remote import RemoteTokens
 from web.channels.tokens import LocalTokens
 from web.dev.phoenix import JoinRefused, phoenix

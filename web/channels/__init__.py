@@ -6,23 +6,23 @@ Reading order, each file leaning only on the ones above it:
     frames            one encoded frame, shared by all who get it
     binary            the layout of binary frames
     serializer        frames to messages and back, versions 1 and 2
-    broadcast         one event for many, encoded once
-    transport         what a session needs of whatever carries its frames
-    identity          who sits behind a socket
-    connect           may this connect at all: version, origin, token; answers as values
-    tokens, remote    is the token good: by its signature, or by asking the API server
-    topics            which handler a topic belongs to
-    seat              one socket's place on one topic, from join to end
-    session           one client: its frames, its seats
-    sockets           all sessions: limits, sweeps, logouts, the drain
-    gate              from a connect request to a session
-    presence, limits  pure: who is there; how often one may
-    chat              the rules of a chat message
-    hall, player_line, room_topic      `room:{id}`
-    state_topic                        `state:{id}`
-    mailbox, longpoll                  the transport over plain requests
-    handshake, websocket               the transport over a raw socket, without input or output of its own
-    outbox, asgi                       the transport over an ASGI server, as behind Quart
+    broadcast         one event for many clients, encoded once
+    identity          the user behind a socket
+    channel           the `Channel` protocol, and one client's membership of one topic
+    router            channel routes: the join handler of a topic
+    transport         what a session needs of its transport, and the limits all transports share
+    session           one client: its frames, its channels
+    session_registry  all sessions: limit, timeouts, logout, drain
+    connect           checks a connect request: version, origin, where its token is
+    tokens, remote    verify tokens: by signature, or by asking the API server
+    socket_auth       authenticates a connect request
+    presence, limits  pure: presences of a topic; a sliding window
+    chat              which chat messages are valid, and how many a player may send
+    room_presence, room_channel           `room:{id}`
+    state_channel                         `state:{id}`
+    long_poll_buffer, long_poll           transport over plain requests
+    handshake, websocket                  transport over a raw socket, without I/O of its own
+    send_queue, asgi                      transport over an ASGI server, as behind Quart
 
 What is promised
     * A heartbeat is answered at once, whatever else is under way.

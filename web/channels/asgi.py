@@ -12,11 +12,11 @@ from typing import Any, Final, TypeAlias
 
 import trio
 
-from web.channels.gate import Admitted, Gate
 from web.channels.messages import CloseCode
-from web.channels.outbox import Closing, Outbox
+from web.channels.send_queue import CloseFrame, SendQueue
 from web.channels.session import Session
-from web.channels.transport import End
+from web.channels.socket_auth import Admitted, SocketAuth
+from web.channels.transport import MAX_MESSAGE_BYTES, EndReason
 from web.handlers.http import Answer
 
 __all__ = ["refuse", "serve"]
@@ -24,13 +24,12 @@ __all__ = ["refuse", "serve"]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 
-MAX_MESSAGE_BYTES: Final = 1 << 20
-# For the goodbye of a connection that broke, or was cut; the socket itself may be what broke.
-GOODBYE_S: Final = 1.0
+# To send the close frame of a connection that broke or was aborted; the socket itself may be what broke.
+SEND_CLOSE_S: Final = 1.0
 
 
 async def serve(
-    scope: Mapping[str, Any], headers: Mapping[str, str], receive: Receive, send: Send, gate: Gate
+    scope: Mapping[str, Any], headers: Mapping[str, str], receive: Receive, send: Send, auth: SocketAuth
 ) -> None:
     """Serve one WebSocket from its request to its end.
 
@@ -39,15 +38,15 @@ async def serve(
         headers: Of the request, by lower-case name; repeated ones joined with a comma.
         receive: Of ASGI.
         send: Of ASGI.
-        gate: Lets clients in.
+        auth: Authenticates clients.
     """
     await receive()  # websocket.connect
-    admitted = await gate.admit(scope["query_string"].decode("latin-1"), headers)
+    admitted = await auth.admit(scope["query_string"].decode("latin-1"), headers)
     if isinstance(admitted, Answer):
         await refuse(admitted, scope, send)
         return
     await send({"type": "websocket.accept", "subprotocol": admitted.subprotocol, "headers": []})
-    await _converse(admitted, receive, send, gate)
+    await _converse(admitted, receive, send, auth)
 
 
 async def refuse(answer: Answer, scope: Mapping[str, Any], send: Send) -> None:
@@ -61,27 +60,27 @@ async def refuse(answer: Answer, scope: Mapping[str, Any], send: Send) -> None:
     await send({"type": "websocket.http.response.body", "body": answer.body, "more_body": False})
 
 
-async def _converse(admitted: Admitted, receive: Receive, send: Send, gate: Gate) -> None:
-    sockets = gate.sockets
+async def _converse(admitted: Admitted, receive: Receive, send: Send, auth: SocketAuth) -> None:
+    sockets = auth.sockets
     in_order = False
     session: Session | None = None
-    goodbye: Closing | None = Closing(CloseCode.FAULT, "internal error")
+    close_frame: CloseFrame | None = CloseFrame(CloseCode.FAULT, "internal error")
     try:
         async with trio.open_nursery() as nursery:
-            outbox = Outbox(now=sockets.now(), cut=nursery.cancel_scope.cancel)
-            session = sockets.open(admitted.user, admitted.serializer, outbox)
-            outbox.attach(session)
-            nursery.start_soon(_write, outbox, send)
+            queue = SendQueue(now=sockets.now(), abort=nursery.cancel_scope.cancel)
+            session = sockets.open(admitted.user, admitted.serializer, queue)
+            queue.attach(session)
+            nursery.start_soon(_write, queue, send)
             await _read(receive, session, sockets.now)
             nursery.cancel_scope.cancel()
-        in_order, goodbye = True, outbox.unsaid
+        in_order, close_frame = True, queue.unsent_close
     finally:
         if session is not None:
-            session.hang_up(End.CLIENT_GONE if in_order else End.FAULT)
+            session.hang_up(EndReason.CLIENT_GONE if in_order else EndReason.FAULT)
             session.closed()
-        if goodbye is not None:
-            with trio.move_on_after(GOODBYE_S, shield=True):
-                await _close(goodbye, send)
+        if close_frame is not None:
+            with trio.move_on_after(SEND_CLOSE_S, shield=True):
+                await _close(close_frame, send)
 
 
 async def _read(receive: Receive, session: Session, now: Callable[[], float]) -> None:
@@ -97,10 +96,10 @@ async def _read(receive: Receive, session: Session, now: Callable[[], float]) ->
             session.receive(message, now())
 
 
-async def _write(outbox: Outbox, send: Send) -> None:
+async def _write(queue: SendQueue, send: Send) -> None:
     while True:
-        item = await outbox.next()
-        if isinstance(item, Closing):
+        item = await queue.next()
+        if isinstance(item, CloseFrame):
             await _close(item, send)
             # The server reports the end to the reader; until then there is nothing to write.
             return
@@ -110,5 +109,5 @@ async def _write(outbox: Outbox, send: Send) -> None:
             await send({"type": "websocket.send", "text": None, "bytes": item.data})
 
 
-async def _close(goodbye: Closing, send: Send) -> None:
-    await send({"type": "websocket.close", "code": int(goodbye.code), "reason": goodbye.reason})
+async def _close(close_frame: CloseFrame, send: Send) -> None:
+    await send({"type": "websocket.close", "code": int(close_frame.code), "reason": close_frame.reason})

@@ -1,14 +1,16 @@
-"""What may be said in a room's chat."""
+"""A room's chat: which messages are valid, and how many a player may send."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
-__all__ = ["CHAT_MOST", "CHAT_PER_S", "MAX_CONTENT_LENGTH", "content_of"]
+from web.channels.limits import RateLimit
 
-CHAT_MOST: Final = 5
-CHAT_PER_S: Final = 10.0
+__all__ = ["MAX_CONTENT_LENGTH", "ChatLimits", "content_of"]
+
+MAX_MESSAGES: Final = 5
+SPAN_S: Final = 10.0
 MAX_CONTENT_LENGTH: Final = 500
 
 
@@ -23,3 +25,38 @@ def content_of(payload: object) -> tuple[str, str | None]:
     if len(content) > MAX_CONTENT_LENGTH:
         return "", "content_too_long"
     return content, None
+
+
+class ChatLimits:
+    """How often each player of each room may chat, whatever connection they use.
+
+    Rejoining must not reset a player's limit: the limits of a room that everybody has
+    left are kept for the span in which earlier messages still count.
+    """
+
+    __slots__ = ("_clock", "_empty_since", "_limits")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._limits: dict[str, dict[str, RateLimit]] = {}
+        # Rooms without players, the one that has been empty longest first.
+        self._empty_since: dict[str, float] = {}
+
+    def keep(self, room_id: str) -> None:
+        """The room has a player again."""
+        self._empty_since.pop(room_id, None)
+
+    def expire(self, room_id: str) -> None:
+        """The room has no player any more."""
+        now = self._clock()
+        self._empty_since[room_id] = now
+        while now - self._empty_since[oldest := next(iter(self._empty_since))] >= SPAN_S:
+            del self._empty_since[oldest]
+            self._limits.pop(oldest, None)
+
+    def allow(self, room_id: str, user_id: str) -> bool:
+        """Whether the player may send one more message now; if so it counts."""
+        limits = self._limits.setdefault(room_id, {})
+        if user_id not in limits:
+            limits[user_id] = RateLimit(MAX_MESSAGES, SPAN_S)
+        return limits[user_id].allow(self._clock())

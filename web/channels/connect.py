@@ -1,4 +1,4 @@
-"""May this request become a socket? Decided from its values alone.
+"""Checks a connect request without waiting: its origin, version, and where its token is.
 
     Origin present, not ours and not on the list    refused
     vsn missing                                     version 1
@@ -23,7 +23,15 @@ from web.channels.serializer import V1, V2, Serializer
 from web.handlers.cors import Cors
 from web.handlers.http import Answer
 
-__all__ = ["FORBIDDEN", "SUBPROTOCOL", "Candidate", "Refused", "decide", "origin_allowed", "parameters"]
+__all__ = [
+    "FORBIDDEN",
+    "SUBPROTOCOL",
+    "ConnectRefused",
+    "ConnectRequest",
+    "decide",
+    "origin_allowed",
+    "parameters",
+]
 
 FORBIDDEN: Final = Answer(403, b"", headers=())
 SUBPROTOCOL: Final = "phoenix"
@@ -39,12 +47,12 @@ _STANDARD_TO_URL: Final = str.maketrans("+/", "-_")
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A request that may connect if its token is good.
+class ConnectRequest:
+    """A valid request, whose token is to be verified.
 
     Attributes:
         serializer: The version it asked for.
-        token: What it showed, None if nothing.
+        token: Its token, None if it has none.
         subprotocol: What to answer with: `phoenix` where it was offered, or browsers fail the handshake.
     """
 
@@ -54,44 +62,44 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A request that may not connect.
+class ConnectRefused:
+    """A request that is refused.
 
     Attributes:
-        reason: For the log: `origin`, `vsn` or `token`. The client hears 403 and no more.
+        reason: For the log: `origin`, `vsn` or `token`. The client gets 403 and no more.
     """
 
     reason: str
 
 
-def decide(query: str, headers: Mapping[str, str], cors: Cors) -> Candidate | Refused:
-    """Judge a request for a socket.
+def decide(query: str, headers: Mapping[str, str], cors: Cors) -> ConnectRequest | ConnectRefused:
+    """Check a connect request.
 
     Args:
         query: The raw query string.
         headers: By lower-case name; repeated ones joined with a comma.
-        cors: The origins that may.
+        cors: The allowed origins.
     """
     if not origin_allowed(headers, cors):
-        return Refused("origin")
+        return ConnectRefused("origin")
     asked = parameters(query)
     if asked is None:
-        return Refused("vsn")
+        return ConnectRefused("vsn")
     version = _VSN.fullmatch(_last(asked, "vsn") or "1.0.0")
     # Brackets make a list or a map of it, which has no version in it.
     if version is None or any(name.startswith("vsn[") for name in asked):
-        return Refused("vsn")
+        return ConnectRefused("vsn")
     offered = [name.strip() for name in headers.get("sec-websocket-protocol", "").split(",")]
     try:
         token = _bearer(offered) or headers.get(AUTH_HEADER) or _first(asked, "token")
     except ValueError:
-        return Refused("token")
+        return ConnectRefused("token")
     subprotocol = SUBPROTOCOL if SUBPROTOCOL in offered else None
-    return Candidate(_SERIALIZERS[version[1]], token, subprotocol)
+    return ConnectRequest(_SERIALIZERS[version[1]], token, subprotocol)
 
 
 def origin_allowed(headers: Mapping[str, str], cors: Cors) -> bool:
-    """Whether the page that asks may. No Origin means no browser, and no page to protect against."""
+    """Whether the page that asks may connect. No Origin means no browser, and no page to protect against."""
     origin = headers.get("origin")
     return origin is None or cors.allows(origin, headers.get("host", ""))
 

@@ -1,4 +1,4 @@
-"""How often somebody may do something."""
+"""A sliding-window rate limit."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["RateLimit"]
 
 
 class RateLimit:
-    """At most so many in any span of so many seconds; refused ones do not count.
+    """Allows at most `most` in any span of `per_s` seconds; refused ones do not count.
 
     Args:
         most: How many.
-        per_s: The span.
+        per_s: The length of the window.
     """
 
     __slots__ = ("_done", "_most", "_per_s")
@@ -23,7 +23,7 @@ class RateLimit:
         self._done: deque[float] = deque(maxlen=most)
 
     def allow(self, now: float) -> bool:
-        """Whether one more may be done now; if so it counts."""
+        """Whether one more is allowed now; if so it counts."""
         if len(self._done) == self._most and now - self._done[0] < self._per_s:
             return False
         self._done.append(now)

@@ -1,25 +1,42 @@
-"""What a session needs of whatever carries its frames."""
+"""The transport of a session: what carries its frames, and the limits that all transports share."""
 
 from __future__ import annotations
 
 from enum import Enum, StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from web.channels.frames import Frame
 
-__all__ = ["Cut", "End", "Transport"]
+__all__ = [
+    "CLOSE_S",
+    "MAX_MESSAGE_BYTES",
+    "MAX_WAITING_BYTES",
+    "STALL_S",
+    "AbortReason",
+    "EndReason",
+    "Transport",
+]
+
+# Of one message of a client, its fragments together.
+MAX_MESSAGE_BYTES: Final = 1 << 20
+# Some thousand pushes of a match; a client this far behind is not playing any more.
+MAX_WAITING_BYTES: Final = 256 * 1024
+# A client that has taken nothing for this long is gone or stuck.
+STALL_S: Final = 30.0
+# How long a client may take to answer our close frame.
+CLOSE_S: Final = 5.0
 
 
-class Cut(Enum):
-    """Why a transport ends a connection by itself instead of closing it in good order."""
+class AbortReason(Enum):
+    """Why a transport ends a connection without a closing handshake."""
 
     OVERFLOW = "overflow"  # too much waits to be written
     STALLED = "stalled"  # nothing has been taken for too long
     NO_CLOSE = "no_close"  # our close was not answered
 
 
-class End(StrEnum):
-    """What ended a session, for the counters: the first cause, whatever came of it."""
+class EndReason(StrEnum):
+    """What ended a session, for the counters: the first cause."""
 
     CLIENT_GONE = "client_gone"
     IDLE = "idle"
@@ -27,31 +44,31 @@ class End(StrEnum):
     DRAINED = "drained"
     PROTOCOL = "protocol"  # the client broke it
     FAULT = "fault"  # ours
-    OVERFLOW = Cut.OVERFLOW.value
-    STALLED = Cut.STALLED.value
-    NO_CLOSE = Cut.NO_CLOSE.value
+    OVERFLOW = AbortReason.OVERFLOW.value
+    STALLED = AbortReason.STALLED.value
+    NO_CLOSE = AbortReason.NO_CLOSE.value
 
 
 class Transport(Protocol):
-    """The client's end: a WebSocket on the raw lane, one behind Quart, a long poll, a test.
+    """Carries the frames of one session: a WebSocket, a long poll, a test's list.
 
-    Nothing here waits or raises. A transport has a limit; when a client reads so
-    slowly that the limit is passed, the transport ends the connection by itself
-    (`Session.cut`), drops what comes after, and its owner tells the session (`Session.closed`).
+    Nothing here waits or raises. What waits to be written is bounded by
+    `MAX_WAITING_BYTES`; past it the transport ends the connection by itself
+    (`Session.aborted`), drops later frames, and its owner calls `Session.closed`.
     """
 
     @property
-    def congested(self) -> bool:
-        """Whether frames are waiting, so that a state should rather wait to be the newest.
+    def is_backpressured(self) -> bool:
+        """Whether frames are waiting: senders of whole states then keep only the newest.
 
-        When it turns False again the owner calls `Session.writable`.
+        When it turns False the owner calls `Session.writable`.
         """
 
     def send(self, frame: Frame) -> None:
-        """Take a frame, in order; after the end, drop it."""
+        """Queue or write a frame, in order; after the end, drop it."""
 
     def close(self, code: int, reason: str) -> None:
-        """End the connection after the frames already taken. Later calls do nothing."""
+        """Close the connection after the frames already taken. Later calls do nothing."""
 
     def tick(self, now: float) -> None:
-        """Learn the time, every few seconds, until the owner has told the session of the end."""
+        """Check timeouts; called every few seconds until the session has ended."""

@@ -32,19 +32,19 @@ from websockets.server import ServerProtocol
 from actors.core import at_batch_end
 from web.channels.frames import Frame
 from web.channels.session import Session
-from web.channels.transport import Cut, End
+from web.channels.transport import (
+    CLOSE_S,
+    MAX_MESSAGE_BYTES,
+    MAX_WAITING_BYTES,
+    STALL_S,
+    AbortReason,
+    EndReason,
+)
 
-__all__ = ["MAX_MESSAGE_BYTES", "MAX_WAITING_BYTES", "Cut", "Sink", "WebSocket"]
+__all__ = ["AbortReason", "Sink", "WebSocket"]
 
-MAX_MESSAGE_BYTES: Final = 1 << 20
-# Some thousand pushes of a match; a client this far behind is not playing any more.
-MAX_WAITING_BYTES: Final = 256 * 1024
 # Half of the idle limit: a dead peer shows in the write, not only in the silence.
 PING_AFTER_S: Final = 30.0
-# A client that has taken nothing for this long is gone or stuck.
-STALL_S: Final = 30.0
-# How long the other side may take to answer our close.
-CLOSE_S: Final = 5.0
 # A control frame carries 125 bytes, two of them the code (RFC 6455, section 5.5).
 MAX_REASON_BYTES: Final = 123
 
@@ -62,7 +62,7 @@ class Sink(Protocol):
     def want_flush(self) -> None:
         """Bytes wait: call `WebSocket.flush` when there is room again."""
 
-    def finish(self, cut: Cut | None) -> None:
+    def finish(self, cut: AbortReason | None) -> None:
         """Nothing will be written any more.
 
         Without `cut`, shut the writing side down and read on until the other side
@@ -122,7 +122,7 @@ class WebSocket:
         self._finished = False
 
     def attach(self, session: Session) -> None:
-        """Hand what comes to this session from now on."""
+        """Set the session; once, before anything else."""
         self._session = session
 
     # -- for the owner of the socket -------------------------------------------------
@@ -162,7 +162,7 @@ class WebSocket:
             self._session.writable()
 
     def eof(self) -> None:
-        """The connection has ended; the session hears it. Does nothing the second time."""
+        """The connection has ended: tell the session. Does nothing the second time."""
         self._finished = True
         self._closing_since = None
         self._protocol.state = State.CLOSED
@@ -174,7 +174,7 @@ class WebSocket:
     # -- for the session -------------------------------------------------------------
 
     @property
-    def congested(self) -> bool:
+    def is_backpressured(self) -> bool:
         """Whether frames wait to be written."""
         return self._waiting is not None
 
@@ -184,7 +184,7 @@ class WebSocket:
         return self._waiting_bytes
 
     def send(self, frame: Frame) -> None:
-        """Write a frame, together with others of the same turn, or keep it until there is room."""
+        """Write a frame, together with others of the same write batch, or keep it until there is room."""
         if self._corked is not None:
             # Goes before the close that the library may have ready for what came after.
             if self._closing_since is None:
@@ -194,7 +194,7 @@ class WebSocket:
             at_batch_end(self._uncork)
 
     def close(self, code: int, reason: str) -> None:
-        """Say goodbye; the socket ends when the client has answered, or has not for 5 s."""
+        """Send a close frame; the socket ends when the client answers it, or after 5 s."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
             self._closing_since = self._now
@@ -202,12 +202,12 @@ class WebSocket:
                 self._pump([])
 
     def tick(self, now: float) -> None:
-        """Ping a quiet client; cut one that does not read, or does not answer our close."""
+        """Ping a quiet client; abort one that does not read, or does not answer our close frame."""
         self._now = now
         if self._waiting is not None and now - self._taken_at >= STALL_S:
-            self._cut(Cut.STALLED)
+            self._abort(AbortReason.STALLED)
         elif self._closing_since is not None and now - self._closing_since >= CLOSE_S:
-            self._cut(Cut.NO_CLOSE)
+            self._abort(AbortReason.NO_CLOSE)
         elif not self._pinged and now - self._read_at >= PING_AFTER_S:
             self._pinged = True
             self._ping()
@@ -268,13 +268,13 @@ class WebSocket:
     # -- writing ---------------------------------------------------------------------
 
     def _uncork(self) -> None:
-        """Write what was kept for one go. Does nothing if that has happened meanwhile."""
+        """Write the frames of this batch in one go. Does nothing if that has happened meanwhile."""
         corked, self._corked = self._corked, None
         if corked is not None:
             self._pump(corked)
 
     def _pump(self, before: list[bytes]) -> None:
-        """Write our frames, then what the library has to say: pongs, a close, the end."""
+        """Write our frames, then the library's: pongs, a close, the end."""
         ours = b"".join(before)
         theirs = self._protocol.data_to_send()
         if ours or theirs:
@@ -282,7 +282,7 @@ class WebSocket:
         if self._protocol.eof_sent:
             if self._session is not None:
                 said_goodbye = self._protocol.close_rcvd is not None
-                self._session.hang_up(End.CLIENT_GONE if said_goodbye else End.PROTOCOL)
+                self._session.hang_up(EndReason.CLIENT_GONE if said_goodbye else EndReason.PROTOCOL)
             self._finish_if_done()
 
     def _write(self, data: bytes) -> None:
@@ -300,7 +300,7 @@ class WebSocket:
 
     def _wait(self, data: bytes) -> None:
         if self._waiting and self._waiting_bytes + len(data) > self._max_waiting_bytes:
-            self._cut(Cut.OVERFLOW)
+            self._abort(AbortReason.OVERFLOW)
         elif self._waiting is not None:
             self._waiting.append(data)
             self._waiting_bytes += len(data)
@@ -312,9 +312,9 @@ class WebSocket:
                 self._closing_since = self._now
             self._sink.finish(None)
 
-    def _cut(self, why: Cut) -> None:
+    def _abort(self, why: AbortReason) -> None:
         if self._session is not None:
-            self._session.cut(why, self._waiting_bytes)
+            self._session.aborted(why, self._waiting_bytes)
         self._finished = True
         self._closing_since = None
         self._drop_waiting()

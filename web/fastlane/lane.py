@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
 
     from supervision import Life
-    from web.channels.gate import Gate
+    from web.channels.socket_auth import SocketAuth
     from web.fastlane.connection import Timeouts
     from web.fastlane.head import Head
     from web.fastlane.poller import Poller
@@ -83,7 +83,7 @@ class Lane:
         streams: Who may open a stream.
         poller: Says when sockets change.
         raw_streams: Keeps the streams.
-        gate: Lets WebSockets in; None to leave them to Hypercorn.
+        auth: Lets WebSockets in; None to leave them to Hypercorn.
         timeouts: How long clients may take.
 
     Attributes:
@@ -100,14 +100,14 @@ class Lane:
         poller: Poller,
         raw_streams: RawStreams,
         *,
-        gate: Gate | None,
+        auth: SocketAuth | None,
         timeouts: Timeouts,
     ) -> None:
         self._dispatcher = dispatcher
         self._streams = streams
         self._poller = poller
         self._raw_streams = raw_streams
-        self._gate = gate
+        self._auth = auth
         self._timeouts = timeouts
         self._connections: set[Connection] = set()
         self._next_look = 0.0
@@ -281,7 +281,7 @@ class Lane:
             return NOT_OURS
         if read.fields.wants_websocket:
             path, _ = split_target(read.target)
-            mine = self._gate is not None and tuple(filter(None, path.split("/"))) == SOCKET_PATH
+            mine = self._auth is not None and tuple(filter(None, path.split("/"))) == SOCKET_PATH
             return NOT_OURS._replace(handshake=read) if mine else NOT_OURS
         pending = self._dispatcher.find(read.method, read.target, read.fields.headers, peer=connection.peer)
         if not isinstance(pending, Pending) or (pending.route.pattern, read.method) not in HOT:
@@ -305,9 +305,9 @@ class Lane:
 
     async def _open_socket(self, connection: Connection, head: Head) -> Ending:
         """Make the connection a WebSocket, if its client may have one."""
-        gate = cast("Gate", self._gate)
+        auth = cast("SocketAuth", self._auth)
         connection.data = connection.data.partition(END_OF_HEAD)[2]
-        admitted = await gate.admit(split_target(head.target)[1], head.fields.headers)
+        admitted = await auth.admit(split_target(head.target)[1], head.fields.headers)
         self.answered += 1
         switch = (
             admitted if isinstance(admitted, Answer) else accept(head.fields.headers, admitted.subprotocol)
@@ -318,7 +318,7 @@ class Lane:
             return Ending.DONE
         if connection.send_now(switch) != len(switch):
             return Ending.DONE  # a client whose receive buffer is full before it has asked for anything
-        RawSocket(connection.sock, self._poller, gate.sockets, admitted).begin(
+        RawSocket(connection.sock, self._poller, auth.sockets, admitted).begin(
             connection.data, connection.mask
         )
         return Ending.TAKEN

@@ -8,12 +8,12 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Final
 
-from web.channels.websocket import Cut, WebSocket
+from web.channels.websocket import AbortReason, WebSocket
 from web.fastlane.poller import ENDED, LINGER_NOTHING, READABLE, WRITABLE
 
 if TYPE_CHECKING:
-    from web.channels.gate import Admitted
-    from web.channels.sockets import Sockets
+    from web.channels.session_registry import SessionRegistry
+    from web.channels.socket_auth import Admitted
     from web.fastlane.poller import Poller
 
 RECEIVE_BYTES: Final = 16 * 1024
@@ -33,7 +33,9 @@ class RawSocket:
 
     __slots__ = ("_poller", "_sock", "_sockets", "_websocket")
 
-    def __init__(self, sock: socket.socket, poller: Poller, sockets: Sockets, admitted: Admitted) -> None:
+    def __init__(
+        self, sock: socket.socket, poller: Poller, sockets: SessionRegistry, admitted: Admitted
+    ) -> None:
         self._sock = sock
         self._poller = poller
         self._sockets = sockets
@@ -89,7 +91,7 @@ class RawSocket:
     def want_flush(self) -> None:
         """Nothing to do: the poller speaks up by itself when there is room again."""
 
-    def finish(self, cut: Cut | None) -> None:
+    def finish(self, cut: AbortReason | None) -> None:
         """Say that nothing more comes, or reset; either way the client's end follows, and ours."""
         try:
             if cut is None:

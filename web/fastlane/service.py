@@ -15,7 +15,7 @@ from web.fastlane.raw_streams import RawStreams
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from web.channels.gate import Gate
+    from web.channels.socket_auth import SocketAuth
     from web.handlers.dispatcher import Dispatcher
     from web.handlers.streams import Streams
 
@@ -48,7 +48,7 @@ class FastLane:
         dispatcher: Finds and gives the answers.
         streams: Who may open a stream.
         hand_over: Serves a connection that is not for the lane, given the bytes already read.
-        gate: Lets WebSockets in; None to leave them to Hypercorn.
+        auth: Lets WebSockets in; None to leave them to Hypercorn.
         stall_s: Seconds a client may take nothing.
         heartbeat_s: No stream is left without a byte for longer.
     """
@@ -59,7 +59,7 @@ class FastLane:
         streams: Streams,
         hand_over: HandOver,
         *,
-        gate: Gate | None,
+        auth: SocketAuth | None,
         stall_s: float,
         heartbeat_s: float,
     ) -> None:
@@ -67,7 +67,7 @@ class FastLane:
         self._poller = Poller()
         self._raw_streams = RawStreams(self._poller, streams, stall_s=stall_s, heartbeat_s=heartbeat_s)
         timeouts = Timeouts(send_s=stall_s)
-        self._lane = Lane(dispatcher, streams, self._poller, self._raw_streams, gate=gate, timeouts=timeouts)
+        self._lane = Lane(dispatcher, streams, self._poller, self._raw_streams, auth=auth, timeouts=timeouts)
 
     async def serve(self, sock: socket.socket) -> None:
         """Serve an accepted, non-blocking socket until it ends, or a stream or WebSocket has it."""

@@ -11,7 +11,7 @@ from web.quart_lane.app import header_map
 
 if TYPE_CHECKING:
     from web.channels.asgi import Receive, Send
-    from web.channels.gate import Gate
+    from web.channels.socket_auth import SocketAuth
 
 SOCKET_PATH: Final = ("socket", "websocket")
 
@@ -21,12 +21,12 @@ class WithSockets:
 
     Args:
         app: The other.
-        gate: Lets clients in.
+        auth: Lets clients in.
     """
 
-    def __init__(self, app: Any, gate: Gate) -> None:
+    def __init__(self, app: Any, auth: SocketAuth) -> None:
         self._app = app
-        self._gate = gate
+        self._auth = auth
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request or serve one WebSocket."""
@@ -41,7 +41,7 @@ class WithSockets:
         if found != SOCKET_PATH:
             await self._turn_away(NOT_FOUND, scope, receive, send)
             return
-        await serve(scope, header_map(scope), receive, send, self._gate)
+        await serve(scope, header_map(scope), receive, send, self._auth)
 
     async def _turn_away(self, answer: Any, scope: Any, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect

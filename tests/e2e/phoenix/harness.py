@@ -15,16 +15,16 @@ from typing import Any, Final
 import httptools
 import trio
 
-from tests.web.channels.support import Lobby, LobbyTopic
-from web.channels.gate import Gate
-from web.channels.hall import Hall
+from tests.web.channels.support import Lobby, LobbyChannel
+from web.channels.channel import ChannelSocket, LeaveReason, Push
 from web.channels.handshake import accept
 from web.channels.identity import User
-from web.channels.longpoll import LongPolls
-from web.channels.seat import Push, Seat
-from web.channels.sockets import Sockets
-from web.channels.topics import Left, Topics
-from web.channels.websocket import Cut, WebSocket
+from web.channels.long_poll import LongPolls
+from web.channels.room_presence import RoomPresence
+from web.channels.router import ChannelRouter
+from web.channels.session_registry import SessionRegistry
+from web.channels.socket_auth import SocketAuth
+from web.channels.websocket import AbortReason, WebSocket
 from web.handlers.cors import Cors
 from web.handlers.http import Answer, Request
 
@@ -42,32 +42,32 @@ class Trust:
 class Party(Lobby):
     """A lobby with presence."""
 
-    def __init__(self, seat: Seat, hall: Hall) -> None:
-        super().__init__(seat)
-        self.hall = hall
-        self.user = seat.user
+    def __init__(self, socket: ChannelSocket, presence: RoomPresence) -> None:
+        super().__init__(socket)
+        self.presence = presence
+        self.user = socket.user
 
-    def joined(self) -> None:
-        self.hall.admit(self, "today")
+    def after_join(self) -> None:
+        self.presence.track(self, "today")
 
-    def receive(self, push: Push) -> None:
-        super().receive(push)
+    def handle_in(self, push: Push) -> None:
+        super().handle_in(push)
         if push.event == "say":
-            self.hall.say("said", {"by": self.user.user_id})
+            self.presence.broadcast("said", {"by": self.user.user_id})
             push.reply("ok", {})
 
-    def left(self, why: Left) -> None:
-        super().left(why)
-        self.hall.dismiss(self)
+    def terminate(self, why: LeaveReason) -> None:
+        super().terminate(why)
+        self.presence.untrack(self)
 
     def push(self, event: str, payload: Any) -> bool:
-        return self.seat.push(event, payload)
+        return self.socket.push(event, payload)
 
     def send(self, broadcast: Any) -> bool:
-        return self.seat.send(broadcast)
+        return self.socket.send(broadcast)
 
     def close(self) -> None:
-        self.seat.close()
+        self.socket.close()
 
 
 class Sink:
@@ -92,7 +92,7 @@ class Sink:
         assert self.websocket is not None
         self.websocket.flush()
 
-    def finish(self, cut: Cut | None) -> None:
+    def finish(self, cut: AbortReason | None) -> None:
         try:
             self._sock.shutdown(socket.SHUT_WR if cut is None else socket.SHUT_RDWR)
         except OSError:
@@ -118,17 +118,17 @@ class Harness:
 
     Attributes:
         lobby: The topics `room:*`.
-        hall: The people of the topics `party:*`.
+        presence: The people of the topics `party:*`.
         refusing: Whether new connections are refused with 403.
     """
 
     def __init__(self) -> None:
-        self.lobby = LobbyTopic()
-        self.hall = Hall("party:1")
-        topics = Topics({"room:*": self.lobby, "party:1": self._party})
-        self.sockets = Sockets(topics)
-        self.gate = Gate(self.sockets, Trust(), Cors())
-        self.polls = LongPolls(self.gate, window_s=2.0)
+        self.lobby = LobbyChannel()
+        self.presence = RoomPresence("party:1")
+        topics = ChannelRouter({"room:*": self.lobby.join, "party:1": self._party})
+        self.sockets = SessionRegistry(topics)
+        self.auth = SocketAuth(self.sockets, Trust(), Cors())
+        self.polls = LongPolls(self.auth, window_s=2.0)
         self.websockets_work = True
         self.port = 0
 
@@ -136,8 +136,8 @@ class Harness:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/socket"
 
-    def _party(self, seat: Seat, payload: object) -> None:
-        seat.accept(Party(seat, self.hall), {})
+    def _party(self, socket: ChannelSocket, payload: object) -> None:
+        socket.accept(Party(socket, self.presence), {})
 
     async def listen(self, nursery: trio.Nursery) -> trio.CancelScope:
         """Serve until the returned scope is cancelled, which drops all connections without a word."""
@@ -182,7 +182,7 @@ class Harness:
     async def _websocket(self, sock: socket.socket, query: str, headers: Mapping[str, str]) -> None:
         if not self.websockets_work:
             await trio.sleep_forever()
-        admitted = await self.gate.admit(query, headers)
+        admitted = await self.auth.admit(query, headers)
         response = admitted if isinstance(admitted, Answer) else accept(headers, admitted.subprotocol)
         if isinstance(response, Answer) or isinstance(admitted, Answer):
             await _send(sock, _http(admitted if isinstance(admitted, Answer) else Answer(400)))

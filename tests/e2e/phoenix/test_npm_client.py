@@ -214,7 +214,7 @@ async def test_binary_goes_up_and_down(node: Node, version: str) -> None:
         answer = await client.push("room:1", "echo", base64=blob)
         assert (answer["status"], answer["response"]) == ("ok", {"base64": blob})
 
-        node.server.lobby.lobbies[0].seat.push("blob", bytes(range(256)))
+        node.server.lobby.lobbies[0].socket.push("blob", bytes(range(256)))
         assert (await client.hear("event", event="blob"))["payload"] == {"base64": blob}
 
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from web.channels.channel import ChannelSocket, LeaveReason, Push
 from web.channels.frames import Frame
 from web.channels.identity import User
-from web.channels.seat import Push, Seat
+from web.channels.router import ChannelRouter
 from web.channels.serializer import V2, Serializer
 from web.channels.session import Session
-from web.channels.topics import Left, Topics
 
 ANN = User("u1", "Ann")
 
@@ -22,7 +22,7 @@ class MemoryTransport:
     def __init__(self) -> None:
         self.frames: list[Frame] = []
         self.closed: tuple[int, str] | None = None
-        self.congested = False
+        self.is_backpressured = False
         self.ticks: list[float] = []
 
     def send(self, frame: Frame) -> None:
@@ -44,58 +44,58 @@ class MemoryTransport:
 class Lobby:
     """A channel that echoes, and does on request whatever a channel may do.
 
-    Its opener accepts unless the join's payload says otherwise.
+    Its join handler accepts unless the join's payload says otherwise.
     """
 
-    def __init__(self, seat: Seat) -> None:
-        self.seat = seat
+    def __init__(self, socket: ChannelSocket) -> None:
+        self.socket = socket
         self.received: list[Push] = []
-        self.lefts: list[Left] = []
+        self.lefts: list[LeaveReason] = []
 
-    def joined(self) -> None:
-        self.seat.push("joined", {"user_id": self.seat.user.user_id})
+    def after_join(self) -> None:
+        self.socket.push("joined", {"user_id": self.socket.user.user_id})
 
-    def receive(self, push: Push) -> None:
+    def handle_in(self, push: Push) -> None:
         self.received.append(push)
         match push.event:
             case "echo":
                 push.reply("ok", push.payload if isinstance(push.payload, bytes) else {"said": push.payload})
             case "close":
-                self.seat.close()
+                self.socket.close()
             case "crash":
-                self.seat.crash()
+                self.socket.crash()
             case "raise":
                 raise RuntimeError("a bug in a channel")
 
-    def left(self, why: Left) -> None:
+    def terminate(self, why: LeaveReason) -> None:
         self.lefts.append(why)
 
 
-class LobbyTopic:
-    """Opens lobbies; keeps joins waiting while `slow`."""
+class LobbyChannel:
+    """Accepts joins with lobbies; keeps joins waiting while `slow`."""
 
     def __init__(self) -> None:
         self.lobbies: list[Lobby] = []
-        self.waiting: list[Seat] = []
+        self.waiting: list[ChannelSocket] = []
         self.slow = False
 
-    def __call__(self, seat: Seat, payload: object) -> None:
+    def join(self, socket: ChannelSocket, payload: object) -> None:
         wish = payload.get("do") if isinstance(payload, Mapping) else None
         if wish == "refuse":
-            seat.refuse({"reason": "unauthorized"})
+            socket.refuse({"reason": "unauthorized"})
         elif wish == "refuse for good":
-            seat.refuse({"reason": "unauthorized"}, final=True)
+            socket.refuse({"reason": "unauthorized"}, final=True)
         elif wish == "raise":
             raise RuntimeError("a bug in a join")
         elif self.slow:
-            self.waiting.append(seat)
+            self.waiting.append(socket)
         else:
-            self.let_in(seat)
+            self.let_in(socket)
 
-    def let_in(self, seat: Seat) -> Lobby:
-        lobby = Lobby(seat)
+    def let_in(self, socket: ChannelSocket) -> Lobby:
+        lobby = Lobby(socket)
         self.lobbies.append(lobby)
-        seat.accept(lobby, {})
+        socket.accept(lobby, {})
         return lobby
 
 
@@ -103,9 +103,14 @@ class Client:
     """A session, its transport, and the frames of the second version."""
 
     def __init__(
-        self, topics: Topics | None = None, *, user: User = ANN, serializer: Serializer = V2, now: float = 0.0
+        self,
+        router: ChannelRouter | None = None,
+        *,
+        user: User = ANN,
+        serializer: Serializer = V2,
+        now: float = 0.0,
     ) -> None:
-        self.lobby = LobbyTopic()
+        self.lobby = LobbyChannel()
         self.transport = MemoryTransport()
         self.ended = 0
         self.now = now
@@ -113,7 +118,7 @@ class Client:
             user,
             serializer=serializer,
             transport=self.transport,
-            topics=topics or Topics({"room:*": self.lobby, "lobby": self.lobby}),
+            router=router or ChannelRouter({"room:*": self.lobby.join, "lobby": self.lobby.join}),
             now=now,
             on_end=self._end,
         )

@@ -8,13 +8,13 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.web.channels.support import LobbyTopic
-from web.channels.asgi import MAX_MESSAGE_BYTES, serve
-from web.channels.gate import Gate
+from tests.web.channels.support import LobbyChannel
+from web.channels.asgi import serve
 from web.channels.identity import User
-from web.channels.outbox import CLOSE_S, MAX_WAITING_BYTES, STALL_S
-from web.channels.sockets import Sockets
-from web.channels.topics import Topics
+from web.channels.router import ChannelRouter
+from web.channels.session_registry import SessionRegistry
+from web.channels.socket_auth import SocketAuth
+from web.channels.transport import CLOSE_S, MAX_MESSAGE_BYTES, MAX_WAITING_BYTES, STALL_S
 from web.handlers.cors import Cors
 
 
@@ -29,9 +29,9 @@ class Server:
     """An ASGI server with one client; a test decides whether that reads."""
 
     def __init__(self, query: str = "vsn=2.0.0&token=good", *, extensions: bool = True) -> None:
-        self.lobby = LobbyTopic()
-        self.sockets = Sockets(Topics({"room:*": self.lobby}))
-        self.gate = Gate(self.sockets, Tokens(), Cors())
+        self.lobby = LobbyChannel()
+        self.sockets = SessionRegistry(ChannelRouter({"room:*": self.lobby.join}))
+        self.auth = SocketAuth(self.sockets, Tokens(), Cors())
         self.scope = {
             "type": "websocket",
             "query_string": query.encode(),
@@ -57,7 +57,7 @@ class Server:
 
     async def run(self, **headers: str) -> None:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        await serve(self.scope, named, self.receive, self.send, self.gate)
+        await serve(self.scope, named, self.receive, self.send, self.auth)
 
     def say(self, *parts: object) -> None:
         self.client.send_nowait({"type": "websocket.receive", "text": json.dumps(parts), "bytes": None})
@@ -185,7 +185,7 @@ async def test_a_client_that_does_not_read_is_cut_when_too_much_waits(
         await wait_all_tasks_blocked()
         server.reads = False
         for _ in range(300):
-            server.lobby.lobbies[0].seat.push("news", {"x": "x" * 1000})
+            server.lobby.lobbies[0].socket.push("news", {"x": "x" * 1000})
 
     assert len(server.sockets) == 0
     assert server.sockets.statistics().ended == {"overflow": 1}
@@ -202,10 +202,10 @@ async def test_a_client_that_is_cut_and_reads_again_is_told_that_it_was_too_slow
         nursery.start_soon(server.run)
         await wait_all_tasks_blocked()
         server.reads = False
-        server.lobby.lobbies[0].seat.push("news", {"x": "x" * MAX_WAITING_BYTES})
+        server.lobby.lobbies[0].socket.push("news", {"x": "x" * MAX_WAITING_BYTES})
         await wait_all_tasks_blocked()
         for _ in range(300):
-            server.lobby.lobbies[0].seat.push("news", {"x": "x" * 1000})
+            server.lobby.lobbies[0].socket.push("news", {"x": "x" * 1000})
         server.reads = True
 
     assert (server.sent[-1]["type"], server.sent[-1]["code"]) == ("websocket.close", 1013)
@@ -224,7 +224,7 @@ async def test_a_client_that_takes_nothing_for_half_a_minute_is_cut(
         await wait_all_tasks_blocked()
         await server.sockets.sweep()
         server.reads = False
-        server.lobby.lobbies[0].seat.push("news", {})
+        server.lobby.lobbies[0].socket.push("news", {})
         await trio.sleep(STALL_S)
         await server.sockets.sweep()
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.channels.connect import Candidate, Refused, decide
+from web.channels.connect import ConnectRefused, ConnectRequest, decide
 from web.channels.handshake import accept
 from web.channels.serializer import V1, V2
 from web.handlers.cors import Cors
@@ -29,7 +29,7 @@ def bearer(token: str, *, alphabet: bytes = b"+/") -> str:
 def test_no_version_or_1_0_means_objects(query: str) -> None:
     candidate = decide(query, HERE, Cors())
 
-    assert isinstance(candidate, Candidate)
+    assert isinstance(candidate, ConnectRequest)
     assert candidate.serializer is V1
 
 
@@ -37,7 +37,7 @@ def test_no_version_or_1_0_means_objects(query: str) -> None:
 def test_2_0_means_arrays(query: str) -> None:
     candidate = decide(query, HERE, Cors())
 
-    assert isinstance(candidate, Candidate)
+    assert isinstance(candidate, ConnectRequest)
     assert candidate.serializer is V2
 
 
@@ -60,11 +60,11 @@ def test_2_0_means_arrays(query: str) -> None:
     ],
 )
 def test_any_other_version_is_refused(query: str) -> None:
-    assert decide(query, HERE, Cors()) == Refused("vsn")
+    assert decide(query, HERE, Cors()) == ConnectRefused("vsn")
 
 
 def test_far_too_many_parameters_are_refused() -> None:
-    assert decide("&".join(f"p{n}=1" for n in range(1000)), HERE, Cors()) == Refused("vsn")
+    assert decide("&".join(f"p{n}=1" for n in range(1000)), HERE, Cors()) == ConnectRefused("vsn")
 
 
 # -- token ---------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def token_of(query: str = "vsn=2.0.0", **headers: str) -> str | None:
     candidate = decide(
         query, HERE | {name.replace("_", "-"): value for name, value in headers.items()}, Cors()
     )
-    assert isinstance(candidate, Candidate)
+    assert isinstance(candidate, ConnectRequest)
     return candidate.token
 
 
@@ -108,7 +108,9 @@ def test_of_two_tokens_in_the_query_the_user_s_comes_first() -> None:
 
 @pytest.mark.parametrize("encoded", ["*", "a", "////=/", "gICA"])
 def test_a_hidden_token_that_is_not_base64_of_text_is_refused(encoded: str) -> None:
-    assert decide("vsn=2.0.0", HERE | {"sec-websocket-protocol": OFFER + encoded}, Cors()) == Refused("token")
+    assert decide("vsn=2.0.0", HERE | {"sec-websocket-protocol": OFFER + encoded}, Cors()) == ConnectRefused(
+        "token"
+    )
 
 
 def test_a_token_that_is_far_too_long_is_none() -> None:
@@ -123,7 +125,7 @@ def test_phoenix_is_chosen_where_it_is_offered(offered: str | None, chosen: str 
     headers = HERE if offered is None else HERE | {"sec-websocket-protocol": offered}
     candidate = decide("vsn=2.0.0", headers, Cors())
 
-    assert isinstance(candidate, Candidate)
+    assert isinstance(candidate, ConnectRequest)
     assert candidate.subprotocol == chosen
 
 
@@ -154,12 +156,12 @@ def test_a_page_may_connect_from_here_or_from_the_list(
 ) -> None:
     headers = HERE if origin is None else HERE | {"origin": origin}
 
-    assert (decide("vsn=2.0.0", headers, cors) != Refused("origin")) is allowed
+    assert (decide("vsn=2.0.0", headers, cors) != ConnectRefused("origin")) is allowed
 
 
 @given(st.text(), st.dictionaries(st.sampled_from(["origin", "host", "sec-websocket-protocol"]), st.text()))
 def test_whatever_is_asked_gets_a_verdict(query: str, headers: dict[str, str]) -> None:
-    assert isinstance(decide(query, headers, LISTED), Candidate | Refused)
+    assert isinstance(decide(query, headers, LISTED), ConnectRequest | ConnectRefused)
 
 
 # -- handshake -----------------------------------------------------------------------

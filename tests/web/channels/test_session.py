@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.web.channels.support import Client, reply
+from tests.web.channels.support import Client, LobbyChannel, reply
 from web.channels.broadcast import broadcast
+from web.channels.channel import LeaveReason
 from web.channels.identity import User
+from web.channels.router import ChannelRouter
 from web.channels.serializer import V1
 from web.channels.session import MAX_TOPICS
-from web.channels.topics import Left, Topics
 
 OK: tuple[str, dict[str, object]] = ("ok", {})
 JOINED = ["1", None, "room:lobby", "joined", {"user_id": "u1"}]
@@ -106,7 +107,7 @@ def test_a_join_on_a_joined_topic_closes_the_old_one_first() -> None:
         reply("4", "4", "room:lobby", *OK),
         ["4", None, "room:lobby", "joined", {"user_id": "u1"}],
     ]
-    assert client.lobby.lobbies[0].lefts == [Left.REJOINED]
+    assert client.lobby.lobbies[0].lefts == [LeaveReason.REJOINED]
     assert client.lobby.lobbies[1].lefts == []
 
 
@@ -183,10 +184,10 @@ def test_a_join_nobody_answers_is_refused_after_ten_seconds() -> None:
 def test_only_the_first_answer_to_a_join_counts() -> None:
     client = Client()
     client.join()
-    seat = client.lobby.lobbies[0].seat
+    socket = client.lobby.lobbies[0].socket
 
-    seat.refuse({"reason": "changed my mind"})
-    assert not seat.accept(client.lobby.lobbies[0], {})
+    socket.refuse({"reason": "changed my mind"})
+    assert not socket.accept(client.lobby.lobbies[0], {})
 
     assert client.transport.take() == []
 
@@ -281,12 +282,12 @@ def test_binary_is_answered_in_binary() -> None:
 
 def test_a_broadcast_reaches_all_and_is_encoded_once() -> None:
     clients = [Client(user=User(f"u{n}", "")) for n in range(3)]
-    seats = []
+    members = []
     for client in clients:
         client.join()
-        seats.append(client.lobby.lobbies[0].seat)
+        members.append(client.lobby.lobbies[0].socket)
 
-    broadcast(seats, "room:lobby", "news", {"n": 1})
+    broadcast(members, "room:lobby", "news", {"n": 1})
 
     frames = [client.transport.frames[-1] for client in clients]
     assert frames[0].data == b'[null,null,"room:lobby","news",{"n":1}]'
@@ -304,7 +305,7 @@ def test_a_leave_is_answered_and_then_closed() -> None:
         reply("1", "9", "room:lobby", *OK),
         ["1", "1", "room:lobby", "phx_close", {}],
     ]
-    assert client.lobby.lobbies[0].lefts == [Left.LEFT]
+    assert client.lobby.lobbies[0].lefts == [LeaveReason.LEFT]
     assert client.say("1", "10", "room:lobby", "echo", {})[0][4]["status"] == "error"
 
 
@@ -332,7 +333,7 @@ def test_a_channel_that_ends_is_closed() -> None:
     client.join()
 
     assert client.say("1", "2", "room:lobby", "close", {}) == [["1", "1", "room:lobby", "phx_close", {}]]
-    assert client.lobby.lobbies[0].lefts == [Left.CLOSED]
+    assert client.lobby.lobbies[0].lefts == [LeaveReason.CLOSED]
 
 
 @pytest.mark.parametrize("how", ["crash", "raise"])
@@ -344,7 +345,7 @@ def test_a_channel_that_crashes_is_an_error_and_takes_nothing_else_along(how: st
     assert client.say("1", "3", "room:lobby", how, {}) == [
         ["1", "1", "room:lobby", "phx_error", {"reason": "channel_crash"}]
     ]
-    assert client.lobby.lobbies[0].lefts == [Left.CRASHED]
+    assert client.lobby.lobbies[0].lefts == [LeaveReason.CRASHED]
     assert client.session.topics == ("room:other",)
     assert client.join(ref="5")[0] == reply("5", "5", "room:lobby", *OK)
 
@@ -352,12 +353,12 @@ def test_a_channel_that_crashes_is_an_error_and_takes_nothing_else_along(how: st
 def test_what_is_said_to_an_ended_seat_does_nothing() -> None:
     client = Client()
     client.join()
-    seat = client.lobby.lobbies[0].seat
+    socket = client.lobby.lobbies[0].socket
     client.say("1", "2", "room:lobby", "close", {})
 
-    assert not seat.push("news", {})
-    seat.close()
-    seat.crash()
+    assert not socket.push("news", {})
+    socket.close()
+    socket.crash()
 
     assert client.transport.take() == []
 
@@ -369,7 +370,7 @@ def test_channels_hear_of_the_end_of_the_socket_once() -> None:
     client.session.closed()
     client.session.closed()
 
-    assert client.lobby.lobbies[0].lefts == [Left.GONE]
+    assert client.lobby.lobbies[0].lefts == [LeaveReason.GONE]
     assert client.ended == 1
 
 
@@ -387,7 +388,7 @@ def test_a_frame_that_means_nothing_closes_the_socket(data: str | bytes, code: i
 
     assert client.transport.closed is not None
     assert client.transport.closed[0] == code
-    assert client.lobby.lobbies[0].lefts == [Left.GONE]
+    assert client.lobby.lobbies[0].lefts == [LeaveReason.GONE]
     assert client.say(None, "5", "phoenix", "heartbeat", {}) == []
 
 
@@ -409,7 +410,7 @@ def test_a_client_that_has_been_logged_out_is_closed_with_1001() -> None:
     client.session.logout()
 
     assert client.transport.closed == (1001, "logged out")
-    assert client.lobby.lobbies[0].lefts == [Left.GONE]
+    assert client.lobby.lobbies[0].lefts == [LeaveReason.GONE]
 
 
 def test_a_drained_client_is_closed_with_1012() -> None:
@@ -442,7 +443,7 @@ def test_a_state_that_waits_goes_when_the_client_can_be_written_to() -> None:
     client = Client()
     client.join()
     done = []
-    client.lobby.lobbies[0].seat.when_writable(lambda: done.append(1))
+    client.lobby.lobbies[0].socket.when_writable(lambda: done.append(1))
 
     client.session.writable()
     client.session.writable()
@@ -454,7 +455,7 @@ def test_a_state_that_waits_goes_nowhere_after_the_seat_has_ended() -> None:
     client = Client()
     client.join()
     done = []
-    client.lobby.lobbies[0].seat.when_writable(lambda: done.append(1))
+    client.lobby.lobbies[0].socket.when_writable(lambda: done.append(1))
     client.say("1", "2", "room:lobby", "phx_leave", {})
 
     client.session.writable()
@@ -482,15 +483,15 @@ def test_version_1_joins_talks_and_leaves() -> None:
 
 
 def test_topics_are_found_by_name_before_prefix_and_prefixes_in_order() -> None:
-    lobby, long, short = Client().lobby, Client().lobby, Client().lobby
-    topics = Topics({"room:a*": long, "room:*": short, "room:lobby": lobby})
+    lobby, long, short = (LobbyChannel().join for _ in range(3))
+    router = ChannelRouter({"room:a*": long, "room:*": short, "room:lobby": lobby})
 
-    assert topics.find("room:lobby") is lobby
-    assert topics.find("room:abc") is long
-    assert topics.find("room:b") is short
-    assert topics.find("rooms") is None
+    assert router.find("room:lobby") == lobby
+    assert router.find("room:abc") == long
+    assert router.find("room:b") == short
+    assert router.find("rooms") is None
 
 
 def test_a_splat_stands_at_the_end_of_a_pattern() -> None:
     with pytest.raises(ValueError, match="may end with"):
-        Topics({"room:*:x": Client().lobby})
+        ChannelRouter({"room:*:x": LobbyChannel().join})

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 
 from actors.core import write_batch
-from tests.web.channels.support import ANN, LobbyTopic
+from tests.web.channels.support import ANN, LobbyChannel
 from web.channels.frames import Frame as OurFrame
+from web.channels.router import ChannelRouter
 from web.channels.serializer import V2
 from web.channels.session import Session
-from web.channels.topics import Topics
-from web.channels.transport import End
-from web.channels.websocket import CLOSE_S, MAX_MESSAGE_BYTES, MAX_WAITING_BYTES, STALL_S, Cut, WebSocket
+from web.channels.transport import CLOSE_S, MAX_MESSAGE_BYTES, MAX_WAITING_BYTES, STALL_S, EndReason
+from web.channels.websocket import AbortReason, WebSocket
 
 TEXT, BINARY, CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 PING, PONG, CLOSE = Opcode.PING, Opcode.PONG, Opcode.CLOSE
@@ -29,7 +29,9 @@ class Recorder(Session):
     __slots__ = ("closeds", "messages", "writables")
 
     def __init__(self, websocket: WebSocket) -> None:
-        super().__init__(ANN, serializer=V2, transport=websocket, topics=Topics({"*": LobbyTopic()}), now=0.0)
+        super().__init__(
+            ANN, serializer=V2, transport=websocket, router=ChannelRouter({"*": LobbyChannel().join}), now=0.0
+        )
         self.messages: list[str | bytes] = []
         self.closeds = 0
         self.writables = 0
@@ -54,7 +56,7 @@ class Wire:
         self.written = b""
         self.writes = 0
         self.flushes_wanted = 0
-        self.finished: list[Cut | None] = []
+        self.finished: list[AbortReason | None] = []
         self.now = 0.0
         self.websocket = WebSocket(self, now=0.0)
         self.session = Recorder(self.websocket)
@@ -70,7 +72,7 @@ class Wire:
     def want_flush(self) -> None:
         self.flushes_wanted += 1
 
-    def finish(self, cut: Cut | None) -> None:
+    def finish(self, cut: AbortReason | None) -> None:
         self.finished.append(cut)
 
     # -- the client's side ---
@@ -424,7 +426,7 @@ def test_nothing_after_a_close_is_listened_to() -> None:
 
     assert [opcode for opcode, _ in wire.heard()] == [CLOSE]
     assert wire.session.messages == []
-    assert wire.session.ended_for is End.CLIENT_GONE
+    assert wire.session.ended_for is EndReason.CLIENT_GONE
 
 
 def test_the_server_closes_with_its_code_and_waits_for_the_answer() -> None:
@@ -465,7 +467,7 @@ def test_a_client_that_does_not_answer_a_close_is_cut() -> None:
     wire.websocket.tick(CLOSE_S - 0.1)
     assert wire.finished == []
     wire.websocket.tick(CLOSE_S)
-    assert wire.finished == [Cut.NO_CLOSE]
+    assert wire.finished == [AbortReason.NO_CLOSE]
 
 
 def test_a_client_that_does_not_hang_up_after_the_close_is_cut() -> None:
@@ -474,7 +476,7 @@ def test_a_client_that_does_not_hang_up_after_the_close_is_cut() -> None:
 
     wire.websocket.tick(CLOSE_S)
 
-    assert wire.finished == [None, Cut.NO_CLOSE]
+    assert wire.finished == [None, AbortReason.NO_CLOSE]
 
 
 def test_the_end_of_the_connection_is_told_once() -> None:
@@ -501,7 +503,7 @@ def test_a_message_of_the_largest_size_arrives_and_one_byte_more_does_not() -> N
 
     assert wire.close_code() == 1009
     assert wire.finished == [None]
-    assert wire.session.ended_for is End.PROTOCOL
+    assert wire.session.ended_for is EndReason.PROTOCOL
 
 
 def test_a_length_that_is_only_announced_is_refused_before_it_comes() -> None:
@@ -529,14 +531,14 @@ def test_a_client_that_does_not_read_is_cut_when_too_much_waits() -> None:
 
     for _ in range(MAX_WAITING_BYTES // 10_000):
         wire.websocket.send(message)
-        assert wire.websocket.congested
+        assert wire.websocket.is_backpressured
     assert wire.finished == []
     for _ in range(3):
         wire.websocket.send(message)
 
-    assert wire.finished == [Cut.OVERFLOW]
-    assert wire.session.ended_for is End.OVERFLOW
-    assert (wire.websocket.waiting_bytes, wire.websocket.congested) == (0, False)
+    assert wire.finished == [AbortReason.OVERFLOW]
+    assert wire.session.ended_for is EndReason.OVERFLOW
+    assert (wire.websocket.waiting_bytes, wire.websocket.is_backpressured) == (0, False)
 
 
 def test_one_frame_may_be_larger_than_what_may_wait() -> None:
@@ -560,8 +562,8 @@ def test_a_client_that_has_taken_nothing_for_half_a_minute_is_cut() -> None:
     assert wire.finished == []
     wire.websocket.tick(2 * STALL_S)
 
-    assert wire.finished == [Cut.STALLED]
-    assert wire.session.ended_for is End.STALLED
+    assert wire.finished == [AbortReason.STALLED]
+    assert wire.session.ended_for is EndReason.STALLED
 
 
 def test_what_waits_goes_in_order_when_there_is_room() -> None:
@@ -571,7 +573,7 @@ def test_what_waits_goes_in_order_when_there_is_room() -> None:
         wire.websocket.send(OurFrame(str(n).encode(), is_text=True))
     assert wire.flushes_wanted == 1
 
-    while wire.websocket.congested:
+    while wire.websocket.is_backpressured:
         wire.room = 5
         wire.websocket.flush()
 

@@ -1,7 +1,7 @@
-"""All sessions of this process: how many, their sweeps, and their end.
+"""The registry of all sessions of this process: limit, timeouts, logout and drain.
 
-Clients come back without any jitter, so a drain closes them in small batches
-over its whole time; closing all at once would bring all back at once.
+Clients reconnect without jitter, so a drain closes them in small batches over its
+whole time; closing all at once would bring all back at once.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import trio
 
 from supervision import Life
 from web.channels.identity import User
+from web.channels.router import ChannelRouter
 from web.channels.serializer import Serializer
 from web.channels.session import Session
-from web.channels.topics import Topics
-from web.channels.transport import End, Transport
+from web.channels.transport import EndReason, Transport
 
-__all__ = ["SocketStatistics", "Sockets", "batches"]
+__all__ = ["SessionRegistry", "SessionStatistics", "batches"]
 
 SWEEP_S: Final = 2.0
 # Ticks between which other tasks run: well under a millisecond of them.
@@ -30,8 +30,8 @@ MAX_SOCKETS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class SocketStatistics:
-    """Counts.
+class SessionStatistics:
+    """Counts of sessions.
 
     Attributes:
         open: Sessions now, long polls included.
@@ -46,23 +46,23 @@ class SocketStatistics:
     ended: dict[str, int]
 
 
-class Sockets:
-    """The table of sessions.
+class SessionRegistry:
+    """The sessions of this process.
 
     Args:
-        topics: Who decides about joins.
+        router: Finds the join handler of a topic.
         max_sockets: How many sessions there may be.
         clock: Seconds that only go forward.
     """
 
     def __init__(
         self,
-        topics: Topics,
+        router: ChannelRouter,
         *,
         max_sockets: int = MAX_SOCKETS,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
-        self._topics = topics
+        self._router = router
         self._max_sockets = max_sockets
         self._clock = clock
         self._sessions: dict[Session, None] = {}
@@ -81,16 +81,16 @@ class Sockets:
         return len(self._sessions) >= self._max_sockets
 
     def now(self) -> float:
-        """The time sessions are to be told."""
+        """The time, by the clock of the sessions."""
         return self._clock()
 
     def open(self, user: User, serializer: Serializer, transport: Transport) -> Session:
-        """A session for a client that has been let in; forgotten when it ends."""
+        """Open a session for an authenticated client; it is removed when it ends."""
         session = Session(
             user,
             serializer=serializer,
             transport=transport,
-            topics=self._topics,
+            router=self._router,
             now=self._clock(),
             on_end=self._forget,
         )
@@ -102,33 +102,33 @@ class Sockets:
         """Count a request that was turned away."""
         self._refused[reason] = self._refused.get(reason, 0) + 1
 
-    def statistics(self) -> SocketStatistics:
-        """How things stand."""
-        return SocketStatistics(len(self._sessions), self._opened, dict(self._refused), dict(self._ended))
+    def statistics(self) -> SessionStatistics:
+        """Current counts."""
+        return SessionStatistics(len(self._sessions), self._opened, dict(self._refused), dict(self._ended))
 
     def logout(self, user_id: str) -> int:
-        """Close every socket of a user with 1001; how many there were."""
+        """Close every socket of a user with 1001; returns how many there were."""
         theirs = [session for session in self._sessions if session.user.user_id == user_id]
         for session in theirs:
             session.logout()
         return len(theirs)
 
     async def run(self, life: Life) -> None:
-        """Sweep for ever: idle sockets are closed, unanswered joins answered."""
+        """Check the timeouts of all sessions every two seconds, for ever."""
         life.started()
         while True:
             await trio.sleep(SWEEP_S)
             await self.sweep()
 
     async def sweep(self) -> None:
-        """Tell every session the time."""
+        """Close idle sockets, and answer joins that nobody has answered."""
         for number, session in enumerate(tuple(self._sessions), 1):
             session.tick(self._clock())
             if number % TICKS_PER_SLICE == 0:
                 await trio.lowlevel.checkpoint()
 
     async def drain(self, over_s: float) -> None:
-        """Let nobody in any more and close all with 1012, spread over `over_s` seconds.
+        """Refuse new sessions and close all with 1012, spread over `over_s` seconds.
 
         Returns before the clients have answered.
         """
@@ -140,21 +140,21 @@ class Sockets:
                 session.drain()
 
     async def wait_none(self) -> None:
-        """Wait until all have ended."""
+        """Wait until all sessions have ended."""
         while self._sessions:
             self._none = trio.Event()
             await self._none.wait()
 
     def abort_all(self) -> None:
-        """Cut off those whose client has not answered the close."""
+        """Abort the connections whose client has not answered the close."""
         for session in tuple(self._sessions):
             session.drain()
-            # No client has had patience for so long.
+            # Later than any timeout: the transport aborts the connection.
             session.tick(math.inf)
 
     def _forget(self, session: Session) -> None:
         self._sessions.pop(session, None)
-        why = session.ended_for or End.CLIENT_GONE
+        why = session.ended_for or EndReason.CLIENT_GONE
         self._ended[why.value] = self._ended.get(why.value, 0) + 1
         if self._none is not None and not self._sessions:
             self._none.set()

@@ -14,10 +14,9 @@ from orjson import Fragment
 from actors.core import ConflatingMember, Event, Member, TooMany
 from actors.rooms import is_room_id
 from web.channels.broadcast import Broadcast
-from web.channels.seat import Push, Seat
-from web.channels.topics import Left
+from web.channels.channel import ChannelSocket, LeaveReason, Push
 
-__all__ = ["STATE_PATTERN", "Records", "StateTopic"]
+__all__ = ["STATE_PATTERN", "Records", "StateChannel"]
 
 STATE_PATTERN: Final = "state:*"
 PREFIX: Final = "state:"
@@ -37,8 +36,8 @@ class Records(Protocol):
         """Let `member` hear no more."""
 
 
-class StateTopic:
-    """Opens `state:*`, for anybody who may connect."""
+class StateChannel:
+    """The routes `state:*`, which anybody who may connect can join."""
 
     __slots__ = ("_last", "_records")
 
@@ -46,25 +45,25 @@ class StateTopic:
         self._records = records
         self._last: tuple[Event, tuple[Broadcast, ...]] | None = None
 
-    def __call__(self, seat: Seat, payload: object) -> None:  # noqa: ARG002  # there is nothing to ask for
-        """Let the client in and answer with the record; version 0 if there is no room."""
-        room_id = seat.topic.removeprefix(PREFIX)
+    def join(self, socket: ChannelSocket, payload: object) -> None:  # noqa: ARG002  # there is nothing to ask for
+        """Accept the join and reply with the record; version 0 if there is no room."""
+        room_id = socket.topic.removeprefix(PREFIX)
         if not is_room_id(room_id):
-            seat.refuse({"reason": "invalid_room_id"}, final=True)
+            socket.refuse({"reason": "invalid_room_id"}, final=True)
             return
-        watcher = _Watcher(seat, self)
+        watcher = _Watcher(socket, self)
         try:
             _, event = self._records.join(room_id, watcher)
         except TooMany:
-            seat.refuse({"reason": "too_many_streams"})
+            socket.refuse({"reason": "too_many_streams"})
             return
         watcher.seq = event.seq
-        if not seat.accept(watcher, Fragment(event.body)):
-            self.leave(seat, watcher)
+        if not socket.accept(watcher, Fragment(event.body)):
+            self.leave(socket, watcher)
 
-    def leave(self, seat: Seat, watcher: Member) -> None:
+    def leave(self, socket: ChannelSocket, watcher: Member) -> None:
         """The watcher has ended."""
-        self._records.leave(seat.topic.removeprefix(PREFIX), watcher)
+        self._records.leave(socket.topic.removeprefix(PREFIX), watcher)
 
     def pushes_of(self, topic: str, event: Event) -> tuple[Broadcast, ...]:
         """What the event tells of, oldest first: made for its first watcher, the same objects for all."""
@@ -79,39 +78,39 @@ class StateTopic:
 class _Watcher(ConflatingMember):
     """One client on one room: a `Channel` of its session, a `Member` of the room's audience."""
 
-    __slots__ = ("_seat", "_topic")
+    __slots__ = ("_socket", "_topic")
 
-    def __init__(self, seat: Seat, topic: StateTopic) -> None:
+    def __init__(self, socket: ChannelSocket, topic: StateChannel) -> None:
         super().__init__()
-        self._seat = seat
+        self._socket = socket
         self._topic = topic
 
     def take(self, event: Event, seen: int) -> bool:
         """Send the event, unless frames wait."""
-        if self._seat.congested:
-            self._seat.when_writable(self._send_newest)
+        if self._socket.is_backpressured:
+            self._socket.when_writable(self._send_newest)
             return False
-        pushes = self._topic.pushes_of(self._seat.topic, event)
+        pushes = self._topic.pushes_of(self._socket.topic, event)
         for push in pushes[-len(event.since(seen)) :]:
-            self._seat.send(push)
+            self._socket.send(push)
         return True
 
     def close(self, reason: str) -> None:  # noqa: ARG002  # the frame that ends a channel has no room for it
         """End it in good order."""
-        self._seat.close()
+        self._socket.close()
 
-    def joined(self) -> None:
-        """The answer to the join was the record; there is nothing to add."""
+    def after_join(self) -> None:
+        """Do nothing: the reply to the join was the record."""
 
-    def receive(self, push: Push) -> None:
-        """A watcher has nothing to say."""
+    def handle_in(self, push: Push) -> None:
+        """Refuse: this topic is read-only."""
         push.reply("error", {"reason": "read_only"})
 
-    def left(self, why: Left) -> None:  # noqa: ARG002  # whyever it left
-        """Hear no more."""
-        self._topic.leave(self._seat, self)
+    def terminate(self, reason: LeaveReason) -> None:  # noqa: ARG002  # whatever it is
+        """Leave the room's audience."""
+        self._topic.leave(self._socket, self)
 
     def _send_newest(self) -> None:
         event = self.catch_up()
         if event is not None:
-            self._seat.send(self._topic.pushes_of(self._seat.topic, event)[-1])
+            self._socket.send(self._topic.pushes_of(self._socket.topic, event)[-1])

@@ -4,14 +4,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.web.channels.support import LobbyTopic, MemoryTransport
-from web.channels.gate import Admitted, Gate
+from tests.web.channels.support import LobbyChannel, MemoryTransport
 from web.channels.identity import ANONYMOUS, User
+from web.channels.router import ChannelRouter
 from web.channels.serializer import V2
 from web.channels.session import Session
-from web.channels.sockets import Sockets
-from web.channels.topics import Topics
-from web.channels.transport import Cut
+from web.channels.session_registry import SessionRegistry
+from web.channels.socket_auth import Admitted, SocketAuth
+from web.channels.transport import AbortReason
 from web.handlers.cors import Cors
 from web.handlers.http import Answer
 
@@ -23,16 +23,16 @@ class Tokens:
         return User("u1", "Ann") if token == "good" else None
 
 
-def sockets(max_sockets: int = 100) -> Sockets:
-    return Sockets(Topics({"room:*": LobbyTopic()}), max_sockets=max_sockets)
+def sockets(max_sockets: int = 100) -> SessionRegistry:
+    return SessionRegistry(ChannelRouter({"room:*": LobbyChannel().join}), max_sockets=max_sockets)
 
 
-def opened(house: Sockets, user_id: str = "u1") -> tuple[Session, MemoryTransport]:
+def opened(house: SessionRegistry, user_id: str = "u1") -> tuple[Session, MemoryTransport]:
     transport = MemoryTransport()
     return house.open(User(user_id, user_id), V2, transport), transport
 
 
-async def test_a_logout_closes_all_sockets_of_one_user_with_1001() -> None:
+async def test_a_logout_closes_all_membersof_one_user_with_1001() -> None:
     house = sockets()
     transports = [opened(house, user_id)[1] for user_id in ("u1", "u2", "u1")]
 
@@ -96,7 +96,7 @@ async def test_sessions_that_end_are_counted_by_what_ended_them_first(
         case "protocol":
             session.receive("nonsense", house.now())
         case "overflow":
-            session.cut(Cut.OVERFLOW, 1)
+            session.aborted(AbortReason.OVERFLOW, 1)
     assert house.statistics().ended == {}
     session.closed()
     session.closed()
@@ -128,25 +128,25 @@ async def test_refusals_are_all_the_same_outside_and_counted_inside(
 ) -> None:
     house = sockets()
 
-    answer = await Gate(house, Tokens(), Cors()).admit(query, headers)
+    answer = await SocketAuth(house, Tokens(), Cors()).admit(query, headers)
 
     assert answer == Answer(403, b"", ())
     assert house.statistics().refused == {reason: 1}
 
 
 async def test_a_good_request_is_admitted() -> None:
-    gate = Gate(sockets(), Tokens(), Cors())
+    auth = SocketAuth(sockets(), Tokens(), Cors())
 
-    admitted = await gate.admit("vsn=2.0.0&token=good", {"sec-websocket-protocol": "phoenix"})
+    admitted = await auth.admit("vsn=2.0.0&token=good", {"sec-websocket-protocol": "phoenix"})
 
     assert admitted == Admitted(User("u1", "Ann"), V2, "phoenix")
 
 
 async def test_strangers_are_let_in_only_where_that_is_wanted() -> None:
-    gate = Gate(sockets(), Tokens(), Cors(), anonymous=True)
+    auth = SocketAuth(sockets(), Tokens(), Cors(), anonymous=True)
 
-    assert await gate.admit("vsn=2.0.0", {}) == Admitted(ANONYMOUS, V2, None)
-    assert isinstance(await gate.admit("vsn=2.0.0&token=bad", {}), Answer)
+    assert await auth.admit("vsn=2.0.0", {}) == Admitted(ANONYMOUS, V2, None)
+    assert isinstance(await auth.admit("vsn=2.0.0&token=bad", {}), Answer)
 
 
 async def test_a_full_or_draining_node_says_when_to_come_back() -> None:
@@ -156,7 +156,7 @@ async def test_a_full_or_draining_node_says_when_to_come_back() -> None:
     draining.draining = True
 
     for house, code in ((full, b"too_many_sockets"), (draining, b"draining")):
-        answer = await Gate(house, Tokens(), Cors()).admit("vsn=2.0.0&token=good", {})
+        answer = await SocketAuth(house, Tokens(), Cors()).admit("vsn=2.0.0&token=good", {})
         assert isinstance(answer, Answer)
         assert answer.status == 503
         assert code in answer.body

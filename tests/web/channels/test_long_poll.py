@@ -12,13 +12,13 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from supervision import Life
-from tests.web.channels.support import LobbyTopic
-from web.channels.gate import Gate
+from tests.web.channels.support import LobbyChannel
 from web.channels.identity import User
-from web.channels.longpoll import MAX_LINES, WINDOW_S, LongPolls
-from web.channels.mailbox import DEATH_S
-from web.channels.sockets import Sockets
-from web.channels.topics import Topics
+from web.channels.long_poll import MAX_LINES, WINDOW_S, LongPolls
+from web.channels.long_poll_buffer import DEATH_S
+from web.channels.router import ChannelRouter
+from web.channels.session_registry import SessionRegistry
+from web.channels.socket_auth import SocketAuth
 from web.handlers.cors import Cors
 from web.handlers.http import Answer, Request
 
@@ -40,10 +40,10 @@ class Browser:
     """Polls as the npm client does."""
 
     def __init__(self, *, max_sessions: int = 100, max_sockets: int = 100) -> None:
-        self.lobby = LobbyTopic()
-        self.sockets = Sockets(Topics({"room:*": self.lobby}), max_sockets=max_sockets)
-        gate = Gate(self.sockets, Tokens(), Cors(frozenset({"https://game.example"})))
-        self.polls = LongPolls(gate, max_sessions=max_sessions)
+        self.lobby = LobbyChannel()
+        self.sockets = SessionRegistry(ChannelRouter({"room:*": self.lobby.join}), max_sockets=max_sockets)
+        auth = SocketAuth(self.sockets, Tokens(), Cors(frozenset({"https://game.example"})))
+        self.polls = LongPolls(auth, max_sessions=max_sessions)
         self.query = "token=jwt&vsn=2.0.0"
         self.token: str | None = None
 
@@ -164,11 +164,11 @@ async def test_joins_and_polls_messages_as_the_text_of_their_frames() -> None:
 async def test_a_poll_waits_until_something_comes(autojump_clock: MockClock) -> None:
     browser = Browser()
     await browser.join()
-    seat = browser.lobby.lobbies[0].seat
+    socket = browser.lobby.lobbies[0].socket
     started = trio.current_time()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_push_after, 3.0, seat)
+        nursery.start_soon(_push_after, 3.0, socket)
         answer = await browser.get()
 
     assert answer == {
@@ -179,9 +179,9 @@ async def test_a_poll_waits_until_something_comes(autojump_clock: MockClock) -> 
     assert trio.current_time() - started == pytest.approx(3.0)
 
 
-async def _push_after(delay_s: float, seat: Any) -> None:
+async def _push_after(delay_s: float, socket: Any) -> None:
     await trio.sleep(delay_s)
-    seat.push("news", {})
+    socket.push("news", {})
 
 
 async def test_a_poll_with_nothing_to_say_ends_after_ten_seconds(
@@ -206,7 +206,7 @@ async def test_a_second_poll_takes_the_place_of_the_first(autojump_clock: MockCl
     async with trio.open_nursery() as nursery:
         nursery.start_soon(first)
         await wait_all_tasks_blocked()
-        nursery.start_soon(_push_after, 1.0, browser.lobby.lobbies[0].seat)
+        nursery.start_soon(_push_after, 1.0, browser.lobby.lobbies[0].socket)
         second = await browser.get()
 
     assert [answer["status"] for answer in answers] == [204]
@@ -244,10 +244,10 @@ async def test_what_waits_for_a_client_has_a_limit(caplog: pytest.LogCaptureFixt
     caplog.set_level(logging.INFO)
     browser = Browser()
     await browser.join()
-    seat = browser.lobby.lobbies[0].seat
+    socket = browser.lobby.lobbies[0].socket
 
     for _ in range(2000):
-        seat.push("news", {})
+        socket.push("news", {})
 
     assert len(browser.polls) == 0
     assert await browser.post(JOIN) == 410
@@ -259,10 +259,10 @@ async def test_what_waits_for_a_client_has_a_limit(caplog: pytest.LogCaptureFixt
 async def test_binary_cannot_come_down_and_is_left_out() -> None:
     browser = Browser()
     await browser.join()
-    seat = browser.lobby.lobbies[0].seat
+    socket = browser.lobby.lobbies[0].socket
 
-    seat.push("news", b"\x01\x02")
-    seat.push("news", {})
+    socket.push("news", b"\x01\x02")
+    socket.push("news", {})
 
     assert len((await browser.get())["messages"]) == 1
 

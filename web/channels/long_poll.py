@@ -24,8 +24,9 @@ from typing import Final
 import orjson
 
 from web.channels.connect import origin_allowed, parameters
-from web.channels.gate import Gate
-from web.channels.mailbox import Mailbox
+from web.channels.long_poll_buffer import LongPollBuffer
+from web.channels.socket_auth import SocketAuth
+from web.channels.transport import MAX_MESSAGE_BYTES
 from web.handlers.cors import Grant
 from web.handlers.http import JSON, Answer, Request
 from web.handlers.routes import Endpoint, Route
@@ -36,7 +37,7 @@ LONGPOLL_PATTERN: Final = "/socket/longpoll"
 WINDOW_S: Final = 10.0
 MAX_LINES: Final = 100
 # The longest frame a WebSocket may carry, for all lines together.
-MAX_BODY_BYTES: Final = 1 << 20
+MAX_BODY_BYTES: Final = MAX_MESSAGE_BYTES
 MAX_SESSIONS: Final = 5000
 NDJSON: Final = "application/x-ndjson"
 TOKEN_HEADER: Final = "x-phoenix-longpoll-token"  # noqa: S105  # its name, not a token
@@ -60,20 +61,22 @@ class LongPolls:
     """The sessions that poll, and the handlers they poll with.
 
     Args:
-        gate: Lets clients in.
+        auth: Authenticates clients.
         max_sessions: How many may poll at once.
         window_s: How long a poll waits for something to come.
     """
 
-    def __init__(self, gate: Gate, *, max_sessions: int = MAX_SESSIONS, window_s: float = WINDOW_S) -> None:
-        self._gate = gate
-        self._sockets = gate.sockets
+    def __init__(
+        self, auth: SocketAuth, *, max_sessions: int = MAX_SESSIONS, window_s: float = WINDOW_S
+    ) -> None:
+        self._auth = auth
+        self._sockets = auth.sockets
         self._max_sessions = max_sessions
         self._window_s = window_s
-        self._mailboxes: dict[str, Mailbox] = {}
+        self._buffers: dict[str, LongPollBuffer] = {}
 
     def __len__(self) -> int:
-        return len(self._mailboxes)
+        return len(self._buffers)
 
     def route(self) -> Route:
         """The path and its handlers."""
@@ -84,50 +87,52 @@ class LongPolls:
         )
 
     async def get(self, request: Request) -> Answer:
-        """Open a session, or wait for what the server has to say."""
-        if not origin_allowed(request.headers, self._gate.cors):
+        """Open a session, or wait for frames."""
+        if not origin_allowed(request.headers, self._auth.cors):
             return _answer(FORBIDDEN)
-        mailbox = self._find(request)
-        if mailbox is None:
+        buffer = self._find(request)
+        if buffer is None:
             return await self._open(request)
-        messages = await mailbox.poll(self._window_s, self._sockets.now)
-        if mailbox.closed and not messages:
-            mailbox.end()
+        messages = await buffer.poll(self._window_s, self._sockets.now)
+        if buffer.closed and not messages:
+            buffer.end()
             return _answer(START_OVER)
-        return _answer(OK if messages else NOTHING, token=mailbox.token, messages=messages)
+        return _answer(OK if messages else NOTHING, token=buffer.token, messages=messages)
 
     async def post(self, request: Request) -> Answer:
-        """Take what the client has to say."""
-        if not origin_allowed(request.headers, self._gate.cors):
+        """Take frames of the client."""
+        if not origin_allowed(request.headers, self._auth.cors):
             return _answer(FORBIDDEN)
-        mailbox = self._find(request)
-        if mailbox is None:
+        buffer = self._find(request)
+        if buffer is None:
             return _answer(GONE)
         try:
             for frame in _frames(request):
-                if not mailbox.receive(frame, self._sockets.now()):
+                if not buffer.receive(frame, self._sockets.now()):
                     return _answer(GONE)
         except ValueError:
             return _answer(BAD_REQUEST)
         return _answer(OK)
 
     async def _open(self, request: Request) -> Answer:
-        if len(self._mailboxes) >= self._max_sessions:
+        if len(self._buffers) >= self._max_sessions:
             self._sockets.refused("full")
             return _answer(START_OVER)
-        admitted = await self._gate.admit(request.query, request.headers)
+        admitted = await self._auth.admit(request.query, request.headers)
         if isinstance(admitted, Answer):
             return _answer(FORBIDDEN if admitted.status == FORBIDDEN else START_OVER)
-        mailbox = Mailbox(secrets.token_urlsafe(TOKEN_BYTES), now=self._sockets.now(), on_end=self._forget)
-        mailbox.attach(self._sockets.open(admitted.user, admitted.serializer, mailbox))
-        self._mailboxes[mailbox.token] = mailbox
-        return _answer(GONE, token=mailbox.token, messages=[])
+        buffer = LongPollBuffer(
+            secrets.token_urlsafe(TOKEN_BYTES), now=self._sockets.now(), on_end=self._forget
+        )
+        buffer.attach(self._sockets.open(admitted.user, admitted.serializer, buffer))
+        self._buffers[buffer.token] = buffer
+        return _answer(GONE, token=buffer.token, messages=[])
 
-    def _find(self, request: Request) -> Mailbox | None:
-        return self._mailboxes.get(_token(request.query, request.headers))
+    def _find(self, request: Request) -> LongPollBuffer | None:
+        return self._buffers.get(_token(request.query, request.headers))
 
-    def _forget(self, mailbox: Mailbox) -> None:
-        self._mailboxes.pop(mailbox.token, None)
+    def _forget(self, buffer: LongPollBuffer) -> None:
+        self._buffers.pop(buffer.token, None)
 
 
 def _token(query: str, headers: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""From a request for a socket to the right to open a session."""
+"""Authenticates a request for a socket: may it open a session, and as which user."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import logging
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from web.channels.connect import FORBIDDEN, Refused, decide
+from web.channels.connect import FORBIDDEN, ConnectRefused, decide
 from web.channels.identity import ANONYMOUS, User
 from web.channels.serializer import Serializer
-from web.channels.sockets import Sockets
+from web.channels.session_registry import SessionRegistry
 from web.channels.tokens import Tokens
 from web.handlers.cors import Cors
 from web.handlers.http import Answer, retry_later
 
-__all__ = ["Admitted", "Gate"]
+__all__ = ["Admitted", "SocketAuth"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +23,11 @@ DRAINING: Final = retry_later(503, "draining", 1)
 
 
 class Admitted(NamedTuple):
-    """A client that may connect.
+    """An authenticated client.
 
     Attributes:
-        user: Who it is.
-        serializer: The version it speaks.
+        user: The user its token names.
+        serializer: The version of the protocol it asked for.
         subprotocol: What the handshake answers with, None for nothing.
     """
 
@@ -36,35 +36,37 @@ class Admitted(NamedTuple):
     subprotocol: str | None
 
 
-class Gate:
-    """Lets clients in, for every transport.
+class SocketAuth:
+    """Decides about connect requests, for every transport.
 
     Args:
-        sockets: The sessions there are.
-        tokens: Says whose a token is.
-        cors: The origins that may.
+        sockets: The sessions of this process, and their limit.
+        tokens: Verifies tokens.
+        cors: The allowed origins.
         anonymous: Whether a client without any token may connect; it can join `state:*` only.
     """
 
-    def __init__(self, sockets: Sockets, tokens: Tokens, cors: Cors, *, anonymous: bool = False) -> None:
+    def __init__(
+        self, sockets: SessionRegistry, tokens: Tokens, cors: Cors, *, anonymous: bool = False
+    ) -> None:
         self.sockets = sockets
         self.cors = cors
         self._tokens = tokens
         self._anonymous = anonymous
 
     async def admit(self, query: str, headers: Mapping[str, str]) -> Admitted | Answer:
-        """Judge a request; the answer if it is refused: 403 with an empty body, or a 503."""
+        """Authenticate a request; an `Answer` refuses it: 403 with an empty body, or 503."""
         if self.sockets.draining:
             return self._refuse("draining", DRAINING)
         if self.sockets.full:
             return self._refuse("full", FULL)
-        candidate = decide(query, headers, self.cors)
-        if isinstance(candidate, Refused):
-            return self._refuse(candidate.reason, FORBIDDEN)
-        user = await self._user(candidate.token)
+        request = decide(query, headers, self.cors)
+        if isinstance(request, ConnectRefused):
+            return self._refuse(request.reason, FORBIDDEN)
+        user = await self._user(request.token)
         if user is None:
             return self._refuse("token", FORBIDDEN)
-        return Admitted(user, candidate.serializer, candidate.subprotocol)
+        return Admitted(user, request.serializer, request.subprotocol)
 
     async def _user(self, token: str | None) -> User | None:
         if token is None:

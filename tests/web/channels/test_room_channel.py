@@ -9,8 +9,8 @@ from actors.core import ActorGone, MailboxFull
 from actors.matches.player_connection import PlayerConnection, Question
 from tests.web.channels.support import Client, reply
 from web.channels.identity import ANONYMOUS, User
-from web.channels.room_topic import RoomTopic
-from web.channels.topics import Topics
+from web.channels.room_channel import RoomChannel
+from web.channels.router import ChannelRouter
 
 ANN, BOB, EVE = User("u1", "Ann"), User("u2", "Bob"), User("u3", "Eve")
 NOON = 1_900_000_000.0
@@ -53,14 +53,14 @@ class House:
         self.now = 100.0
         self.rooms = {"m1"}
         self.match = Match()
-        self.topic = RoomTopic(self, clock=lambda: self.now, wall_clock=lambda: NOON)
-        self.topics = Topics({"room:*": self.topic})
+        self.channel = RoomChannel(self, clock=lambda: self.now, wall_clock=lambda: NOON)
+        self.router = ChannelRouter({"room:*": self.channel.join})
 
     def find(self, room_id: str) -> Match | None:
         return self.match if room_id in self.rooms else None
 
     def client(self, user: User) -> Client:
-        return Client(self.topics, user=user)
+        return Client(self.router, user=user)
 
     def joined(self, user: User) -> Client:
         client = self.client(user)
@@ -162,13 +162,13 @@ def test_a_player_whose_id_would_break_clients_plays_without_being_listed() -> N
 
 def test_players_are_counted_once_however_often_they_are_connected() -> None:
     house = House()
-    assert (house.topic.connected_players, house.topic.rooms) == (0, 0)
+    assert (house.channel.connected_players, house.channel.rooms) == (0, 0)
     ann, again, bob = house.joined(ANN), house.joined(ANN), house.joined(BOB)
-    assert (house.topic.connected_players, house.topic.rooms) == (2, 1)
+    assert (house.channel.connected_players, house.channel.rooms) == (2, 1)
 
     for client in (ann, again, bob):
         client.session.closed()
-    assert (house.topic.connected_players, house.topic.rooms) == (0, 0)
+    assert (house.channel.connected_players, house.channel.rooms) == (0, 0)
 
 
 # -- what the match hears ------------------------------------------------------------
@@ -240,8 +240,8 @@ def test_the_match_hears_that_a_player_is_gone_whose_channel_crashed(monkeypatch
     house = House()
     ann = house.joined(ANN)
     ann.transport.take()
-    monkeypatch.setattr(house.topic, "say", broken)
-    monkeypatch.setattr(house.topic, "dismiss", broken)
+    monkeypatch.setattr(house.channel, "broadcast", broken)
+    monkeypatch.setattr(house.channel, "untrack", broken)
 
     ann.say("1", "7", "room:m1", "chat:send", {"content": "hi"})
 
@@ -334,7 +334,7 @@ def test_leaving_and_coming_back_buys_no_more_to_say_even_alone() -> None:
         return str(answer[4]["response"].get("reason", "sent"))
 
     assert [say_after_coming_back() for _ in range(6)] == ["sent"] * 5 + ["rate_limited"]
-    assert house.topic.rooms == 0
+    assert house.channel.rooms == 0
     house.now += 10.0
     assert say_after_coming_back() == "sent"
 
@@ -348,7 +348,7 @@ def test_rates_of_rooms_everybody_has_left_are_kept_for_no_longer_than_they_coun
         client.session.closed()
         house.now += 1.0
 
-    assert len(house.topic._left) == 10  # noqa: SLF001
+    assert len(house.channel._chat._empty_since) == 10  # noqa: SLF001
 
 
 def test_five_hundred_characters_may_be_said() -> None:

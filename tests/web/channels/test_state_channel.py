@@ -5,9 +5,9 @@ import json
 from actors.core import Audiences, Event, Member
 from actors.rooms import Record, RoomTable
 from tests.web.channels.support import Client, reply
+from web.channels.router import ChannelRouter
 from web.channels.serializer import V1
-from web.channels.state_topic import StateTopic
-from web.channels.topics import Topics
+from web.channels.state_channel import StateChannel
 
 
 class Records:
@@ -39,10 +39,10 @@ class Node:
 
     def __init__(self, max_members: int = 100) -> None:
         self.records = Records(max_members)
-        self.topics = Topics({"state:*": StateTopic(self.records)})
+        self.router = ChannelRouter({"state:*": StateChannel(self.records).join})
 
     def client(self) -> Client:
-        return Client(self.topics)
+        return Client(self.router)
 
 
 def versions(frames: list[list[object]]) -> list[object]:
@@ -97,7 +97,7 @@ def test_writes_that_are_told_together_are_a_push_each_and_the_same_for_all() ->
 
 def test_clients_of_both_versions_watch_the_same_room() -> None:
     node = Node()
-    old = Client(node.topics, serializer=V1)
+    old = Client(node.router, serializer=V1)
     old.send('{"topic":"state:a","event":"phx_join","payload":{},"ref":"1"}')
     new = node.client()
     new.join("state:a")
@@ -113,12 +113,12 @@ def test_a_client_whose_frames_wait_gets_the_newest_record_afterwards() -> None:
     node = Node()
     client = node.client()
     client.join("state:a")
-    client.transport.congested = True
+    client.transport.is_backpressured = True
 
     for n in range(5):
         node.records.write("a", b"[%d]" % n)
     assert client.transport.take() == []
-    client.transport.congested = False
+    client.transport.is_backpressured = False
     client.session.writable()
 
     assert versions(client.transport.take()) == [5]
