@@ -7,8 +7,9 @@ Reading order, each leaning only on the ones above it:
     handlers     what answers a request, whichever lane carried it; no framework in sight
     server       sockets: listening, accepting, giving up on peers that take nothing
     quart_lane   the lane that serves every route
-    drain        how open streams come to an end
-    program      the tree of supervisors, and the life of the whole program
+    wiring       builds the features of a node and its supervision tree
+    graceful_shutdown  closes streams and sockets when the node stops
+    program      the life of the whole program: start, serve, stop
     dev          `greenroom dev`: everything on one machine
     cli          the command
 """

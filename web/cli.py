@@ -105,7 +105,7 @@ def _check_config(_options: argparse.Namespace) -> int:
 
 
 def _migrate(_options: argparse.Namespace) -> int:
-    from web.database import CannotMigrate, migrate_now
+    from web.wiring.database import CannotMigrate, migrate_now
 
     try:
         version = migrate_now(_settings())

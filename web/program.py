@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final, Self
 import trio
 
 from supervision import SupervisionError
-from web.drain import NOTICE_S, close_streams, closing_s, finish
-from web.match_making import CONSUMER
-from web.parts import build_domain, build_outside
+from web.graceful_shutdown import NOTICE_S, close_streams, closing_s, finish
 from web.server.sockets import listen, raise_descriptor_limit
-from web.tree import INTEGRATIONS, WEB, tree_of
+from web.wiring.matches import CONSUMER
+from web.wiring.node import build_core, build_edge
+from web.wiring.tree import INTEGRATIONS, WEB, tree_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +49,8 @@ class Program:
         put_log: Notes accepted PUTs.
 
     Attributes:
-        domain: The actors' side.
-        outside: The web side.
+        core: The actors' side.
+        edge: The web side.
         tree: The supervisors.
         port: Where it listens; the real one if 0 was asked for.
 
@@ -63,11 +63,11 @@ class Program:
         self._settings = settings
         self._listener = listen(settings.host, settings.port, stall_s=settings.stream_stall_seconds)
         self.port: int = self._listener.getsockname()[1]
-        self.domain = build_domain(settings)
-        self.outside = build_outside(
-            settings, self.domain, [self._listener], put_log=put_log, clock=trio.current_time
+        self.core = build_core(settings)
+        self.edge = build_edge(
+            settings, self.core, [self._listener], put_log=put_log, clock=trio.current_time
         )
-        self.tree = tree_of(self.domain, self.outside, put_log)
+        self.tree = tree_of(self.core, self.edge, put_log)
         self._wanted = trio.Event()
         self._hurry = False
         self._abandon = trio.CancelScope()
@@ -86,7 +86,7 @@ class Program:
         """
         if self._wanted.is_set():
             logger.warning("stopping_at_once")
-            self.outside.connections.abort_all()
+            self.edge.connections.abort_all()
             self._abandon.cancel()
         self._hurry = hurry
         self._wanted.set()
@@ -101,13 +101,13 @@ class Program:
         try:
             with self._abandon:
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(self.outside.connections.run)
+                    await nursery.start(self.edge.connections.run)
                     await self._serve(nursery, task_status)
                     nursery.cancel_scope.cancel()
         finally:
             self._listener.close()
             with trio.move_on_after(CLOSE_S, shield=True):
-                await self.outside.channels.aclose()
+                await self.edge.channels.aclose()
         return not self._abandon.cancelled_caught
 
     async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
@@ -133,27 +133,27 @@ class Program:
     async def _drain(self) -> None:
         start = trio.current_time()
         drain_s = self._settings.drain_seconds
-        logger.info("draining", extra={"streams": len(self.outside.streams)})
+        logger.info("draining", extra={"streams": len(self.edge.streams)})
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._close_channels, closing_s(drain_s, hurry=self._hurry))
-            await close_streams(self.outside.streams, drain_s, hurry=self._hurry)
+            await close_streams(self.edge.streams, drain_s, hurry=self._hurry)
             if not self._hurry:
                 await trio.sleep_until(start + min(NOTICE_S, drain_s))
             # However long the matches take: an EventSource that comes back to a 503 never tries
             # again, and one that finds the port closed does.
             await self._stop_accepting()
-        if self.outside.fastlane is not None:
-            self.outside.fastlane.wind_up()
-        await self.outside.lane.wind_up()
-        await finish(self.outside.streams, self.outside.connections, self.outside.channels.sockets)
+        if self.edge.fastlane is not None:
+            self.edge.fastlane.wind_up()
+        await self.edge.lane.wind_up()
+        await finish(self.edge.streams, self.edge.connections, self.edge.channels.sockets)
 
     async def _close_channels(self, over_s: float) -> None:
         """End what is played, as nobody can come back to it, and let the players go."""
-        making = self.domain.integrations.match_making
+        making = self.core.integrations.match_making
         if making is not None:
             await self._stop_taking_jobs()
             await making.matches.end_all()
-        await self.outside.channels.sockets.drain(over_s)
+        await self.edge.channels.sockets.drain(over_s)
 
     async def _stop_taking_jobs(self) -> None:
         try:

@@ -67,7 +67,7 @@ class Load:
 
     def newest_is_known_to_all(self) -> bool:
         """Whether every stream has told the version that is stored."""
-        rooms = self.node.program.domain.rooms
+        rooms = self.node.program.core.rooms
         return all(
             (record := rooms.get(room_id)) is not None and self.seen[room_id][-1:] == [record.version]
             for room_id in self.rooms

@@ -122,7 +122,7 @@ async def test_a_child_may_crash_three_times_in_a_row(serve: Serve, path: str) -
 async def test_a_room_may_crash_again_and_again_and_the_others_do_not_notice(serve: Serve) -> None:
     async with serve() as node, under_load(node, *ROOMS) as load:
         await progress(load)
-        rooms = node.program.domain.rooms
+        rooms = node.program.core.rooms
         for _ in range(12):
             rooms.supervisor.kill_child("alpha", "a test") if is_up(node, "alpha") else None
             before = load.acknowledged["beta"]
@@ -137,7 +137,7 @@ def has_passed(load: Load, room_id: str, version: int) -> bool:
 
 
 def is_up(node: Node, room_id: str) -> bool:
-    return node.program.domain.registry.whereis(("room", room_id)) is not None
+    return node.program.core.registry.whereis(("room", room_id)) is not None
 
 
 def failing(chance: float, rng: random.Random, where: str) -> Callable[..., Record]:
@@ -201,6 +201,6 @@ async def test_after_a_stampede_the_node_still_serves(serve: Serve) -> None:
             kill(node, rng.choice(targets))
             for room_id in ROOMS:
                 if rng.random() < 0.5 and is_up(node, room_id):
-                    node.program.domain.rooms.supervisor.kill_child(room_id, "a test")
+                    node.program.core.rooms.supervisor.kill_child(room_id, "a test")
             await trio.sleep(rng.uniform(0.8, 1.4))
         await progress(load)

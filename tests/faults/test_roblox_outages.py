@@ -101,7 +101,7 @@ async def test_two_nodes_on_one_outbox_apply_each_decision_once(
         with_roblox(fast, tmp_path, DATABASE_URL=spelling, NODE_NAME="twins") as (one, cloud),
         fast(
             **env_of(tmp_path) | ROBLOX,
-            ROBLOX_API_BASE=one.program.domain.automation.settings.roblox_api_base,
+            ROBLOX_API_BASE=one.program.core.automation.settings.roblox_api_base,
             DATABASE_URL=postgres_server.url,
             NODE_NAME="twins",
         ) as two,

@@ -20,7 +20,7 @@ fast = partial(serving, "fast")
 
 
 async def _up(node: Node) -> None:
-    await eventually(lambda: node.program.domain.automation.database.state.up)
+    await eventually(lambda: node.program.core.automation.database.state.up)
 
 
 async def test_while_postgresql_is_away_reads_go_on_and_writes_are_told_to_wait(

@@ -17,7 +17,7 @@ from web.channels.remote import RemoteTokens
 from web.channels.tokens import LocalTokens
 from web.dev.phoenix import JoinRefused, phoenix
 from web.settings import Settings
-from web.socket_parts import NoTokens, tokens_of
+from web.wiring.channels import NoTokens, tokens_of
 
 lanes = pytest.mark.parametrize("lane", ["fast", "quart"])
 

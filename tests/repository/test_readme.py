@@ -35,10 +35,10 @@ from tests.repository.documents import (
     tagged,
 )
 from tests.web.serving import serving
-from web import parts
 from web.handlers.routes import Route, Routes
 from web.log import JsonFormatter, LineCollector, PutLog
 from web.settings import Settings
+from web.wiring import node as wiring
 
 OPERATIONS: Final = ROOT / "docs" / "operations.md"
 CONFIGURATION: Final = ROOT / "docs" / "configuration.md"
@@ -275,10 +275,10 @@ def test_the_tables_of_calls_are_all_routes_there_are(monkeypatch: pytest.Monkey
         served.extend(routes)
         return Routes(routes)
 
-    monkeypatch.setattr(parts, "Routes", remember)
+    monkeypatch.setattr(wiring, "Routes", remember)
     settings = Settings.from_env({"ADMIN_TOKEN": "dev", "PORT": "0"})
     put_log = PutLog(LineCollector(lambda _lines: None, JsonFormatter()), enabled=False)
-    parts.build_outside(settings, parts.build_domain(settings), [], put_log=put_log, clock=lambda: 0.0)
+    wiring.build_edge(settings, wiring.build_core(settings), [], put_log=put_log, clock=lambda: 0.0)
     there = {(method, _without_internal(route.pattern)) for route in served for method in route.endpoints}
     # Callbacks are calls of ours to somebody else's server; channels have a document of their own.
     told = {call for path in DOCUMENTS for call in calls(path) if not call[1].startswith("/rooms")}
@@ -300,7 +300,7 @@ def test_every_error_code_of_the_handlers_is_in_a_document() -> None:
 def error_codes() -> set[str]:
     """The codes given to `error` and `retry_later` as they stand in the source."""
     found = set()
-    for path in [*(ROOT / "web" / "handlers").glob("*.py"), *(ROOT / "web").glob("*.py")]:
+    for path in [*(ROOT / "web" / "handlers").glob("*.py"), *(ROOT / "web" / "wiring").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(

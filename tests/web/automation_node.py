@@ -67,7 +67,7 @@ async def snapshot(node: Node, user_id: int = 5, *, apply: bool = False, **facts
 
 def told(node: Node) -> DrainStatistics:
     """What the node's drain says of itself."""
-    applying = node.program.domain.automation.applying
+    applying = node.program.core.automation.applying
     assert applying is not None
     return applying.drain.statistics()
 

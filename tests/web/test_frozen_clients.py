@@ -24,7 +24,7 @@ async def frozen_stream(node: Node, room_id: str, buffer: int = 4096) -> AsyncIt
     stream = trio.SocketStream(sock)
     async with stream:
         await stream.send_all(f"GET /api/rooms/{room_id}/stream HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        await eventually(lambda: node.program.domain.rooms.streams(room_id))
+        await eventually(lambda: node.program.core.rooms.streams(room_id))
         yield stream
 
 
@@ -43,12 +43,12 @@ async def test_a_client_that_stops_reading_is_cut_off_logged_and_counted(
         async with frozen_stream(node, "r"):
             await clog(node, "r")
             with trio.fail_after(PATIENCE_S):
-                await node.program.outside.streams.wait_none()
+                await node.program.edge.streams.wait_none()
 
-        assert node.program.outside.streams.statistics().ended == {"stalled": 1}
+        assert node.program.edge.streams.statistics().ended == {"stalled": 1}
         cut_off = [vars(record) for record in caplog.records if record.message == "stream_cut_off"]
         assert [(fields["topic"], fields["reason"]) for fields in cut_off] == [("r", "stalled")]
-        assert node.program.domain.rooms.streams("r") == 0
+        assert node.program.core.rooms.streams("r") == 0
 
 
 async def test_a_frozen_client_does_not_slow_others_down(serve: Serve) -> None:
@@ -82,7 +82,7 @@ async def test_a_client_that_takes_a_little_now_and_then_is_spared(serve: Serve)
             await node.put("r", BIG)
             await trio.sleep(0.3)
 
-        assert node.program.domain.rooms.streams("r") == 1
+        assert node.program.core.rooms.streams("r") == 1
 
 
 async def test_a_frozen_client_does_not_delay_the_shutdown(serve: Serve) -> None:
@@ -91,7 +91,7 @@ async def test_a_frozen_client_does_not_delay_the_shutdown(serve: Serve) -> None
         start = trio.current_time()
         node.program.stop()
         with trio.fail_after(PATIENCE_S):
-            await node.program.outside.connections.wait_none()
+            await node.program.edge.connections.wait_none()
 
         assert trio.current_time() - start < 5
 
@@ -106,6 +106,6 @@ async def test_a_client_frozen_in_the_middle_of_its_request_does_not_delay_the_s
         start = trio.current_time()
         node.program.stop()
         with trio.fail_after(PATIENCE_S):
-            await node.program.outside.connections.wait_none()
+            await node.program.edge.connections.wait_none()
 
         assert trio.current_time() - start < 8

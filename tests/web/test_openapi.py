@@ -45,7 +45,7 @@ async def test_the_document_is_served_and_speaks_of_every_route(node: Node) -> N
     said = answer.json()
     assert said == document()
     assert said["openapi"].startswith("3.1")
-    routes = {route.pattern: route for route in node.program.domain.automation.routes()}
+    routes = {route.pattern: route for route in node.program.core.automation.routes()}
     assert said["paths"].keys() == routes.keys() - {"/openapi.json"}
     for path, methods in said["paths"].items():
         assert {method.upper() for method in methods} == routes[path].endpoints.keys()

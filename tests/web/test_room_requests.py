@@ -372,7 +372,7 @@ class TestLimits:
 async def test_a_room_nobody_writes_any_more_is_removed(serve: Serve) -> None:
     async with serve(ROOM_TTL_SECONDS=0.2) as node:
         old = (await node.put("r", {})).headers["etag"]
-        await eventually(lambda: node.program.domain.rooms.get("r") is None)
+        await eventually(lambda: node.program.core.rooms.get("r") is None)
         fresh = await node.put("r", {})
 
     assert fresh.json()["version"] == 1
@@ -391,7 +391,7 @@ async def test_each_accepted_put_is_logged_with_room_bytes_and_version(node: Nod
 
 
 async def test_a_match_room_cannot_be_put(node: Node) -> None:
-    node.program.domain.rooms.publish("match-1", b'{"status":"ready"}')
+    node.program.core.rooms.publish("match-1", b'{"status":"ready"}')
     answer = await node.put("match-1", {})
 
     assert answer.status_code == 409

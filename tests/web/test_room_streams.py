@@ -217,7 +217,7 @@ async def test_asking_for_the_head_of_a_stream_opens_none(node: Node) -> None:
 
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/event-stream"
-    assert len(node.program.outside.streams) == 0
+    assert len(node.program.edge.streams) == 0
 
 
 @pytest.mark.parametrize("accept", ["text/event-stream", "*/*", "text/html", "application/json;q=0"])
@@ -230,11 +230,11 @@ class TestEnds:
     async def test_a_client_that_goes_leaves_nothing_behind(self, node: Node) -> None:
         async with node.watch("r") as watcher:
             await watcher.event()
-            assert len(node.program.outside.streams) == 1
-        await node.program.outside.streams.wait_none()
+            assert len(node.program.edge.streams) == 1
+        await node.program.edge.streams.wait_none()
 
-        assert node.program.domain.rooms.streams("r") == 0
-        assert node.program.outside.streams.statistics().ended == {"client_gone": 1}
+        assert node.program.core.rooms.streams("r") == 0
+        assert node.program.edge.streams.statistics().ended == {"client_gone": 1}
 
     async def test_a_client_that_goes_before_it_has_read_anything_leaves_nothing_behind(
         self, node: Node
@@ -243,10 +243,10 @@ class TestEnds:
             stream = await trio.open_tcp_stream("127.0.0.1", node.port)
             await stream.send_all(b"GET /api/rooms/r/stream HTTP/1.1\r\nHost: x\r\n\r\n")
             await stream.aclose()
-        await eventually(lambda: node.program.outside.streams.statistics().opened >= 20)
-        await node.program.outside.streams.wait_none()
+        await eventually(lambda: node.program.edge.streams.statistics().opened >= 20)
+        await node.program.edge.streams.wait_none()
 
-        assert node.program.domain.rooms.streams("r") == 0
+        assert node.program.core.rooms.streams("r") == 0
 
 
 async def test_streams_come_and_go_at_debug_with_the_count_of_their_room(
@@ -256,7 +256,7 @@ async def test_streams_come_and_go_at_debug_with_the_count_of_their_room(
         async with node.watch("r") as first, node.watch("r") as second:
             await first.event()
             await second.event()
-        await node.program.outside.streams.wait_none()
+        await node.program.edge.streams.wait_none()
     told = [vars(record) for record in caplog.records if record.message.startswith("stream_")]
 
     assert [fields["message"] for fields in told] == ["stream_opened"] * 2 + ["stream_closed"] * 2
@@ -273,7 +273,7 @@ class TestLimits:
             assert refused.status_code == 503
             assert int(refused.headers["retry-after"]) >= 1
             assert refused.json()["error"] == "too_many_streams"
-            assert node.program.outside.streams.statistics().refused == {"limit": 1}
+            assert node.program.edge.streams.statistics().refused == {"limit": 1}
 
     async def test_a_stream_too_many_on_a_room_is_503_and_other_rooms_take_more(self, serve: Serve) -> None:
         async with serve(MAX_STREAMS_PER_ROOM=1) as node, node.watch("a") as watcher:
@@ -289,7 +289,7 @@ class TestLimits:
                 refused = await node.http.get("/api/rooms/a/stream")
                 assert refused.status_code == 429
                 assert "retry-after" in refused.headers
-            await node.program.outside.streams.wait_none()
+            await node.program.edge.streams.wait_none()
             async with node.watch("a") as watcher:
                 assert watcher.status == 200
 
@@ -319,7 +319,7 @@ async def test_streams_do_not_keep_others_waiting(node: Node) -> None:
                     await trio.sleep_forever()
 
             nursery.start_soon(watch, f"r{number}")
-        await eventually(lambda: len(node.program.outside.streams) >= 50)
+        await eventually(lambda: len(node.program.edge.streams) >= 50)
         answer: httpx.Response = await node.put("r1", {})
         nursery.cancel_scope.cancel()
 

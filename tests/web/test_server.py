@@ -136,7 +136,7 @@ class TestConnections:
             assert b"200" in await read_all(first, quiet_s=0.1)
 
         assert refused == TOO_MANY
-        assert node.program.outside.connections.statistics().refused == 1
+        assert node.program.edge.connections.statistics().refused == 1
 
     async def test_one_that_meets_a_fault_costs_only_itself(
         self, pair: tuple[socket.socket, socket.socket], caplog: pytest.LogCaptureFixture

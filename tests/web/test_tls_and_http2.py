@@ -172,7 +172,7 @@ async def test_a_client_that_gives_up_one_stream_keeps_the_others(certificate: t
         await client.until(second, b'"version":0')
         client.http.reset_stream(first)
         await client.flush()
-        await eventually(lambda: node.program.domain.rooms.streams("r") == 1)
+        await eventually(lambda: node.program.core.rooms.streams("r") == 1)
         put = await client.ask("PUT", "/api/rooms/r", b'{"state":{}}')
         await client.until_ended(put)
         await client.until(second, b'"version":1')
@@ -185,11 +185,11 @@ async def test_a_stream_that_flow_control_has_shut_is_cut_off(certificate: tuple
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.take_without_credit)
             for _ in range(8):
-                await node.program.domain.rooms.put("r", Put(b'["' + b"x" * 30_000 + b'"]'))
+                await node.program.core.rooms.put("r", Put(b'["' + b"x" * 30_000 + b'"]'))
                 await trio.sleep(0.05)
-        await node.program.outside.streams.wait_none()
+        await node.program.edge.streams.wait_none()
 
-        assert node.program.outside.streams.statistics().ended == {"stalled": 1}
+        assert node.program.edge.streams.statistics().ended == {"stalled": 1}
 
 
 async def test_a_drain_ends_streams_over_http_2(certificate: tuple[Path, Path]) -> None:
@@ -204,9 +204,9 @@ async def test_a_drain_ends_streams_over_http_2(certificate: tuple[Path, Path]) 
 async def test_plain_http_on_the_tls_port_is_no_trouble(certificate: tuple[Path, Path]) -> None:
     async with serving_tls(certificate) as node:
         await node.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        await node.program.outside.connections.wait_none()
+        await node.program.edge.connections.wait_none()
 
-    assert node.program.outside.connections.statistics().failed == 0
+    assert node.program.edge.connections.statistics().failed == 0
 
 
 def test_a_certificate_that_cannot_be_used_is_said_in_one_line(

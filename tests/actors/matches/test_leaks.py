@@ -21,7 +21,7 @@ from tests.fakes.keeper import DirectKeeper
 from tests.fakes.node import GAMES, RULES, job
 from tests.fakes.players import PlayerConnection, Question
 from web.handlers.sse import sse
-from web.match_making import RoomsOfMatches
+from web.wiring.matches import RoomsOfMatches
 
 PLAYERS = ("ann", "bob")
 CARD_ID = re.compile(r'"id":\s*"([^"]+)"')

@@ -218,10 +218,10 @@ TOLERATED: Final = {"bare LF", "folded length", "the same length twice"}
 async def test_hand_picked_requests_get_the_same_answers_from_both_lanes(pair: Pair) -> None:
     for data in PLAIN.values():
         assert await same(pair, data), data
-    lane = pair.fast.program.outside.fastlane
+    lane = pair.fast.program.edge.fastlane
     assert lane is not None
     assert lane.statistics().answered > len(PLAIN) / 2
-    assert pair.quart.program.outside.fastlane is None
+    assert pair.quart.program.edge.fastlane is None
 
 
 async def test_whatever_could_be_read_two_ways_is_read_once_and_alike(pair: Pair) -> None:

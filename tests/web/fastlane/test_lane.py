@@ -141,8 +141,8 @@ async def test_a_client_that_leaves_in_the_middle_of_its_request_leaves_nothing_
             if part:
                 await stream.send_all(part)
     with trio.fail_after(PATIENCE_S):
-        await node.program.outside.connections.wait_none()
-    assert node.program.outside.connections.statistics().failed == 0
+        await node.program.edge.connections.wait_none()
+    assert node.program.edge.connections.statistics().failed == 0
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,6 @@ async def test_a_client_that_takes_too_long_is_hung_up_on(
             await stream.send_all(part)
         with trio.fail_after(PATIENCE_S):
             assert await stream.receive_some() == b""
-        fastlane = node.program.outside.fastlane
+        fastlane = node.program.edge.fastlane
         assert fastlane is not None
         assert fastlane.statistics().timed_out == 1

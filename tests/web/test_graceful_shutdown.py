@@ -17,7 +17,7 @@ import trio.lowlevel
 from tests.engines import free_port
 from tests.web.conftest import Serve
 from tests.web.serving import LANES, PATIENCE_S, Watcher, eventually
-from web.drain import farewell, plan, retry_ms
+from web.graceful_shutdown import farewell, plan, retry_ms
 
 
 @dataclass
@@ -78,7 +78,7 @@ async def test_streams_are_told_when_to_come_back_and_closed_in_that_order(serve
 
         for number in range(10):
             nursery.start_soon(watch, number)
-        await eventually(lambda: len(node.program.outside.streams) >= 10)
+        await eventually(lambda: len(node.program.edge.streams) >= 10)
         node.program.stop()
 
     assert len(farewells) == 10
@@ -136,7 +136,7 @@ async def test_an_idle_connection_does_not_keep_the_node(serve: Serve) -> None:
         await node.get("r")
         start = trio.current_time()
         node.program.stop()
-        await node.program.outside.connections.wait_none()
+        await node.program.edge.connections.wait_none()
 
         assert trio.current_time() - start < 2
 
@@ -148,7 +148,7 @@ async def test_stopping_again_ends_at_once(serve: Serve) -> None:
         await trio.sleep(0.05)
         start = trio.current_time()
         node.program.stop()
-        await node.program.outside.connections.wait_none()
+        await node.program.edge.connections.wait_none()
 
         assert trio.current_time() - start < 1
 

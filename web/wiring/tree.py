@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from web.log import PutLog
-    from web.parts import Domain, Outside
     from web.server.acceptor import Acceptor
+    from web.wiring.node import Core, Edge
 
 WEB: Final = "web"
 INTEGRATIONS: Final = "integrations"
@@ -49,43 +49,43 @@ class Tree:
     subtrees: Mapping[str, Supervisor]
 
 
-def tree_of(domain: Domain, outside: Outside, put_log: PutLog) -> Tree:
+def tree_of(core: Core, edge: Edge, put_log: PutLog) -> Tree:
     """The whole tree, nothing running yet."""
-    subtrees = {"core": core_of(domain, put_log)}
+    subtrees = {"core": core_of(core, put_log)}
     integrations = [
-        *domain.integrations.children(),
-        *domain.stats.children(),
-        *domain.automation.children(),
+        *core.integrations.children(),
+        *core.stats.children(),
+        *core.automation.children(),
     ]
     if integrations:
         subtrees[INTEGRATIONS] = integrations_of(integrations)
-    if outside.fastlane is not None:
-        subtrees["fastlane"] = Supervisor(outside.fastlane.children())
-    subtrees["channels"] = Supervisor([ChildSpec(id="sockets", start=outside.channels.sockets.run)])
-    subtrees[WEB] = web_of(outside.acceptors)
+    if edge.fastlane is not None:
+        subtrees["fastlane"] = Supervisor(edge.fastlane.children())
+    subtrees["channels"] = Supervisor([ChildSpec(id="sockets", start=edge.channels.sockets.run)])
+    subtrees[WEB] = web_of(edge.acceptors)
     return Tree(Supervisor([_subtree(name, below) for name, below in subtrees.items()]), subtrees)
 
 
-def core_of(domain: Domain, put_log: PutLog) -> Supervisor:
+def core_of(core: Core, put_log: PutLog) -> Supervisor:
     """What everything else leans on."""
     children = [
         ChildSpec(id="log", start=put_log.run),
-        ChildSpec(id="registry", start=domain.registry.run),
-        ChildSpec(id="rooms", start=domain.rooms.run, type=ChildType.SUPERVISOR),
+        ChildSpec(id="registry", start=core.registry.run),
+        ChildSpec(id="rooms", start=core.rooms.run, type=ChildType.SUPERVISOR),
     ]
-    keeping = domain.stats.keeping
+    keeping = core.stats.keeping
     if keeping is not None:
         children.append(ChildSpec(id="players", start=keeping.players.run, type=ChildType.SUPERVISOR))
-    community = domain.automation.community
+    community = core.automation.community
     children.append(ChildSpec(id="community", start=community.run, type=ChildType.SUPERVISOR))
-    making = domain.integrations.match_making
+    making = core.integrations.match_making
     if making is not None:
         children.append(ChildSpec(id="matches", start=making.matches.run, type=ChildType.SUPERVISOR))
-    return Supervisor([*children, ChildSpec(id="sweeper", start=domain.sweeper.run)])
+    return Supervisor([*children, ChildSpec(id="sweeper", start=core.sweeper.run)])
 
 
 def integrations_of(children: Sequence[ChildSpec]) -> Supervisor:
-    """What leans on engines outside."""
+    """Children that depend on servers outside: Redis, the database, the API server, Roblox."""
     return Supervisor(children, max_restarts=None, backoff=Backoff(first_s=0.2, ceiling_s=30.0))
 
 

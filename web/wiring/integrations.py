@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from actors.links import RedisLink
 from supervision import ChildSpec
 from web.handlers.metrics import counter, gauge
-from web.match_making import MatchMaking, build_match_making
+from web.wiring.matches import MatchMaking, build_match_making
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

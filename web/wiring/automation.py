@@ -19,10 +19,10 @@ from actors.automation.policy_files import PolicyError, PolicyFiles
 from actors.automation.retention import Retention
 from actors.automation.roblox import Roblox
 from supervision import ChildSpec
-from web.database import new_database
 from web.handlers.automation import AutomationHandlers, now
 from web.handlers.metrics import counter, gauge
-from web.on_demand import OnDemand
+from web.wiring.database import new_database
+from web.wiring.on_demand import OnDemand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from actors.core import Audiences, Registry
 from actors.rooms import Rooms, RoomTable, Sweeper
-from web.automation import Automation, build_automation
-from web.database import build_database
 from web.fastlane import FastLane
 from web.handlers.cors import Cors
 from web.handlers.dispatcher import Dispatcher
@@ -19,10 +17,17 @@ from web.handlers.metrics import MetricsHandlers, Readings
 from web.handlers.rooms import RoomHandlers
 from web.handlers.routes import Routes
 from web.handlers.streams import Streams
-from web.integrations import Integrations, build_integrations
 from web.quart_lane import make_app
 from web.quart_lane.sockets import WithSockets
-from web.readings import (
+from web.server.acceptor import Acceptor
+from web.server.connections import Connections
+from web.server.hypercorn_lane import HypercornLane
+from web.server.tls import server_context
+from web.wiring.automation import Automation, build_automation
+from web.wiring.channels import build_channels
+from web.wiring.database import build_database
+from web.wiring.integrations import Integrations, build_integrations
+from web.wiring.metrics import (
     connection_readings,
     fastlane_readings,
     http_readings,
@@ -31,12 +36,7 @@ from web.readings import (
     room_readings,
     stream_readings,
 )
-from web.server.acceptor import Acceptor
-from web.server.connections import Connections
-from web.server.hypercorn_lane import HypercornLane
-from web.server.tls import server_context
-from web.socket_parts import build_channels
-from web.stats import Stats, build_stats
+from web.wiring.stats import Stats, build_stats
 
 if TYPE_CHECKING:
     import socket
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from web.log import PutLog
     from web.settings import Settings
-    from web.socket_parts import Channels
+    from web.wiring.channels import Channels
 
 # A sweep looks at every room, a millisecond per thousand; nobody misses a
 # room that stays a minute longer.
@@ -54,7 +54,7 @@ SWEEPS_PER_TTL: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Domain:
+class Core:
     """The actors' side: tables, and what supervises the tasks that write them."""
 
     registry: Registry
@@ -66,7 +66,7 @@ class Domain:
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class Edge:
     """The web side: streams, channels, answers, connections, and who accepts them."""
 
     streams: Streams
@@ -78,7 +78,7 @@ class Outside:
     acceptors: tuple[Acceptor, ...]
 
 
-def build_domain(settings: Settings) -> Domain:
+def build_core(settings: Settings) -> Core:
     """Tables and actors, nothing running yet.
 
     Raises:
@@ -94,17 +94,17 @@ def build_domain(settings: Settings) -> Domain:
     database = build_database(settings)
     stats = build_stats(settings, registry, database)
     automation = build_automation(settings, registry, database)
-    return Domain(registry, rooms, sweeper, build_integrations(settings, rooms), stats, automation)
+    return Core(registry, rooms, sweeper, build_integrations(settings, rooms), stats, automation)
 
 
-def build_outside(
+def build_edge(
     settings: Settings,
-    domain: Domain,
+    core: Core,
     listeners: Sequence[socket.socket],
     *,
     put_log: PutLog,
     clock: Callable[[], float],
-) -> Outside:
+) -> Edge:
     """What answers the world; nothing is accepted yet.
 
     Raises:
@@ -112,9 +112,9 @@ def build_outside(
     """
     streams = Streams(per_client=settings.max_streams_per_ip)
     readings = Readings()
-    making = domain.integrations.match_making
-    channels = build_channels(settings, domain.rooms, making.matches if making else None)
-    routes = _routes(settings, domain, streams, channels, readings, put_log, clock)
+    making = core.integrations.match_making
+    channels = build_channels(settings, core.rooms, making.matches if making else None)
+    routes = _routes(settings, core, streams, channels, readings, put_log, clock)
     dispatcher = Dispatcher(
         routes, cors=Cors(frozenset(settings.cors_origins)), trusted=settings.trusted_proxies
     )
@@ -132,22 +132,22 @@ def build_outside(
         readings.add(partial(fastlane_readings, fastlane))
     connections = Connections(fastlane.serve if fastlane else lane.serve, limit=settings.max_connections)
     acceptors = tuple(Acceptor(listener, connections.admit) for listener in listeners)
-    readings.add(lambda: room_readings(domain.rooms))
+    readings.add(lambda: room_readings(core.rooms))
     readings.add(lambda: stream_readings(streams))
     readings.add(channels.readings)
-    readings.add(domain.integrations.readings)
-    readings.add(domain.stats.readings)
-    readings.add(domain.automation.readings)
+    readings.add(core.integrations.readings)
+    readings.add(core.stats.readings)
+    readings.add(core.automation.readings)
     readings.add(lambda: http_readings(dispatcher))
     readings.add(lambda: connection_readings(connections, acceptors))
     readings.add(lambda: limit_readings(settings))
     readings.add(lambda: log_readings(put_log))
-    return Outside(streams, channels, dispatcher, lane, fastlane, connections, acceptors)
+    return Edge(streams, channels, dispatcher, lane, fastlane, connections, acceptors)
 
 
 def _routes(
     settings: Settings,
-    domain: Domain,
+    core: Core,
     streams: Streams,
     channels: Channels,
     readings: Readings,
@@ -156,7 +156,7 @@ def _routes(
 ) -> Routes:
     started_at = clock()
     rooms = RoomHandlers(
-        domain.rooms,
+        core.rooms,
         admin_token=settings.admin_token,
         creations=PerMinute(settings.max_room_creates_per_ip_per_minute, clock),
         on_put=put_log.note,
@@ -164,14 +164,14 @@ def _routes(
     health = HealthHandlers(
         node_name=settings.node_name,
         is_draining=lambda: streams.draining,
-        active_rooms=lambda: domain.rooms.statistics().rooms,
+        active_rooms=lambda: core.rooms.statistics().rooms,
         connected_players=lambda: channels.rooms.connected_players,
         uptime_s=lambda: clock() - started_at,
-        away=lambda: domain.integrations.away() + domain.stats.away(),
-        also=domain.automation.health,
+        away=lambda: core.integrations.away() + core.stats.away(),
+        also=core.automation.health,
     )
     metrics = MetricsHandlers(readings, token=settings.metrics_token)
-    players = [*domain.stats.routes(), *domain.automation.routes()]
+    players = [*core.stats.routes(), *core.automation.routes()]
     others = [*channels.routes(), *health.routes(), *metrics.routes()]
     return Routes([*rooms.routes(settings.max_state_bytes), *players, *others])
 
