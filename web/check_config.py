@@ -1,13 +1,19 @@
-"""`greenroom check-config`: what the environment turns on, without any secret."""
+"""`greenroom check-config`: what the environment turns on, without secrets, and what would stop the start."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from actors.automation.policy_files import check_policy
+from actors.matches.rules import RulesError, RulesRegistry
+from web.server.tls import BadCertificate, server_context
+from web.settings_warnings import warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from web.settings import Settings
 
@@ -24,19 +30,47 @@ class ConfigError(Exception):
         self.problems = problems
 
 
-def report(settings: Settings) -> Iterator[str]:
-    """Lines for people: every setting, then what is off and why.
+def report(settings: Settings, env: Mapping[str, str]) -> Iterator[str]:
+    """Lines for people: every setting, then what is off and why, and what looks like a mistake.
 
     Raises:
-        ConfigError: At the end, if policy files cannot be used as they are.
+        ConfigError: At the end, if the start would be refused.
     """
     for field, value in settings:
         yield f"{field.upper()}={_shown(value)}"
     yield ""
     yield from _remarks(settings)
-    if problems := [f"CONFIG_DIR: {problem}" for problem in check_policy(settings.config_dir)]:
+    yield from (f"warning: {warning}" for warning in warnings(settings, env))
+    if problems := problems_of(settings):
         raise ConfigError(problems)
     yield "configuration ok"
+
+
+def problems_of(settings: Settings) -> list[str]:
+    """Why files and plug-ins that the settings lead to cannot be used: one line each, variable first."""
+    problems = [f"CONFIG_DIR: {problem}" for problem in check_policy(settings.config_dir)]
+    if settings.tls_cert_file is not None and settings.tls_key_file is not None:
+        try:
+            server_context(settings.tls_cert_file, settings.tls_key_file)
+        except BadCertificate as error:
+            problems.append(f"TLS_CERT_FILE: {error}")
+    try:
+        RulesRegistry.load()
+    except RulesError as error:
+        problems.append(f"game rules: {error}")
+    if (problem := unwritable(settings.data_dir)) is not None:
+        problems.append(f"DATA_DIR: {problem}")
+    return problems
+
+
+def unwritable(directory: Path) -> str | None:
+    """Why nothing could be written into `directory`, which is made when it is needed; None if it could."""
+    nearest = directory.absolute()
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        return f"{nearest} is not a directory"
+    return None if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest} cannot be written"
 
 
 def _shown(value: object) -> str:
@@ -46,7 +80,15 @@ def _shown(value: object) -> str:
         return "on" if value else "off"
     if isinstance(value, tuple):
         return ",".join(map(_shown, value))
-    return str(value)
+    text = str(value)
+    return _without_user_info(text) if "://" in text else text
+
+
+def _without_user_info(url: str) -> str:
+    """A URL without the name and password in it."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return url if host == parts.netloc else parts._replace(netloc=f"***@{host}").geturl()
 
 
 def _remarks(settings: Settings) -> Iterator[str]:

@@ -97,7 +97,7 @@ def _check_config(_options: argparse.Namespace) -> int:
 
     settings = _settings()
     try:
-        for line in report(settings):
+        for line in report(settings, os.environ):
             print(line)
     except ConfigError as error:
         return max(map(_complain, error.problems))

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from actors.automation.policy_files import PolicyError
+from actors.matches.rules import RulesError
 from supervision import SupervisionError
+from web.check_config import unwritable
 from web.log import set_up
 from web.program import Program, prepare_process, run_until_signalled
 from web.server.sockets import CannotListen
 from web.server.tls import BadCertificate
+from web.settings_warnings import warnings
+from web.wiring.database import needs_database
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from web.log import PutLog
     from web.settings import Settings
 
@@ -32,7 +39,7 @@ def serve(settings: Settings) -> int:
     status = FAILED
     try:
         status = OK if trio.run(_serve, settings, put_log) else FAILED
-    except* (CannotListen, BadCertificate, PolicyError) as cannot:
+    except* (CannotListen, BadCertificate, PolicyError, RulesError, UnwritableDirectory) as cannot:
         _say(cannot.exceptions[0])
     except* SupervisionError:
         logger.critical("given_up", exc_info=True)
@@ -41,13 +48,40 @@ def serve(settings: Settings) -> int:
     return status
 
 
+class UnwritableDirectory(Exception):
+    """`DATA_DIR` is needed and cannot be written."""
+
+
+# Which variable is to be looked at, by what cannot start.
+VARIABLES: Final[Mapping[type[Exception], str]] = {
+    BadCertificate: "TLS_CERT_FILE",
+    PolicyError: "CONFIG_DIR",
+    UnwritableDirectory: "DATA_DIR",
+}
+
+
 def _say(error: Exception) -> None:
-    variable = "CONFIG_DIR" if isinstance(error, PolicyError) else "TLS_CERT_FILE"
+    variable = VARIABLES.get(type(error), "game rules")
     if isinstance(error, CannotListen):
         variable = "PORT" if error.in_use else "HOST"
     print(f"greenroom: {variable}: {error}", file=sys.stderr)  # noqa: T201  # before there is anybody to log for
 
 
+def _check_data_dir(settings: Settings) -> None:
+    """Refuse a start whose ledger or results would have no place.
+
+    Raises:
+        UnwritableDirectory: The directory is needed, and nothing can be written there.
+    """
+    has_file = settings.database_url is None and needs_database(settings)
+    problem = unwritable(settings.data_dir) if has_file or settings.matches_enabled else None
+    if problem is not None:
+        raise UnwritableDirectory(problem)
+
+
 async def _serve(settings: Settings, put_log: PutLog) -> bool:
+    _check_data_dir(settings)
+    for warning in warnings(settings, os.environ):
+        logger.warning("configuration_warning", extra={"warning": warning})
     with Program(settings, put_log) as program:
         return await run_until_signalled(program)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from web.settings_types import (
     DatabaseUrl,
@@ -87,8 +87,8 @@ class Settings(BaseModel):
     max_total_state_bytes: Positive = 1 << 30
 
     # -- who may do what -------------------------------------------------------------
-    admin_token: SecretStr | None = None
-    metrics_token: SecretStr | None = None
+    admin_token: HeaderSecret | None = None
+    metrics_token: HeaderSecret | None = None
     jwt_secret: Secrets = ()
     auth_verify: Annotated[Literal["local", "remote"], Lower] = "local"
 
@@ -137,14 +137,17 @@ class Settings(BaseModel):
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """Read what `env` has under our names; an empty value counts as absent.
+        """Read what `env` has under our names, without white space at either end; empty counts as absent.
+
+        A secret may stand in a file instead, whose path is in the variable with `_FILE` behind its name.
 
         Raises:
             SettingsError: A value cannot be used; names the first such variable.
         """
-        values = {name: env[name] for name in map(_env_name, cls.model_fields) if env.get(name, "").strip()}
-        if "CORS_ORIGINS" not in values and env.get("ALLOWED_ORIGINS", "").strip():
-            values["CORS_ORIGINS"] = env["ALLOWED_ORIGINS"]
+        values = {name: value for name in VARIABLES if (value := env.get(name, "").strip())}
+        values |= _secrets_in_files(env, values)
+        if "CORS_ORIGINS" not in values and (origins := env.get(CORS_ALIAS, "").strip()):
+            values["CORS_ORIGINS"] = origins
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -165,6 +168,65 @@ class Settings(BaseModel):
         for variable, other, problem in _contradictions(self):
             raise ValueError(f"{variable}\0{problem.format(other)}")
         return self
+
+
+VARIABLES: Final = frozenset(map(_env_name, Settings.model_fields))
+# An older name of CORS_ORIGINS.
+CORS_ALIAS: Final = "ALLOWED_ORIGINS"
+# What may stand in a file: secrets, and URLs that may hold a password.
+SECRETS: Final = (
+    "ADMIN_TOKEN",
+    "METRICS_TOKEN",
+    "JWT_SECRET",
+    "REDIS_URL",
+    "DATABASE_URL",
+    "API_BASE_URL",
+    "INTERNAL_API_KEY",
+    "GAME_SERVER_TOKENS",
+    "INBOUND_API_KEYS",
+    "ROBLOX_OPEN_CLOUD_API_KEY",
+)
+# Of these, those that may have one on each line of the file.
+LISTS_OF_SECRETS: Final = frozenset(
+    {"JWT_SECRET", "INTERNAL_API_KEY", "GAME_SERVER_TOKENS", "INBOUND_API_KEYS"}
+)
+FILE_SUFFIX: Final = "_FILE"
+MAX_SECRET_FILE_BYTES: Final = 65_536
+
+
+def _secrets_in_files(env: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    """The secrets whose variable names a file, read from there.
+
+    Raises:
+        SettingsError: The file cannot be read, or the secret is given in both places.
+    """
+    found = {}
+    for name in SECRETS:
+        path = env.get(name + FILE_SUFFIX, "").strip()
+        if not path:
+            continue
+        if name in values:
+            raise SettingsError(name + FILE_SUFFIX, f"{name} is set too: wanted one of them")
+        text = _text_of(name + FILE_SUFFIX, Path(path))
+        if name in LISTS_OF_SECRETS:
+            text = ",".join(text.splitlines())
+        if text:
+            found[name] = text
+    return found
+
+
+def _text_of(variable: str, path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_SECRET_FILE_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(variable, f"{path}: {error.strerror or error}") from None
+    if len(text) > MAX_SECRET_FILE_BYTES:
+        raise SettingsError(variable, f"{path}: more than {MAX_SECRET_FILE_BYTES} bytes")
+    try:
+        return text.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise SettingsError(variable, f"{path}: not UTF-8") from None
 
 
 def _contradictions(settings: Settings) -> list[tuple[str, str, str]]:

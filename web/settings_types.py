@@ -20,6 +20,9 @@ _SERVER_ID_CHARACTERS: Final = 64
 _URL: Final = re.compile(r"[!-~]+\Z")
 _REDIS_PATH: Final = re.compile(r"(?:/[0-9]*)?\Z")
 _TOKEN: Final = re.compile(r"[!-~]+\Z")
+# A browser leaves these out of the Origin it sends (RFC 6454, section 6.2).
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+\Z")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -43,12 +46,20 @@ def _switch(value: object) -> object:
 
 
 def _origin(value: str) -> str:
+    """An origin as a browser sends it; one that no browser sends could never match."""
     if value in {"*", "null"}:
         return value
-    parts = urlsplit(value)
-    if parts.scheme and parts.netloc and value == f"{parts.scheme}://{parts.netloc}":
-        return value.lower()
-    raise ValueError(f"{value!r} is not an origin: wanted scheme://host[:port] without a path, or *")
+    origin = value.lower()
+    if not _ORIGIN.match(origin):
+        raise ValueError(f"{value!r} is not an origin: wanted scheme://host[:port] without a path, or *")
+    if not origin.isascii():
+        raise ValueError(f"{value!r} can never match: browsers send the host in its xn-- form")
+    if "*" in origin:
+        raise ValueError(f"{value!r} can never match: wanted whole origins, or * alone")
+    port = _DEFAULT_PORTS.get(origin.partition(":")[0])
+    if port is not None and origin.endswith(port):
+        raise ValueError(f"{value!r} can never match: browsers leave the default port {port} out")
+    return origin
 
 
 def _network(value: object) -> object:

@@ -10,9 +10,11 @@ import pytest
 from pydantic import SecretStr
 
 from actors.players.tables import SERVER_ID_CHARACTERS
-from web.check_config import report
+from web.check_config import ConfigError, report
 from web.handlers.stats_body import TEXTS
+from web.settings import SECRETS as SECRETS_IN_FILES
 from web.settings import Settings, SettingsError
+from web.settings_warnings import meant_by, warnings
 
 SECRETS = {
     "ADMIN_TOKEN": "s3cret-admin",
@@ -173,7 +175,7 @@ def test_switches_are_words(word: str) -> None:
 
 def test_secrets_appear_neither_in_the_settings_nor_in_the_report() -> None:
     settings = Settings.from_env(SECRETS)
-    shown = repr(settings) + str(settings) + settings.model_dump_json() + "\n".join(report(settings))
+    shown = repr(settings) + str(settings) + settings.model_dump_json() + "\n".join(report(settings, {}))
 
     assert "s3cret" not in shown
 
@@ -188,14 +190,14 @@ def test_a_bad_secret_is_not_in_the_complaint(variable: str) -> None:
 
 
 def test_the_report_says_that_jobs_are_not_taken_without_an_api_server() -> None:
-    lines = list(report(Settings.from_env({"REDIS_URL": "redis://localhost"})))
+    lines = list(report(Settings.from_env({"REDIS_URL": "redis://localhost"}), {}))
 
     assert "note: API_BASE_URL is not set, so no room creation jobs are taken from the queue" in lines
     assert lines[-1] == "configuration ok"
 
 
 def test_every_setting_is_in_the_report() -> None:
-    names = {line.partition("=")[0] for line in report(Settings.from_env({})) if "=" in line}
+    names = {line.partition("=")[0] for line in report(Settings.from_env({}), {}) if "=" in line}
 
     assert {field.upper() for field in Settings.model_fields} <= names
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]*", name) for name in names)
@@ -203,3 +205,144 @@ def test_every_setting_is_in_the_report() -> None:
 
 def test_paths_are_paths() -> None:
     assert Settings.from_env({"CONFIG_DIR": "/etc/greenroom"}).config_dir == Path("/etc/greenroom")
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", " ", "\t\n"])
+def test_white_space_at_either_end_of_a_value_is_stripped(end: str) -> None:
+    plain = {
+        "PORT": "4711",
+        "ADMIN_TOKEN": "admin",
+        "JWT_SECRET": "one,two",
+        "NODE_NAME": "node1",
+        "DATA_DIR": "/data",
+        "REDIS_URL": "redis://host/0",
+        "API_BASE_URL": "http://host/internal",
+        "GAME_SERVER_TOKENS": "srv7:token",
+        "LOG_LEVEL": "debug",
+    }
+
+    assert Settings.from_env({name: f" {value}{end}" for name, value in plain.items()}) == Settings.from_env(
+        plain
+    )
+
+
+@pytest.mark.parametrize("name", SECRETS_IN_FILES)
+def test_every_secret_may_stand_in_a_file(name: str, tmp_path: Path) -> None:
+    value = {"REDIS_URL": "redis://h/0", "DATABASE_URL": "postgresql://h/d", "API_BASE_URL": "http://h"}.get(
+        name, "s3cret-in-a-file"
+    )
+    file = tmp_path / "secret"
+    file.write_bytes(b"\xef\xbb\xbf" + value.encode() + b"\r\n")
+
+    assert Settings.from_env({f"{name}_FILE": str(file)}) == Settings.from_env({name: value})
+
+
+def test_a_file_of_several_secrets_may_have_one_on_each_line(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("srv1:one\nsrv2:two\n", encoding="utf-8")
+
+    assert Settings.from_env({"GAME_SERVER_TOKENS_FILE": str(file)}) == Settings.from_env(
+        {"GAME_SERVER_TOKENS": "srv1:one,srv2:two"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "also", "problem"),
+    [
+        (None, {}, "No such file"),
+        (b"\xff\xfe", {}, "not UTF-8"),
+        (b"x" * 70_000, {}, "more than"),
+        (b"fine", {"ADMIN_TOKEN": "given"}, "ADMIN_TOKEN is set too"),
+    ],
+)
+def test_a_secret_file_that_cannot_be_used_is_named(
+    content: bytes | None, also: dict[str, str], problem: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(SettingsError, match=problem) as refused:
+        Settings.from_env({"ADMIN_TOKEN_FILE": str(file), **also})
+    assert refused.value.variable == "ADMIN_TOKEN_FILE"
+
+
+@pytest.mark.parametrize(
+    "name", ["ADMIN_TOKEN", "METRICS_TOKEN", "INTERNAL_API_KEY", "INBOUND_API_KEYS", "GAME_SERVER_TOKENS"]
+)
+@pytest.mark.parametrize("value", ["two words", "caf\u00e9", "tab\there"])
+def test_a_secret_that_no_header_can_carry_stops_the_start(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match="visible ASCII") as refused:
+        Settings.from_env({name: value})
+    assert refused.value.variable == name
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://a.example:443", "http://a.example:80", "https://m\u00fcnchen.example", "https://*.example"],
+)
+def test_an_origin_that_no_browser_sends_stops_the_start(origin: str) -> None:
+    with pytest.raises(SettingsError, match="can never match"):
+        Settings.from_env({"CORS_ORIGINS": origin})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("REDIS_URI", "REDIS_URL"),
+        ("MAX_STREAM", "MAX_STREAMS"),
+        ("CORS_ORIGIN", "CORS_ORIGINS"),
+        ("GREENROOM_ADMIN_TOKEN", "ADMIN_TOKEN"),
+        ("INBOUND_API_KEY", "INBOUND_API_KEYS"),
+        ("PATH", None),
+        ("HOSTNAME", None),
+        ("NODE_ENV", None),
+        ("PORT", None),
+        ("ADMIN_TOKEN_FILE", None),
+        ("ALLOWED_ORIGINS", None),
+    ],
+)
+def test_a_variable_that_is_nearly_one_of_ours_is_warned_about(name: str, meant: str | None) -> None:
+    assert meant_by(name) == meant
+
+
+def test_weak_secrets_are_warned_about_and_never_shown() -> None:
+    env = {
+        "ADMIN_TOKEN": "short",
+        "JWT_SECRET": "x" * 31,
+        "GAME_SERVER_TOKENS": f"a-long-server-name:{'y' * 3}",
+    }
+
+    said = list(warnings(Settings.from_env(env), env))
+
+    assert [line.split()[0] for line in said] == ["ADMIN_TOKEN", "GAME_SERVER_TOKENS", "JWT_SECRET"]
+    assert not any(secret in line for line in said for secret in ("short", "x" * 31, "yyy"))
+
+
+def test_strong_secrets_and_known_variables_are_not_warned_about() -> None:
+    env = {"ADMIN_TOKEN": "a" * 16, "JWT_SECRET": "b" * 32, "PATH": "/bin", "HOME": "/"}
+
+    assert list(warnings(Settings.from_env(env), env)) == []
+
+
+def test_user_info_in_a_url_is_not_shown() -> None:
+    env = {
+        "API_BASE_URL": "http://ann:s3cret@host:3001/internal",
+        "ROBLOX_API_BASE": "https://k:s3cret@r.example",
+    }
+
+    said = "\n".join(report(Settings.from_env(env), env))
+
+    assert "API_BASE_URL=http://***@host:3001/internal" in said
+    assert "s3cret" not in said
+
+
+def test_what_would_stop_the_start_is_found_beforehand(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("", encoding="utf-8")
+    env = {"TLS_CERT_FILE": str(file), "TLS_KEY_FILE": str(file), "DATA_DIR": str(file / "var")}
+
+    with pytest.raises(ConfigError) as refused:
+        list(report(Settings.from_env(env), env))
+
+    assert [problem.partition(":")[0] for problem in refused.value.problems] == ["TLS_CERT_FILE", "DATA_DIR"]

@@ -79,8 +79,9 @@ def _one_each(entries: Iterable[EntryPoint]) -> list[EntryPoint]:
 def _load(entry: EntryPoint) -> GameRules[Any]:
     try:
         rules: GameRules[Any] = entry.load()
-    except (ImportError, AttributeError) as error:
+        name, _ = rules.name, rules.player_counts
+    except Exception as error:  # a plug-in is somebody else's code, and its import may raise anything
         raise RulesNotLoaded(entry.name, entry.value) from error
-    if rules.name != entry.name:
-        raise RulesMisnamed(entry.name, rules.name)
+    if name != entry.name:
+        raise RulesMisnamed(entry.name, name)
     return rules

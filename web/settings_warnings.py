@@ -1,0 +1,59 @@
+"""Warnings about what is accepted in the environment and still looks like a mistake."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Final
+
+from pydantic import SecretStr
+
+from web.settings import CORS_ALIAS, FILE_SUFFIX, SECRETS, VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from web.settings import Settings
+
+KNOWN: Final = VARIABLES | {CORS_ALIAS} | {name + FILE_SUFFIX for name in SECRETS}
+OWN_PREFIX: Final = "GREENROOM_"
+# How alike two names are, from 0 to 1: REDIS_URI and REDIS_URL are 0.89, NODE_ENV and NODE_NAME 0.71.
+ALIKE: Final = 0.84
+SHORTEST_NAME: Final = 6
+# Below this many characters a secret can be guessed; HS256 wants a key as long as its digest (RFC 7518, 3.2).
+SHORTEST_SECRET: Final = 16
+SHORTEST_JWT_SECRET: Final = 32
+_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*\Z")
+
+
+def warnings(settings: Settings, env: Mapping[str, str]) -> Iterator[str]:
+    """One line each, never with the value of a secret."""
+    for name in sorted(env):
+        meant = meant_by(name)
+        if meant is not None:
+            yield f"{name} is not a variable of ours: is {meant} meant?"
+    for field in ("admin_token", "metrics_token", "game_server_tokens", "inbound_api_keys"):
+        if any(len(secret) < SHORTEST_SECRET for secret in _secrets(getattr(settings, field))):
+            yield f"{field.upper()} has fewer than {SHORTEST_SECRET} characters: it can be guessed"
+    if any(len(secret.encode()) < SHORTEST_JWT_SECRET for secret in _secrets(settings.jwt_secret)):
+        yield f"JWT_SECRET has fewer than {SHORTEST_JWT_SECRET} bytes: tokens signed with it can be forged"
+
+
+def meant_by(name: str) -> str | None:
+    """The variable that an unknown name nearly is; None for one that is known, or like none."""
+    if name in KNOWN or not _NAME.match(name):
+        return None
+    if name.startswith(OWN_PREFIX) and name.removeprefix(OWN_PREFIX) in KNOWN:
+        return name.removeprefix(OWN_PREFIX)
+    if len(name) < SHORTEST_NAME:
+        return None
+    near = difflib.get_close_matches(name, KNOWN, 1, ALIKE)
+    return near[0] if near else None
+
+
+def _secrets(value: SecretStr | tuple[SecretStr, ...] | None) -> list[str]:
+    """The secrets of a setting; of `server_id:token` the token."""
+    if value is None:
+        return []
+    several = value if isinstance(value, tuple) else (value,)
+    return [secret.get_secret_value().rpartition(":")[2] for secret in several]
