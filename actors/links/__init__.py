@@ -3,6 +3,7 @@
 Reading order, each file leaning only on the ones above it:
 
     errors              the engine is away
+    redis_refusals      what follows from an error of Redis: a table
     redis_link          pipelines, and the task that knows whether Redis is there
     redis_blocking      a command that waits inside Redis and can be called back
     redis_subscription  a Pub/Sub channel
@@ -20,6 +21,7 @@ from actors.links.database_trip import Step, in_one_trip
 from actors.links.errors import LinkDown
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink
+from actors.links.redis_refusals import LinkRefused, RefusalClass
 from actors.links.redis_subscription import Subscription
 
 __all__ = [
@@ -30,9 +32,11 @@ __all__ = [
     "DatabaseStatistics",
     "Limits",
     "LinkDown",
+    "LinkRefused",
     "LinkState",
     "LinkStatistics",
     "RedisLink",
+    "RefusalClass",
     "Step",
     "Subscription",
     "Unprepared",

@@ -9,6 +9,7 @@ answer is read.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -60,7 +61,7 @@ class BlockingCommand:
 
         Raises:
             LinkDown: Redis is away, or went away meanwhile.
-            redis.ResponseError: Redis said no.
+            LinkRefused: Redis refused the command.
         """
         if not self._link.state.up:
             raise LinkDown(self._link.name)
@@ -76,8 +77,11 @@ class BlockingCommand:
         if isinstance(wait.error, OUTAGES):
             self._link.note_outage(seen, wait.error)
             raise LinkDown(self._link.name, wait.error) from wait.error
+        if isinstance(wait.error, redis.ResponseError):
+            raise self._link.note_refusal(str(command[0]), wait.error) from wait.error
         if wait.error is not None:
             raise wait.error
+        self._link.note_success((str(command[0]),))
         return wait.answer
 
     def close(self) -> None:
@@ -100,7 +104,9 @@ class BlockingCommand:
         connection = pool.get_connection()
         try:
             connection.send_command("CLIENT", "ID")  # type: ignore[no-untyped-call]
-            wait.client_id = connection.read_response()
+            # Without permission for it the command cannot be called back, and is awaited.
+            with suppress(redis.ResponseError):
+                wait.client_id = connection.read_response()
             connection.send_command(*command)  # type: ignore[no-untyped-call]
             return connection.read_response()
         finally:

@@ -1,11 +1,15 @@
-"""The way to Redis: an ordinary client in worker threads, and one task that knows whether it is there.
+"""Redis over an ordinary client in worker threads, and one task that checks whether it is there.
 
 Redis has no client for trio that is fast; the ordinary one in a thread is, as
 long as whole pipelines cross the thread border and not single commands.
 
-A link that is down refuses at once. Only the link's own task tries again, with
+A link that is down fails at once. Only the link's own task tries again, with
 growing pauses, so that a Redis that comes back meets one connection and not
 everybody's; all others wait in `until_up`.
+
+A Redis that is there and refuses an operation is another matter: whoever needs
+the operation tries it again after `wait_out`, and until it succeeds the link
+counts as not healthy (`trouble`).
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -22,10 +27,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from actors.links.errors import LinkDown
+from actors.links.redis_refusals import PAUSES_S, LinkRefused
 from supervision import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from supervision import Life
 
@@ -43,10 +49,10 @@ RECONNECT: Final = Backoff(first_s=0.1, factor=2.0, ceiling_s=5.0, jitter=0.5)
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """Whether the engine is there.
+    """Whether the engine can be reached.
 
     Attributes:
-        up: It answered the last time it was asked.
+        up: It answered the last time it was asked, with whatever.
         since_s: Unix time of the last change; of the start, before the first answer.
     """
 
@@ -59,14 +65,16 @@ class LinkStatistics:
     """Counts since the start.
 
     Attributes:
-        up: As in `LinkState`.
+        healthy: It is up, and refuses nothing that is needed of it.
+        refused: Operations it refuses now, by the error's code.
         outages: Times the link went down.
         trips: Pipelines sent.
         failed_trips: Those that found nobody.
         threads_busy: Worker threads in use now.
     """
 
-    up: bool
+    healthy: bool
+    refused: dict[str, int]
     outages: int
     trips: int
     failed_trips: int
@@ -116,6 +124,10 @@ class RedisLink:
         self._since_s = clock()
         self._changed = trio.Event()
         self._outages = self._trips = self._failed_trips = 0
+        # Operations that are refused now, and why.
+        self._refusals: dict[str, LinkRefused] = {}
+        self._last_error = ""
+        self.address = address_of(self._client)
 
     # -- whether it is there -----------------------------------------------------------
 
@@ -130,15 +142,59 @@ class RedisLink:
         return self._outages
 
     def statistics(self) -> LinkStatistics:
-        """How things stand."""
+        """Current counts."""
         busy = int(self._limiter.borrowed_tokens)
-        return LinkStatistics(self._up, self._outages, self._trips, self._failed_trips, busy)
+        refused = dict(Counter(refusal.code for refusal in self._refusals.values()))
+        return LinkStatistics(
+            self._up and not refused, refused, self._outages, self._trips, self._failed_trips, busy
+        )
 
     async def until_up(self) -> None:
         """Wait until Redis is there; a checkpoint if it is."""
         await trio.lowlevel.checkpoint()
         while not self._up:
             await self._changed.wait()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it is not healthy, with its address, for health and people; None if it is."""
+        if not self._up:
+            return f"{self.address} cannot be reached" + (
+                f" ({self._last_error})" if self._last_error else ""
+            )
+        if self._refusals:
+            causes = sorted({f"{refused.code} on {name}" for name, refused in self._refusals.items()})
+            return f"{self.address} refuses: {', '.join(causes)}"
+        return None
+
+    async def wait_out(self, trouble: LinkDown) -> None:
+        """Wait until it is worth trying again what failed with `trouble`."""
+        if isinstance(trouble, LinkRefused):
+            await trio.sleep(PAUSES_S[trouble.kind])
+        else:
+            await self.until_up()
+
+    def note_refusal(self, operation: str, error: redis.ResponseError) -> LinkRefused:
+        """Say that Redis refused an operation; returns what to raise."""
+        refused = LinkRefused(self.name, operation, error)
+        before = self._refusals.get(operation)
+        self._refusals[operation] = refused
+        if before is None or before.code != refused.code:
+            facts = {
+                "link": self.name,
+                "address": self.address,
+                "operation": operation,
+                "code": refused.code,
+                "class": refused.kind.value,
+            }
+            logger.warning("redis_refuses", extra=facts)
+        return refused
+
+    def note_success(self, operations: Iterable[str]) -> None:
+        """Say that Redis carried operations out."""
+        for operation in operations:
+            if self._refusals.pop(operation, None) is not None:
+                logger.info("redis_accepts", extra={"link": self.name, "operation": operation})
 
     def note_outage(self, seen: int, error: Exception) -> None:
         """Say that Redis was not there.
@@ -153,6 +209,7 @@ class RedisLink:
 
     def _turn(self, *, up: bool, error: Exception | None = None) -> None:
         """Take note of a change, and log it once."""
+        self._last_error = "" if error is None else type(error).__name__
         if self._up != up:
             self._up, self._since_s = up, self._clock()
             self._changed.set()
@@ -177,28 +234,46 @@ class RedisLink:
 
         Raises:
             LinkDown: Redis is away, or went away meanwhile.
-            redis.ResponseError: It said no to one of them; the others were carried out.
+            LinkRefused: It refused one of them. The others were carried out, those of a
+                transaction perhaps not.
         """
-        return await self.work(lambda client: _send(client, commands, transaction=transaction))
+        names = {str(parts[0]) for parts in commands}
+        try:
+            answers = await self.work(lambda client: _send(client, commands, transaction=transaction))
+        except _Refused as refused:
+            raise self.note_refusal(refused.operation, refused.error) from refused.error
+        if self._refusals:
+            self.note_success(names)
+        return answers
 
     async def command(self, *parts: Part) -> Any:
         """Send one command. For what is rare; use `pipeline` for what is not.
 
         Raises:
-            LinkDown: As for `pipeline`.
-            redis.ResponseError: Redis said no.
+            LinkDown, LinkRefused: As for `pipeline`.
         """
         return (await self.pipeline([parts]))[0]
 
-    async def work(self, do: Callable[[redis.Redis], T]) -> T:
+    async def work(self, do: Callable[[redis.Redis], T], *, operation: str = "") -> T:
         """Run `do` with the client in a worker thread: for what decides between two commands.
 
+        Args:
+            do: Called in the thread.
+            operation: Names it in health; the name of `do` if empty.
+
         Raises:
-            LinkDown: As for `pipeline`.
+            LinkDown, LinkRefused: As for `pipeline`.
         """
         if not self._up:
             raise LinkDown(self.name)
-        return await self._trip(do)
+        operation = operation or do.__name__
+        try:
+            result = await self._trip(do)
+        except redis.ResponseError as error:
+            raise self.note_refusal(operation, error) from error
+        if self._refusals:
+            self.note_success((operation,))
+        return result
 
     async def _trip(self, do: Callable[[redis.Redis], T]) -> T:
         seen = self._outages
@@ -257,15 +332,41 @@ class RedisLink:
                 self._turn(up=False, error=down.cause)
                 await trio.sleep(self._backoff.delay(failures, random.random()))
                 failures += 1
+                continue
+            except redis.ResponseError as error:
+                self.note_refusal("PING", error)
             else:
-                failures = 0
-                self._turn(up=True)
-                with trio.move_on_after(self._ping_every_s):
-                    await self._changed.wait()
+                self.note_success(("PING",))
+            failures = 0
+            self._turn(up=True)
+            with trio.move_on_after(self._ping_every_s):
+                await self._changed.wait()
+
+
+class _Refused(Exception):
+    """Carries a refusal and the command it is about out of the worker thread."""
+
+    def __init__(self, operation: str, error: redis.ResponseError) -> None:
+        super().__init__(operation)
+        self.operation = operation
+        self.error = error
 
 
 def _send(client: redis.Redis, commands: Sequence[Command], *, transaction: bool) -> list[Any]:
     with client.pipeline(transaction=transaction) as pipe:
         for parts in commands:
             pipe.execute_command(*parts)  # type: ignore[no-untyped-call]  # redis-py types its methods, not this
-        return pipe.execute()
+        try:
+            answers = pipe.execute(raise_on_error=False)
+        except redis.ResponseError as error:
+            raise _Refused(str(commands[0][0]), error) from error
+    for parts, answer in zip(commands, answers, strict=True):
+        if isinstance(answer, redis.ResponseError):
+            raise _Refused(str(parts[0]), answer)
+    return answers
+
+
+def address_of(client: redis.Redis) -> str:
+    """Where a client connects to, without user and password."""
+    facts = client.connection_pool.connection_kwargs
+    return str(facts.get("path") or f"{facts.get('host', 'localhost')}:{facts.get('port', 6379)}")

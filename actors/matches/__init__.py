@@ -20,6 +20,7 @@ Reading order, each file leaning only on the ones above it:
     recovery           delivers results that wait in Redis
     in_flight          jobs under way, and a crash count per job
     room_queue         the queue in Redis: names, commands, processing lists
+    claims             which node has the match of a room id: the fence
     reclaim            moves jobs of dead nodes back to the queue
     creation_consumer  takes jobs and settles each of them
     room_command       commands of operators
@@ -27,10 +28,11 @@ Reading order, each file leaning only on the ones above it:
 """
 
 from actors.matches.callbacks import CallbackOutcome, Callbacks, CallbackStatistics
+from actors.matches.claims import Claims
 from actors.matches.command_listener import CommandListener, ListenerStatistics
 from actors.matches.context import ResultKeeper, RoomPublisher
 from actors.matches.creation_consumer import CreationConsumer, CreationPolicy, CreationStatistics
-from actors.matches.creation_job import CreationJob, KnownRules, Reason, Refusal, read_job
+from actors.matches.creation_job import CreationJob, InvalidJob, KnownRules, Reason, read_job
 from actors.matches.delivery import Patience, Verdict
 from actors.matches.handle import MatchHandle
 from actors.matches.job_outcome import JobEnd, JobFuture, JobOutcome
@@ -49,11 +51,13 @@ __all__ = [
     "CallbackOutcome",
     "CallbackStatistics",
     "Callbacks",
+    "Claims",
     "CommandListener",
     "CreationConsumer",
     "CreationJob",
     "CreationPolicy",
     "CreationStatistics",
+    "InvalidJob",
     "JobEnd",
     "JobFuture",
     "JobOutcome",
@@ -69,7 +73,6 @@ __all__ = [
     "QueueDelivery",
     "Reason",
     "Recovery",
-    "Refusal",
     "ResultKeeper",
     "ResultSpool",
     "Results",

@@ -65,8 +65,8 @@ class CommandListener:
             while True:
                 try:
                     messages = await subscription.read()
-                except LinkDown:
-                    await self._link.until_up()
+                except LinkDown as trouble:
+                    await self._link.wait_out(trouble)
                 else:
                     for message in messages:
                         self._obey(message)

@@ -11,7 +11,7 @@ import trio
 
 from actors.matches.callback import Callback
 from actors.matches.callbacks import CallbackOutcome, Callbacks
-from actors.matches.lifecycle import MatchTimeouts
+from actors.matches.lifecycle import Match, MatchTimeouts
 
 
 class RoomPublisher(Protocol):
@@ -67,6 +67,7 @@ class MatchContext:
         publisher: Of the records.
         timeouts: How long matches wait for what.
         now: Unix seconds that never go back.
+        on_over: Called when a match has ended in whatever way.
     """
 
     node_name: str
@@ -75,3 +76,4 @@ class MatchContext:
     publisher: RoomPublisher
     timeouts: MatchTimeouts
     now: Callable[[], float]
+    on_over: Callable[[Match], None]

@@ -1,9 +1,10 @@
-"""Takes jobs off the matchmaker's queue and sees each of them through.
+"""Takes jobs off the matchmaker's queue and settles each of them.
 
-Two loops and a task per job: one loop takes jobs and looks after what stands
-in this node's processing list, one says every few seconds that the node is alive (and
-`reclaim` a third, for the dead). A job stays in the list until it is
-settled, so whatever ends this task, the next life, or another node, finds it.
+Two loops and a task per job: one loop takes jobs and resumes what stands in
+this node's processing list, one renews the node's lease and its claims
+(`reclaim` is a third, for the jobs of dead nodes). A job stays in the list
+until it is settled, so whatever ends this task, its next run, or another node,
+finds it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,13 +22,15 @@ import trio
 from actors.links import BlockingCommand, Command, LinkDown, RedisLink
 from actors.matches import callback
 from actors.matches.callbacks import Callbacks
-from actors.matches.creation_job import CreationJob, KnownRules, Reason, Refusal, read_job
+from actors.matches.claims import Claim, Claims
+from actors.matches.creation_job import CreationJob, InvalidJob, KnownRules, Reason, read_job
 from actors.matches.delivery import DECIDED
 from actors.matches.in_flight import InFlight, PoisonJobs, orphans
 from actors.matches.job_outcome import JobEnd, JobOutcome
 from actors.matches.matches import Matches
 from actors.matches.reclaim import Reclaimer
 from actors.matches.room_queue import (
+    NODES,
     AtLeastOnce,
     AtMostOnce,
     QueueDelivery,
@@ -49,6 +52,8 @@ DEAD_REASONS: Final = {
 }
 # Outcomes the API server has not heard of: the `reason` it is told, or the detail.
 REPORTED: Final = {JobOutcome.FAILED: "", JobOutcome.OVER: "room_over", JobOutcome.CONFLICT: "room_taken"}
+# Between two looks whether a dead node's claim has lapsed.
+ABANDONED_PAUSE_S: Final = 0.5
 # A job that has crashed this task so often is not tried again.
 MOST_CRASHES: Final = 3
 
@@ -73,14 +78,14 @@ class CreationPolicy:
     expire: bool = False
     max_in_flight: int = 256
     wait_s: float = 5.0
-    alive_s: float = 15.0
-    renew_every_s: float = 5.0
+    alive_s: float = 6.0
+    renew_every_s: float = 2.0
     drain_s: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class CreationStatistics:
-    """Counts since the start, and how things stand.
+    """Counts since the start, and current numbers.
 
     Attributes:
         in_flight: Jobs under way.
@@ -110,10 +115,10 @@ class CreationConsumer:
     Args:
         link: The way to Redis.
         matches: Where jobs become matches.
+        claims: Which matches are this node's; their owner is the owner of the processing list.
         callbacks: For `failed`; matches say `ready` themselves.
         known_rules: Rules this node has.
         node_name: As told to the API server.
-        boot_id: Of this life of the process.
         policy: How to go about it.
         clock: Unix seconds.
     """
@@ -123,10 +128,10 @@ class CreationConsumer:
         *,
         link: RedisLink,
         matches: Matches,
+        claims: Claims,
         callbacks: Callbacks,
         known_rules: KnownRules,
         node_name: str,
-        boot_id: str,
         policy: CreationPolicy = CreationPolicy(),
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -137,8 +142,12 @@ class CreationConsumer:
         self._node_name = node_name
         self._policy = policy
         self._clock = clock
-        owner = f"{node_name}:{boot_id}"
-        self._alive: Command = ("SET", alive_key(owner), "1", "PX", int(policy.alive_s * 1000))
+        self._claims = claims
+        owner = claims.owner
+        self._alive: tuple[Command, ...] = (
+            ("SADD", NODES, owner),
+            ("SET", alive_key(owner), "1", "PX", int(policy.alive_s * 1000)),
+        )
         self._processing: AtLeastOnce | AtMostOnce
         if policy.delivery is QueueDelivery.AT_LEAST_ONCE:
             self._processing = AtLeastOnce(link, owner=owner, wait_s=policy.wait_s)
@@ -152,7 +161,7 @@ class CreationConsumer:
         self._dead: Counter[str] = Counter()
 
     def statistics(self) -> CreationStatistics:
-        """How things stand."""
+        """Current counts."""
         return CreationStatistics(
             len(self._in_flight),
             self._taken,
@@ -184,13 +193,25 @@ class CreationConsumer:
             await self._give_back(jobs)
 
     async def _stay_alive(self) -> None:
+        """Renew the lease and the claims, and pass on which matches have ended as soon as they have."""
+        due = trio.current_time()
         while True:
             try:
-                await self._link.pipeline([self._alive])
-            except LinkDown:
-                await self._link.until_up()
+                if trio.current_time() >= due:
+                    await self._renew()
+                    due = trio.current_time() + self._policy.renew_every_s
+                await self._claims.flush()
+            except LinkDown as trouble:
+                await self._link.wait_out(trouble)
             else:
-                await trio.sleep(self._policy.renew_every_s)
+                with trio.move_on_at(due):
+                    await self._claims.until_news()
+
+    async def _renew(self) -> None:
+        await self._link.pipeline(self._alive)
+        for room_id in await self._claims.renew():
+            logger.warning("match_claim_lost", extra={"room_id": room_id})
+            self._matches.reject(room_id)
 
     async def _take(self, jobs: trio.Nursery, scope: trio.CancelScope, taken: trio.Event) -> None:
         pop = BlockingCommand(self._link, wait_s=self._policy.wait_s)
@@ -199,15 +220,15 @@ class CreationConsumer:
                 while True:
                     try:
                         await self._take_until_trouble(pop, jobs)
-                    except LinkDown:
-                        await self._link.until_up()
+                    except LinkDown as trouble:
+                        await self._link.wait_out(trouble)
         finally:
             pop.close()
             taken.set()
 
     async def _take_until_trouble(self, pop: BlockingCommand, jobs: trio.Nursery) -> None:
         # Alive first: a list without an owner is anybody's.
-        await self._link.pipeline([self._alive])
+        await self._link.pipeline(self._alive)
         await self._resume_orphans(jobs)
         while True:
             await self._in_flight.until_free()
@@ -229,26 +250,29 @@ class CreationConsumer:
                 return
 
     async def _resume_orphans(self, jobs: trio.Nursery) -> None:
-        """Go on with what stands there and nobody works on.
+        """Begin the jobs of the processing list that no task works on.
 
-        A former life left it, or the answer to its pop never came.
+        An earlier run left them, or the answer to the pop never came.
         """
         known = self._in_flight.copy()
         for payload in orphans(await self._processing.held(), known)[: self._in_flight.free]:
             self._begin(payload, jobs)
 
     async def _give_back(self, jobs: trio.Nursery) -> None:
-        begun = list(self._in_flight.copy().elements())
+        begun, rooms = list(self._in_flight.copy().elements()), list[str]()
         jobs.cancel_scope.cancel()
         for payload in begun:
             job = read_job(payload, self._known_rules)
             if isinstance(job, CreationJob):
                 self._matches.discard(job.room_id)
+                rooms.append(job.room_id)
         with trio.CancelScope(shield=True):
-            await self._put_back(begun)
+            await self._put_back(begun, rooms)
 
-    async def _put_back(self, begun: list[bytes]) -> None:
+    async def _put_back(self, begun: list[bytes], rooms: list[str]) -> None:
         try:
+            await self._claims.release(rooms)
+            await self._claims.flush()
             count = await self._processing.give_back(begun)
         except LinkDown:
             logger.warning("creation_jobs_left", extra={"jobs": len(begun)})
@@ -272,15 +296,48 @@ class CreationConsumer:
 
     async def _settle(self, payload: bytes) -> None:
         job = read_job(payload, self._known_rules)
-        if isinstance(job, Refusal):
-            await self._dead_letter(payload, job.reason, job.detail)
+        if isinstance(job, InvalidJob):
+            await self._refuse(payload, job)
         elif self._poison.crashes(payload) >= MOST_CRASHES:
-            await self._dead_letter(payload, Reason.CRASHED, f"crashed {MOST_CRASHES} times", job)
+            await self._report_failed(job.room_id, payload, "process_error")
+            await self._dead_letter(payload, Reason.CRASHED, f"crashed {MOST_CRASHES} times", job.room_id)
         elif self._is_late(job) and self._policy.expire:
-            await self._report_failed(job, payload, "expired")
-            await self._dead_letter(payload, Reason.EXPIRED, f"older than {self._policy.deadline_s:g} s", job)
+            await self._report_failed(job.room_id, payload, "expired")
+            detail = f"older than {self._policy.deadline_s:g} s"
+            await self._dead_letter(payload, Reason.EXPIRED, detail, job.room_id)
         else:
-            await self._conclude(payload, job, await self._matches.create(job).wait())
+            await self._conclude(payload, job, await self._make(job))
+
+    async def _refuse(self, payload: bytes, invalid: InvalidJob) -> None:
+        """A payload that is no job. Whoever waits for its room is told, if it names one."""
+        if invalid.room_id is not None:
+            await self._report_failed(invalid.room_id, payload, invalid.reason.value)
+        await self._dead_letter(payload, invalid.reason, invalid.detail, invalid.room_id)
+
+    async def _make(self, job: CreationJob) -> JobEnd:
+        """Make the match of a job, if it is this node's to make."""
+        match await self._claim(job.room_id):
+            case Claim.MINE:
+                end = await self._matches.create(job).wait()
+                if self._matches.state(job.room_id) is None:
+                    await self._insist(lambda: self._claims.release([job.room_id]))
+                return end
+            case Claim.ENDED:
+                return JobEnd(JobOutcome.OVER, "over_elsewhere")
+            case _:
+                return JobEnd(JobOutcome.DUPLICATE, "lives_elsewhere")
+
+    async def _claim(self, room_id: str) -> Claim:
+        """Claim a room, waiting for a dead node's claim to lapse."""
+        while True:
+            try:
+                claim = await self._claims.take(room_id)
+            except LinkDown as trouble:
+                await self._link.wait_out(trouble)
+            else:
+                if claim is not Claim.ABANDONED:
+                    return claim
+                await trio.sleep(ABANDONED_PAUSE_S)
 
     def _is_late(self, job: CreationJob) -> bool:
         late = job.age_s(self._clock()) > self._policy.deadline_s
@@ -295,35 +352,35 @@ class CreationConsumer:
         logger.info("creation_job_settled", extra=facts)
         reason, detail = DEAD_REASONS.get(end.outcome), end.detail
         told = REPORTED.get(end.outcome)
-        if told is not None and not await self._report_failed(job, payload, told or detail):
+        if told is not None and not await self._report_failed(job.room_id, payload, told or detail):
             reason, detail = Reason.UNCONFIRMED, f"failed_{detail}"
         if reason is None:
-            await self._write(self._processing.done(payload))
+            await self._insist(lambda: self._processing.remove(payload))
         else:
-            await self._dead_letter(payload, reason, detail, job)
+            await self._dead_letter(payload, reason, detail, job.room_id)
 
-    async def _report_failed(self, job: CreationJob, payload: bytes, reason: str) -> bool:
+    async def _report_failed(self, room_id: str, payload: bytes, reason: str) -> bool:
         """Tell the API server that there will be no room; whether it has answered."""
         life = hashlib.sha256(payload).hexdigest()
-        report = callback.failed(job.room_id, node_name=self._node_name, reason=reason, life=life)
+        report = callback.failed(room_id, node_name=self._node_name, reason=reason, life=life)
         outcome = await self._callbacks.submit(report).wait()
         return outcome.verdict in DECIDED
 
     async def _dead_letter(
-        self, payload: bytes, reason: Reason, detail: str, job: CreationJob | None = None
+        self, payload: bytes, reason: Reason, detail: str, room_id: str | None = None
     ) -> None:
-        """Send a job to the dead letters."""
+        """Move a job to the dead letters."""
         self._dead[reason] += 1
-        facts = {"reason": reason.value, "detail": detail, "room_id": job and job.room_id}
+        facts = {"reason": reason.value, "detail": detail, "room_id": room_id}
         logger.error("creation_job_dead", extra=facts)
         letter = make_dead_letter(payload, reason, detail, node_name=self._node_name, now_s=self._clock())
-        await self._write(self._processing.dead_letter(payload, letter))
+        await self._insist(lambda: self._processing.dead_letter(payload, letter))
 
-    async def _write(self, commands: list[Command]) -> None:
-        """Carry out what settles a job, however long Redis is away."""
-        while commands:
+    async def _insist(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Do what settles a job, however long Redis is away or refuses."""
+        while True:
             try:
-                await self._link.pipeline(commands, transaction=True)
+                await act()
                 return
-            except LinkDown:
-                await self._link.until_up()
+            except LinkDown as trouble:
+                await self._link.wait_out(trouble)

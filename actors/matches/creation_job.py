@@ -6,15 +6,17 @@
  "enqueued_at":"2026-02-10T01:00:00Z"}
 ```
 `turn_time_limit` (60) and `game_rules` (`simple_card_battle`) have defaults,
-everything else must be there. Keys not named here are kept in `config` for the
+`enqueued_at` may be absent, everything else must be there. Keys not named here are kept in `config` for the
 rules and ignored elsewhere.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -33,6 +35,11 @@ LONGEST_TEXT: Final = 200
 # Of a player, in characters. Whoever connects with a longer id is turned away, so a
 # match of theirs could never begin.
 LONGEST_USER_ID: Final = 128
+
+NAMED_ROOM: Final = re.compile(rb'"room_id"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
+LEAP_SECOND: Final = re.compile(r"(.*\d\d:?\d\d:?)60(\D.*|)")
+# Unix seconds are below this until the year 5138, milliseconds above it since 1973.
+LATEST_S: Final = 1e11
 
 # Names of the rules this node has, each with the numbers of players it takes.
 KnownRules = Mapping[str, Container[int]]
@@ -57,16 +64,18 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class InvalidJob:
     """A payload that is no job.
 
     Attributes:
         reason: For programs.
         detail: For people.
+        room_id: The room somebody waits for, where it can be read.
     """
 
     reason: Reason
     detail: str
+    room_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +89,7 @@ class CreationJob:
         game_rules: One of the known names.
         turn_time_limit_s: Seconds for one turn.
         config: As it came, for the rules.
-        enqueued_at_s: Unix seconds, on the producer's clock.
+        enqueued_at_s: Unix seconds, on the producer's clock; None if it does not say.
     """
 
     room_id: str
@@ -89,15 +98,15 @@ class CreationJob:
     game_rules: str
     turn_time_limit_s: float
     config: Mapping[str, Any]
-    enqueued_at_s: float
+    enqueued_at_s: float | None
 
     def asks_for_the_same(self, other: CreationJob) -> bool:
         """Whether both are the same match: the same players, in whatever order, and rules."""
         return self.game_rules == other.game_rules and set(self.player_ids) == set(other.player_ids)
 
     def age_s(self, now_s: float) -> float:
-        """Seconds since it was pushed, at the Unix time `now_s`."""
-        return now_s - self.enqueued_at_s
+        """Seconds since it was pushed, at the Unix time `now_s`; 0 if it does not say."""
+        return 0.0 if self.enqueued_at_s is None else now_s - self.enqueued_at_s
 
 
 class _NoJob(Exception):
@@ -105,15 +114,28 @@ class _NoJob(Exception):
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
-        self.refusal = Refusal(reason, detail)
+        self.reason = reason
 
 
-def read_job(payload: bytes, known_rules: KnownRules) -> CreationJob | Refusal:
+def read_job(payload: bytes, known_rules: KnownRules) -> CreationJob | InvalidJob:
     """Check a payload from the queue. Never raises."""
     try:
         return _read(payload, known_rules)
     except _NoJob as refused:
-        return refused.refusal
+        return InvalidJob(refused.reason, str(refused), room_id_of(payload))
+
+
+def room_id_of(payload: bytes) -> str | None:
+    """The room a payload is about, as far as it can be read; None if it names none, or no valid one."""
+    try:
+        job = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        job = None
+    if isinstance(job, dict):
+        room_id = job.get("room_id")
+        return room_id if isinstance(room_id, str) and is_room_id(room_id) else None
+    found = NAMED_ROOM.search(payload)
+    return None if found is None else found[1].decode()
 
 
 def _read(payload: bytes, known_rules: KnownRules) -> CreationJob:
@@ -134,7 +156,7 @@ def _read(payload: bytes, known_rules: KnownRules) -> CreationJob:
         game_rules=rules,
         turn_time_limit_s=_optional(config, "turn_time_limit", _turn_time, DEFAULT_TURN_TIME_S),
         config=config,
-        enqueued_at_s=_field(job, "enqueued_at", _unix_time),
+        enqueued_at_s=_enqueued_at(job),
     )
 
 
@@ -203,10 +225,49 @@ def _turn_time(value: Any) -> float | None:
     return float(value) if 0 < value <= LONGEST_TURN_TIME_S else None
 
 
+def _enqueued_at(job: Mapping[str, Any]) -> float | None:
+    return None if job.get("enqueued_at") in (None, "") else _field(job, "enqueued_at", _unix_time)
+
+
 def _unix_time(value: Any) -> float | None:
-    """Seconds of an ISO-8601 time; one without an offset is meant as UTC."""
+    """Unix seconds of a time in a usual form.
+
+    ISO 8601 or RFC 3339, in either case, with a leap second or without an offset (which means UTC);
+    the date of RFC 9110; Unix seconds, or milli-, micro- or nanoseconds, as a number or its text.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        parsed = _of_iso(text.upper()) if text[:1].isdigit() else _of_http_date(text)
+        return _of_number(text) if parsed is None else parsed
+    return None if isinstance(value, bool) else _of_number(value)
+
+
+def _of_iso(text: str) -> float | None:
+    # Python knows no second 60: it is the one before it, and one more.
+    leap = LEAP_SECOND.fullmatch(text)
     try:
-        time = datetime.fromisoformat(value)
+        time = datetime.fromisoformat(text if leap is None else f"{leap[1]}59{leap[2]}")
+        seconds = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if leap is None else seconds + 1
+
+
+def _of_http_date(text: str) -> float | None:
+    try:
+        time = parsedate_to_datetime(text)
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+
+
+def _of_number(value: Any) -> float | None:
+    try:
+        number = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
+    if not 0 <= number < LATEST_S * 1e9:
+        return None
+    while number >= LATEST_S:
+        number /= 1000
+    return number

@@ -218,6 +218,8 @@ class MatchHandle:
         if done.match.status is not before.status:
             facts = {"room_id": self.room_id, "status": done.match.status, "reason": done.match.reason}
             logger.info("match_status", extra=facts)
+            if done.match.is_over:
+                self._context.on_over(done.match)
         if done.answer is not None and answer is not None:
             answer(done.answer)
         for effect in done.effects:

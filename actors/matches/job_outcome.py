@@ -16,7 +16,7 @@ class JobOutcome(StrEnum):
     UNCONFIRMED: it could not be asked. FAILED: there is no room, and the API
     server has not been told. OVER: the match of this room id has ended and is
     still shown. CONFLICT: a match of this room id lives, with other players or
-    rules.
+    rules. DUPLICATE: its match lives on another node.
     """
 
     CONFIRMED = "confirmed"
@@ -26,6 +26,7 @@ class JobOutcome(StrEnum):
     FAILED = "failed"
     OVER = "over"
     CONFLICT = "conflict"
+    DUPLICATE = "duplicate"
 
 
 @dataclass(frozen=True, slots=True)

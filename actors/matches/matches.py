@@ -50,6 +50,10 @@ LAST_WORDS_S: Final = 2.0
 SEED_BITS: Final = 128
 
 
+def ignore(_match: Match) -> None:
+    """Do nothing about the end of a match."""
+
+
 @dataclass(frozen=True, slots=True)
 class MatchStatistics:
     """Counts since the start, and current numbers.
@@ -88,6 +92,7 @@ class Matches:
         keeper: Delivers what must not be lost.
         timeouts: How long a match waits for what.
         max_matches: Live and lingering ones; one more is refused.
+        on_over: Called when a match has ended in whatever way; must not wait.
         clock: Unix seconds; read once.
     """
 
@@ -101,6 +106,7 @@ class Matches:
         keeper: ResultKeeper,
         timeouts: MatchTimeouts = MatchTimeouts(),  # noqa: B008 - frozen
         max_matches: int = 10_000,
+        on_over: Callable[[Match], None] = ignore,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._table: dict[str, MatchHandle] = {}
@@ -113,6 +119,7 @@ class Matches:
             publisher=publisher,
             timeouts=timeouts,
             now=SteadyClock(clock),
+            on_over=on_over,
         )
         self._created = self._repeats = self._given_up = self._refused = 0
         self._endings: Counter[str] = Counter()
@@ -175,6 +182,12 @@ class Matches:
         with trio.move_on_after(LAST_WORDS_S):
             while self.active:  # noqa: ASYNC110 - at most a few thousand steps of other tasks
                 await trio.sleep(0.01)
+
+    def reject(self, room_id: str) -> None:
+        """End a match quietly that is another node's."""
+        handle = self._table.get(room_id)
+        if handle is not None:
+            handle.tell(Rejected())
 
     def discard(self, room_id: str) -> None:
         """Remove a match that the API server has not acknowledged; any other is left alone."""

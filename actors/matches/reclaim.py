@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Final
+from functools import partial
+from typing import Final, cast
 
 import redis
 import trio
 
 from actors.links import LinkDown, RedisLink
-from actors.matches.room_queue import PROCESSING, add_moves, alive_key, processing_list
+from actors.matches.room_queue import NODES, add_moves, alive_key, processing_list
 
 logger: Final = logging.getLogger("actors.matches.creation")
 
-SCAN_PAGE: Final = 1000
 # Jobs moved in one transaction.
 MOST_AT_ONCE: Final = 1000
-# Looking takes one SCAN over all keys; it may use this share of a connection's time.
-SHARE_OF_TIME: Final = 0.02
 
 
 class Missing:
@@ -48,7 +46,7 @@ class Missing:
 
 
 class Reclaimer:
-    """Looks for lists of the dead, for ever.
+    """Looks for processing lists of dead nodes, for ever.
 
     Args:
         link: Whose Redis.
@@ -69,46 +67,48 @@ class Reclaimer:
     async def run(self) -> None:
         """Wake, and wait, and look."""
         while True:
-            began = trio.current_time()
             try:
                 await self._look()
-            except LinkDown:
+            except LinkDown as trouble:
                 self._missing.forget()
-                await self._link.until_up()
-            took_s = trio.current_time() - began
-            await trio.sleep(max(self._every_s, took_s / SHARE_OF_TIME))
+                await self._link.wait_out(trouble)
+            await trio.sleep(self._every_s)
 
     async def _look(self) -> None:
-        lapsed = await self._link.work(find_lapsed)
+        lapsed = await self._link.work(find_lapsed, operation="reclaim")
         lapsed.discard(self._me)
         for owner in self._missing.look(lapsed, trio.current_time()):
-            count = await self._link.work(lambda client, owner=owner: reclaim(client, owner))  # type: ignore[misc]
+            count = await self._link.work(partial(reclaim, owner), operation="reclaim")
             self.reclaimed += count
             if count:
                 logger.warning("creation_jobs_taken_back", extra={"owner": owner, "jobs": count})
 
 
 def find_lapsed(client: redis.Redis) -> set[str]:
-    """Owners that have a processing list and no liveness key. SCAN, never KEYS: others use this Redis too."""
-    names = client.scan_iter(match=PROCESSING + "*", count=SCAN_PAGE, _type="LIST")
-    owners = sorted({name.decode(errors="surrogateescape").removeprefix(PROCESSING) for name in names})
+    """Owners of processing lists that have no liveness key."""
+    owners = sorted(
+        name.decode(errors="surrogateescape") for name in cast("set[bytes]", client.smembers(NODES))
+    )
     with client.pipeline(transaction=False) as pipe:
         for owner in owners:
             pipe.exists(alive_key(owner))
         return {owner for owner, alive in zip(owners, pipe.execute(), strict=True) if not alive}
 
 
-def reclaim(client: redis.Redis, owner: str) -> int:
-    """Move the jobs of an owner to the queue, unless it turns out to be alive; how many."""
+def reclaim(owner: str, client: redis.Redis) -> int:
+    """Move the jobs of an owner to the queue, unless it turns out to be alive; the number moved."""
     source = processing_list(owner)
     with client.pipeline() as pipe:
         try:
-            pipe.watch(alive_key(owner))  # type: ignore[no-untyped-call]
+            pipe.watch(alive_key(owner), source)  # type: ignore[no-untyped-call]
             if pipe.exists(alive_key(owner)):
                 return 0
-            count = min(pipe.llen(source), MOST_AT_ONCE)
+            jobs = pipe.llen(source)
             pipe.multi()
-            add_moves(pipe, source, count)
-            return sum(job is not None for job in pipe.execute())
+            add_moves(pipe, source, min(jobs, MOST_AT_ONCE))
+            if jobs <= MOST_AT_ONCE:
+                pipe.srem(NODES, owner)
+            moved = pipe.execute()
+            return sum(job is not None for job in moved[: min(jobs, MOST_AT_ONCE)])
         except redis.WatchError:
             return 0

@@ -66,8 +66,8 @@ class Recovery:
         while True:
             try:
                 await self.look()
-            except LinkDown:
-                await self._link.until_up()
+            except LinkDown as trouble:
+                await self._link.wait_out(trouble)
             else:
                 await trio.sleep(self._interval_s)
 

@@ -190,8 +190,14 @@ class Results:
                 await self._written.wait()
             if not await self._bring_to_redis():
                 await self._offer_to_api_server()
-                with trio.move_on_after(self._retry_s):
-                    await self._link.until_up()
+                await self._until_worth_trying()
+
+    async def _until_worth_trying(self) -> None:
+        """Wait for the next question to the API server, or for a Redis that was down to come up."""
+        with trio.move_on_after(self._retry_s):
+            await self._link.until_up()
+            if self._link.trouble is not None:
+                await trio.sleep_forever()
 
     async def _write_fresh(self) -> None:
         """Bring everything new to the disk. What it does not take stays in memory, and goes on from there."""

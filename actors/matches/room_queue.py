@@ -27,17 +27,11 @@ QUEUE: Final = "room_creation_queue"
 DEAD: Final = "room_creation_queue:dead"
 PROCESSING: Final = "room_creation_queue:processing:"
 ALIVE: Final = "greenroom:node:"
+# Owners of processing lists, so that nobody has to scan the key space for those of dead nodes.
+NODES: Final = "greenroom:nodes"
 
 # The newest ones; whoever reads them has time. Each has also been logged when it came.
 DEAD_LETTERS_KEPT: Final = 100_000
-
-# A write whose answer got lost is sent again: only the one that finds the job may move it.
-MOVE_TO_DEAD: Final = """
-if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
-redis.call('LPUSH', KEYS[2], ARGV[2])
-redis.call('LTRIM', KEYS[2], 0, ARGV[3])
-return 1
-"""
 
 
 class QueueDelivery(StrEnum):
@@ -72,6 +66,8 @@ def make_dead_letter(payload: bytes, reason: Reason, detail: str, *, node_name: 
 class ProcessingList(ABC):
     """The jobs of this node while they are worked on.
 
+    Every method that talks to Redis raises `LinkDown` if that fails, and can be called again then.
+
     Attributes:
         wait_command: Takes the oldest job of the queue, waiting for one.
     """
@@ -91,12 +87,12 @@ class ProcessingList(ABC):
         """Jobs in the processing list, oldest first."""
 
     @abstractmethod
-    def done(self, payload: bytes) -> list[Command]:
-        """Commands that remove a settled job."""
+    async def remove(self, payload: bytes) -> None:
+        """Remove a settled job."""
 
     @abstractmethod
-    def dead_letter(self, payload: bytes, letter: bytes) -> list[Command]:
-        """Commands that move a job to the dead letters."""
+    async def dead_letter(self, payload: bytes, letter: bytes) -> None:
+        """Move a job to the dead letters: it is in one of the two places at any time."""
 
     @abstractmethod
     async def give_back(self, begun: list[bytes]) -> int:
@@ -108,47 +104,50 @@ class ProcessingList(ABC):
 
 
 class AtLeastOnce(ProcessingList):
-    """A list in Redis: what stands there when the node dies is taken back by any other."""
+    """A list in Redis: any other node reclaims what stands there when this one dies."""
 
     def __init__(self, link: RedisLink, *, owner: str, wait_s: float) -> None:
         self._link = link
+        self._owner = owner
         self._list = processing_list(owner)
-        self._alive = alive_key(owner)
         self.wait_command = ("BLMOVE", QUEUE, self._list, "RIGHT", "LEFT", wait_s)
 
     def first(self, answer: Any) -> bytes:
-        """See `ProcessingList.first`."""
+        """The job is the answer."""
         return bytes(answer)
 
     async def more(self, count: int) -> list[bytes]:
-        """See `ProcessingList.more`."""
+        """LMOVE in one pipeline."""
         take: Command = ("LMOVE", QUEUE, self._list, "RIGHT", "LEFT")
         with trio.CancelScope(shield=True):
             answers = await self._link.pipeline([take] * count)
         return [answer for answer in answers if answer is not None]
 
     async def held(self) -> list[bytes]:
-        """See `ProcessingList.held`."""
+        """The list in Redis."""
         jobs: list[bytes] = await self._link.command("LRANGE", self._list, 0, -1)
         return jobs[::-1]
 
-    def done(self, payload: bytes) -> list[Command]:
-        """See `ProcessingList.done`."""
-        return [("LREM", self._list, 1, payload)]
+    async def remove(self, payload: bytes) -> None:
+        """LREM, which may be repeated."""
+        await self._link.command("LREM", self._list, 1, payload)
 
-    def dead_letter(self, payload: bytes, letter: bytes) -> list[Command]:
-        """See `ProcessingList.dead_letter`."""
-        return [("EVAL", MOVE_TO_DEAD, 2, self._list, DEAD, payload, letter, DEAD_LETTERS_KEPT - 1)]
+    async def dead_letter(self, payload: bytes, letter: bytes) -> None:
+        """One transaction, see `move_to_dead`."""
+        await self._link.work(
+            lambda client: move_to_dead(client, self._list, payload, letter), operation="dead letter"
+        )
 
-    async def give_back(self, begun: list[bytes]) -> int:  # noqa: ARG002 - doing them again is the promise
-        """See `ProcessingList.give_back`."""
-        return await self._link.work(self._move_all_back)
+    async def give_back(self, begun: list[bytes]) -> int:  # noqa: ARG002 - see there
+        """All of them: doing one again is the promise."""
+        return await self._link.work(self._move_all_back, operation="give back")
 
     def _move_all_back(self, client: redis.Redis) -> int:
         with client.pipeline() as pipe:
             add_moves(pipe, self._list, client.llen(self._list))
-            pipe.delete(self._alive)
-            return sum(job is not None for job in pipe.execute()[:-1])
+            pipe.delete(alive_key(self._owner))
+            pipe.srem(NODES, self._owner)
+            return sum(job is not None for job in pipe.execute()[:-2])
 
 
 class AtMostOnce(ProcessingList):
@@ -160,35 +159,37 @@ class AtMostOnce(ProcessingList):
         self.wait_command = ("BRPOP", QUEUE, wait_s)
 
     def first(self, answer: Any) -> bytes:
-        """See `ProcessingList.first`."""
+        """The job is the second part of the answer."""
         payload = bytes(answer[1])
         self._held.append(payload)
         return payload
 
     async def more(self, count: int) -> list[bytes]:
-        """See `ProcessingList.more`."""
+        """RPOP with a count."""
         with trio.CancelScope(shield=True):
             jobs = await self._link.command("RPOP", QUEUE, count) or []
         self._held += jobs
         return list(jobs)
 
     async def held(self) -> list[bytes]:
-        """See `ProcessingList.held`."""
+        """The list in memory."""
         await trio.lowlevel.checkpoint()
         return list(self._held)
 
-    def done(self, payload: bytes) -> list[Command]:
-        """See `ProcessingList.done`."""
+    async def remove(self, payload: bytes) -> None:
+        """Forget it."""
+        await trio.lowlevel.checkpoint()
         self._held.remove(payload)
-        return []
 
-    def dead_letter(self, payload: bytes, letter: bytes) -> list[Command]:
-        """See `ProcessingList.dead_letter`."""
+    async def dead_letter(self, payload: bytes, letter: bytes) -> None:
+        """The letter first, then forget the job."""
+        await self._link.pipeline(
+            [("LPUSH", DEAD, letter), ("LTRIM", DEAD, 0, DEAD_LETTERS_KEPT - 1)], transaction=True
+        )
         self._held.remove(payload)
-        return [("LPUSH", DEAD, letter), ("LTRIM", DEAD, 0, DEAD_LETTERS_KEPT - 1)]
 
     async def give_back(self, begun: list[bytes]) -> int:
-        """See `ProcessingList.give_back`."""
+        """Those that have not begun: doing one again would break the promise."""
         self._held = orphans(self._held, Counter(begun))
         if not self._held:
             return 0
@@ -203,3 +204,27 @@ def add_moves(pipe: Pipeline, source: str, count: int) -> None:
     """Move `count` jobs to the right end of the queue: the newest first, so that the oldest is the next."""
     for _ in range(count):
         pipe.lmove(source, QUEUE, "LEFT", "RIGHT")
+
+
+def move_to_dead(client: redis.Redis, source: str, payload: bytes, letter: bytes) -> None:
+    """Move a job from a processing list to the dead letters, unless an earlier try has done so.
+
+    Without a script, which a user may not be allowed to run. Commands of a transaction are carried
+    out although one of them fails, so what makes LPUSH fail alone is looked for before.
+    """
+    with client.pipeline() as pipe:
+        while True:
+            try:
+                pipe.watch(DEAD)  # type: ignore[no-untyped-call]
+                if pipe.lpos(source, payload) is None:  # type: ignore[arg-type]
+                    return
+                # Raises WRONGTYPE.
+                pipe.llen(DEAD)
+                pipe.multi()
+                pipe.lpush(DEAD, letter)
+                pipe.ltrim(DEAD, 0, DEAD_LETTERS_KEPT - 1)
+                pipe.lrem(source, 1, payload)  # type: ignore[arg-type]
+                pipe.execute()
+            except redis.WatchError:
+                continue
+            return

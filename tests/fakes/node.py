@@ -16,6 +16,7 @@ import trio
 from actors.links import RedisLink
 from actors.matches import (
     Callbacks,
+    Claims,
     CommandListener,
     CreationConsumer,
     CreationPolicy,
@@ -77,6 +78,9 @@ class Node:
         self.stage = Stage()
         self.link = RedisLink(redis_url, ping_every_s=0.2, answer_timeout_s=1.0, backoff=SOON)
         self.callbacks = Callbacks(api_url, keys=keys, patience=patience, drain_s=0.5)
+        self.claims = Claims(
+            self.link, owner=f"{name}:{self.boot_id}", lease_s=policy.alive_s, over_s=linger_s
+        )
         self.matches = Matches(
             callbacks=self.callbacks,
             publisher=self.stage,
@@ -87,14 +91,15 @@ class Node:
                 join_timeout_s=join_timeout_s, reconnect_grace_s=reconnect_grace_s, linger_s=linger_s
             ),
             max_matches=max_matches,
+            on_over=lambda match: self.claims.note_over(match.room_id, confirmed=match.confirmed),
         )
         self.consumer = CreationConsumer(
             link=self.link,
             matches=self.matches,
+            claims=self.claims,
             callbacks=self.callbacks,
             known_rules=RULES,
             node_name=name,
-            boot_id=self.boot_id,
             policy=policy,
         )
         self.listener = CommandListener(link=self.link, matches=self.matches, wait_s=0.05)

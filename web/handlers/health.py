@@ -26,7 +26,7 @@ class HealthHandlers:
         connected_players: Players with a live channel.
         uptime_s: Seconds since it started.
         away: Names of configured engines (Redis, database) that cannot be reached now.
-        also: More to be told. Trouble told here leaves the node fit for work.
+        also: More facts, such as why an engine is away. They do not change the status.
     """
 
     def __init__(

@@ -46,6 +46,11 @@ def gauge(name: str, text: str, value: float) -> Reading:
     return Reading(name, text, value)
 
 
+def gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Reading:
+    """Several that go up and down, told apart by a label."""
+    return Reading(name, text, values, label)
+
+
 def counter(name: str, text: str, value: float) -> Reading:
     """Something that only grows."""
     return Reading(name, text, value, is_counter=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from actors.links import RedisLink
 from supervision import ChildSpec
-from web.handlers.metrics import counter, gauge
+from web.handlers.metrics import counter, gauge, gauges
 from web.wiring.matches import MatchMaking, build_match_making
 
 if TYPE_CHECKING:
@@ -29,8 +29,13 @@ class Integrations:
     match_making: MatchMaking | None
 
     def away(self) -> tuple[str, ...]:
-        """Names of configured engines that cannot be reached now."""
-        return () if self.link is None or self.link.state.up else ("redis",)
+        """Names of configured engines that cannot be reached, or refuse what is needed of them."""
+        return () if self.link is None or self.link.trouble is None else ("redis",)
+
+    def health(self) -> dict[str, object]:
+        """What is wrong with Redis, and at which address, for people."""
+        trouble = None if self.link is None else self.link.trouble
+        return {} if trouble is None else {"redis": trouble}
 
     def children(self) -> list[ChildSpec]:
         """Recipes, in the order of their start."""
@@ -45,7 +50,11 @@ class Integrations:
         """What they count."""
         if self.link is not None:
             link = self.link.statistics()
-            yield gauge("redis_up", "Whether Redis answers.", link.up)
+            yield gauge("redis_up", "Whether Redis answers and refuses nothing that is needed.", link.healthy)
+            yield gauges("redis_refused", "Operations that Redis refuses now.", "code", link.refused)
+            trouble = self.link.trouble
+            causes = {} if trouble is None else {trouble: 1.0}
+            yield gauges("redis_trouble", "What is wrong with Redis, and where it is.", "cause", causes)
             yield counter("redis_outages", "Times Redis went away.", link.outages)
         if self.match_making is not None:
             yield from self.match_making.readings()

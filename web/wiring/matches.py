@@ -10,6 +10,7 @@ import orjson
 
 from actors.matches import (
     Callbacks,
+    Claims,
     CommandListener,
     CreationConsumer,
     CreationPolicy,
@@ -126,29 +127,34 @@ def build_match_making(settings: Settings, api_base_url: str, link: RedisLink, r
     keys = [key.get_secret_value() for key in settings.internal_api_key]
     callbacks = Callbacks(api_base_url, keys=keys)
     results = Results(link=link, callbacks=callbacks, spool=ResultSpool(settings.data_dir / SPOOL))
+    owner = f"{settings.node_name}:{secrets.token_hex(4)}"
+    policy = CreationPolicy(
+        delivery=QueueDelivery(settings.room_queue_delivery),
+        deadline_s=settings.room_creation_deadline_seconds,
+        expire=settings.room_creation_expiry,
+    )
+    timeouts = MatchTimeouts(
+        join_timeout_s=settings.join_timeout_seconds,
+        reconnect_grace_s=settings.reconnect_grace_seconds,
+    )
+    claims = Claims(link, owner=owner, lease_s=policy.alive_s, over_s=timeouts.linger_s)
     matches = Matches(
         callbacks=callbacks,
         publisher=RoomsOfMatches(rooms),
         node_name=settings.node_name,
         games=games,
         keeper=results,
-        timeouts=MatchTimeouts(
-            join_timeout_s=settings.join_timeout_seconds,
-            reconnect_grace_s=settings.reconnect_grace_seconds,
-        ),
+        timeouts=timeouts,
+        on_over=lambda match: claims.note_over(match.room_id, confirmed=match.confirmed),
     )
     consumer = CreationConsumer(
         link=link,
         matches=matches,
+        claims=claims,
         callbacks=callbacks,
         known_rules=games.player_counts,
         node_name=settings.node_name,
-        boot_id=secrets.token_hex(4),
-        policy=CreationPolicy(
-            delivery=QueueDelivery(settings.room_queue_delivery),
-            deadline_s=settings.room_creation_deadline_seconds,
-            expire=settings.room_creation_expiry,
-        ),
+        policy=policy,
     )
     listener = CommandListener(link=link, matches=matches)
     recovery = None

@@ -168,7 +168,7 @@ def _routes(
         connected_players=lambda: channels.rooms.connected_players,
         uptime_s=lambda: clock() - started_at,
         away=lambda: core.integrations.away() + core.stats.away(),
-        also=core.automation.health,
+        also=lambda: {**core.integrations.health(), **core.automation.health()},
     )
     metrics = MetricsHandlers(readings, token=settings.metrics_token)
     players = [*core.stats.routes(), *core.automation.routes()]

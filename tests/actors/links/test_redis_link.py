@@ -9,7 +9,7 @@ import pytest
 import redis
 import trio
 
-from actors.links import LinkDown, RedisLink
+from actors.links import LinkDown, LinkRefused, RedisLink
 from supervision import Backoff
 from tests.engines import RedisServer
 from tests.fakes.life import LoneLife
@@ -51,7 +51,7 @@ async def test_an_answer_that_says_no_is_the_callers_and_leaves_the_link_up(
     async with linked(redis_server.url) as link:
         await link.until_up()
         await link.command("SET", "k", "text")
-        with pytest.raises(redis.ResponseError):
+        with pytest.raises(LinkRefused):
             await link.pipeline([("LPUSH", "k", "x"), ("SET", "other", "1")])
         assert link.state.up
         assert await link.command("GET", "other") == b"1"

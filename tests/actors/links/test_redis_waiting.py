@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-import redis
 import trio
 
-from actors.links import BlockingCommand, LinkDown, RedisLink, Subscription
+from actors.links import BlockingCommand, LinkDown, LinkRefused, RedisLink, Subscription
 from supervision import Backoff
 from tests.engines import RedisServer
 from tests.fakes.life import LoneLife
@@ -77,7 +76,7 @@ async def test_no_element_is_lost_however_close_push_and_cancellation_are(
 async def test_a_refused_command_is_the_callers(redis_server: RedisServer, link: RedisLink) -> None:
     pop = BlockingCommand(link, wait_s=1)
     await link.command("SET", "queue", "no list")
-    with pytest.raises(redis.ResponseError):
+    with pytest.raises(LinkRefused):
         await pop.call(("BRPOP", "queue", 1))
     assert link.state.up
     pop.close()

@@ -94,7 +94,7 @@ MALFORMED = [
     (b"{", "bad_json"),
     (b"\xff\xfe", "bad_json"),
     (without("player_ids"), "missing_field"),
-    (without("enqueued_at"), "missing_field"),
+    (without("config"), "missing_field"),
     (job("no/such/id"), "bad_room_id"),
     (job("room-1", players=["alone"]), "bad_player_count"),
     (job("room-1", players=["a", "b", "c"]), "bad_player_count"),
@@ -122,7 +122,9 @@ async def test_malformed_jobs_go_to_the_dead_letters_with_their_reasons(
             texts = {letter.get("job") for letter in letters}
             assert {payload.decode() for payload, _ in MALFORMED if payload != b"\xff\xfe"} <= texts
             assert [letter["job_base64"] for letter in letters if "job_base64" in letter] == ["//4="]
-            assert api.calls() == ["ready"]
+            told = {(request.call, request.room_id, request.body.get("reason")) for request in api.received}
+            readable = {why for _, why in MALFORMED} - {"bad_json", "bad_room_id"}
+            assert told == {("ready", "good", None), *(("failed", "room-1", why) for why in readable)}
             assert node.consumer.statistics().dead_letters == Counter(why for _, why in MALFORMED)
             await until(lambda: producer.llen(node.processing) == 0)
 
