@@ -142,9 +142,8 @@ class Program:
             # However long the matches take: an EventSource that comes back to a 503 never tries
             # again, and one that finds the port closed does.
             await self._stop_accepting()
-        if self.edge.fastlane is not None:
-            self.edge.fastlane.wind_up()
-        await self.edge.lane.wind_up()
+        self.edge.fastlane.wind_up()
+        await self.edge.hypercorn.wind_up()
         await finish(self.edge.streams, self.edge.connections, self.edge.channels.sockets)
 
     async def _close_channels(self, over_s: float) -> None:

@@ -67,7 +67,7 @@ class Settings(BaseModel):
     host: str = "0.0.0.0"  # noqa: S104  # a server in a container is reached from outside it
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
-    fastlane: Switch = True
+    h2c: Switch = True
     max_connections: Positive = 32_768
     trusted_proxies: Networks = ()
     drain_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 10.0

@@ -113,7 +113,7 @@ class House:
 
 
 @asynccontextmanager
-async def house(redis_server: RedisServer, lane: str = "fast", **overrides: object) -> AsyncIterator[House]:
+async def house(redis_server: RedisServer, **overrides: object) -> AsyncIterator[House]:
     """A node, until the block ends."""
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(api_server())
@@ -125,7 +125,7 @@ async def house(redis_server: RedisServer, lane: str = "fast", **overrides: obje
             "DATA_DIR": stack.enter_context(TemporaryDirectory()),
             **overrides,
         }
-        node = await stack.enter_async_context(serving(lane, **named))
+        node = await stack.enter_async_context(serving("fast", **named))
         client = redis.Redis.from_url(redis_server.url, protocol=2)
         stack.callback(client.close)
         link = node.program.core.integrations.link

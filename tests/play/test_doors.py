@@ -19,8 +19,6 @@ from web.dev.phoenix import JoinRefused, phoenix
 from web.settings import Settings
 from web.wiring.channels import NoTokens, tokens_of
 
-lanes = pytest.mark.parametrize("lane", ["fast", "quart"])
-
 
 @pytest.mark.parametrize(
     ("env", "kind"),
@@ -40,9 +38,8 @@ async def test_tokens_are_verified_here_or_there_or_nowhere(env: Mapping[str, st
         await tokens.aclose()
 
 
-@lanes
-async def test_where_nobody_verifies_tokens_anybody_may_watch_and_nobody_may_play(lane: str) -> None:
-    async with serving(lane) as node:
+async def test_where_nobody_verifies_tokens_anybody_may_watch_and_nobody_may_play() -> None:
+    async with serving("fast") as node:
         await node.put("lobby", {"n": 1})
         url = f"http://127.0.0.1:{node.port}"
         async with phoenix(url) as socket:
@@ -57,12 +54,11 @@ async def test_where_nobody_verifies_tokens_anybody_may_watch_and_nobody_may_pla
                 pass
 
 
-@lanes
 @pytest.mark.parametrize(
     ("origin", "status"), [("https://game.example", 101), ("https://evil.example", 403), (None, 101)]
 )
-async def test_only_pages_on_the_list_may_connect(lane: str, origin: str | None, status: int) -> None:
-    async with serving(lane, CORS_ORIGINS="https://game.example") as node:
+async def test_only_pages_on_the_list_may_connect(origin: str | None, status: int) -> None:
+    async with serving("fast", CORS_ORIGINS="https://game.example") as node:
         url = f"ws://127.0.0.1:{node.port}/socket/websocket?vsn=2.0.0"
         poll = "/socket/longpoll?vsn=2.0.0"
         headers = {} if origin is None else {"Origin": origin}
@@ -77,18 +73,16 @@ async def test_only_pages_on_the_list_may_connect(lane: str, origin: str | None,
         )
 
 
-@lanes
-async def test_an_old_secret_is_good_while_secrets_are_rotated(redis_server: RedisServer, lane: str) -> None:
-    async with house(redis_server, lane, JWT_SECRET=f"{'n' * 32},{'o' * 32}") as h:
+async def test_an_old_secret_is_good_while_secrets_are_rotated(redis_server: RedisServer) -> None:
+    async with house(redis_server, JWT_SECRET=f"{'n' * 32},{'o' * 32}") as h:
         await h.ready()
         for secret in ("n" * 32, "o" * 32):
             async with phoenix(h.url, token=token("ann", secret)) as socket:
                 assert (await socket.join(f"room:{ROOM}")).joined["status"] == "ready"
 
 
-@lanes
-async def test_a_request_that_is_no_handshake_is_told_so(lane: str) -> None:
-    async with serving(lane) as node:
+async def test_a_request_that_is_no_handshake_is_told_so() -> None:
+    async with serving("fast") as node:
         answer = await node.http.get("/socket/websocket")
         assert (answer.status_code, answer.headers["upgrade"]) == (426, "websocket")
         with pytest.raises(InvalidStatus) as refused:
@@ -97,9 +91,8 @@ async def test_a_request_that_is_no_handshake_is_told_so(lane: str) -> None:
         assert refused.value.response.status_code == 404
 
 
-@lanes
-async def test_a_player_may_poll(redis_server: RedisServer, lane: str) -> None:
-    async with house(redis_server, lane) as h:
+async def test_a_player_may_poll(redis_server: RedisServer) -> None:
+    async with house(redis_server) as h:
         await h.ready()
         path = f"/socket/longpoll?vsn=2.0.0&token={token('ann')}"
         session = (await h.node.http.get(path)).json()["token"]
@@ -116,10 +109,9 @@ async def in_chunks(size: int) -> AsyncIterator[bytes]:
         yield b"[" * 65_536
 
 
-@lanes
 @pytest.mark.parametrize("is_chunked", [False, True])
-async def test_a_poll_that_posts_too_much_is_told_so_where_it_looks(lane: str, is_chunked: bool) -> None:
-    async with serving(lane) as node:
+async def test_a_poll_that_posts_too_much_is_told_so_where_it_looks(is_chunked: bool) -> None:
+    async with serving("fast") as node:
         size = MAX_BODY_BYTES + 1
         body = in_chunks(size) if is_chunked else b"[" * size
         answer = await node.http.post("/socket/longpoll?vsn=2.0.0", content=body)
@@ -128,9 +120,8 @@ async def test_a_poll_that_posts_too_much_is_told_so_where_it_looks(lane: str, i
     assert answer.headers["cache-control"] == "no-store"
 
 
-@lanes
-async def test_past_the_limit_of_sockets_connects_are_turned_away(lane: str) -> None:
-    async with serving(lane, MAX_SOCKETS=1) as node:
+async def test_past_the_limit_of_sockets_connects_are_turned_away() -> None:
+    async with serving("fast", MAX_SOCKETS=1) as node:
         url = f"http://127.0.0.1:{node.port}"
         async with phoenix(url):
             with pytest.raises(InvalidStatus) as refused:

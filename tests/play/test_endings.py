@@ -139,9 +139,8 @@ async def test_a_stranger_is_not_expected(redis_server: RedisServer) -> None:
                 await eve.join("room:elsewhere")
 
 
-@pytest.mark.parametrize("lane", ["fast", "quart"])
-async def test_without_a_good_token_nobody_connects(redis_server: RedisServer, lane: str) -> None:
-    async with house(redis_server, lane) as h:
+async def test_without_a_good_token_nobody_connects(redis_server: RedisServer) -> None:
+    async with house(redis_server) as h:
         for parameters in ({}, {"token": "nonsense"}, {"token": token("ann", secret="x" * 32)}):
             with pytest.raises(InvalidStatus) as refused:
                 async with phoenix(h.url, **parameters):
@@ -149,9 +148,8 @@ async def test_without_a_good_token_nobody_connects(redis_server: RedisServer, l
             assert refused.value.response.status_code == 403
 
 
-@pytest.mark.parametrize("lane", ["fast", "quart"])
-async def test_a_second_connection_takes_the_place_of_the_first(redis_server: RedisServer, lane: str) -> None:
-    async with house(redis_server, lane) as h:
+async def test_a_second_connection_takes_the_place_of_the_first(redis_server: RedisServer) -> None:
+    async with house(redis_server) as h:
         await h.ready()
         async with h.players() as (ann, bob), h.player("ann") as newer:
             assert await ann.until("phx_close") == {}
@@ -173,11 +171,8 @@ async def test_the_same_state_is_on_the_room_and_on_its_topic(redis_server: Redi
                 status = (await watching.until("state"))["state"]["status"]
 
 
-@pytest.mark.parametrize("lane", ["fast", "quart"])
-async def test_a_drain_ends_the_match_and_closes_its_players_with_1012(
-    redis_server: RedisServer, lane: str
-) -> None:
-    async with house(redis_server, lane) as h:
+async def test_a_drain_ends_the_match_and_closes_its_players_with_1012(redis_server: RedisServer) -> None:
+    async with house(redis_server) as h:
         await h.ready()
         async with h.players() as (ann, bob):
             h.node.program.stop()

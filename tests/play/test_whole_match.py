@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
 import trio
 
 from tests.engines import RedisServer
 from tests.play.house import ROOM, House, house, play
 
 
-@pytest.mark.parametrize("lane", ["fast", "quart"])
-async def test_a_match_is_played_from_the_job_to_the_result(redis_server: RedisServer, lane: str) -> None:
-    async with house(redis_server, lane) as h:
+async def test_a_match_is_played_from_the_job_to_the_result(redis_server: RedisServer) -> None:
+    async with house(redis_server) as h:
         await h.ready()
         async with h.players() as (ann, bob):
             assert (await h.told("started"))["player_ids"] == ["ann", "bob"]

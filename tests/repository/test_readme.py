@@ -251,7 +251,7 @@ def test_the_table_of_variables_is_the_whole_configuration() -> None:
     listed = {
         code(cells[0])[0]: cells[1]
         for cells in rows(CONFIGURATION)
-        if len(cells) == 3 and re.fullmatch(r"`[A-Z][A-Z_]+`", cells[0]) and cells[1]
+        if len(cells) == 3 and re.fullmatch(r"`[A-Z][A-Z0-9_]+`", cells[0]) and cells[1]
     }
 
     assert listed == defaults | ALIASES | {"NODE_NAME": "the host's name"}

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import io
 import json
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
 import h11
 import httpx
@@ -19,7 +27,9 @@ from web.settings import Settings
 
 # What a test waits for at most; a healthy node needs milliseconds.
 PATIENCE_S: Final = 20.0
-LANES: Final[Mapping[str, str]] = {"quart": "off", "fast": "on"}
+# In clear, or in TLS: there the client of a `Node` speaks HTTP/2 and the rest of it HTTP/1.1.
+LANES: Final = ("fast", "tls")
+Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 ADMIN: Final = {"Authorization": "Bearer let-me-in"}
 SMALL_DRAIN: Final = "0.2"
 
@@ -32,15 +42,26 @@ class Node:
         program: Itself.
         http: A client of it.
         log: What it has noted of PUTs, as JSON lines.
+        tls: For clients, if it speaks TLS.
     """
 
     program: Program
     http: httpx.AsyncClient
     log: io.StringIO
+    tls: ssl.SSLContext | None = None
 
     @property
     def port(self) -> int:
         return self.program.port
+
+    @property
+    def url(self) -> str:
+        """Where it is, without a slash at the end."""
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    async def connect(self, receive_buffer: int | None = None) -> Stream:
+        """A connection for HTTP/1.1, whose kernel holds only `receive_buffer` bytes that nobody reads."""
+        return await connect(self.port, self.tls, receive_buffer)
 
     async def put(self, room_id: str, state: object, **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -54,17 +75,30 @@ class Node:
     async def watch(self, room_id: str, query: str = "", **headers: str) -> AsyncIterator[Watcher]:
         """Hold a stream of a room."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
+        async with await self.connect() as stream:
             watcher = Watcher(stream)
             await watcher.ask(f"/api/rooms/{room_id}/stream{query}", named)
             yield watcher
 
     async def raw(self, request: bytes) -> bytes:
         """Send bytes, and read until the node closes or says nothing for a second."""
-        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
-        async with stream:
+        async with await self.connect() as stream:
             await stream.send_all(request)
             return await read_all(stream)
+
+
+async def connect(port: int, tls: ssl.SSLContext | None, receive_buffer: int | None = None) -> Stream:
+    """See `Node.connect`."""
+    sock = trio.socket.socket()
+    if receive_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    await sock.connect(("127.0.0.1", port))
+    stream = trio.SocketStream(sock)
+    if tls is None:
+        return stream
+    encrypted = trio.SSLStream(stream, tls, https_compatible=True)
+    await encrypted.do_handshake()
+    return encrypted
 
 
 async def eventually(fact: Callable[[], object]) -> None:
@@ -104,7 +138,7 @@ class Watcher:
         body: What has been read and is no whole frame yet; all of it if the answer is no stream.
     """
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -122,7 +156,7 @@ class Watcher:
     async def _next(self) -> h11.Event:
         with trio.fail_after(PATIENCE_S):
             while (event := self._http.next_event()) is h11.NEED_DATA:
-                self._http.receive_data(await self.stream.receive_some())
+                self._http.receive_data(bytes(await self.stream.receive_some()))
         assert not isinstance(event, type)
         return event
 
@@ -174,15 +208,37 @@ def parse_frame(block: str) -> Frame:
     )
 
 
+@functools.cache
+def certificate() -> tuple[Path, Path]:
+    """A certificate of our own making, and its key."""
+    directory = Path(tempfile.mkdtemp(prefix="greenroom-tls-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    cert, key = directory / "cert.pem", directory / "key.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    named = ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run([*command.split(), *named], check=True, capture_output=True)
+    return cert, key
+
+
+def trusting(*protocols: str) -> ssl.SSLContext:
+    """A client that takes any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(list(protocols))
+    return context
+
+
 def settings_of(lane: str, overrides: Mapping[str, object]) -> Settings:
     env = {
         "HOST": "127.0.0.1",
         "PORT": "0",
         "DRAIN_SECONDS": SMALL_DRAIN,
         "ADMIN_TOKEN": "let-me-in",
-        "FASTLANE": LANES[lane],
         "NODE_NAME": "node-under-test",
     }
+    if lane == "tls":
+        env["TLS_CERT_FILE"], env["TLS_KEY_FILE"] = map(str, certificate())
     return Settings.from_env(env | {name: str(value) for name, value in overrides.items()})
 
 
@@ -195,15 +251,19 @@ async def serving(lane: str, **overrides: object) -> AsyncIterator[Node]:
         overrides: Environment variables.
     """
     settings = settings_of(lane, overrides)
+    tls, scheme = (trusting("h2"), "https") if settings.tls_cert_file else (None, "http")
     lines = io.StringIO()
     async with trio.open_nursery() as nursery:
         with Program(settings, _put_log(lines)) as program:
             await nursery.start(program.run)
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
             async with httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{program.port}", timeout=PATIENCE_S, limits=limits
+                base_url=f"{scheme}://127.0.0.1:{program.port}",
+                timeout=PATIENCE_S,
+                limits=limits,
+                verify=tls or False,
             ) as http:
-                yield Node(program, http, lines)
+                yield Node(program, http, lines, None if tls is None else trusting("http/1.1"))
             program.stop(hurry=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,19 +9,15 @@ import pytest
 import trio
 
 from tests.web.conftest import Serve
-from tests.web.serving import PATIENCE_S, Node, eventually
+from tests.web.serving import PATIENCE_S, Node, Stream, eventually
 
 BIG = {"padding": "x" * 30_000}
 
 
 @asynccontextmanager
-async def frozen_stream(node: Node, room_id: str, buffer: int = 4096) -> AsyncIterator[trio.SocketStream]:
+async def frozen_stream(node: Node, room_id: str, buffer: int = 4096) -> AsyncIterator[Stream]:
     """A client that asks for a stream over a narrow socket and then reads nothing."""
-    sock = trio.socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-    await sock.connect(("127.0.0.1", node.port))
-    stream = trio.SocketStream(sock)
-    async with stream:
+    async with await node.connect(buffer) as stream:
         await stream.send_all(f"GET /api/rooms/{room_id}/stream HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         await eventually(lambda: node.program.core.rooms.streams(room_id))
         yield stream
@@ -99,7 +94,7 @@ async def test_a_frozen_client_does_not_delay_the_shutdown(serve: Serve) -> None
 async def test_a_client_frozen_in_the_middle_of_its_request_does_not_delay_the_shutdown(serve: Serve) -> None:
     async with (
         serve(DRAIN_SECONDS=0) as node,
-        await trio.open_tcp_stream("127.0.0.1", node.port) as stream,
+        await node.connect() as stream,
     ):
         await stream.send_all(b"PUT /api/rooms/r HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         await trio.sleep(0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -16,7 +17,7 @@ import trio.lowlevel
 
 from tests.engines import free_port
 from tests.web.conftest import Serve
-from tests.web.serving import LANES, PATIENCE_S, Watcher, eventually
+from tests.web.serving import PATIENCE_S, Watcher, certificate, connect, eventually, trusting
 from web.graceful_shutdown import farewell, plan, retry_ms
 
 
@@ -119,7 +120,7 @@ async def test_a_stream_gets_its_newest_version_before_its_farewell(serve: Serve
 async def test_a_request_under_way_is_finished(serve: Serve) -> None:
     async with (
         serve(DRAIN_SECONDS=0) as node,
-        await trio.open_tcp_stream("127.0.0.1", node.port) as stream,
+        await node.connect() as stream,
     ):
         await stream.send_all(b"PUT /api/rooms/r HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n")
         await trio.sleep(0.1)
@@ -162,6 +163,7 @@ class Served:
 
     process: trio.Process
     port: int
+    tls: ssl.SSLContext | None
 
     async def wait(self) -> int:
         with trio.fail_after(PATIENCE_S):
@@ -171,13 +173,9 @@ class Served:
 @asynccontextmanager
 async def served(lane: str, env: Mapping[str, str]) -> AsyncIterator[Served]:
     port = free_port()
-    variables = {
-        "PORT": str(port),
-        "HOST": "127.0.0.1",
-        "FASTLANE": LANES[lane],
-        "LOG_LEVEL": "warning",
-        **env,
-    }
+    variables = {"PORT": str(port), "HOST": "127.0.0.1", "LOG_LEVEL": "warning", **env}
+    if lane == "tls":
+        variables["TLS_CERT_FILE"], variables["TLS_KEY_FILE"] = map(str, certificate())
     process = await trio.lowlevel.open_process(
         [sys.executable, "-m", "web.cli", "serve"],
         env={"PATH": os.environ["PATH"], **variables},
@@ -185,7 +183,7 @@ async def served(lane: str, env: Mapping[str, str]) -> AsyncIterator[Served]:
     )
     try:
         await wait_for_port(port)
-        yield Served(process, port)
+        yield Served(process, port, trusting("http/1.1") if lane == "tls" else None)
     finally:
         if process.poll() is None:
             process.kill()
@@ -204,8 +202,9 @@ async def wait_for_port(port: int) -> None:
                 return
 
 
-async def open_stream(port: int) -> Watcher:
-    watcher = Watcher(await trio.open_tcp_stream("127.0.0.1", port))
+async def open_stream(server: Served) -> Watcher:
+    stream = await connect(server.port, server.tls)
+    watcher = Watcher(stream)
     await watcher.ask("/api/rooms/r/stream", {})
     await watcher.event()
     return watcher
@@ -214,7 +213,7 @@ async def open_stream(port: int) -> Watcher:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_drains_and_the_status_is_0(lane: str, number: signal.Signals) -> None:
     async with served(lane, {"DRAIN_SECONDS": "0.5"}) as server:
-        watcher = await open_stream(server.port)
+        watcher = await open_stream(server)
         server.process.send_signal(number)
         said = await farewell_of(watcher)
         await watcher.stream.aclose()
@@ -225,7 +224,7 @@ async def test_a_signal_drains_and_the_status_is_0(lane: str, number: signal.Sig
 
 async def test_sigint_is_quick_however_long_the_drain(lane: str) -> None:
     async with served(lane, {"DRAIN_SECONDS": "60"}) as server:
-        watcher = await open_stream(server.port)
+        watcher = await open_stream(server)
         start = trio.current_time()
         server.process.send_signal(signal.SIGINT)
         await farewell_of(watcher)
@@ -237,7 +236,7 @@ async def test_sigint_is_quick_however_long_the_drain(lane: str) -> None:
 
 async def test_a_second_sigterm_ends_it_at_once(lane: str) -> None:
     async with served(lane, {"DRAIN_SECONDS": "60"}) as server:
-        watchers = [await open_stream(server.port) for _ in range(3)]
+        watchers = [await open_stream(server) for _ in range(3)]
         server.process.send_signal(signal.SIGTERM)
         await trio.sleep(0.3)
         assert server.process.poll() is None
@@ -252,7 +251,7 @@ async def test_a_second_sigterm_ends_it_at_once(lane: str) -> None:
 
 async def test_a_process_with_frozen_clients_ends_with_0_in_bounded_time(lane: str) -> None:
     async with served(lane, {"DRAIN_SECONDS": "0.5"}) as server:
-        frozen = [await open_stream(server.port) for _ in range(3)]
+        frozen = [await open_stream(server) for _ in range(3)]
         start = trio.current_time()
         server.process.send_signal(signal.SIGTERM)
 

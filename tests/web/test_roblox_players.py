@@ -43,7 +43,7 @@ async def test_players_and_their_stats_live_under_one_roof(serve: Serve, tmp_pat
     """`/players/{userId}` is Roblox's, `/players/{steamid}/stats` is Steam's."""
     async with serve(**env_of(tmp_path) | {"GAME_SERVER_TOKENS": "t"}) as node:
         await post(node, ACTIVITY, body_of(5))
-        roblox = await node.http.get(f"http://127.0.0.1:{node.port}//players/5/")
+        roblox = await node.http.get(f"{node.url}//players/5/")
         steam = await node.http.get("/players/76561197960265729/stats")
         batch = await node.http.get("/players/stats:batch")
 

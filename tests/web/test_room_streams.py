@@ -240,7 +240,7 @@ class TestEnds:
         self, node: Node
     ) -> None:
         for _ in range(20):
-            stream = await trio.open_tcp_stream("127.0.0.1", node.port)
+            stream = await node.connect()
             await stream.send_all(b"GET /api/rooms/r/stream HTTP/1.1\r\nHost: x\r\n\r\n")
             await stream.aclose()
         await eventually(lambda: node.program.edge.streams.statistics().opened >= 20)

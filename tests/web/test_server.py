@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -14,7 +15,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.fakes.life import LoneLife
 from tests.web.conftest import Serve
-from tests.web.serving import read_all
+from tests.web.serving import read_all, serving
+from web.fastlane import service
+from web.fastlane.connection import Timeouts
 from web.server.acceptor import PAUSE_S, Acceptor
 from web.server.connections import TOO_MANY, Connections
 from web.server.sockets import CannotListen, listen
@@ -123,14 +126,14 @@ class TestAccepting:
 
 
 class TestConnections:
-    async def test_one_too_many_hears_503_and_the_others_stay(self, serve: Serve) -> None:
+    async def test_one_too_many_hears_503_and_the_others_stay(self) -> None:
         async with (
-            serve(MAX_CONNECTIONS=1) as node,
-            await trio.open_tcp_stream("127.0.0.1", node.port) as first,
+            serving("fast", MAX_CONNECTIONS=1) as node,
+            await node.connect() as first,
         ):
             await first.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b"200" in await read_all(first, quiet_s=0.1)
-            async with await trio.open_tcp_stream("127.0.0.1", node.port) as second:
+            async with await node.connect() as second:
                 refused = await read_all(second)
             await first.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b"200" in await read_all(first, quiet_s=0.1)
@@ -141,7 +144,7 @@ class TestConnections:
     async def test_one_that_meets_a_fault_costs_only_itself(
         self, pair: tuple[socket.socket, socket.socket], caplog: pytest.LogCaptureFixture
     ) -> None:
-        async def broken(_sock: socket.socket) -> None:
+        async def broken(_sock: socket.socket) -> bool:
             await trio.lowlevel.checkpoint()
             raise RuntimeError("a bug")
 
@@ -279,9 +282,8 @@ class TestPatience:
 async def test_an_idle_connection_is_closed_after_a_while(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hypercorn's timer of idle connections is armed after each answer."""
-    monkeypatch.setattr("web.server.hypercorn_lane.KEEP_ALIVE_S", 0.3)
-    async with serve() as node, await trio.open_tcp_stream("127.0.0.1", node.port) as stream:
+    monkeypatch.setattr(service, "Timeouts", partial(Timeouts, idle_s=0.3))
+    async with serve() as node, await node.connect() as stream:
         for _ in range(2):
             await stream.send_all(b"GET /internal/health HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b"200" in await read_all(stream, quiet_s=0.1)

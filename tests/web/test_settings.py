@@ -45,7 +45,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
     assert settings.stat_names == ("exp", "cash", "pills")
     assert settings.non_negative_stats == ("cash", "pills")
     assert settings.transaction_ttl_seconds == 7 * 86400
-    assert settings.fastlane
+    assert settings.h2c
     assert not settings.matches_enabled
 
 
@@ -73,7 +73,7 @@ def test_unknown_variables_are_none_of_our_business() -> None:
         ("CORS_ORIGINS", "https://a.example/"),
         ("CORS_ORIGINS", "a.example"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
-        ("FASTLANE", "perhaps"),
+        ("H2C", "perhaps"),
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
         ("REDIS_URL", "http://localhost"),

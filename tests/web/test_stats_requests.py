@@ -187,7 +187,7 @@ async def test_every_token_in_use_opens(token: str, node: Node) -> None:
 
 @pytest.mark.parametrize("path", ["//players/{}/stats", "/players///{}/stats/", "/internal/players/{}/stats"])
 async def test_paths_as_plugins_join_them(path: str, node: Node) -> None:
-    url = f"http://127.0.0.1:{node.port}{path.format(ALICE)}"
+    url = f"{node.url}{path.format(ALICE)}"
 
     answer = await node.http.patch(url, content=b'{"exp":1}', headers=TOKEN)
 

@@ -30,7 +30,7 @@ async def earn(node: Node, amount: int) -> None:
 async def watching(
     node: Node, headers: Mapping[str, str] | None = None, player: str = ALICE
 ) -> AsyncIterator[Watcher]:
-    async with await trio.open_tcp_stream("127.0.0.1", node.port) as stream:
+    async with await node.connect() as stream:
         watcher = Watcher(stream)
         await watcher.ask(f"/players/{player}/stats/stream", headers or {})
         yield watcher

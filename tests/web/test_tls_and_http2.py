@@ -42,7 +42,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @asynccontextmanager
 async def serving_tls(certificate: tuple[Path, Path], **overrides: object) -> AsyncIterator[Node]:
     cert, key = certificate
-    async with serving("quart", TLS_CERT_FILE=cert, TLS_KEY_FILE=key, **overrides) as node:
+    async with serving("fast", TLS_CERT_FILE=cert, TLS_KEY_FILE=key, **overrides) as node:
         yield node
 
 

@@ -82,7 +82,10 @@ class LongPolls:
         """The path and its handlers."""
         return Route(
             LONGPOLL_PATTERN,
-            {"GET": Endpoint(self.get), "POST": Endpoint(self.post, MAX_BODY_BYTES, _answer(TOO_LARGE))},
+            {
+                "GET": Endpoint(self.get, ends_with_client=True),
+                "POST": Endpoint(self.post, MAX_BODY_BYTES, _answer(TOO_LARGE)),
+            },
             GRANT,
         )
 

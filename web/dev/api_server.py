@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from supervision import ChildSpec
+from web.fastlane import FastLane
 from web.handlers.dispatcher import Dispatcher
 from web.handlers.http import Answer, Request, error, json_answer
 from web.handlers.routes import Endpoint, Route, Routes
 from web.handlers.streams import Streams
-from web.quart_lane import make_app
 from web.server.acceptor import Acceptor
 from web.server.connections import Connections
-from web.server.hypercorn_lane import HypercornLane
 from web.server.sockets import listen
 
 if TYPE_CHECKING:
@@ -34,18 +34,21 @@ class StandInApiServer:
 
     Attributes:
         url: What to set `API_BASE_URL` to.
-        connections: To be run beside `acceptor`.
-        acceptor: To be run by a supervisor.
+        connections: To be run beside `children`.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._listener: socket.socket = listen("127.0.0.1", 0, stall_s=STALL_S)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/internal"
-        app = make_app(Dispatcher(Routes(self._routes())), Streams(), heartbeat_s=STALL_S, stall_s=STALL_S)
-        lane = HypercornLane(app, stall_s=STALL_S)
-        self.connections = Connections(lane.serve, limit=MAX_CONNECTIONS)
-        self.acceptor = Acceptor(self._listener, self.connections.admit)
+        dispatcher = Dispatcher(Routes(self._routes()))
+        self._lane = FastLane(dispatcher, Streams(), auth=None, stall_s=STALL_S, heartbeat_s=STALL_S)
+        self.connections = Connections(self._lane.serve, limit=MAX_CONNECTIONS)
+        self._acceptor = Acceptor(self._listener, self.connections.admit)
+
+    def children(self) -> tuple[ChildSpec, ...]:
+        """The tasks to be supervised."""
+        return (*self._lane.children(), ChildSpec(id="api_server", start=self._acceptor.run))
 
     def close(self) -> None:
         """Listen no more."""

@@ -84,7 +84,7 @@ class _Around:
         if self.redis is not None:
             children.append(ChildSpec(id="redis", start=self.redis.run))
         if self.api is not None:
-            children.append(ChildSpec(id="api_server", start=self.api.acceptor.run))
+            children.extend(self.api.children())
         if self.roblox is not None:
             children.append(ChildSpec(id="roblox", start=self.roblox.run))
         supervisor = Supervisor(children, max_restarts=None, backoff=Backoff(first_s=0.5, ceiling_s=5.0))

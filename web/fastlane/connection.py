@@ -1,21 +1,41 @@
-"""A connection's socket, what was read of it and not used, and how long its client may dawdle."""
+"""A connection: its state, its socket, its read buffer, and its deadline.
+
+The states, and what leads from one to the next:
+
+                 first byte                whole head                whole body
+        IDLE ──────────────▶ READING_HEAD ────────────▶ READING_BODY ──────────▶ ANSWERING
+         ▲                                                                        │      │
+         │ sent, and the connection goes on                               answer  │      │ event stream,
+         └──────────────────────────────────────────── SENDING ◀──────────────────┘      │ WebSocket
+                                                          │ sent, and it was the last    ▼
+                                                          ▼                            TAKEN
+                                                       CLOSING ──▶ closed
+
+A state is skipped where there is nothing to wait for: a request that comes
+whole goes from IDLE to ANSWERING. Whatever the state, the connection ends when
+its client is gone or its deadline has passed; a head or a body that is late is
+answered 408 first. While an answer is made there is no deadline: that is not
+the client's time.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 import socket
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import trio
 
 from web.fastlane.head import Head, HeadReader
-from web.fastlane.poller import ENDED, READABLE, WRITABLE
+from web.fastlane.poller import BROKEN, ENDED, READABLE, WRITABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from web.handlers.dispatcher import Pending
+    from web.handlers.http import Answer
 
 # `recv` makes an object of this size and shrinks it: 64 KiB would cost 6 % of all requests.
 RECEIVE_BYTES: Final = 16 * 1024
@@ -23,40 +43,91 @@ RECEIVE_BYTES: Final = 16 * 1024
 _IS_PLAIN_ID: Final = re.compile(rb"[A-Za-z0-9_-]+").fullmatch
 
 
+class State(Enum):
+    """What a connection is doing; see the drawing above."""
+
+    IDLE = "idle"
+    READING_HEAD = "reading_head"
+    READING_BODY = "reading_body"
+    ANSWERING = "answering"
+    SENDING = "sending"
+    CLOSING = "closing"
+    TAKEN = "taken"
+
+
 class Timeouts(NamedTuple):
-    """How long a client may take, in seconds.
+    """How long a client may take.
 
     Attributes:
-        head_s: For the rest of a head, once its first byte is here.
-        body_s: For the next part of a body.
-        idle_s: Between two requests.
-        send_s: For the next part of an answer to be taken.
+        head_s: Seconds for a whole head, from its first byte.
+        body_s: Seconds for a whole body, beside what `body_bytes_per_s` allows for its length.
+        body_bytes_per_s: What a slow client has to send at the least.
+        idle_s: Seconds between two requests.
+        send_s: Seconds for the next part of an answer to be taken.
+        linger_s: Seconds to hear the last answer and close.
     """
 
     head_s: float = 10.0
     body_s: float = 10.0
+    body_bytes_per_s: float = 1024.0
     idle_s: float = 60.0
     send_s: float = 60.0
+    linger_s: float = 1.0
 
 
-class ParsedRequest(NamedTuple):
-    """What a head means.
+class Serve(NamedTuple):
+    """A head that asks for an answer of an endpoint.
 
     Attributes:
         pending: The request, up to its body.
         body_at: Where its body begins, counted from the beginning of the head.
-        end: Where its body ends.
-        keep_alive: Whether the connection goes on after the answer.
-        handshake: The head, if it asks for a WebSocket; the others then say nothing.
-        at_once: Whether the answer needs no task, only actors.
+        end: Where its body ends, unless it is chunked.
+        head: What was parsed.
+        inline: Whether the answer needs no task, only actors, and the body is of a stated length.
     """
 
     pending: Pending
+    body_at: int
+    end: int
+    head: Head
+    inline: bool
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection goes on after the answer."""
+        return self.head.keep_alive
+
+
+class Upgrade(NamedTuple):
+    """A head that opens a WebSocket.
+
+    Attributes:
+        head: What was parsed.
+        body_at: Where its first frame begins, counted from the beginning of the head.
+    """
+
+    head: Head
+    body_at: int
+
+
+class Refuse(NamedTuple):
+    """A head that is answered without its body.
+
+    Attributes:
+        answer: Not finalized.
+        body_at: Where its body, if it has one, would begin.
+        head: What was parsed; None where it is malformed.
+        keep_alive: Whether the connection goes on, which it cannot where a body follows.
+    """
+
+    answer: Answer
     body_at: int = 0
-    end: int = 0
+    head: Head | None = None
     keep_alive: bool = False
-    handshake: Head | None = None
-    at_once: bool = False
+
+
+# What a head means.
+ParsedRequest: TypeAlias = Serve | Upgrade | Refuse
 
 
 class CachedHead(NamedTuple):
@@ -72,14 +143,14 @@ class CachedHead(NamedTuple):
 
     before: bytes
     after: bytes
-    parsed: ParsedRequest
+    parsed: Serve
 
     @classmethod
-    def of(cls, head: bytes, parsed: ParsedRequest) -> CachedHead | None:
+    def of(cls, head: bytes, parsed: Serve) -> CachedHead | None:
         """Leave the id out; None where the target does not end in a plain id of its path."""
         end = head.find(b" HTTP/1.1\r\n")
         begin = head.rfind(b"/", 0, end) + 1
-        if b"?" in head[:end] or not _IS_PLAIN_ID(head[begin:end]):
+        if end < 0 or b"?" in head[:end] or not _IS_PLAIN_ID(head[begin:end]):
             return None
         return cls(head[:begin], head[end:], parsed)
 
@@ -96,7 +167,7 @@ class CachedHead(NamedTuple):
             return None
         return data[begin:end].decode("latin-1"), data[end + len(after) :]
 
-    def read(self, head: bytes) -> ParsedRequest | None:
+    def read(self, head: bytes) -> Serve | None:
         """What `head` means, if it differs from the one before in nothing but a plain id."""
         before, after, parsed = self
         if not (head.startswith(before) and head.endswith(after)):
@@ -107,20 +178,19 @@ class CachedHead(NamedTuple):
         request = parsed.pending.request
         request = request._replace(segments=(*request.segments[:-1], last.decode()))
         pending = parsed.pending._replace(request=request)
-        return parsed._replace(
-            pending=pending, body_at=len(head), end=len(head) + parsed.end - parsed.body_at
-        )
+        length = parsed.end - parsed.body_at
+        return parsed._replace(pending=pending, body_at=len(head), end=len(head) + length)
 
 
 class PendingWrite(NamedTuple):
     """What is still to be done about an answer.
 
     Attributes:
-        rest: Bytes to send.
+        rest: Bytes to send; None if the client is gone.
         keep_alive: Whether the connection goes on after them.
     """
 
-    rest: memoryview
+    rest: memoryview | None
     keep_alive: bool
 
 
@@ -134,14 +204,15 @@ class Connection:
         sock: The socket. Closed by whoever owns the connection.
         peer: The client's address.
         data: What was read and not used.
+        state: What it is doing.
         deadline: When the client has taken too long, on trio's clock.
         mask: What the kernel said of the socket, less what has turned out to be over.
         reader: Reads its heads.
-        head: The last one.
+        head: The last one that an endpoint serves.
         parsed: What that means.
         cached_head: For heads that differ from an earlier one in an id only.
-        is_answering: Whether a request is under way.
         pending_write: Of an answer that was given while the task slept.
+        on_ended: Called when the client has gone while its answer is made.
     """
 
     __slots__ = (
@@ -153,36 +224,46 @@ class Connection:
         "data",
         "deadline",
         "head",
-        "is_answering",
         "mask",
+        "on_ended",
         "parsed",
         "peer",
         "pending_write",
         "reader",
         "sock",
+        "state",
     )
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.sock = sock
         self.peer = peer
         self.data = b""
+        self.state = State.IDLE
         self.deadline = math.inf
         self.mask = WRITABLE
         self.reader = HeadReader()
         self.head = b""
-        self.parsed: ParsedRequest | None = None
+        self.parsed: Serve | None = None
         self.cached_head: CachedHead | None = None
-        self.is_answering = False
         self.pending_write: PendingWrite | None = None
+        self.on_ended: Callable[[], None] | None = None
         self._task = trio.lowlevel.current_task()
         self._is_parked = False
         self._was_called = False
         self._on_readable: Callable[[Connection], bool] | None = None
 
+    def enter(self, state: State, deadline: float = math.inf) -> None:
+        """Be in `state`, until `deadline` at the latest."""
+        self.state = state
+        self.deadline = deadline
+
     def ready(self, mask: int) -> None:
         """The kernel says that the socket can do more than before."""
         self.mask |= mask
-        if self._is_parked and not self.is_answering:
+        if self.state is State.ANSWERING:
+            if mask & ENDED and self.on_ended is not None:
+                self.on_ended()
+        elif self._is_parked:
             if mask & READABLE and self._on_readable is not None and self._on_readable(self):
                 return
             self._wake()
@@ -203,13 +284,10 @@ class Connection:
         self._on_readable = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    async def receive(
-        self, timeout_s: float, on_readable: Callable[[Connection], bool] | None = None
-    ) -> bool:
+    async def receive(self, on_readable: Callable[[Connection], bool] | None = None) -> bool:
         """Read what there is, waiting for it if need be; false at the end.
 
         Args:
-            timeout_s: How long the client may take.
             on_readable: Asked while this waits and something can be read: true if it has read
                 and done everything, so that the task sleeps on.
         """
@@ -218,7 +296,6 @@ class Connection:
                 got = self.read()
                 if got is not None:
                     return got
-            self.deadline = trio.current_time() + timeout_s
             self._on_readable = on_readable
             self._is_parked = True
             await trio.lowlevel.wait_task_rescheduled(self._give_up)
@@ -254,15 +331,22 @@ class Connection:
         """Write what `send_now` left, with `timeout_s` for each part; false if the client is gone."""
         while rest:
             self.mask &= ~WRITABLE
-            self.deadline = trio.current_time() + timeout_s
-            while not self.mask & (WRITABLE | ENDED):
+            self.enter(State.SENDING, trio.current_time() + timeout_s)
+            while not self.mask & (WRITABLE | BROKEN):
                 self._is_parked = True
                 await trio.lowlevel.wait_task_rescheduled(self._give_up)
             sent = self.send_now(rest)
-            if sent < 0:
+            if sent < 0 or (not sent and self.mask & BROKEN):
                 return False
             rest = rest[sent:]
         return True
+
+    def shut_down_writing(self) -> None:
+        """Say that nothing more will be sent."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the client was quicker
 
     def hang_up(self) -> None:
         """End both directions: whoever waits for this socket wakes up and finds it at its end."""

@@ -11,28 +11,31 @@ if TYPE_CHECKING:
     from web.handlers.http import Answer, Headers
 
 _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 # RFC 9110, section 8.6: neither has a body, and 304 must not seem to have one.
 _WITHOUT_LENGTH: Final = frozenset({204, 304})
 
 _date: tuple[int, str] = (-1, "")
 
 
-def encode_answer(answer: Answer, *, keep_alive: bool) -> bytes:
-    """A whole answer."""
+def encode_answer(answer: Answer, *, keep_alive: bool, method: str) -> bytes:
+    """A whole answer; without its body to a HEAD."""
     status, body, headers = answer
     head = _STATUS_LINES[status]
     for name, value in headers:
         head += f"{name}: {value}\r\n"
     length = "" if status in _WITHOUT_LENGTH else f"content-length: {len(body)}\r\n"
     connection = "" if keep_alive else "connection: close\r\n"
-    return f"{head}{length}date: {_http_date()}\r\n{connection}\r\n".encode("latin-1") + body
+    return f"{head}{length}date: {_http_date()}\r\n{connection}\r\n".encode() + (
+        body if method != "HEAD" else b""
+    )
 
 
-def encode_stream_head(headers: Headers) -> bytes:
-    """The head of a 200 whose body comes in chunks."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
-    head = f"{_STATUS_LINES[200]}{lines}transfer-encoding: chunked\r\ndate: {_http_date()}\r\n\r\n"
-    return head.encode("latin-1")
+def encode_stream_head(headers: Headers, *, is_chunked: bool) -> bytes:
+    """The head of a 200 whose body comes in chunks or, for HTTP/1.0, ends with the connection."""
+    framing = "transfer-encoding: chunked" if is_chunked else "connection: close"
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers if is_chunked or name != "Connection"])
+    return f"{_STATUS_LINES[200]}{lines}{framing}\r\ndate: {_http_date()}\r\n\r\n".encode()
 
 
 def _http_date() -> str:

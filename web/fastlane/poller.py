@@ -10,7 +10,6 @@ epoll itself.
 from __future__ import annotations
 
 import select
-import struct
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -24,10 +23,10 @@ if TYPE_CHECKING:
 READABLE: Final = select.EPOLLIN
 WRITABLE: Final = select.EPOLLOUT
 ENDED: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+# Of `ENDED`, without a client that has only shut down its writing side and may still read.
+BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
 
 _ALL: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-# For SO_LINGER: closing resets the connection, and what is unsent is forgotten.
-LINGER_NOTHING: Final = struct.pack("ii", 1, 0)
 # Sockets looked after before what was put off is done, and how often that is done
 # before other tasks have their turn: at 15 µs for each, one and four milliseconds.
 SOCKETS_PER_GO: Final = 64

@@ -9,9 +9,12 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from web.channels.websocket import AbortReason, WebSocket
-from web.fastlane.poller import ENDED, LINGER_NOTHING, READABLE, WRITABLE
+from web.fastlane.poller import ENDED, READABLE, WRITABLE
+from web.server.sockets import abort
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from web.channels.session_registry import SessionRegistry
     from web.channels.socket_auth import Admitted
     from web.fastlane.poller import Poller
@@ -29,14 +32,22 @@ class RawSocket:
         poller: Says when it changes.
         sockets: Opens the session.
         admitted: Whose session.
+        on_end: Called once when the socket has been closed.
     """
 
-    __slots__ = ("_poller", "_sock", "_sockets", "_websocket")
+    __slots__ = ("_on_end", "_poller", "_sock", "_sockets", "_websocket")
 
     def __init__(
-        self, sock: socket.socket, poller: Poller, sockets: SessionRegistry, admitted: Admitted
+        self,
+        sock: socket.socket,
+        poller: Poller,
+        sockets: SessionRegistry,
+        admitted: Admitted,
+        *,
+        on_end: Callable[[], None],
     ) -> None:
         self._sock = sock
+        self._on_end = on_end
         self._poller = poller
         self._sockets = sockets
         self._websocket = WebSocket(self, now=sockets.now())
@@ -78,6 +89,7 @@ class RawSocket:
         self._poller.forget(self._sock.fileno())
         self._websocket.eof()
         self._sock.close()
+        self._on_end()
 
     # -- for the protocol: its Sink ---------------------------------------------------------
 
@@ -93,11 +105,10 @@ class RawSocket:
 
     def finish(self, cut: AbortReason | None) -> None:
         """Say that nothing more comes, or reset; either way the client's end follows, and ours."""
+        if cut is not None:
+            abort(self._sock)
+            return
         try:
-            if cut is None:
-                self._sock.shutdown(socket.SHUT_WR)
-            else:
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOTHING)
-                self._sock.shutdown(socket.SHUT_RDWR)
+            self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # the client was quicker

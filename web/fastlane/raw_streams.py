@@ -11,13 +11,14 @@ from __future__ import annotations
 import errno
 import math
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import trio
 
 from actors.core import ConflatingMember
-from web.fastlane.poller import ENDED, LINGER_NOTHING, READABLE, WRITABLE
+from web.fastlane.poller import ENDED, READABLE, WRITABLE
 from web.handlers.sse import HEARTBEAT, sse, sse_since
+from web.server.sockets import reset_on_close
 
 if TYPE_CHECKING:
     from actors.core import Event
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 BEATS_PER_SLICE: Final = 64
 DISCARD_BYTES: Final = 4096
+DISCARDS_PER_TURN: Final = 8
 LAST_CHUNK: Final = b"0\r\n\r\n"
 NEVER: Final = 1 << 63
 
@@ -37,15 +39,20 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-HEARTBEAT_CHUNK: Final = chunk(HEARTBEAT)
+def _as_it_is(data: bytes) -> bytes:
+    return data
 
 
 class RawStream(ConflatingMember):
-    """A member of an audience, on a non-blocking socket of its own.
+    """A member of an audience, on a non-blocking socket of its own; its response comes in chunks.
 
     Attributes:
         blocked_since: When it last took a byte, while there are bytes waiting; else None.
     """
+
+    _HEARTBEAT: ClassVar = chunk(HEARTBEAT)
+    _LAST: ClassVar = LAST_CHUNK
+    _framed = staticmethod(chunk)
 
     __slots__ = ("_raw_streams", "_rest", "blocked_since", "is_open", "sock", "wanted")
 
@@ -72,12 +79,12 @@ class RawStream(ConflatingMember):
     def begin(self, head: bytes, opening: Opening) -> None:
         """Write the response head and what the stream begins with."""
         self.seq = max(self.seq, opening.seq)
-        self._write(head + chunk(opening.frames))
+        self._write(head + self._framed(opening.frames))
 
     def beat(self) -> None:
         """Write a heartbeat, unless there are events to write."""
         if self.blocked_since is None:
-            self._write(HEARTBEAT_CHUNK)
+            self._write(self._HEARTBEAT)
 
     def _write(self, data: bytes | memoryview) -> None:
         try:
@@ -105,12 +112,12 @@ class RawStream(ConflatingMember):
         if rest is not None:
             self._write(rest)
         if not self.is_blocked and (event := self.catch_up()) is not None:
-            self._write(chunk(sse(event)))
+            self._write(self._framed(sse(event)))
 
     def close(self, reason: str, farewell: bytes = b"") -> None:
         """End the response properly, after `farewell`; cut it off where the client does not take it."""
         if self.is_open and self.blocked_since is None:
-            self._write(chunk(farewell) + LAST_CHUNK if farewell else LAST_CHUNK)
+            self._write((self._framed(farewell) if farewell else b"") + self._LAST)
         self._end(reason)
 
     def abort(self) -> None:
@@ -131,17 +138,19 @@ class RawStream(ConflatingMember):
     def _discard(self) -> bool:
         """Drop what a client sends into its stream; false if it has closed its side."""
         try:
-            while got := self.sock.recv(DISCARD_BYTES):
+            for _ in range(DISCARDS_PER_TURN):
+                got = self.sock.recv(DISCARD_BYTES)
                 if len(got) < DISCARD_BYTES:
-                    return True
+                    return bool(got)
         except BlockingIOError:
             return True
         except OSError:
-            pass
-        return False
+            return False
+        self._raw_streams.again(self)
+        return True
 
     def _lose(self, number: int | None) -> None:
-        """The client is gone, or the kernel has lost its timeouts with it before we did: TCP_USER_TIMEOUT."""
+        """The client is gone, or the kernel has given up on it before we did: TCP_USER_TIMEOUT."""
         self._end("stalled" if number == errno.ETIMEDOUT else "client_gone")
 
     def _end(self, reason: str) -> None:
@@ -151,9 +160,26 @@ class RawStream(ConflatingMember):
         self.seq = NEVER  # an audience in the middle of a broadcast may still offer
         self._raw_streams.remove(self, reason)
         if self.blocked_since is not None:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOTHING)
+            reset_on_close(self.sock)
         self.sock.close()
         self._rest = self._waiting = None
+
+
+class UnchunkedStream(RawStream):
+    """A stream for HTTP/1.0, which knows no chunks: its response ends with the connection."""
+
+    _HEARTBEAT: ClassVar = HEARTBEAT
+    _LAST: ClassVar = b""
+    _framed = staticmethod(_as_it_is)
+
+    __slots__ = ()
+
+    def take(self, event: Event, seen: int) -> bool:
+        """As `RawStream.take`."""
+        if self.blocked_since is not None:
+            return False
+        self._write(sse_since(event, seen))
+        return True
 
 
 class RawStreams:
@@ -194,6 +220,10 @@ class RawStreams:
         self._blocked.discard(stream)
         self._poller.forget(stream.sock.fileno())
         self._all.leave(stream.wanted, stream, reason)
+
+    def again(self, stream: RawStream) -> None:
+        """`stream` has more to read, after others had their turn."""
+        self._poller.again(stream.sock.fileno(), READABLE)
 
     def note_blocked(self, stream: RawStream) -> None:
         """`stream` waits for room in its socket."""

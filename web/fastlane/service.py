@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,42 +12,44 @@ from web.fastlane.poller import Poller
 from web.fastlane.raw_streams import RawStreams
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable
 
     from web.channels.socket_auth import SocketAuth
     from web.handlers.dispatcher import Dispatcher
     from web.handlers.streams import Streams
 
-    HandOver = Callable[[socket.socket, bytes], Awaitable[None]]
+    ServeHttp2 = Callable[[socket.socket, bytes], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class FastLaneStatistics:
-    """Counts since the start, and how things stand.
+    """Counts since the start, and current ones.
 
     Attributes:
         answered: Requests answered in the lane.
-        handed_over: Connections that went on with Hypercorn.
+        refused: Connections ended because what came was no HTTP that is served here.
         timed_out: Connections ended because their client took too long.
         streams: Streams in the lane now.
         conflated: Events that a stream skipped for a newer one.
     """
 
     answered: int
-    handed_over: int
+    refused: int
     timed_out: int
     streams: int
     conflated: int
 
 
 class FastLane:
-    """Answers what it can on the raw socket, and hands over the rest.
+    """Serves HTTP/1.1 and WebSockets on raw sockets.
 
     Args:
         dispatcher: Finds and gives the answers.
         streams: Who may open a stream.
-        hand_over: Serves a connection that is not for the lane, given the bytes already read.
-        auth: Lets WebSockets in; None to leave them to Hypercorn.
+        auth: Lets WebSockets in; None where there are none.
+        http2: Serves HTTP/2 on a socket, given the bytes already read, for clients that begin with it
+            (prior knowledge); None to refuse them.
         stall_s: Seconds a client may take nothing.
         heartbeat_s: No stream is left without a byte for longer.
     """
@@ -57,35 +58,42 @@ class FastLane:
         self,
         dispatcher: Dispatcher,
         streams: Streams,
-        hand_over: HandOver,
         *,
         auth: SocketAuth | None,
+        http2: ServeHttp2 | None = None,
         stall_s: float,
         heartbeat_s: float,
     ) -> None:
-        self._hand_over = hand_over
+        self._http2 = http2
         self._poller = Poller()
         self._raw_streams = RawStreams(self._poller, streams, stall_s=stall_s, heartbeat_s=heartbeat_s)
         timeouts = Timeouts(send_s=stall_s)
         self._lane = Lane(dispatcher, streams, self._poller, self._raw_streams, auth=auth, timeouts=timeouts)
 
-    async def serve(self, sock: socket.socket) -> None:
-        """Serve an accepted, non-blocking socket until it ends, or a stream or WebSocket has it."""
-        try:
-            peer = sock.getpeername()[0]
-        except OSError:
-            sock.close()
-            return
-        # A stream or a WebSocket outlives this task, and whoever gave us `sock` closes it then.
-        own = socket.socket(sock.family, sock.type, sock.proto, sock.detach())
-        ending: Ending | None = None
-        try:
-            ending, unread = await self._lane.serve(own, peer)
-            if ending is Ending.HANDED_OVER:
-                await self._hand_over(own, unread)
-        finally:
-            if ending is not Ending.TAKEN:
-                own.close()
+    async def serve(self, sock: socket.socket, peer: str | None = None) -> bool:
+        """Serve a non-blocking socket until it ends, or a stream or WebSocket has it.
+
+        Args:
+            sock: Still the caller's afterwards, unless this is true.
+            peer: The client's address; None to ask the socket.
+
+        Returns:
+            Whether the socket belongs to a stream or a WebSocket, which outlives this call.
+        """
+        in_clear = peer is None
+        if peer is None:
+            try:
+                peer = str(sock.getpeername()[0])
+            except OSError:
+                return False
+        ending, unread = await self._lane.serve(sock, peer, http2=in_clear and self._http2 is not None)
+        if ending is Ending.HTTP2 and self._http2 is not None:
+            await self._http2(sock, unread)
+        return ending is Ending.TAKEN
+
+    def taken(self) -> int:
+        """How many sockets streams and WebSockets have."""
+        return len(self._raw_streams) + self._lane.sockets
 
     def children(self) -> tuple[ChildSpec, ...]:
         """The tasks to be supervised. None of them holds anything that a crash could lose."""
@@ -100,8 +108,8 @@ class FastLane:
         self._lane.close_idle()
 
     def statistics(self) -> FastLaneStatistics:
-        """How things stand."""
+        """Current counts."""
         lane, raw_streams = self._lane, self._raw_streams
         return FastLaneStatistics(
-            lane.answered, lane.handed_over, lane.timed_out, len(raw_streams), raw_streams.conflated
+            lane.answered, lane.refused, lane.timed_out, len(raw_streams), raw_streams.conflated
         )

@@ -20,6 +20,7 @@ from web.handlers.routes import endpoint_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from web.handlers.http import HeadCheck
     from web.handlers.routes import Endpoint, Route, Routes
     from web.settings_types import Network
 
@@ -35,6 +36,12 @@ TWO_LENGTHS: Final = error(
     headers=(("Connection", "close"),),
 )
 BAD_LENGTH: Final = error(400, "bad_request", "Content-Length is no number")
+ENCODED_BODY: Final = error(
+    415, "unsupported_media_type", "a body may not be encoded", headers=(("Accept-Encoding", "identity"),)
+)
+_WITH_BODY: Final = frozenset({"PUT", "POST", "PATCH"})
+# What a target of `*` may be asked with (RFC 9110, section 9.3.7).
+ANYTHING: Final = Answer(204, headers=(("Allow", "GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS"),))
 
 
 class Pending(NamedTuple):
@@ -85,6 +92,8 @@ class Dispatcher:
         self, method: str, target: str, headers: Mapping[str, str], *, peer: str, http2: bool = False
     ) -> Pending | Answer:
         """As `begin`, but a refusal is not finalized yet, and nothing is counted."""
+        if target == "*" and method == "OPTIONS":
+            return ANYTHING
         path, query = split_target(target)
         found = self._routes.find(path)
         if isinstance(found, Answer):
@@ -98,14 +107,23 @@ class Dispatcher:
             if isinstance(other, Answer):
                 return other
             endpoint = other
-        refusal = _length_refusal(headers, endpoint)
+        refusal = _body_refusal(method, headers, endpoint)
         if refusal is not None:
             return refusal
         client = peer
         if self._trusted:
             client = client_address(peer, headers.get("x-forwarded-for"), self._trusted)
         asked = "GET" if method == "HEAD" else method
-        return Pending(route, endpoint, Request(asked, segments, query, headers, b"", client, http2))
+        request = Request(asked, segments, query, headers, b"", client, http2)
+        pending = Pending(route, endpoint, request)
+        return pending if endpoint.check is None else self._check(pending, endpoint.check)
+
+    def _check(self, pending: Pending, check: HeadCheck) -> Pending | Answer:
+        """Ask the endpoint about the head."""
+        try:
+            return check(pending.request) or pending
+        except Exception:  # noqa: BLE001  # see `complete`
+            return self.fault(pending.request.method, pending.route.pattern)
 
     def complete_at_once(self, pending: Pending, last: str, body: bytes) -> Answer | None:
         """As `complete`, where the endpoint answers without waiting; None where it does not.
@@ -157,7 +175,10 @@ class Dispatcher:
         return answer
 
 
-def _length_refusal(headers: Mapping[str, str], endpoint: Endpoint) -> Answer | None:
+def _body_refusal(method: str, headers: Mapping[str, str], endpoint: Endpoint) -> Answer | None:
+    """Why the body is refused before it is read."""
+    if method in _WITH_BODY and headers.get("content-encoding", "identity").lower() != "identity":
+        return ENCODED_BODY
     length = headers.get("content-length")
     if length is None:
         return None

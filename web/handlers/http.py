@@ -96,6 +96,7 @@ class OpenStream:
 
 if TYPE_CHECKING:
     Handler = Callable[[Request], Awaitable[Answer | OpenStream]]
+    HeadCheck = Callable[[Request], Answer | None]
     InlineHandler = Callable[[str, Mapping[str, str], bytes], Answer | None]
 
 

@@ -18,6 +18,10 @@ _ORIGIN_OF_ABSOLUTE_FORM: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*
 MAX_QUERY_FIELDS: Final = 64
 
 
+# Where WebSockets are opened, as segments of the path.
+SOCKET_PATH: Final = ("socket", "websocket")
+
+
 class BadPath(ValueError):
     """A percent-escape that is broken, or does not decode to UTF-8."""
 

@@ -82,7 +82,7 @@ class RoomHandlers:
             "DELETE": Endpoint(self.delete, listed=self._admin_token is not None),
         }
         public = (
-            Route("/api/rooms/{id}", room),
+            Route("/api/rooms/{id}", room, ends_in_any_id=True),
             Route("/api/rooms/{id}/stream", {"GET": Endpoint(self.stream)}),
         )
         if self._admin_token is None:

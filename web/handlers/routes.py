@@ -12,7 +12,7 @@ from web.handlers.paths import BadPath, segments_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from web.handlers.http import Handler, InlineHandler
+    from web.handlers.http import Handler, HeadCheck, InlineHandler
 
 # A body nobody asked for is read so that the connection stays usable, but not
 # a long one.
@@ -34,6 +34,11 @@ class Endpoint:
         at_once: The same without waiting at all, given the last segment of the path, the headers and
             the body. It says None where only `handler` can answer, which includes every last segment
             that it does not know, since nobody has looked at it before.
+        check: Judges the request before its body is read; an answer refuses it. `handler` still has to
+            check what may change until then.
+        ends_with_client: Whether to cancel the handler when its client has closed the connection, for one
+            that waits long and hands out what is lost if nobody hears it. A client that has only shut
+            down its writing side gets no answer then.
     """
 
     handler: Handler
@@ -42,6 +47,8 @@ class Endpoint:
     listed: bool = True
     waits_for_actors_only: bool = False
     at_once: InlineHandler | None = None
+    check: HeadCheck | None = None
+    ends_with_client: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +59,14 @@ class Route:
         pattern: A segment in braces, as in `/api/rooms/{id}`, stands for any one segment.
         endpoints: By method.
         grant: What pages of other origins may send, if they may at all.
+        ends_in_any_id: Whether the last segment is a variable with no literal beside it, so that a lane
+            may take the head of one request for that of another with another id.
     """
 
     pattern: str
     endpoints: Mapping[str, Endpoint]
     grant: Grant = USUAL_GRANT
+    ends_in_any_id: bool = False
 
     @property
     def allow(self) -> str:
@@ -85,6 +95,15 @@ class _Node:
             node = following
         return node.route
 
+    def check(self) -> None:
+        below = self.any_segment
+        if below is not None:
+            if below.route is not None and below.route.ends_in_any_id and self.literals:
+                raise ValueError(f"{below.route.pattern} has {', '.join(self.literals)} beside its id")
+            below.check()
+        for node in self.literals.values():
+            node.check()
+
     def descend(self, part: str) -> _Node:
         if part.startswith("{"):
             self.any_segment = self.any_segment or _Node()
@@ -93,7 +112,11 @@ class _Node:
 
 
 class Routes:
-    """All paths. A literal segment wins over one in braces."""
+    """All paths. A literal segment wins over one in braces.
+
+    Raises:
+        ValueError: Two routes are the same, or one that ends in any id has a literal beside that.
+    """
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._root = _Node()
@@ -104,6 +127,7 @@ class Routes:
             if node.route is not None:
                 raise ValueError(f"{route.pattern} is {node.route.pattern} again")
             node.route = route
+        self._root.check()
 
     def find(self, path: str) -> tuple[Route, tuple[str, ...]] | Answer:
         """The route of a raw path and the path's segments; 400 or 404 if there is none."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from web.channels.asgi import refuse, serve
-from web.handlers.paths import BadPath, segments_of
+from web.handlers.paths import SOCKET_PATH, BadPath, segments_of
 from web.handlers.routes import BAD_PATH, NOT_FOUND
 from web.quart_lane.app import header_map
 
 if TYPE_CHECKING:
     from web.channels.asgi import Receive, Send
     from web.channels.socket_auth import SocketAuth
-
-SOCKET_PATH: Final = ("socket", "websocket")
 
 
 class WithSockets:

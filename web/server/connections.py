@@ -27,15 +27,15 @@ TOO_MANY: Final = (
 )
 
 if TYPE_CHECKING:
-    Lane = Callable[[socket.socket], Awaitable[None]]
+    Serve = Callable[[socket.socket], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStatistics:
-    """Counts since the start, and how things stand.
+    """Counts since the start, and current ones.
 
     Attributes:
-        open: Connections now.
+        open: Connections now, event streams and WebSockets included.
         accepted: Connections there have been.
         refused: Connections turned down for the limit.
         failed: Connections that ended by a fault of ours.
@@ -51,13 +51,19 @@ class Connections:
     """Serves sockets, each in a task of its own.
 
     Args:
-        serve: Speaks with one connection until it ends; owns and closes the socket.
+        serve: Speaks with one connection until it ends, or true: somebody else closes the socket one day.
         limit: How many at once; one more hears 503.
+        refusal: What the one more hears; empty where it would not understand it, in TLS.
+        taken: How many sockets somebody else has taken and not closed yet.
     """
 
-    def __init__(self, serve: Lane, *, limit: int) -> None:
+    def __init__(
+        self, serve: Serve, *, limit: int, refusal: bytes = TOO_MANY, taken: Callable[[], int] = lambda: 0
+    ) -> None:
         self._serve = serve
         self._limit = limit
+        self._refusal = refusal
+        self._taken = taken
         self._open: dict[socket.socket, None] = {}
         self._nursery: trio.Nursery | None = None
         self._idle: trio.Event | None = None
@@ -72,7 +78,7 @@ class Connections:
 
     def admit(self, sock: socket.socket) -> None:
         """Serve an accepted socket from now on; never waits."""
-        if self._nursery is None or len(self._open) >= self._limit:
+        if self._nursery is None or len(self._open) + self._taken() >= self._limit:
             self._refuse(sock)
             return
         self._accepted += 1
@@ -80,29 +86,32 @@ class Connections:
         self._nursery.start_soon(self._run_one, sock)
 
     def statistics(self) -> ConnectionStatistics:
-        """How things stand."""
-        return ConnectionStatistics(len(self._open), self._accepted, self._refused, self._failed)
+        """Current counts."""
+        now = len(self._open) + self._taken()
+        return ConnectionStatistics(now, self._accepted, self._refused, self._failed)
 
     async def wait_none(self) -> None:
-        """Return when no connection is open."""
+        """Return when no connection is served by a task of its own."""
         while self._open:
             if self._idle is None:
                 self._idle = trio.Event()
             await self._idle.wait()
 
     def abort_all(self) -> None:
-        """Reset every connection, whatever it is about."""
+        """Reset every connection that is served by a task of its own."""
         for sock in tuple(self._open):
             abort(sock)
 
     async def _run_one(self, sock: socket.socket) -> None:
+        is_taken = False
         try:
-            await self._serve(sock)
+            is_taken = await self._serve(sock)
         except Exception:  # one connection's fault must not cost the others; the log has the trace
             self._failed += 1
             logger.exception("connection_failed")
         finally:
-            sock.close()
+            if not is_taken:
+                sock.close()
             del self._open[sock]
             if not self._open and self._idle is not None:
                 self._idle.set()
@@ -111,7 +120,7 @@ class Connections:
     def _refuse(self, sock: socket.socket) -> None:
         self._refused += 1
         try:
-            sock.send(TOO_MANY)
+            sock.send(self._refusal)
         except OSError:
             pass
         sock.close()

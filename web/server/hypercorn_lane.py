@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-import trio
 from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -17,7 +16,6 @@ from web.server.stall_timeout import CONNECTION, StallTimeoutStream
 
 if TYPE_CHECKING:
     import socket
-    import ssl
 
     from hypercorn.typing import ASGIFramework
 
@@ -36,29 +34,28 @@ class HypercornLane:
     Args:
         app: The application. In `scope["state"]` it finds the connection's `StallTimeoutStream`.
         stall_s: Seconds a peer may take nothing.
-        tls: Speak TLS.
     """
 
-    def __init__(self, app: ASGIFramework, *, stall_s: float, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, app: ASGIFramework, *, stall_s: float) -> None:
         flow_control.install()
         refusals.install()
         self._config = _config()
         self._app = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
         self._stall_s = stall_s
-        self._tls = tls
 
-    async def serve(self, sock: socket.socket, prefix: bytes = b"") -> None:
-        """Serve until either side ends it. `prefix` are bytes already read from the socket."""
+    async def serve_socket(self, sock: socket.socket, prefix: bytes = b"") -> None:
+        """Serve in clear until either side ends it. `prefix` are bytes already read from the socket."""
         stream = StallTimeoutStream(sock, stall_s=self._stall_s, prefix=prefix)
-        transport: Any = stream
-        if self._tls is not None:
-            transport = trio.SSLStream(stream, self._tls, server_side=True, https_compatible=True)
-        state = LifespanState({CONNECTION: stream})
+        await self.serve(stream, stream)
+
+    async def serve(self, stream: Any, transport: StallTimeoutStream) -> None:
+        """Serve a stream, over TLS or in clear, until either side ends it."""
+        state = LifespanState({CONNECTION: transport})
         try:
-            await TCPServer(self._app, self._config, self._context, state, transport)
+            await TCPServer(self._app, self._config, self._context, state, stream)
         finally:
-            stream.socket.close()
+            transport.socket.close()
 
     async def wind_up(self) -> None:
         """End idle connections now, and others after the answer they are at."""

@@ -17,7 +17,8 @@ BACKLOG: Final = 2048
 SEND_BUFFER_BYTES: Final = 64 * 1024
 UNSENT_BYTES: Final = 16 * 1024
 KEEPALIVE_IDLE_S: Final = 60
-_ABORT: Final = struct.pack("ii", 1, 0)
+# For SO_LINGER: closing resets the connection, and what is unsent is forgotten.
+_LINGER_NOTHING: Final = struct.pack("ii", 1, 0)
 
 
 class CannotListen(Exception):
@@ -85,10 +86,16 @@ def _set_inherited(listener: socket.socket, stall_s: float) -> None:
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+def reset_on_close(sock: socket.socket) -> None:
+    """Make closing `sock` reset the connection, so that what is unsent is forgotten."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOTHING)
+
+
 def abort(sock: socket.socket) -> None:
     """End a connection at once and unsent bytes with it. Its owner wakes up and closes the socket."""
+    reset_on_close(sock)
     with suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
         sock.shutdown(socket.SHUT_RDWR)
 
 

@@ -39,6 +39,7 @@ class StallTimeoutStream(trio.abc.HalfCloseableStream):
 
     Attributes:
         socket: The socket in trio's wrapping.
+        stall_s: As given; may be changed.
         stalled: Whether the peer was cut off because it took nothing.
     """
 
@@ -46,7 +47,7 @@ class StallTimeoutStream(trio.abc.HalfCloseableStream):
         self.socket = trio.socket.from_stdlib_socket(sock)
         self._sock = sock
         self.stalled = False
-        self._stall_s = stall_s
+        self.stall_s = stall_s
         self._prefix = prefix
         self._peer_is_done = False
         self._closing = False
@@ -59,16 +60,22 @@ class StallTimeoutStream(trio.abc.HalfCloseableStream):
             ClosedResourceError: This side has closed.
         """
         self._check_open()
-        with trio.move_on_after(self._stall_s) as deadline, memoryview(data) as view:
+        with memoryview(data) as view:
             rest = view
+            since = trio.current_time()
             while rest:
-                sent = await self._send_some(rest)
-                rest = rest[sent:]
-                deadline.deadline = trio.current_time() + self._stall_s
-            return
+                with trio.move_on_at(since + self.stall_s) as scope:
+                    sent = await self._send_some(rest)
+                    rest = rest[sent:]
+                    since = trio.current_time()
+                if scope.cancelled_caught:
+                    self._give_up()
+
+    def _give_up(self) -> None:
+        """End a connection whose peer takes nothing."""
         self.stalled = True
         self.abort()
-        raise trio.BrokenResourceError(f"the peer took nothing for {self._stall_s} s")
+        raise trio.BrokenResourceError(f"the peer took nothing for {self.stall_s} s")
 
     async def _send_some(self, data: memoryview) -> int:
         try:

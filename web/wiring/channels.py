@@ -22,6 +22,7 @@ from web.channels.tokens import LocalTokens
 from web.handlers.cors import Cors
 from web.handlers.http import Answer, Request, error
 from web.handlers.metrics import counter, counters, gauge
+from web.handlers.paths import SOCKET_PATH
 from web.handlers.routes import Endpoint, Route
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from web.settings import Settings
 
 REMOTE: Final = "remote"
-SOCKET_PATTERN: Final = "/socket/websocket"
+SOCKET_PATTERN: Final = "/".join(("", *SOCKET_PATH))
 UPGRADE_REQUIRED: Final = error(
     426, "upgrade_required", "this is for WebSockets", headers=(("Upgrade", "websocket"),)
 )

@@ -55,10 +55,10 @@ def stream_readings(streams: Streams) -> Iterator[Reading]:
 
 
 def fastlane_readings(fastlane: FastLane) -> Iterator[Reading]:
-    """What the lane on the raw sockets does."""
+    """HTTP/1.1 and its streams, in clear or in TLS."""
     now = fastlane.statistics()
     yield counter("fastlane_answers", "Requests answered in the fast lane.", now.answered)
-    yield counter("fastlane_handed_over", "Connections that went on with Hypercorn.", now.handed_over)
+    yield counter("fastlane_refusals", "Connections ended because what came was no HTTP.", now.refused)
     yield counter("fastlane_timeouts", "Connections ended for their client's slowness.", now.timed_out)
     yield gauge("fastlane_streams", "Open streams in the fast lane.", now.streams)
     yield counter("fastlane_conflated", "Events skipped by a stream for newer ones.", now.conflated)

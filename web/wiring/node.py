@@ -23,6 +23,7 @@ from web.server.acceptor import Acceptor
 from web.server.connections import Connections
 from web.server.hypercorn_lane import HypercornLane
 from web.server.tls import server_context
+from web.server.tls_lane import TlsLane
 from web.wiring.automation import Automation, build_automation
 from web.wiring.channels import build_channels
 from web.wiring.database import build_database
@@ -72,8 +73,8 @@ class Edge:
     streams: Streams
     channels: Channels
     dispatcher: Dispatcher
-    lane: HypercornLane
-    fastlane: FastLane | None
+    hypercorn: HypercornLane
+    fastlane: FastLane
     connections: Connections
     acceptors: tuple[Acceptor, ...]
 
@@ -120,18 +121,18 @@ def build_edge(
     )
     stall_s = settings.stream_stall_seconds
     app = make_app(dispatcher, streams, heartbeat_s=settings.heartbeat_seconds, stall_s=stall_s)
-    tls = _tls(settings)
-    lane = HypercornLane(WithSockets(app, channels.auth), stall_s=stall_s, tls=tls)
-    fastlane = None
-    if settings.fastlane and tls is None:
-        heartbeat_s = settings.heartbeat_seconds
-        auth = channels.auth
-        fastlane = FastLane(
-            dispatcher, streams, lane.serve, auth=auth, stall_s=stall_s, heartbeat_s=heartbeat_s
-        )
-        readings.add(partial(fastlane_readings, fastlane))
-    connections = Connections(fastlane.serve if fastlane else lane.serve, limit=settings.max_connections)
+    hypercorn = HypercornLane(WithSockets(app, channels.auth), stall_s=stall_s)
+    fastlane = FastLane(
+        dispatcher,
+        streams,
+        auth=channels.auth,
+        http2=hypercorn.serve_socket if settings.h2c else None,
+        stall_s=stall_s,
+        heartbeat_s=settings.heartbeat_seconds,
+    )
+    connections = _connections(settings, fastlane, hypercorn)
     acceptors = tuple(Acceptor(listener, connections.admit) for listener in listeners)
+    readings.add(partial(fastlane_readings, fastlane))
     readings.add(lambda: room_readings(core.rooms))
     readings.add(lambda: stream_readings(streams))
     readings.add(channels.readings)
@@ -142,7 +143,22 @@ def build_edge(
     readings.add(lambda: connection_readings(connections, acceptors))
     readings.add(lambda: limit_readings(settings))
     readings.add(lambda: log_readings(put_log))
-    return Edge(streams, channels, dispatcher, lane, fastlane, connections, acceptors)
+    return Edge(streams, channels, dispatcher, hypercorn, fastlane, connections, acceptors)
+
+
+def _connections(settings: Settings, fastlane: FastLane, hypercorn: HypercornLane) -> Connections:
+    """Who serves an accepted socket.
+
+    Raises:
+        BadCertificate: TLS is configured and its files cannot be used.
+    """
+    tls = _tls(settings)
+    limit = settings.max_connections
+    if tls is None:
+        return Connections(fastlane.serve, limit=limit, taken=fastlane.taken)
+    # In TLS each connection keeps a task of its own, whatever it has become.
+    lane = TlsLane(fastlane.serve, hypercorn, tls, stall_s=settings.stream_stall_seconds)
+    return Connections(lane.serve, limit=limit, refusal=b"")
 
 
 def _routes(

@@ -7,7 +7,7 @@ root                 one_for_one
 │                    results · recovery · database · ledger · ledger sweeper · stats news · game config ·
 │                    policy files · recorder · retention · outbox;
 │                    restarts with a backoff, never escalates, absent when not configured
-├─ fastlane          poller · raw streams · lane; absent with FASTLANE=off and on TLS
+├─ fastlane          poller · raw_streams · lane
 ├─ channels          sockets: their idle limits, and joins nobody answers
 └─ web               the acceptors; last to start, first to stop accepting
 
@@ -59,8 +59,7 @@ def tree_of(core: Core, edge: Edge, put_log: PutLog) -> Tree:
     ]
     if integrations:
         subtrees[INTEGRATIONS] = integrations_of(integrations)
-    if edge.fastlane is not None:
-        subtrees["fastlane"] = Supervisor(edge.fastlane.children())
+    subtrees["fastlane"] = Supervisor(edge.fastlane.children())
     subtrees["channels"] = Supervisor([ChildSpec(id="sockets", start=edge.channels.sockets.run)])
     subtrees[WEB] = web_of(edge.acceptors)
     return Tree(Supervisor([_subtree(name, below) for name, below in subtrees.items()]), subtrees)

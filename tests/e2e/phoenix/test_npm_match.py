@@ -18,7 +18,6 @@ pytestmark = [
     pytest.mark.skipif(unavailable() is not None, reason=str(unavailable())),
 ]
 versions = pytest.mark.parametrize("version", VERSIONS)
-lanes = pytest.mark.parametrize("lane", ["fast", "quart"])
 both_transports = pytest.mark.parametrize("transport", ["websocket", "longpoll"])
 
 TOPIC = f"room:{ROOM}"
@@ -95,9 +94,8 @@ async def play(client: NpmClient, me: str) -> dict[str, Any]:
 
 
 @versions
-@lanes
-async def test_two_clients_play_a_match(redis_server: RedisServer, version: str, lane: str) -> None:
-    async with house(redis_server, lane) as h:
+async def test_two_clients_play_a_match(redis_server: RedisServer, version: str) -> None:
+    async with house(redis_server) as h:
         await h.ready()
         endings: dict[str, dict[str, Any]] = {}
 
@@ -173,19 +171,18 @@ async def test_players_see_each_other_and_talk(
 
 
 @versions
-@lanes
 async def test_a_client_comes_back_to_a_node_that_was_drained(
-    redis_server: RedisServer, version: str, lane: str
+    redis_server: RedisServer, version: str
 ) -> None:
     port = free_port()
     url, params = f"http://127.0.0.1:{port}/socket", {"token": token("ann")}
     async with npm_client(version, url, params=params) as client:
-        async with house(redis_server, lane, PORT=port) as h:
+        async with house(redis_server, PORT=port) as h:
             await client.tell("connect")
             await client.join("state:lobby", events=("state",))
             h.node.program.stop()
             assert (await client.hear("close"))["code"] == 1012
-        async with house(redis_server, lane, PORT=port) as again:
+        async with house(redis_server, PORT=port) as again:
             await client.hear("joined", topic="state:lobby")
             await again.node.put("lobby", {"n": 1})
             told = await client.hear("event", event="state")
@@ -193,12 +190,9 @@ async def test_a_client_comes_back_to_a_node_that_was_drained(
 
 
 @versions
-@lanes
-async def test_a_refused_connect_is_an_error_and_no_open(
-    redis_server: RedisServer, version: str, lane: str
-) -> None:
+async def test_a_refused_connect_is_an_error_and_no_open(redis_server: RedisServer, version: str) -> None:
     async with (
-        house(redis_server, lane) as h,
+        house(redis_server) as h,
         npm_client(version, f"{h.url}/socket", params={"token": "bad"}) as client,
     ):
         await client.tell("connect")
@@ -207,11 +201,8 @@ async def test_a_refused_connect_is_an_error_and_no_open(
         await client.hear("open")
 
 
-@lanes
-async def test_the_newest_client_may_hide_its_token_in_a_subprotocol(
-    redis_server: RedisServer, lane: str
-) -> None:
-    async with house(redis_server, lane) as h:
+async def test_the_newest_client_may_hide_its_token_in_a_subprotocol(redis_server: RedisServer) -> None:
+    async with house(redis_server) as h:
         await h.ready()
         async with npm_client("1.8", f"{h.url}/socket", authToken=token("ann")) as client:
             await client.tell("connect")

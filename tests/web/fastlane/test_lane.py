@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -10,7 +9,7 @@ import orjson
 import pytest
 import trio
 
-from tests.web.serving import PATIENCE_S, Node, serving
+from tests.web.serving import PATIENCE_S, Node, Stream, serving
 from web.fastlane import service
 from web.fastlane.connection import Timeouts
 
@@ -24,15 +23,12 @@ async def node() -> AsyncIterator[Node]:
         yield running
 
 
-async def with_little_room(node: Node) -> trio.SocketStream:
+async def with_little_room(node: Node) -> Stream:
     """A connection whose client has room for a few kilobytes only."""
-    sock = trio.socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    await sock.connect(("127.0.0.1", node.port))
-    return trio.SocketStream(sock)
+    return await node.connect(4096)
 
 
-async def read_answer(stream: trio.SocketStream) -> tuple[bytes, bytes]:
+async def read_answer(stream: Stream) -> tuple[bytes, bytes]:
     """Head and body of one answer."""
     data = b""
     with trio.fail_after(PATIENCE_S):
@@ -71,7 +67,7 @@ async def test_requests_sent_in_one_go_are_answered_in_order(node: Node) -> None
     await node.put("r", {})
     body = b'{"state":{}}'
     put = b"PUT /api/rooms/r HTTP/1.1\r\nHost: node\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    async with await trio.open_tcp_stream("127.0.0.1", node.port) as stream:
+    async with await node.connect() as stream:
         await stream.send_all((put + GET) * 50)
         data = b""
         with trio.fail_after(PATIENCE_S):
@@ -97,7 +93,7 @@ async def test_requests_that_are_nearly_alike_are_told_apart(node: Node, targets
     for room in ("one", "two", "three"):
         await node.put(room, [room])
     for method, body in (("GET", b""), ("PUT", b'{"state":{}}')):
-        stream = await trio.open_tcp_stream("127.0.0.1", node.port)
+        stream = await node.connect()
         for target in targets:
             line = f"{method} {target} HTTP/1.1\r\nHost: node\r\n"
             framing = f"Content-Length: {len(body)}\r\n\r\n"
@@ -112,12 +108,12 @@ async def test_requests_that_are_nearly_alike_are_told_apart(node: Node, targets
             assert told.get("error") == told_alone.get("error")
             if b"connection: close" in answered:
                 await stream.aclose()
-                stream = await trio.open_tcp_stream("127.0.0.1", node.port)
+                stream = await node.connect()
         await stream.aclose()
 
 
 async def test_a_request_that_comes_while_another_is_answered_waits_for_its_turn(node: Node) -> None:
-    async with await trio.open_tcp_stream("127.0.0.1", node.port) as stream:
+    async with await node.connect() as stream:
         for turn in range(200):
             body = b'{"state":{"turn":%d}}' % turn
             await stream.send_all(
@@ -127,7 +123,7 @@ async def test_a_request_that_comes_while_another_is_answered_waits_for_its_turn
             assert b'"version":%d,' % (turn + 1) in (await read_two(stream))[1]
 
 
-async def read_two(stream: trio.SocketStream) -> list[bytes]:
+async def read_two(stream: Stream) -> list[bytes]:
     data = b""
     with trio.fail_after(PATIENCE_S):
         while data.count(b'"state":') < 2:
@@ -137,7 +133,7 @@ async def read_two(stream: trio.SocketStream) -> list[bytes]:
 
 async def test_a_client_that_leaves_in_the_middle_of_its_request_leaves_nothing_behind(node: Node) -> None:
     for part in (b"", GET[:20], b"PUT /api/rooms/r HTTP/1.1\r\nHost: node\r\nContent-Length: 9\r\n\r\n{"):
-        async with await trio.open_tcp_stream("127.0.0.1", node.port) as stream:
+        async with await node.connect() as stream:
             if part:
                 await stream.send_all(part)
     with trio.fail_after(PATIENCE_S):
@@ -153,11 +149,10 @@ async def test_a_client_that_takes_too_long_is_hung_up_on(
 ) -> None:
     quick = partial(Timeouts, head_s=0.1, body_s=0.1, idle_s=0.1)
     monkeypatch.setattr(service, "Timeouts", quick)
-    async with serving("fast") as node, await trio.open_tcp_stream("127.0.0.1", node.port) as stream:
+    async with serving("fast") as node, await node.connect() as stream:
         if part:
             await stream.send_all(part)
         with trio.fail_after(PATIENCE_S):
-            assert await stream.receive_some() == b""
-        fastlane = node.program.edge.fastlane
-        assert fastlane is not None
-        assert fastlane.statistics().timed_out == 1
+            told = b"".join([chunk async for chunk in stream])
+        assert told.startswith(b"HTTP/1.1 408 ") if part else not told
+        assert node.program.edge.fastlane.statistics().timed_out == 1

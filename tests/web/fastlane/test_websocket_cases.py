@@ -24,9 +24,9 @@ Wrong = Callable[[int], set[int | None]]
 
 
 @pytest.fixture
-def wrong(lane: str) -> Wrong:
-    """How a connection may end over a fault: with this code; Hypercorn often hangs up without a word."""
-    return lambda code: {code} if lane == "fast" else {code, None}
+def wrong() -> Wrong:
+    """How a connection may end over a fault: with this code."""
+    return lambda code: {code}
 
 
 # -- 1: framing -------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import trio
 from websockets.frames import Close, Frame, Opcode
 
-from tests.web.serving import PATIENCE_S, Node
+from tests.web.serving import PATIENCE_S, Node, Stream
 
 TOPIC = "state:wire"
 HANDSHAKE = (
@@ -49,7 +49,7 @@ def push(ref: str, said: object = "", topic: str = TOPIC) -> bytes:
 class Wire:
     """One connection, after its handshake."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self._data = bytearray()
 
@@ -110,7 +110,7 @@ class Wire:
 @asynccontextmanager
 async def wire(node: Node) -> AsyncIterator[Wire]:
     """A connection that has joined a topic."""
-    async with await trio.open_tcp_stream("127.0.0.1", node.port) as stream:
+    async with await node.connect() as stream:
         await stream.send_all(HANDSHAKE)
         head = b""
         with trio.fail_after(PATIENCE_S):
