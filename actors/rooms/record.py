@@ -150,12 +150,14 @@ class Put(NamedTuple):
     Attributes:
         state: Encoded JSON.
         condition: What must hold of the stored record.
-        secret: What the writer knows of the room's secret.
+        secret: The room's secret, as the writer knows it.
+        is_admin: Whether the writer needs no secret.
     """
 
     state: bytes
     condition: Condition = ALWAYS
     secret: str | None = None
+    is_admin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +165,8 @@ class Refusal:
     """Why a request to a room was turned down; nothing was changed.
 
     Attributes:
-        code: `room_not_found`, `forbidden`, `version_mismatch`, `room_is_authoritative`, `rate_limited`,
-            `too_many_rooms`, `too_much_state`, `room_down` or `busy`.
+        code: `room_not_found`, `forbidden`, `room_exists`, `version_mismatch`, `room_is_authoritative`,
+            `rate_limited`, `too_many_rooms`, `too_much_state`, `room_down` or `busy`.
         version: The stored version, with `version_mismatch`; 0 if there is no room.
         retry_after_s: With the last five: when it may be worth another try.
     """

@@ -24,6 +24,7 @@ class Delete(NamedTuple):
     """Remove the room; answered with None or a Refusal."""
 
     secret: str | None
+    is_admin: bool = False
 
 
 class Expire(NamedTuple):
@@ -118,7 +119,7 @@ class Room(Actor[Message]):
             return Refusal("room_not_found")
         if record.kind is Kind.MATCH:
             return Refusal("room_is_authoritative")
-        if not self._table.may_write(self.room_id, delete.secret):
+        if not delete.is_admin and not self._table.may_write(self.room_id, delete.secret):
             return Refusal("forbidden")
         self._remove()
         return None

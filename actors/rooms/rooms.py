@@ -172,15 +172,17 @@ class Rooms:
         self._writes += isinstance(answer, Record)
         return answer  # type: ignore[no-any-return]  # what `Put` is answered with
 
-    async def delete(self, room_id: str, *, secret: str | None = None) -> Refusal | None:
-        """Remove a plain room; its streams go on with version 0.
+    async def delete(
+        self, room_id: str, *, secret: str | None = None, is_admin: bool = False
+    ) -> Refusal | None:
+        """Remove a plain room, with its secret or as an admin; its streams go on with version 0.
 
         Raises:
             ActorCrashed: As for `put`.
         """
         if self._table.get(room_id) is None:
             return Refusal("room_not_found")
-        answer = await self._ask(room_id, Delete(secret))
+        answer = await self._ask(room_id, Delete(secret, is_admin))
         if answer is None:
             self._removed += 1
         return answer  # type: ignore[no-any-return]  # what `Delete` is answered with

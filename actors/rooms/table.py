@@ -86,12 +86,15 @@ class RoomTable:
 
     def refusal(self, room_id: str, put: Put) -> Refusal | None:
         """Why `put` would be turned down now; None if it would not."""
-        state, condition, secret = put
+        state, condition, secret, is_admin = put
         slot = self._slots.get(room_id)
         if slot is not None and slot.life.kind is Kind.MATCH:
             return Refusal("room_is_authoritative")
-        if self._secrets and not self.may_write(room_id, secret):
+        if self._secrets and not is_admin and not self.may_write(room_id, secret):
             return Refusal("forbidden")
+        if secret and slot is not None and room_id not in self._secrets:
+            # Its writer believes that the room is protected from now on.
+            return Refusal("room_exists")
         if condition is not ALWAYS and not condition.holds(self.get(room_id)):
             return Refusal("version_mismatch", version=0 if slot is None else slot.version)
         if slot is None and len(self._slots) >= self._max_rooms:

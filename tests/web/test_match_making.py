@@ -39,7 +39,7 @@ async def test_a_job_becomes_a_room_that_anybody_may_watch_and_the_api_server_he
 
         assert api.calls("match-1") == ["ready"]
         assert put.status_code == 409
-        assert put.json() == {"error": "room_is_authoritative"}
+        assert put.json()["error"] == "room_is_authoritative"
 
 
 async def test_an_ordinary_room_is_taken_over_and_keeps_its_streams(

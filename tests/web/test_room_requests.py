@@ -11,6 +11,7 @@ import trio
 
 from tests.web.conftest import Serve
 from tests.web.serving import ADMIN, Node, eventually
+from web.handlers.rooms import BAD_BODIES, REFUSALS
 
 ETAG = re.compile(r'"[a-z0-9]{1,16}-[0-9]+"\Z')
 
@@ -48,11 +49,16 @@ async def test_many_writers_at_once_get_a_version_each(node: Node) -> None:
     assert sorted(versions) == list(range(1, 31))
 
 
+def refusal(code: str, **facts: object) -> dict[str, object]:
+    """The body of a refusal, with its message."""
+    return {"error": code, "message": REFUSALS[code][1], **facts}
+
+
 async def test_a_room_that_nobody_wrote_is_not_found(node: Node) -> None:
     answer = await node.get("nobody")
 
     assert answer.status_code == 404
-    assert answer.json() == {"error": "room_not_found"}
+    assert answer.json() == refusal("room_not_found")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +163,10 @@ class TestTooLarge:
             answer = await node.http.put("/api/rooms/r", content=b" " * 101)
 
         assert answer.status_code == 413
-        assert answer.json() == {"error": "payload_too_large"}
+        assert answer.json() == {
+            "error": "payload_too_large",
+            "message": "the body is larger than this route takes",
+        }
 
     async def test_it_is_refused_before_the_body_is_sent(self, node: Node) -> None:
         answer = await node.raw(b"PUT /api/rooms/r HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n")
@@ -176,7 +185,9 @@ class TestTooLarge:
         answer = await node.raw(head + b" " * 800_000)
 
         assert answer.startswith(b"HTTP/1.1 413 ")
-        assert answer.endswith(b'{"error":"payload_too_large"}')
+        assert answer.endswith(
+            b'{"error":"payload_too_large","message":"the body is larger than this route takes"}'
+        )
 
 
 class TestConditions:
@@ -213,7 +224,7 @@ class TestConditions:
         answer = await node.put("r", {"n": 3}, if_match=tag)
 
         assert answer.status_code == 412
-        assert answer.json() == {"error": "version_mismatch", "version": 2}
+        assert answer.json() == refusal("version_mismatch", version=2)
         assert (await node.get("r")).json()["state"] == {"n": 2}
 
     @pytest.mark.parametrize("tag", ["*", '"1"'])
@@ -221,7 +232,7 @@ class TestConditions:
         answer = await node.put("r", {}, if_match=tag)
 
         assert answer.status_code == 412
-        assert answer.json() == {"error": "version_mismatch", "version": 0}
+        assert answer.json() == refusal("version_mismatch", version=0)
 
     async def test_if_none_match_star_only_creates(self, node: Node) -> None:
         first = await node.put("r", {}, if_none_match="*")
@@ -229,7 +240,54 @@ class TestConditions:
 
         assert first.status_code == 200
         assert second.status_code == 412
-        assert second.json() == {"error": "version_mismatch", "version": 1}
+        assert second.json() == refusal("version_mismatch", version=1)
+
+
+class TestWords:
+    """Every refusal says in words what is wrong."""
+
+    @pytest.mark.parametrize(
+        ("body", "code"),
+        [
+            (b"{", "invalid_state"),
+            (b'{"state":1}', "invalid_state"),
+            (b'{"state":{},"client_id":7}', "invalid_client_id"),
+            (b'{"state":{},"client_ts":"yesterday"}', "invalid_client_ts"),
+        ],
+    )
+    async def test_of_a_body(self, node: Node, body: bytes, code: str) -> None:
+        answer = await node.http.put("/api/rooms/r", content=body)
+
+        assert answer.json() == {"error": code, "message": BAD_BODIES[code]}
+
+    async def test_of_an_id_a_secret_and_a_cursor(self, node: Node) -> None:
+        for answer in (
+            await node.put("a.b", {}),
+            await node.get("a.b"),
+            await node.http.get("/api/rooms/a.b/stream"),
+            await node.put("r", {}, x_room_secret="s" * 300),
+            await node.http.get("/api/rooms?cursor=a.b", headers=ADMIN),
+            await node.http.get("/api/rooms?limit=no", headers=ADMIN),
+        ):
+            assert answer.status_code == 422
+            assert set(answer.json()) == {"error", "message"}
+
+    async def test_every_answer_about_a_room_is_to_be_asked_for_again(self, node: Node) -> None:
+        written = await node.put("r", {})
+        tag = written.headers["etag"]
+        for answer in (
+            written,
+            await node.get("r"),
+            await node.get("r", if_none_match=tag),
+            await node.get("nobody"),
+            await node.get("a.b"),
+            await node.put("r", {}, if_match='"9"'),
+            await node.http.put("/api/rooms/r", content=b"{"),
+            await node.http.get("/api/rooms", headers=ADMIN),
+            await node.http.delete("/api/rooms/r", headers=ADMIN),
+            await node.http.delete("/api/rooms/r", headers=ADMIN),
+        ):
+            assert answer.headers["cache-control"] == "no-cache"
 
 
 class TestSecrets:
@@ -241,23 +299,63 @@ class TestSecrets:
         right = await node.put("r", {"n": 2}, x_room_secret="open sesame")
 
         assert [without.status_code, wrong.status_code, right.status_code] == [403, 403, 200]
-        assert without.json() == {"error": "forbidden"}
+        assert without.json() == refusal("forbidden")
         assert (await node.get("r")).json()["state"] == {"n": 2}
 
-    async def test_a_secret_that_comes_later_closes_nothing(self, node: Node) -> None:
-        await node.put("r", {})
-        await node.put("r", {}, x_room_secret="late")
+    @pytest.mark.parametrize("condition", [{}, {"if_match": "*"}, {"if_none_match": "*"}])
+    async def test_a_secret_that_comes_later_is_refused_and_writes_nothing(
+        self, node: Node, condition: dict[str, str]
+    ) -> None:
+        await node.put("r", {"n": 1})
+        late = await node.put("r", {"n": 2}, x_room_secret="late", **condition)
 
+        assert (late.status_code, late.json()) == (409, refusal("room_exists"))
+        assert (await node.get("r")).json()["state"] == {"n": 1}
         assert (await node.put("r", {})).status_code == 200
 
-    async def test_delete_wants_the_secret_too_and_forgets_it(self, node: Node) -> None:
+    async def test_an_empty_secret_is_none(self, node: Node) -> None:
+        await node.put("r", {}, x_room_secret="")
+
+        assert (await node.put("r", {}, x_room_secret="")).status_code == 200
+        assert (await node.put("r", {})).status_code == 200
+
+    async def test_a_room_made_again_may_have_another_secret_or_none(self, node: Node) -> None:
         await node.put("r", {}, x_room_secret="s")
+        removed = await node.http.delete("/api/rooms/r", headers=ADMIN)
 
-        without = await node.http.delete("/api/rooms/r", headers=ADMIN)
-        right = await node.http.delete("/api/rooms/r", headers=ADMIN | {"X-Room-Secret": "s"})
-
-        assert [without.status_code, right.status_code] == [403, 204]
+        assert removed.status_code == 204
         assert (await node.put("r", {})).json()["version"] == 1
+
+    @pytest.mark.parametrize("secret", [{}, {"X-Room-Secret": "s"}, {"X-Room-Secret": "wrong"}])
+    async def test_an_admin_needs_no_secret(self, node: Node, secret: dict[str, str]) -> None:
+        await node.put("r", {"n": 1}, x_room_secret="s")
+        headers = {name.lower().replace("-", "_"): value for name, value in (ADMIN | secret).items()}
+        written = await node.put("r", {"n": 2}, **headers)
+        still = await node.put("r", {"n": 3})
+        removed = await node.http.delete("/api/rooms/r", headers=ADMIN | secret)
+
+        assert (written.status_code, written.json()["version"]) == (200, 2)
+        assert still.status_code == 403
+        assert removed.status_code == 204
+
+    @pytest.mark.parametrize("authorization", ["Bearer wrong", "Bearer", "Basic let-me-in", "let-me-in", ""])
+    async def test_another_token_opens_nothing(self, node: Node, authorization: str) -> None:
+        await node.put("r", {"n": 1}, x_room_secret="s")
+
+        assert (await node.put("r", {}, authorization=authorization)).status_code == 403
+        assert (await node.put("s", {}, authorization=authorization)).status_code == 200
+
+    async def test_without_an_admin_token_none_opens_anything(self, serve: Serve) -> None:
+        async with serve(ADMIN_TOKEN="") as node:
+            await node.put("r", {"n": 1}, x_room_secret="s")
+            for token in ("s", "let-me-in"):
+                assert (await node.put("r", {}, authorization=f"Bearer {token}")).status_code == 403
+
+    async def test_an_admin_too_must_not_write_a_match_room(self, node: Node) -> None:
+        node.program.core.rooms.publish("match-1", b"{}")
+
+        assert (await node.put("match-1", {}, authorization=ADMIN["Authorization"])).status_code == 409
+        assert (await node.http.delete("/api/rooms/match-1", headers=ADMIN)).status_code == 409
 
 
 class TestAdminCalls:
@@ -269,7 +367,7 @@ class TestAdminCalls:
         assert removed.status_code == 204
         assert removed.content == b""
         assert again.status_code == 404
-        assert again.json() == {"error": "room_not_found"}
+        assert again.json() == refusal("room_not_found")
         after = await node.put("r", {})
         assert after.json()["version"] == 1
         assert after.headers["etag"] != before
@@ -395,5 +493,5 @@ async def test_a_match_room_cannot_be_put(node: Node) -> None:
     answer = await node.put("match-1", {})
 
     assert answer.status_code == 409
-    assert answer.json() == {"error": "room_is_authoritative"}
+    assert answer.json() == refusal("room_is_authoritative")
     assert (await node.get("match-1")).json()["state"] == {"status": "ready"}

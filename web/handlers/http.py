@@ -115,6 +115,8 @@ def error(
     return json_answer(status, body | facts, headers)
 
 
-def retry_later(status: int, code: str, retry_after_s: int, message: str | None = None) -> Answer:
+def retry_later(
+    status: int, code: str, retry_after_s: int, message: str | None = None, *, headers: Headers = ()
+) -> Answer:
     """A 503 or 429 that says when to come back."""
-    return error(status, code, message, headers=(("Retry-After", str(retry_after_s)),))
+    return error(status, code, message, headers=(("Retry-After", str(retry_after_s)), *headers))

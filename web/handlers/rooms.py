@@ -15,7 +15,7 @@ from web.handlers.resume import opening
 from web.handlers.routes import Endpoint, Route
 from web.handlers.state_body import BadState, read_state
 from web.handlers.streams import EVENT_STREAM, KEEP_ALIVE, RETRY_AFTER_S
-from web.handlers.tokens import admin_refusal
+from web.handlers.tokens import admin_refusal, is_admin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,18 +35,30 @@ MAX_SECRET: Final = 256
 PAGE: Final = 100
 MAX_PAGE: Final = 1000
 
-INVALID_ROOM_ID: Final = error(422, "invalid_room_id", "a room id is 1 to 64 of A-Z a-z 0-9 _ -")
-ROOM_NOT_FOUND: Final = error(404, "room_not_found")
+# A record is kept by nobody without asking whether it is still the newest.
+NO_CACHE: Final = (("Cache-Control", "no-cache"),)
+RECORD_HEADERS: Final = JSON + NO_CACHE
+INVALID_ROOM_ID: Final = error(
+    422, "invalid_room_id", "a room id is 1 to 64 of A-Z a-z 0-9 _ -", headers=NO_CACHE
+)
+ROOM_NOT_FOUND: Final = error(404, "room_not_found", "there is no such room", headers=NO_CACHE)
+# Status and message of each code that the rooms refuse with.
 REFUSALS: Final = {
-    "room_not_found": 404,
-    "forbidden": 403,
-    "version_mismatch": 412,
-    "room_is_authoritative": 409,
-    "rate_limited": 429,
-    "too_many_rooms": 503,
-    "too_much_state": 503,
-    "room_down": 503,
-    "busy": 503,
+    "room_not_found": (404, "there is no such room"),
+    "forbidden": (403, "this room has a secret, to be sent as X-Room-Secret"),
+    "room_exists": (409, "this room exists and has no secret; nothing was written"),
+    "version_mismatch": (412, "the stored version does not meet the condition; nothing was written"),
+    "room_is_authoritative": (409, "this room belongs to a match, which alone writes it"),
+    "rate_limited": (429, "too many rooms were created from this address"),
+    "too_many_rooms": (503, "this server has as many rooms as it may have"),
+    "too_much_state": (503, "the rooms of this server take as many bytes as they may"),
+    "room_down": (503, "this room fails; it is tried again after a while"),
+    "busy": (503, "this room has too much to do"),
+}
+BAD_BODIES: Final = {
+    "invalid_state": "wanted a JSON object with `state`, an object or an array",
+    "invalid_client_id": "client_id must be a string",
+    "invalid_client_ts": "client_ts must be a time in ISO 8601",
 }
 
 
@@ -101,8 +113,8 @@ class RoomHandlers:
         if record is None:
             return None
         if is_unchanged(headers, record.etag):
-            return Answer(304, headers=(_etag(record),))
-        return Answer(200, record.body, (*JSON, _etag(record)))
+            return Answer(304, headers=(*NO_CACHE, _etag(record)))
+        return Answer(200, record.body, (*RECORD_HEADERS, _etag(record)))
 
     async def put(self, request: Request) -> Answer:
         """Write the next version.
@@ -114,30 +126,45 @@ class RoomHandlers:
         is_new = self._rooms.get(room_id) is None
         if is_new and not is_room_id(room_id):
             return INVALID_ROOM_ID
-        put = _read_put(request.headers, request.body)
+        put = self._read_put(request.headers, request.body)
         if isinstance(put, Answer):
             return put
         if is_new and (wait_s := self._creations.take(request.client)):
-            return retry_later(429, "rate_limited", wait_s)
+            return refused(Refusal("rate_limited", retry_after_s=wait_s))
         return self._told(room_id, request.body, await self._rooms.put(room_id, put))
 
     def put_at_once(self, room_id: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         """As `put`, for a room that can be written at once."""
         if not self._rooms.can_put_inline(room_id):
             return None
-        put = _read_put(headers, body)
+        put = self._read_put(headers, body)
         if isinstance(put, Answer):
             return put
         return self._told(room_id, body, self._rooms.put_inline(room_id, put))
+
+    def _read_put(self, headers: Mapping[str, str], body: bytes) -> Put | Answer:
+        """What a PUT asks a room to do."""
+        secret = headers.get("x-room-secret")
+        if secret is not None and len(secret) > MAX_SECRET:
+            message = f"a secret has at most {MAX_SECRET} characters"
+            return error(422, "invalid_room_secret", message, headers=NO_CACHE)
+        try:
+            put = Put(read_state(body), write_condition(headers), secret)
+        except BadState as bad:
+            code = str(bad)
+            return error(422, code, BAD_BODIES[code], headers=NO_CACHE)
+        if "authorization" in headers and is_admin(headers, self._admin_token):
+            return put._replace(is_admin=True)
+        return put
 
     def _told(self, room_id: str, body: bytes, answer: Record | Refusal) -> Answer:
         if isinstance(answer, Refusal):
             return refused(answer)
         self._on_put(room_id, len(body), answer.version)
-        return Answer(200, answer.body, (*JSON, _etag(answer)))
+        return Answer(200, answer.body, (*RECORD_HEADERS, _etag(answer)))
 
     async def delete(self, request: Request) -> Answer:
-        """Remove a room. A room with a secret wants that too.
+        """Remove a plain room, whatever its secret is.
 
         Raises:
             ActorCrashed: The room's task crashed on it.
@@ -148,8 +175,8 @@ class RoomHandlers:
         room_id = request.segments[ROOM_ID_AT]
         if not is_room_id(room_id):
             return INVALID_ROOM_ID
-        answer = await self._rooms.delete(room_id, secret=request.headers.get("x-room-secret"))
-        return Answer(204, headers=()) if answer is None else refused(answer)
+        answer = await self._rooms.delete(room_id, is_admin=True)
+        return Answer(204, headers=NO_CACHE) if answer is None else refused(answer)
 
     async def list(self, request: Request) -> Answer:
         """A page of all rooms, in the order of their ids."""
@@ -161,10 +188,11 @@ class RoomHandlers:
             return error(422, "invalid_limit", f"wanted 1 to {MAX_PAGE}")
         cursor = query_value(request.query, "cursor") or ""
         if cursor and not is_room_id(cursor):
-            return error(422, "invalid_cursor")
+            return error(422, "invalid_cursor", "wanted the next_cursor of the page before")
         records = self._rooms.page(int(limit), cursor)
         next_cursor = records[-1].room_id if len(records) == int(limit) else None
-        return json_answer(200, {"rooms": list(map(self._row, records)), "next_cursor": next_cursor})
+        page = {"rooms": list(map(self._row, records)), "next_cursor": next_cursor}
+        return json_answer(200, page, NO_CACHE)
 
     def _row(self, record: Record) -> dict[str, Any]:
         return {
@@ -214,25 +242,13 @@ class RoomStreams:
             logger.debug(event, extra={"room_id": wanted.topic, "streams": self._rooms.streams(wanted.topic)})
 
 
-def _read_put(headers: Mapping[str, str], body: bytes) -> Put | Answer:
-    """What a PUT asks a room to do."""
-    secret = headers.get("x-room-secret")
-    if secret is not None and len(secret) > MAX_SECRET:
-        return error(422, "invalid_room_secret", f"a secret has at most {MAX_SECRET} characters")
-    try:
-        return Put(read_state(body), write_condition(headers), secret)
-    except BadState as bad:
-        return error(422, str(bad))
-
-
 def refused(refusal: Refusal) -> Answer:
     """A refusal of the rooms as an answer."""
-    status = REFUSALS[refusal.code]
+    status, message = REFUSALS[refusal.code]
     if refusal.retry_after_s is not None:
-        return retry_later(status, refusal.code, refusal.retry_after_s)
-    if refusal.version is not None:
-        return error(status, refusal.code, version=refusal.version)
-    return error(status, refusal.code)
+        return retry_later(status, refusal.code, refusal.retry_after_s, message, headers=NO_CACHE)
+    facts = {} if refusal.version is None else {"version": refusal.version}
+    return error(status, refusal.code, message, headers=NO_CACHE, **facts)
 
 
 def _etag(record: Record) -> tuple[str, str]:

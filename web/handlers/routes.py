@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # A body nobody asked for is read so that the connection stays usable, but not
 # a long one.
 UNUSED_BODY_BYTES: Final = 16 * 1024
-PAYLOAD_TOO_LARGE: Final = error(413, "payload_too_large")
+PAYLOAD_TOO_LARGE: Final = error(413, "payload_too_large", "the body is larger than this route takes")
 
 
 @dataclass(frozen=True, slots=True)

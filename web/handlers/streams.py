@@ -27,6 +27,10 @@ EVENT_STREAM: Final[Headers] = (
 # HTTP/2 forbids it (RFC 9113, section 8.2.2).
 KEEP_ALIVE: Final[Headers] = (("Connection", "keep-alive"),)
 RETRY_AFTER_S: Final = 5
+DRAINING: Final = retry_later(503, "draining", RETRY_AFTER_S, "this server is stopping")
+TOO_MANY: Final = retry_later(
+    429, "too_many_streams", RETRY_AFTER_S, "too many streams are open from this address"
+)
 CLIENT_GONE: Final = "client_gone"
 DRAINED: Final = "drained"
 STALLED: Final = "stalled"
@@ -88,9 +92,9 @@ class Streams:
     def enter(self, wanted: OpenStream, member: StreamMember) -> Opening | Answer:
         """Let `member` hear what is wanted from now on: what to send first, or why not."""
         if self.draining:
-            return self._refuse("draining", retry_later(503, "draining", RETRY_AFTER_S))
+            return self._refuse("draining", DRAINING)
         if not self._clients.enter(wanted.client):
-            return self._refuse("per_client", retry_later(429, "too_many_streams", RETRY_AFTER_S))
+            return self._refuse("per_client", TOO_MANY)
         opening = wanted.source.join(wanted, member)
         if isinstance(opening, Answer):
             self._clients.leave(wanted.client)

@@ -35,4 +35,9 @@ def admin_refusal(headers: Mapping[str, str], admin_token: SecretStr | None) -> 
     """Why an admin call is turned down. Without a token configured there are no such calls at all."""
     if admin_token is None:
         return NOT_FOUND
-    return None if matches_any(bearer(headers), (admin_token,)) else UNAUTHORIZED
+    return None if is_admin(headers, admin_token) else UNAUTHORIZED
+
+
+def is_admin(headers: Mapping[str, str], admin_token: SecretStr | None) -> bool:
+    """Whether a request carries the admin token, if there is one."""
+    return admin_token is not None and matches_any(bearer(headers), (admin_token,))

@@ -101,8 +101,8 @@ async def test_a_secret_given_at_creation_is_needed_until_the_room_goes(house: H
 
 async def test_a_secret_given_later_locks_nobody_out(house: House) -> None:
     await put(house)
-    await put(house, secret="late")
-    assert (await put(house)).version == 3
+    assert await refused(house, secret="late") == Refusal("room_exists")
+    assert (await put(house)).version == 2
 
 
 async def test_limits_refuse_with_a_time_to_come_back_and_change_nothing(house: House) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.browser.chromium import Page, page_elsewhere
 from tests.e2e.browser.node import ServedNode
+from web.handlers.rooms import REFUSALS
 
 pytestmark = pytest.mark.e2e
 
@@ -118,7 +119,8 @@ def test_a_page_of_an_allowed_origin_writes_conditionally_and_reads_the_tag(
         }})()
         """
     )
-    assert outcome == [200, 200, 412, {"error": "version_mismatch", "version": 2}]
+    message = REFUSALS["version_mismatch"][1]
+    assert outcome == [200, 200, 412, {"error": "version_mismatch", "message": message, "version": 2}]
 
 
 def test_a_page_of_another_origin_reads_nothing(page: Page) -> None:
