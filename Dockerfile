@@ -13,8 +13,8 @@ RUN python -m venv --without-pip /opt/greenroom \
     && python -m pip --python /opt/build/bin/python install --only-binary :all: --require-hashes -r requirements/build.txt
 
 COPY pyproject.toml README.md LICENSE ./
+# Without bench and dev: the image serves.
 COPY actors actors
-COPY bench bench
 COPY supervision supervision
 COPY web web
 RUN /opt/build/bin/python -m hatchling build --target wheel --directory /tmp/dist \

@@ -10,6 +10,5 @@ Reading order, each leaning only on the ones above it:
     wiring       builds the features of a node and its supervision tree
     graceful_shutdown  closes streams and sockets when the node stops
     program      the life of the whole program: start, serve, stop
-    dev          `greenroom dev`: everything on one machine
     cli          the command
 """

@@ -81,6 +81,14 @@ def _settings() -> Settings:
         raise SystemExit(_complain(str(error))) from None
 
 
+def _not_here(error: ModuleNotFoundError) -> int:
+    """Explain that a command is missing: the image has neither `bench` nor `dev`."""
+    package = (error.name or "").partition(".")[0]
+    if package not in {"bench", "dev"}:
+        raise error
+    return _complain(f"this installation has no package {package}: pip install greenroom brings it")
+
+
 def _complain(line: str, status: int = WRONG_USE) -> int:
     print(f"greenroom: {line}", file=sys.stderr)
     return status
@@ -116,19 +124,28 @@ def _migrate(_options: argparse.Namespace) -> int:
 
 
 def _dev(options: argparse.Namespace) -> int:
-    from web.dev.command import dev
+    try:
+        from dev.command import dev
+    except ModuleNotFoundError as error:
+        return _not_here(error)
 
     return dev(os.environ, port=options.port)
 
 
 def _push_job(options: argparse.Namespace) -> int:
-    from web.dev.push_job import push_job
+    try:
+        from dev.push_job import push_job
+    except ModuleNotFoundError as error:
+        return _not_here(error)
 
     return push_job(options.players, room_id=options.room_id, redis_url=options.redis_url)
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from web.dev.demo import demo_match
+    try:
+        from dev.demo import demo_match
+    except ModuleNotFoundError as error:
+        return _not_here(error)
 
     return demo_match(pace_s=options.pace)
 
@@ -137,6 +154,8 @@ def _bench(arguments: Sequence[str]) -> int:
     try:
         from bench.cli import main as bench
     except ModuleNotFoundError as error:
+        if (error.name or "").startswith("bench"):
+            return _not_here(error)
         return _complain(f"the bench needs {error.name}: install greenroom[bench]")
     return int(bench(arguments) or OK)
 

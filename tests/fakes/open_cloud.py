@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import trio
 
 from actors.automation.open_cloud import OpenCloudSettings
-from web.dev.open_cloud import OpenCloudStandIn, serve
+from dev.open_cloud import OpenCloudStandIn, serve
 
 API_KEY = "open-cloud-test-key"
 GROUP_ID = 4242

@@ -7,13 +7,13 @@ from pathlib import Path
 import redis
 import trio
 
+from dev.phoenix import phoenix
 from tests.engines import RedisServer
 from tests.fakes.api_server import ApiServer, Fault, api_server
 from tests.fakes.node import job
 from tests.faults.test_ledger_kills import ServerProcess, serving
 from tests.play.house import PLAYERS, ROOM, SECRET, WITHIN_S, token
 from tests.web.serving import eventually
-from web.dev.phoenix import phoenix
 
 
 async def finish_unheard(url: str, api: ApiServer, queue: redis.Redis) -> None:

@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 import trio
 
+from dev.open_cloud import OpenCloudStandIn, problem, serve
 from tests.engines import free_port
 from tests.fakes import open_cloud
 from tests.postgres import PostgresServer
@@ -32,7 +33,6 @@ from tests.web.automation_node import (
     with_roblox,
 )
 from tests.web.serving import PATIENCE_S, Node, eventually, serving
-from web.dev.open_cloud import OpenCloudStandIn, problem, serve
 
 fast = partial(serving, "fast")
 

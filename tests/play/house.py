@@ -15,12 +15,12 @@ import redis
 import trio
 
 from actors.matches import Matches
+from dev.bot import Bot
+from dev.phoenix import Channel, Phoenix, phoenix
 from tests.engines import RedisServer
 from tests.fakes.api_server import ApiServer, api_server
 from tests.fakes.node import job
 from tests.web.serving import Node, serving
-from web.dev.bot import Bot
-from web.dev.phoenix import Channel, Phoenix, phoenix
 
 SECRET: Final = "a-secret-for-tests-that-is-long-enough-for-HS256"
 PLAYERS: Final = ("ann", "bob")

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from web.dev.narrator import lines
-from web.dev.phoenix import Heard
+from dev.narrator import lines
+from dev.phoenix import Heard
 
 DEADLINE_S = 90
 

@@ -9,13 +9,13 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.trio.client import connect
 
+from dev.phoenix import JoinRefused, phoenix
 from tests.engines import RedisServer
 from tests.play.house import ROOM, house, token
 from tests.web.serving import serving
 from web.channels.long_poll import MAX_BODY_BYTES
 from web.channels.remote import RemoteTokens
 from web.channels.tokens import LocalTokens
-from web.dev.phoenix import JoinRefused, phoenix
 from web.settings import Settings
 from web.wiring.channels import NoTokens, tokens_of
 

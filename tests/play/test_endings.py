@@ -8,10 +8,10 @@ import pytest
 import trio
 from websockets.exceptions import InvalidStatus
 
+from dev.phoenix import Disconnected, JoinRefused, phoenix
 from tests.engines import RedisServer
 from tests.play.house import ROOM, house, play, token
 from tests.web.serving import eventually
-from web.dev.phoenix import Disconnected, JoinRefused, phoenix
 
 
 async def test_a_match_nobody_joins_is_aborted(redis_server: RedisServer) -> None:

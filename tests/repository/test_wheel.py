@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from tests.engines import free_port
+from web import cli
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_S: Final = 30.0
@@ -90,7 +92,7 @@ def client(base_url: str) -> httpx.Client:
 def test_the_wheel_carries_the_data_the_program_needs(wheel: Path) -> None:
     inside = set(run(sys.executable, "-m", "zipfile", "--list", wheel, cwd=ROOT).split())
     kept = {".py", ".typed", ".json", ".html", ".js", ".css", ".lua", ".mako", ".sql"}
-    packages = ("actors", "bench", "supervision", "web")
+    packages = ("actors", "bench", "dev", "supervision", "web")
     wanted = {
         str(path.relative_to(ROOT))
         for package in packages
@@ -127,3 +129,32 @@ def test_the_installed_server_starts_serves_and_ends_with_0(base_url: str) -> No
         read = http.get("/api/rooms/lobby")
 
     assert (read.status_code, read.json()) == (200, written.json())
+
+
+def test_the_image_is_built_without_the_bench_and_the_stand_ins(tmp_path: Path) -> None:
+    """Its build copies the server's packages only; a wheel comes of it all the same."""
+    copied = re.findall(r"^COPY (\w+) \1$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    for name in [*copied, "pyproject.toml", "README.md", "LICENSE"]:
+        (tmp_path / name).symlink_to(ROOT / name)
+
+    run(sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", "dist", cwd=tmp_path)
+
+    [built] = (tmp_path / "dist").glob("*.whl")
+    inside = run(sys.executable, "-m", "zipfile", "--list", built, cwd=ROOT).split()
+    assert {"actors", "supervision", "web"} <= {name.partition("/")[0] for name in inside}
+    assert not [name for name in inside if name.startswith(("bench/", "dev/"))]
+
+
+@pytest.mark.parametrize("command", ["dev", "demo match", "push-job"])
+def test_a_command_that_is_not_installed_says_so(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in [name for name in sys.modules if name == "dev" or name.startswith("dev.")]:
+        monkeypatch.delitem(sys.modules, module)
+    # An import of a name that is None here fails as if there were no such package.
+    monkeypatch.setitem(sys.modules, "dev", None)
+
+    assert cli.main(command.split()) == 2
+    assert capsys.readouterr().err == (
+        "greenroom: this installation has no package dev: pip install greenroom brings it\n"
+    )

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 
 from actors.automation.drain import DrainStatistics
+from dev.open_cloud import OpenCloudStandIn
 from tests.fakes import open_cloud
 from tests.web.conftest import Serve
 from tests.web.serving import Node
-from web.dev.open_cloud import OpenCloudStandIn
 
 KEY = "inbound"
 ACTIVITY = "/roblox/events/player-activity"

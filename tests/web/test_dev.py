@@ -17,11 +17,11 @@ import httpx
 import pytest
 import trio
 
+from dev import redis as dev_redis
+from dev.notice import Notice, notice_path, post, read, take_down
+from dev.ports import first_free_port
 from tests.engines import free_port
 from tests.web.serving import PATIENCE_S
-from web.dev import redis as dev_redis
-from web.dev.notice import Notice, notice_path, post, read, take_down
-from web.dev.ports import first_free_port
 
 
 @dataclass

@@ -20,10 +20,10 @@ from actors.automation.roblox import OpenCloud
 from actors.automation.steps import Step
 from actors.automation.tables import automation_decisions, metadata, players
 from actors.automation.transactions import record_snapshots
+from dev.open_cloud import Call, OpenCloudStandIn, problem
 from tests.actors.automation.people import NOW, entry, policy, terms
 from tests.fakes import open_cloud
 from tests.fakes.life import LoneLife
-from web.dev.open_cloud import Call, OpenCloudStandIn, problem
 
 T = TypeVar("T")
 

@@ -26,10 +26,10 @@ from actors.automation.outcome import (
 )
 from actors.automation.roblox import OpenCloud, http_client
 from actors.automation.steps import Assign, Ban, Mirror, Step, Unassign, from_json, to_json
+from dev.open_cloud import OpenCloudStandIn, problem
 from tests.actors.automation.people import NOW
 from tests.engines import free_port
 from tests.fakes import open_cloud
-from web.dev.open_cloud import OpenCloudStandIn, problem
 
 SETTINGS = OpenCloudSettings(
     api_key="k", group_id=1, universe_id=2, datastore="ranks v1", scope="a/b", prefix="p:ü/"

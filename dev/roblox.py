@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from web.dev.open_cloud import OpenCloudStandIn, serve
+from dev.open_cloud import OpenCloudStandIn, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from dev.open_cloud import Call
     from supervision import Life
-    from web.dev.open_cloud import Call
 
 KEY: Final = "dev"
 GROUP_ID: Final = 1

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from actors.automation.policy_files import PolicyError
+from dev import notice
+from dev.api_server import StandInApiServer
+from dev.ports import first_free_port, free_port
+from dev.redis import NoRedis, PrivateRedis, redis_binary
+from dev.roblox import NAMES_ANOTHER, StandInRoblox
+from dev.screen import Surroundings, screen
 from supervision import Backoff, ChildSpec, SupervisionError, Supervisor
-from web.dev import notice
-from web.dev.api_server import StandInApiServer
-from web.dev.ports import first_free_port, free_port
-from web.dev.redis import NoRedis, PrivateRedis, redis_binary
-from web.dev.roblox import NAMES_ANOTHER, StandInRoblox
-from web.dev.screen import Surroundings, screen
 from web.log import set_up
 from web.program import Program, prepare_process, run_until_signalled
 from web.settings import Settings, SettingsError

@@ -13,8 +13,8 @@ from typing import Final
 import httpx
 import trio
 
-from web.dev import notice
-from web.dev.notice import Notice
+from dev import notice
+from dev.notice import Notice
 
 START_S: Final = 30.0
 STOP_S: Final = 20.0

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import trio
 
-from web.dev.phoenix import CLOSED, CRASHED, Channel, Disconnected, Heard
+from dev.phoenix import CLOSED, CRASHED, Channel, Disconnected, Heard
 
 ENDINGS: Final = frozenset({"game:ended", "game:aborted"})
 # A move that came too late is no mistake, nor is one into a match that is just coming back.

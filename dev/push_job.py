@@ -12,7 +12,7 @@ import orjson
 import redis
 
 from actors.matches import QUEUE
-from web.dev import notice
+from dev import notice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,14 +21,14 @@ import trio
 from websockets.exceptions import WebSocketException
 
 from actors.matches import QUEUE
-from web.dev.borrowed import NoDev, dev
-from web.dev.bot import Bot
-from web.dev.narrator import lines
-from web.dev.phoenix import Disconnected, Heard, JoinRefused, phoenix
-from web.dev.push_job import PLAYERS, job_of
+from dev.borrowed import NoDev, dev
+from dev.bot import Bot
+from dev.narrator import lines
+from dev.phoenix import Disconnected, Heard, JoinRefused, phoenix
+from dev.push_job import PLAYERS, job_of
 
 if TYPE_CHECKING:
-    from web.dev.notice import Notice
+    from dev.notice import Notice
 
 OK: Final = 0
 FAILED: Final = 1

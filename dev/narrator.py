@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from web.dev.phoenix import Heard
+    from dev.phoenix import Heard
 
 
 def lines(heard: Heard) -> Iterator[str]:
