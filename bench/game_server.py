@@ -2,18 +2,20 @@
 
     1. Accumulate what players earn. Send it every 30 s, when a player leaves, and at the end of a map;
        as soon as the batch before is settled, if one is under way.
-    2. What is sent becomes a batch with a transaction id of its own. Keep both until the answer is 200.
+    2. What is sent becomes a batch with a transaction id of its own. Keep both until the answer is 200 with
+       a JSON object that has `applied`: a proxy or a login page may answer 200 too.
     3. Without that answer, send the very same batch again, after a pause that grows, with jitter, and not
-       sooner than `Retry-After` says.
+       sooner than `Retry-After` says, but that only up to a limit.
     4. Never fold anything into a batch that has been sent: what is earned meanwhile makes the next one.
 
 Because an id counts once, repeating is always right; because a batch never
 changes, a repeat is recognised. At most one batch a player is under way, so
 memory is bounded by the number of players.
 
-An answer that says no for good (409, 422) ends a batch too: a repeat would be
-told the same. The game server hears of it. A token that is refused (401) stops
-everything and loses nothing: the operator is told, and says when to go on.
+An answer of the server that refuses for good (409, 422 with a JSON object that
+has `error`) ends a batch too: a repeat would be told the same. The game server
+hears of it. A token that is refused (401) stops everything and loses nothing:
+the operator is told, and says when to go on.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ UNAUTHORIZED: Final = 401
 REFUSED_FOR_GOOD: Final = frozenset({409, 422})
 INTERVAL: Final = "interval"
 LARGEST_DELTA: Final = 2**31 - 1
+MAX_DIGITS: Final = 9
 
 
 class Answer(NamedTuple):
@@ -48,6 +51,14 @@ class Answer(NamedTuple):
     body: bytes
     retry_after_s: float = 0.0
 
+    def says(self, key: str) -> bool:
+        """Whether the body is a JSON object with `key`, as the server's own answers are."""
+        try:
+            document = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(document, dict) and key in document
+
 
 # Sends a body for a player. Raises OSError when there is no answer.
 Post = Callable[[str, bytes], Awaitable[Answer]]
@@ -60,7 +71,7 @@ class Policy:
     Attributes:
         every_s: Between two rounds.
         first_pause_s: Before the first repeat of a batch; doubles with each.
-        longest_pause_s: What it grows to.
+        longest_pause_s: What it grows to, and the most that `Retry-After` may ask for.
         jitter: Share of a pause that is random, so that servers do not come back all at once.
         at_once: Batches under way at the same time.
     """
@@ -75,6 +86,11 @@ class Policy:
         """How long to wait after so many attempts; `chance` is random, from 0 to 1."""
         full = min(self.longest_pause_s, self.first_pause_s * 2.0 ** min(max(attempts - 1, 0), 30))
         return full * (1 - self.jitter * chance)
+
+    def bounded_s(self, pause_s: float, retry_after_s: float) -> float:
+        """How long to wait: at least what was asked for, if that is not longer than any pause of ours."""
+        asked_s = retry_after_s if math.isfinite(retry_after_s) else 0.0
+        return max(pause_s, min(asked_s, self.longest_pause_s))
 
 
 @dataclass(slots=True)
@@ -284,10 +300,10 @@ class GameServer:
             self._take_answer(player, account, batch, answer)
 
     def _take_answer(self, player: str, account: Account, batch: Batch, answer: Answer) -> None:
-        if answer.status == OK:
+        if answer.status == OK and answer.says("applied"):
             self.acknowledged += 1
             account.batch = None
-        elif answer.status in REFUSED_FOR_GOOD:
+        elif answer.status in REFUSED_FOR_GOOD and answer.says("error"):
             account.batch = None
             self._on_refused(player, answer.status, answer.body)
         elif answer.status == UNAUTHORIZED:
@@ -297,7 +313,7 @@ class GameServer:
                 self._on_unauthorized(answer.body)
         else:
             pause_s = self._policy.pause_s(batch.attempts, self._rng.random())
-            batch.not_before_s = trio.current_time() + max(pause_s, answer.retry_after_s)
+            batch.not_before_s = trio.current_time() + self._policy.bounded_s(pause_s, answer.retry_after_s)
 
 
 def http_post(client: httpx.AsyncClient, base_url: str, token: str) -> Post:
@@ -313,10 +329,12 @@ def http_post(client: httpx.AsyncClient, base_url: str, token: str) -> Post:
     async def post(player: str, body: bytes) -> Answer:
         try:
             answer = await client.patch(f"{base_url}/players/{player}/stats", content=body, headers=headers)
-        except httpx.TransportError as error:
+        # Beside what the network does: a body that cannot be decoded, a redirect that leads nowhere.
+        except httpx.HTTPError as error:
             raise OSError(str(error)) from error
         wait = answer.headers.get("Retry-After", "")
-        # Seconds; we send no dates.
-        return Answer(answer.status_code, answer.content, float(wait) if wait.isdecimal() else 0.0)
+        # Seconds; we send no dates. More digits than these are no time that anybody waits.
+        seconds = float(wait[:MAX_DIGITS]) if wait.isascii() and wait.isdecimal() else 0.0
+        return Answer(answer.status_code, answer.content, seconds)
 
     return post

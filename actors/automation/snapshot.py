@@ -49,6 +49,11 @@ def _null_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
+def _object_if_empty_list(value: object) -> object:
+    # Lua has one kind of table: Roblox's JSONEncode writes an empty one as [].
+    return {} if value == [] else value
+
+
 def _whole(value: object) -> object:
     # JSON has one kind of number, and so has Lua: 7.0 is a way of writing 7.
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -86,7 +91,9 @@ Key = Annotated[str, StringConstraints(max_length=MAX_KEY, pattern=NO_NUL)]
 ExperienceId = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX), BeforeValidator(_whole)] | Key
 Moment = Annotated[datetime, AfterValidator(times.utc)]
 MaybeMoment = Annotated[Moment | None, BeforeValidator(_null_if_empty)]
-Metadata = Annotated[dict[str, JsonValue] | None, AfterValidator(_bounded)]
+Metadata = Annotated[
+    dict[str, JsonValue] | None, BeforeValidator(_object_if_empty_list), AfterValidator(_bounded)
+]
 Reason = Annotated[str, StringConstraints(max_length=400, pattern=NO_NUL)]
 
 
@@ -121,7 +128,7 @@ class Snapshot(_Body):
     recommendations: Count = 0
     punishment_status: MaybeName = None
     punishment_expires_at: MaybeMoment = None
-    experience: Experience | None = None
+    experience: Annotated[Experience | None, BeforeValidator(_object_if_empty_list)] = None
     metadata: Metadata = None
     captured_at: MaybeMoment = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from trio.testing import MockClock
 from bench.game_server import LARGEST_DELTA, Answer, GameServer, Policy, http_post
 
 Told = int | type[OSError] | Answer
+# What the server's own answers hold.
+BODIES = {200: b'{"applied":true}', 409: b'{"error":"insufficient"}', 422: b'{"error":"invalid_deltas"}'}
 
 
 class Backend:
@@ -31,7 +34,7 @@ class Backend:
         await trio.sleep(self.delay_s)
         answer = self._answers.pop(0) if self._answers else 200
         if isinstance(answer, int):
-            return Answer(answer, b"{}")
+            return Answer(answer, BODIES.get(answer, b"{}"))
         if isinstance(answer, Answer):
             return answer
         raise answer
@@ -83,7 +86,26 @@ async def test_a_player_who_leaves_and_a_map_that_ends_are_sent_at_once(autojump
     ]
 
 
-@pytest.mark.parametrize("answer", [503, 500, 404, 429, 301, 204, OSError])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        503,
+        500,
+        404,
+        429,
+        301,
+        204,
+        OSError,
+        Answer(200, b"<html>log in first</html>"),
+        Answer(200, b""),
+        Answer(200, b"{}"),
+        Answer(200, b'["applied"]'),
+        Answer(200, b"[" * 100_000),
+        Answer(200, b"\xff"),
+        Answer(422, b"<html>blocked</html>"),
+        Answer(409, b"{}"),
+    ],
+)
 async def test_a_batch_is_repeated_word_for_word_until_a_200(answer: Told, autojump_clock: MockClock) -> None:
     backend = Backend(answer, answer, answer)
     game = server(backend)
@@ -216,7 +238,32 @@ async def test_nothing_is_repeated_sooner_than_the_answer_allows(autojump_clock:
     assert backend.times[1] - backend.times[0] == pytest.approx(7)
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("7", 7), (None, 0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0)])
+@pytest.mark.parametrize("asked_s", [999_999.0, math.inf, math.nan])
+async def test_retry_after_is_obeyed_up_to_the_longest_pause(
+    asked_s: float, autojump_clock: MockClock
+) -> None:
+    backend = Backend(Answer(503, b"{}", retry_after_s=asked_s))
+    game = server(backend)
+    game.earn("alice", {"exp": 5})
+
+    await during(30 + 61, game.run)
+
+    assert len(backend.times) == 2
+
+
+async def test_a_body_that_cannot_be_decoded_is_no_answer() -> None:
+    def garbled(_: httpx.Request) -> httpx.Response:
+        raise httpx.DecodingError("not gzip")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(garbled)) as client:
+        with pytest.raises(OSError, match="not gzip"):
+            await http_post(client, "http://node", "t")("76561197960265729", b"{}")
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7), (None, 0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0), ("-1", 0), ("9" * 400, 999_999_999)],
+)
 async def test_what_the_answer_allows_is_read_from_its_header(header: str | None, seconds: float) -> None:
     headers = {} if header is None else {"Retry-After": header}
     transport = httpx.MockTransport(lambda _: httpx.Response(503, headers=headers, content=b"{}"))

@@ -54,10 +54,86 @@ async def test_a_flat_body_means_the_same(node: Node) -> None:
     assert again.json()["applied"] is False
 
 
-async def test_beside_deltas_what_is_no_stat_is_ignored(node: Node) -> None:
-    answer = await patch(node, {"deltas": {"exp": 250}, "map": "de_dust2", "steamid": ALICE})
+@pytest.mark.parametrize(
+    "key", ["transactionId", "Transaction_Id", "transaction-id", "txn_id", "map", "steamid"]
+)
+@pytest.mark.parametrize("form", ["beside", "flat"])
+async def test_an_unknown_key_is_refused_by_name(key: str, form: str, node: Node) -> None:
+    body = {key: "one"} | ({"deltas": {"exp": 10}} if form == "beside" else {"exp": 10})
 
-    assert answer.json()["stats"] == {"exp": 250, "cash": 0, "pills": 0}
+    answer = await patch(node, body)
+
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid_deltas")
+    assert key in answer.json()["message"]
+    assert (await node.http.get(f"/players/{ALICE}/stats")).status_code == 404
+
+
+async def test_an_unknown_key_in_a_batch_refuses_that_update_alone(node: Node) -> None:
+    updates = [
+        {"steamid": ALICE, "txn_id": "one", "deltas": {"exp": 10}},
+        {"steamid": ALICE, "transaction_id": "two", "deltas": {"exp": 1}},
+    ]
+
+    answer = await node.http.post("/players/stats:batch", json={"updates": updates}, headers=TOKEN)
+
+    assert [result["status"] for result in answer.json()["results"]] == [422, 200]
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [
+        ("x" * 300, "x" * 256),
+        ("a\nb\0c", "a b c"),
+        (7, None),
+        (["map_end"], None),
+        ({}, None),
+        (None, None),
+        ("", ""),
+    ],
+)
+async def test_a_reason_that_cannot_be_kept_costs_no_delta(
+    reason: object, kept: str | None, node: Node
+) -> None:
+    answer = await patch(node, {"deltas": {"exp": 1}, "reason": reason})
+
+    assert answer.json()["applied"] is True
+    history = await node.http.get(f"/players/{ALICE}/stats/history", headers=TOKEN)
+    assert history.json()["history"][0]["reason"] == kept
+
+
+@pytest.mark.parametrize("identifier", [17, 17.0, "17"])
+async def test_a_whole_number_is_taken_as_an_id(identifier: object, node: Node) -> None:
+    await patch(node, {"deltas": {"exp": 1}, "transaction_id": identifier, "server_id": identifier})
+
+    again = await patch(node, {"deltas": {"exp": 1.0}, "transaction_id": "17"})
+
+    assert (again.json()["transaction_id"], again.json()["applied"]) == ("17", False)
+
+
+@pytest.mark.parametrize("steamid", [int(ALICE), ALICE])
+async def test_a_batch_takes_a_steam_id_as_number_or_text(steamid: object, node: Node) -> None:
+    body = {"updates": [{"steamid": steamid, "exp": -250.0}]}
+
+    answer = await node.http.post("/players/stats:batch", json=body, headers=TOKEN)
+
+    assert answer.json()["results"][0]["stats"]["exp"] == -250
+
+
+@pytest.mark.parametrize(
+    "steamid", [b"7.6561197960265975e16", b"1e400", b"765611979602659750", b"-1", b"true", b"[]"]
+)
+async def test_a_steam_id_that_may_have_been_rounded_is_refused(steamid: bytes, node: Node) -> None:
+    body = b'{"updates": [{"steamid": %b, "exp": 1}, {"steamid": "%b", "exp": 1}]}' % (
+        steamid,
+        ALICE.encode(),
+    )
+
+    answer = await node.http.post("/players/stats:batch", content=body, headers=TOKEN)
+
+    if answer.status_code == 200:
+        assert [result["status"] for result in answer.json()["results"]] == [422, 200]
+    else:
+        assert (steamid, answer.status_code) == (b"1e400", 422)
 
 
 async def test_without_an_id_the_answer_says_null(node: Node) -> None:
@@ -97,17 +173,22 @@ async def test_conflicts_change_nothing(
         b'{"deltas":{"exp":1},"exp":1}',
         b'{"deltas":{"karma":1}}',
         b'{"karma":1}',
-        b'{"exp":1.0}',
+        b'{"exp":1.5}',
+        b'{"exp":1e300}',
+        b'{"exp":2147483648.0}',
         b'{"exp":"1"}',
         b'{"exp":true}',
         b'{"exp":null}',
         b'{"exp":2147483648}',
         b'{"exp":-2147483649}',
         b'{"exp":123456789012345678901234567890}',
-        b'{"exp":1,"transaction_id":7}',
+        b'{"exp":1,"transaction_id":7.5}',
+        b'{"exp":1,"transaction_id":true}',
+        b'{"exp":1,"transaction_id":[]}',
+        b'{"exp":1,"transaction_id":123456789012345678901}',
+        b'{"exp":1,"transaction_id":9007199254740993.0}',
         b'{"exp":1,"transaction_id":""}',
         b'{"exp":1,"transaction_id":"a\\u0000b"}',
-        b'{"exp":1,"reason":"a\\nb"}',
         b'{"exp":1,"transaction_id":"\\ud800"}',
         b'{"exp":1,"transaction_id":"' + b"x" * 129 + b'"}',
         b'{"exp":\xff}',

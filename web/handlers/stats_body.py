@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from actors.players import Entry
-from web.handlers.steam_id import read_steam_id
+from web.handlers.steam_id import MAX_STEAM_64, read_steam_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 SMALLEST_DELTA: Final = -(2**31)
 LARGEST_DELTA: Final = 2**31 - 1
 MAX_UPDATES: Final = 1000
-# Field → most characters.
-TEXTS: Final = {"transaction_id": 128, "reason": 256, "server_id": 64}
-# PostgreSQL stores no NUL, and no log or table is the better for the others.
+# Most characters of each text; they are the columns' widths.
+MAX_TRANSACTION_ID: Final = 128
+MAX_REASON: Final = 256
+MAX_SERVER_ID: Final = 64
+# PostgreSQL stores no NUL, and the other control characters have no place in logs and tables.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+# From here on, a number that is no integer in JSON may have been rounded.
+EXACT_FLOATS: Final = 2.0**53
 
 
 class BadDeltas(ValueError):
@@ -37,8 +41,9 @@ class BadDeltas(ValueError):
 def read_entry(body: bytes, steam_id: int, server_id: str | None, stats: Collection[str]) -> Entry:
     """The change a body asks for.
 
-    Either `{"deltas": {…}, "transaction_id"?, "reason"?, "server_id"?}`, where keys are ignored that are no
-    stats, or flat, where every other key is a stat.
+    Either `{"deltas": {…}, "transaction_id"?, "reason"?, "server_id"?}`, or flat, where every other key is a
+    stat. In both an unknown key is refused: it may be a misspelt `transaction_id`, without which a repeat
+    would count twice. A `reason` that cannot be kept is cut or dropped, since it is only for people.
 
     Args:
         body: JSON.
@@ -71,10 +76,13 @@ def _update(update: Any, server_id: str | None, stats: Collection[str]) -> Entry
     try:
         if not isinstance(update, dict):
             return BadDeltas("wanted an object")
-        steam_id = update.pop("steamid", None)
+        steam_id = _exact(update.pop("steamid", None))
+        # SteamID64s of persons have 17 digits: a longer number need not be turned into text.
+        if type(steam_id) is int and 0 < steam_id <= MAX_STEAM_64:
+            steam_id = str(steam_id)
         found = read_steam_id(steam_id) if isinstance(steam_id, str) else None
         if found is None:
-            return BadDeltas("wanted a SteamID64 as text, STEAM_0:1:123 or [U:1:123]", "invalid_steamid")
+            return BadDeltas("wanted a SteamID64, STEAM_0:1:123 or [U:1:123]", "invalid_steamid")
         return _entry(update, found, server_id, stats)
     except BadDeltas as bad:
         return bad
@@ -90,26 +98,55 @@ def _parsed(body: bytes) -> Any:
 def _entry(document: Any, steam_id: int, server_id: str | None, stats: Collection[str]) -> Entry:
     if not isinstance(document, dict):
         raise BadDeltas("wanted an object")
-    transaction_id, reason, said_server_id = [_text(document, field) for field in TEXTS]
+    # Taken out, so that of a flat body only deltas are left.
+    transaction_id = _identifier(document, "transaction_id", MAX_TRANSACTION_ID)
+    reason = _reason(document.pop("reason", None))
+    said_server_id = _identifier(document, "server_id", MAX_SERVER_ID)
     if transaction_id == "":
         raise BadDeltas("transaction_id is empty")
     deltas = document.get("deltas", document)
     # Usually nothing else is left by now.
-    if deltas is not document and len(document) > 1 and (beside := document.keys() & stats):
-        raise BadDeltas(f"{min(beside)} stands beside deltas, where it would not count: put it inside")
+    if deltas is not document and len(document) > 1:
+        raise BadDeltas(_beside(document.keys() - {"deltas"}, stats))
     if not isinstance(deltas, dict):
         raise BadDeltas("deltas: wanted an object")
     _check(deltas, stats)
     return Entry(steam_id, deltas, transaction_id, reason, server_id or said_server_id)
 
 
-def _text(document: dict[str, Any], field: str) -> str | None:
-    # Taken out, so that of a flat body only deltas are left.
+def _beside(unknown: Collection[str], stats: Collection[str]) -> str:
+    """The message about keys beside `deltas` that have no meaning there."""
+    if misplaced := sorted(set(unknown) & set(stats)):
+        return f"{misplaced[0]} stands beside deltas, where it would not count: put it inside"
+    return f"{min(unknown)[:32]!r} is unknown beside deltas: known are transaction_id, reason, server_id"
+
+
+def _identifier(document: dict[str, Any], field: str, longest: int) -> str | None:
+    """A text, or a whole number as its digits; taken out of the document."""
     value = document.pop(field, None)
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > TEXTS[field] or _CONTROL.search(value):
-        raise BadDeltas(f"{field}: wanted at most {TEXTS[field]} characters, none of them control")
+    if type(value) is not str:
+        number = _exact(value)
+        value = str(number) if type(number) is int else ""
+        if not value:
+            raise BadDeltas(f"{field}: wanted text, or a whole number of at most 64 bits")
+    if len(value) > longest or _CONTROL.search(value):
+        raise BadDeltas(f"{field}: wanted at most {longest} characters, none of them control")
+    return str(value)
+
+
+def _reason(value: Any) -> str | None:
+    """As much of a reason as can be kept; None for what is no text."""
+    if not isinstance(value, str):
+        return None
+    return _CONTROL.sub(" ", value)[:MAX_REASON]
+
+
+def _exact(value: Any) -> Any:
+    """`250.0` as 250, as long as that is what was written; anything else as it is."""
+    if type(value) is float and value.is_integer() and abs(value) < EXACT_FLOATS:
+        return int(value)
     return value
 
 
@@ -120,5 +157,8 @@ def _check(deltas: dict[str, Any], stats: Collection[str]) -> None:
         if stat not in stats:
             raise BadDeltas(f"{stat[:32]!r} is no stat here: known are {', '.join(stats)}")
         # Not isinstance: true is no number.
-        if type(delta) is not int or not SMALLEST_DELTA <= delta <= LARGEST_DELTA:
+        exact = delta if type(delta) is int else _exact(delta)
+        if type(exact) is not int or not SMALLEST_DELTA <= exact <= LARGEST_DELTA:
             raise BadDeltas(f"{stat}: wanted a whole number of 32 bits, signed")
+        if exact is not delta:
+            deltas[stat] = exact

@@ -1,4 +1,4 @@
-"""Who is meant by a Steam id: three ways to write it, one number.
+"""Parses the three spellings of a Steam id into its SteamID64.
 
 A SteamID64 of a person is 76561197960265728 (universe 1, type 1, instance 1)
 plus the account number of 32 bits; `STEAM_0:1:123` writes that number as
@@ -12,6 +12,7 @@ from typing import Final
 
 FIRST: Final = 76_561_197_960_265_728
 LAST_ACCOUNT: Final = 2**32 - 1
+MAX_STEAM_64: Final = FIRST + LAST_ACCOUNT
 
 _STEAM_64: Final = re.compile(r"[0-9]{17}\Z")
 # Newer games say universe 1 where older ones said 0; both mean the public one.

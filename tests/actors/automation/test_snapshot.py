@@ -170,3 +170,13 @@ def test_a_decision_is_asked_for_by_user() -> None:
     assert (request.user_id, request.actor_user_id, request.apply) == (5, 6, True)
     with pytest.raises(Invalid):
         parse_decision_request(b'{"userId":5,"apply":"yes"}')
+
+
+@pytest.mark.parametrize("key", ["metadata", "experience"])
+def test_an_empty_lua_table_is_an_empty_object(key: str) -> None:
+    assert _parsed(**{key: []}) == _parsed(**{key: {}})
+
+
+@pytest.mark.parametrize("key", ["metadata", "experience"])
+def test_a_list_that_is_not_empty_is_no_object(key: str) -> None:
+    assert _faults(_body(**{key: [1]})) == [("body", key)]
