@@ -41,7 +41,9 @@ async def serve(
         auth: Authenticates clients.
     """
     await receive()  # websocket.connect
-    admitted = await auth.admit(scope["query_string"].decode("latin-1"), headers)
+    admitted = await auth.admit(
+        scope["query_string"].decode("latin-1"), headers, (scope.get("client") or ("",))[0]
+    )
     if isinstance(admitted, Answer):
         await refuse(admitted, scope, send)
         return

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from web.channels.messages import BadFrame, CloseCode, Message, Ref
+from web.channels.messages import BadFrame, BadPush, CloseCode, Message, Ref
 
 __all__ = ["decode_push", "encode_broadcast", "encode_push", "encode_reply"]
 
@@ -30,18 +30,23 @@ def decode_push(data: bytes) -> Message:
     An empty `join_ref` or `ref` stands for none, as the client writes it.
 
     Raises:
-        BadFrame: Another kind (1003), or sizes or names that do not hold (1007).
+        BadPush: A name is not UTF-8.
+        BadFrame: Another kind (1003), or sizes that do not hold (1007).
     """
     if not data or data[0] != PUSH:
         raise BadFrame(CloseCode.UNSUPPORTED, "unknown kind of binary frame")
     if len(data) < HEAD_BYTES or len(data) < HEAD_BYTES + sum(data[1:HEAD_BYTES]):
         raise BadFrame(CloseCode.INVALID_DATA, "binary frame is cut short")
-    names: list[str] = []
+    names: list[bytes] = []
     at = HEAD_BYTES
     for size in data[1:HEAD_BYTES]:
-        names.append(_name(data[at : at + size]))
+        names.append(data[at : at + size])
         at += size
-    join_ref, ref, topic, event = names
+    try:
+        join_ref, ref, topic, event = (name.decode() for name in names)
+    except UnicodeDecodeError:
+        join_ref, ref, topic, event = (name.decode(errors="replace") for name in names)
+        raise BadPush(Message(join_ref or None, ref or None, topic, event, data[at:])) from None
     return Message(join_ref or None, ref or None, topic, event, data[at:])
 
 
@@ -79,10 +84,3 @@ def _frame(kind: int, names: dict[str, Ref], data: bytes) -> bytes:
             message = f"{what} of a binary frame may have {MAX_NAME_BYTES} bytes, not {len(name)}"
             raise ValueError(message)
     return bytes([kind, *map(len, encoded.values())]) + b"".join(encoded.values()) + data
-
-
-def _name(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise BadFrame(CloseCode.INVALID_DATA, "a name is not UTF-8") from None

@@ -20,7 +20,7 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from web.channels.serializer import V1, V2, Serializer
-from web.handlers.cors import Cors
+from web.handlers.cors import Cors, is_same_host
 from web.handlers.http import Answer
 
 __all__ = [
@@ -72,15 +72,18 @@ class ConnectRefused:
     reason: str
 
 
-def decide(query: str, headers: Mapping[str, str], cors: Cors) -> ConnectRequest | ConnectRefused:
+def decide(
+    query: str, headers: Mapping[str, str], cors: Cors, *, via_proxy: bool = False
+) -> ConnectRequest | ConnectRefused:
     """Check a connect request.
 
     Args:
         query: The raw query string.
         headers: By lower-case name; repeated ones joined with a comma.
         cors: The allowed origins.
+        via_proxy: Whether the peer is a trusted proxy.
     """
-    if not origin_allowed(headers, cors):
+    if not origin_allowed(headers, cors, via_proxy=via_proxy):
         return ConnectRefused("origin")
     asked = parameters(query)
     if asked is None:
@@ -98,10 +101,20 @@ def decide(query: str, headers: Mapping[str, str], cors: Cors) -> ConnectRequest
     return ConnectRequest(_SERIALIZERS[version[1]], token, subprotocol)
 
 
-def origin_allowed(headers: Mapping[str, str], cors: Cors) -> bool:
-    """Whether the page that asks may connect. No Origin means no browser, and no page to protect against."""
+def origin_allowed(headers: Mapping[str, str], cors: Cors, *, via_proxy: bool = False) -> bool:
+    """Whether the page that asks may connect: it is on the list, or of the host that was asked.
+
+    No `Origin` means no browser, and no page to protect against. With `via_proxy` the peer is
+    trusted, and its `X-Forwarded-Host` counts as `Host` does.
+    """
     origin = headers.get("origin")
-    return origin is None or cors.allows(origin, headers.get("host", ""))
+    if origin is None or cors.allows(origin, headers.get("host", "")):
+        return True
+    hosts = [headers.get("host", "")]
+    if via_proxy:
+        # The last one was added by the proxy in front of us.
+        hosts.append(headers.get("x-forwarded-host", "").rpartition(",")[2].strip())
+    return any(is_same_host(origin, host) for host in hosts)
 
 
 def parameters(query: str) -> Mapping[str, list[str]] | None:

@@ -8,6 +8,7 @@ client looks for it:
     GET, the session's token    200 and what has come, or 204 after ten seconds of nothing
     GET, session ended by us    500: the client starts over and joins again
     POST, the session's token   200; 400 for a body that cannot be read, 413 for one that is too long
+                                or has more than 100 lines: then nothing of it is handled
     POST, unknown token         410
 
 Tokens are 256 random bits and name one session of this process.
@@ -17,13 +18,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import orjson
 
-from web.channels.connect import origin_allowed, parameters
+from web.channels.connect import parameters
 from web.channels.long_poll_buffer import LongPollBuffer
 from web.channels.socket_auth import SocketAuth
 from web.channels.transport import MAX_MESSAGE_BYTES
@@ -91,7 +93,7 @@ class LongPolls:
 
     async def get(self, request: Request) -> Answer:
         """Open a session, or wait for frames."""
-        if not origin_allowed(request.headers, self._auth.cors):
+        if not self._auth.origin_allowed(request.headers, request.peer):
             return _answer(FORBIDDEN)
         buffer = self._find(request)
         if buffer is None:
@@ -104,24 +106,28 @@ class LongPolls:
 
     async def post(self, request: Request) -> Answer:
         """Take frames of the client."""
-        if not origin_allowed(request.headers, self._auth.cors):
+        if not self._auth.origin_allowed(request.headers, request.peer):
             return _answer(FORBIDDEN)
         buffer = self._find(request)
         if buffer is None:
             return _answer(GONE)
         try:
-            for frame in _frames(request):
-                if not buffer.receive(frame, self._sockets.now()):
-                    return _answer(GONE)
+            frames = _frames(request)
         except ValueError:
             return _answer(BAD_REQUEST)
+        # All or nothing: a client that is told less than 200 may send its lines again.
+        if len(frames) > MAX_LINES:
+            return _answer(TOO_LARGE)
+        for frame in frames:
+            if not buffer.receive(frame, self._sockets.now()):
+                return _answer(GONE)
         return _answer(OK)
 
     async def _open(self, request: Request) -> Answer:
         if len(self._buffers) >= self._max_sessions:
             self._sockets.refused("full")
             return _answer(START_OVER)
-        admitted = await self._auth.admit(request.query, request.headers)
+        admitted = await self._auth.admit(request.query, request.headers, request.peer)
         if isinstance(admitted, Answer):
             return _answer(FORBIDDEN if admitted.status == FORBIDDEN else START_OVER)
         buffer = LongPollBuffer(
@@ -147,23 +153,23 @@ def _token(query: str, headers: Mapping[str, str]) -> str:
     return tokens[-1] if tokens else ""
 
 
-def _frames(request: Request) -> Iterator[str | bytes]:
-    """The frames of a POST.
+def _frames(request: Request) -> list[str | bytes]:
+    """The frames of a POST, all of them valid, but at most one more than it may have.
 
     Raises:
-        ValueError: A line is neither text nor base64.
+        ValueError: A line is neither UTF-8 nor base64.
     """
+    body = request.body
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != NDJSON:
         # Clients of 1.6 post a binary frame as it is, under the name of JSON.
-        yield request.body if request.body.startswith(b"\0") else request.body.decode()
-        return
-    for line in request.body.split(b"\n")[:MAX_LINES]:
-        text = line.strip()
-        if text.startswith((b"[", b"{")):
-            yield text.decode()
-        elif text:
-            yield _binary(text)
+        return [body if body.startswith(b"\0") else body.decode()]
+    lines = (line.strip() for line in body.split(b"\n"))
+    return [_frame(line) for line in itertools.islice(filter(None, lines), MAX_LINES + 1)]
+
+
+def _frame(line: bytes) -> str | bytes:
+    return line.decode() if line.startswith((b"[", b"{")) else _binary(line)
 
 
 def _binary(text: bytes) -> bytes:

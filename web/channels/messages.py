@@ -21,6 +21,7 @@ __all__ = [
     "PHOENIX",
     "REPLY",
     "BadFrame",
+    "BadPush",
     "CloseCode",
     "Message",
     "Payload",
@@ -97,3 +98,15 @@ class BadFrame(ValueError):
         super().__init__(reason)
         self.code = code
         self.reason = reason
+
+
+class BadPush(BadFrame):
+    """Text in a message is not Unicode: the message is refused with an error reply, the socket stays.
+
+    Attributes:
+        message: As far as it could be read; text that is not Unicode holds U+FFFD.
+    """
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(CloseCode.INVALID_DATA, "text is not Unicode")
+        self.message = message

@@ -7,18 +7,24 @@ client sends is checked here, once: inside, a `Message` is trusted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 import orjson
 
 from web.channels import binary
 from web.channels.frames import Frame
-from web.channels.messages import REPLY, BadFrame, CloseCode, Message, Payload, Ref, Reply
+from web.channels.messages import REPLY, BadFrame, BadPush, CloseCode, Message, Payload, Ref, Reply
 
 __all__ = ["V1", "V2", "Serializer"]
 
 PARTS: Final = 5
+# JSON's escapes from left to right, so that a backslash is never taken for the start of the next one:
+# a pair of surrogates, half of one, anything else.
+_ESCAPE: Final = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
 
 
 class Serializer(Protocol):
@@ -28,7 +34,8 @@ class Serializer(Protocol):
         """Read a text (`str`) or binary (`bytes`) message of a client.
 
         Raises:
-            BadFrame: It means nothing in this version.
+            BadPush: Only its text is bad; the message is to be refused.
+            BadFrame: It means nothing in this version; the socket is to be closed.
         """
 
     def push(self, join_ref: Ref, ref: Ref, topic: str, event: str, payload: Payload) -> Frame:
@@ -54,7 +61,9 @@ class _V2:
     def decode(self, data: str | bytes) -> Message:
         if isinstance(data, bytes):
             return binary.decode_push(data)
-        parts = _json(data)
+        return _decoded(data, self._read)
+
+    def _read(self, parts: object) -> Message:
         # More parts than five are a later version's business.
         if not isinstance(parts, list) or len(parts) < PARTS:
             raise BadFrame(CloseCode.INVALID_DATA, "not an array of five")
@@ -85,7 +94,9 @@ class _V1:
     def decode(self, data: str | bytes) -> Message:
         if isinstance(data, bytes):
             raise BadFrame(CloseCode.UNSUPPORTED, "binary frames need version 2")
-        parts = _json(data)
+        return _decoded(data, self._read)
+
+    def _read(self, parts: object) -> Message:
         if not isinstance(parts, dict) or not parts.keys() >= {"topic", "event", "payload"}:
             raise BadFrame(CloseCode.INVALID_DATA, "not an object with topic, event and payload")
         return _message(
@@ -109,11 +120,25 @@ V1: Final[Serializer] = _V1()
 V2: Final[Serializer] = _V2()
 
 
-def _json(data: str) -> object:
+def _decoded(data: str, read: Callable[[object], Message]) -> Message:
     try:
-        return orjson.loads(data)
+        parts = orjson.loads(data)
     except orjson.JSONDecodeError:
-        raise BadFrame(CloseCode.INVALID_DATA, "not JSON") from None
+        raise _refusal(data, read) from None
+    return read(parts)
+
+
+def _refusal(data: str, read: Callable[[object], Message]) -> BadFrame:
+    """What is wrong with text that the parser does not take: half a surrogate pair, or all of it."""
+    repaired = _ESCAPE.sub(lambda escape: r"\ufffd" if escape[1] else escape[0], data)
+    if repaired != data:
+        try:
+            return BadPush(read(orjson.loads(repaired)))
+        except BadFrame as bad:
+            return bad
+        except orjson.JSONDecodeError:
+            pass
+    return BadFrame(CloseCode.INVALID_DATA, "not JSON")
 
 
 def _message(join_ref: object, ref: object, topic: object, event: object, payload: object) -> Message:

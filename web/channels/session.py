@@ -15,6 +15,7 @@ answered at once whatever else is under way.
     anything, stale join_ref        nothing
     anything, topic not joined      error, unmatched topic
     anything else                   to the channel; its crash is phx_error
+    text that is not Unicode        error, invalid_text
     a frame that cannot be decoded  the socket is closed, 1003 or 1007
 """
 
@@ -33,6 +34,7 @@ from web.channels.messages import (
     LEAVE,
     PHOENIX,
     BadFrame,
+    BadPush,
     CloseCode,
     Message,
     Payload,
@@ -129,6 +131,10 @@ class Session:
         self.heard_at = now
         try:
             message = self._serializer.decode(data)
+        except BadPush as bad:
+            join_ref, ref, topic, *_ = bad.message
+            self.reply(Reply(join_ref, ref, topic, "error", {"reason": "invalid_text"}))
+            return
         except BadFrame as bad:
             self.close(bad.code, bad.reason)
             return

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from web.channels.connect import FORBIDDEN, ConnectRefused, decide
+from web.channels.connect import FORBIDDEN, ConnectRefused, decide, origin_allowed
 from web.channels.identity import ANONYMOUS, User
 from web.channels.serializer import Serializer
 from web.channels.session_registry import SessionRegistry
 from web.channels.tokens import Tokens
+from web.handlers.addresses import is_trusted
 from web.handlers.cors import Cors
 from web.handlers.http import Answer, retry_later
+
+if TYPE_CHECKING:
+    from web.settings_types import Network
 
 __all__ = ["Admitted", "SocketAuth"]
 
@@ -43,24 +47,36 @@ class SocketAuth:
         sockets: The sessions of this process, and their limit.
         tokens: Verifies tokens.
         cors: The allowed origins.
-        anonymous: Whether a client without any token may connect; it can join `state:*` only.
+        anonymous: Connect everybody without looking at tokens; they can join `state:*` only.
+        trusted: Proxies whose `X-Forwarded-Host` is believed.
     """
 
     def __init__(
-        self, sockets: SessionRegistry, tokens: Tokens, cors: Cors, *, anonymous: bool = False
+        self,
+        sockets: SessionRegistry,
+        tokens: Tokens,
+        cors: Cors,
+        *,
+        anonymous: bool = False,
+        trusted: Collection[Network] = (),
     ) -> None:
         self.sockets = sockets
-        self.cors = cors
+        self._cors = cors
         self._tokens = tokens
         self._anonymous = anonymous
+        self._trusted = trusted
 
-    async def admit(self, query: str, headers: Mapping[str, str]) -> Admitted | Answer:
+    def origin_allowed(self, headers: Mapping[str, str], peer: str) -> bool:
+        """Whether the page that asks may connect, or send another request for its session."""
+        return origin_allowed(headers, self._cors, via_proxy=is_trusted(peer, self._trusted))
+
+    async def admit(self, query: str, headers: Mapping[str, str], peer: str = "") -> Admitted | Answer:
         """Authenticate a request; an `Answer` refuses it: 403 with an empty body, or 503."""
         if self.sockets.draining:
             return self._refuse("draining", DRAINING)
         if self.sockets.full:
             return self._refuse("full", FULL)
-        request = decide(query, headers, self.cors)
+        request = decide(query, headers, self._cors, via_proxy=is_trusted(peer, self._trusted))
         if isinstance(request, ConnectRefused):
             return self._refuse(request.reason, FORBIDDEN)
         user = await self._user(request.token)
@@ -69,9 +85,10 @@ class SocketAuth:
         return Admitted(user, request.serializer, request.subprotocol)
 
     async def _user(self, token: str | None) -> User | None:
-        if token is None:
-            return ANONYMOUS if self._anonymous else None
-        return await self._tokens.verify(token)
+        # Where no token can be verified none is wanted: pages send `undefined` or an old one nonetheless.
+        if self._anonymous:
+            return ANONYMOUS
+        return None if token is None else await self._tokens.verify(token)
 
     def _refuse(self, reason: str, answer: Answer) -> Answer:
         self.sockets.refused(reason)

@@ -7,14 +7,16 @@ not all those in between: a record is a whole state.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 from orjson import Fragment
 
 from actors.core import ConflatingMember, Event, Member, TooMany
-from actors.rooms import is_room_id
+from actors.rooms import Record, is_room_id
 from web.channels.broadcast import Broadcast
 from web.channels.channel import ChannelSocket, LeaveReason, Push
+from web.handlers.resume import needs_reset, reset_data
 
 __all__ = ["STATE_PATTERN", "Records", "StateChannel"]
 
@@ -25,7 +27,7 @@ PREFIX: Final = "state:"
 class Records(Protocol):
     """The rooms, as far as a listener needs them (`actors.rooms.Rooms` has these)."""
 
-    def join(self, room_id: str, member: Member) -> tuple[object, Event]:
+    def join(self, room_id: str, member: Member) -> tuple[Record | None, Event]:
         """Let `member` hear the room from now on; the event that tells how it stands.
 
         Raises:
@@ -45,21 +47,29 @@ class StateChannel:
         self._records = records
         self._last: tuple[Event, tuple[Broadcast, ...]] | None = None
 
-    def join(self, socket: ChannelSocket, payload: object) -> None:  # noqa: ARG002  # there is nothing to ask for
-        """Accept the join and reply with the record; version 0 if there is no room."""
+    def join(self, socket: ChannelSocket, payload: object) -> None:
+        """Accept the join and reply with the record; version 0 if there is no room.
+
+        A client that comes back may send the id it saw last, `{"last_event_id": …}`. If that
+        does not lead to the record, `reset` is pushed, and the record once more.
+        """
         room_id = socket.topic.removeprefix(PREFIX)
         if not is_room_id(room_id):
             socket.refuse({"reason": "invalid_room_id"}, final=True)
             return
         watcher = _Watcher(socket, self)
         try:
-            _, event = self._records.join(room_id, watcher)
+            record, event = self._records.join(room_id, watcher)
         except TooMany:
             socket.refuse({"reason": "too_many_streams"})
             return
         watcher.seq = event.seq
-        if not socket.accept(watcher, Fragment(event.body)):
+        previous = payload.get("last_event_id") if isinstance(payload, Mapping) else None
+        if not socket.accept(watcher, payload_of(event)):
             self.leave(socket, watcher)
+        elif isinstance(previous, str) and previous and needs_reset(record, previous):
+            socket.push("reset", reset_data(room_id, previous))
+            socket.push("state", payload_of(event))
 
     def leave(self, socket: ChannelSocket, watcher: Member) -> None:
         """The watcher has ended."""
@@ -70,7 +80,7 @@ class StateChannel:
         last = self._last
         if last is not None and last[0] is event and last[1][0].topic == topic:
             return last[1]
-        pushes = tuple(Broadcast(topic, "state", Fragment(each.body)) for each in (*event.earlier, event))
+        pushes = tuple(Broadcast(topic, "state", payload_of(each)) for each in (*event.earlier, event))
         self._last = (event, pushes)
         return pushes
 
@@ -114,3 +124,8 @@ class _Watcher(ConflatingMember):
         event = self.catch_up()
         if event is not None:
             self._socket.send(self._topic.pushes_of(self._socket.topic, event)[-1])
+
+
+def payload_of(event: Event) -> Fragment:
+    """The record with the id of its event, the one that streams and `ETag` carry."""
+    return Fragment(b'%b,"id":"%b"}' % (event.body[:-1], event.id.encode()))

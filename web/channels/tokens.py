@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +15,8 @@ from web.channels.identity import User, user_from
 __all__ = ["LocalTokens", "Tokens"]
 
 ALGORITHM: Final = "HS256"
-# What the clocks of two machines may differ by; a token from further ahead is refused.
-CLOCK_SKEW_S: Final = 5.0
+# What the clocks of two machines may differ by, the same for `exp`, `nbf` and `iat`.
+LEEWAY_S: Final = 5.0
 
 
 class Tokens(Protocol):
@@ -28,12 +29,13 @@ class Tokens(Protocol):
 class LocalTokens:
     """Verifies tokens with the secrets this node knows.
 
-    A token must be signed with HS256: `none` or another algorithm, a missing or
-    passed `exp`, an `iat` in the future refuse it.
+    A token must be signed with HS256 (not `none` or another algorithm). `exp` must
+    be there and not have passed; `nbf` and `iat`, where given, must not lie ahead.
+    Each must be a finite number, and may be off by five seconds.
 
     Args:
         secrets: Any of them will do, so that secrets can be rotated; tried in order.
-        clock: Unix seconds, for `iat`.
+        clock: Unix seconds.
     """
 
     def __init__(self, secrets: Sequence[str], *, clock: Callable[[], float] = time.time) -> None:
@@ -49,13 +51,31 @@ class LocalTokens:
         for secret in self._secrets:
             claims = _claims(token, secret)
             if claims is not None:
-                return user_from(claims) if self._issued(claims) else None
+                return user_from(claims) if is_current(claims, self._clock()) else None
         return None
 
-    def _issued(self, claims: Mapping[str, object]) -> bool:
-        # PyJWT's leeway would let expired tokens live longer as well.
-        issued_at = claims.get("iat", 0)
-        return isinstance(issued_at, int | float) and issued_at <= self._clock() + CLOCK_SKEW_S
+
+def is_current(claims: Mapping[str, object], now: float) -> bool:
+    """Whether the times in a token's claims (RFC 7519, section 4.1) allow it to be used at `now`."""
+    expires_at = _number(claims.get("exp"))
+    if expires_at is None or now >= expires_at + LEEWAY_S:
+        return False
+    for name in ("nbf", "iat"):
+        if name in claims:
+            not_before = _number(claims[name])
+            if not_before is None or now < not_before - LEEWAY_S:
+                return False
+    return True
+
+
+def _number(value: object) -> int | float | None:
+    """A NumericDate; None for anything else. JSON of strangers may hold NaN, infinities and huge integers."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def _claims(token: str, secret: str) -> Mapping[str, object] | None:
@@ -63,12 +83,23 @@ def _claims(token: str, secret: str) -> Mapping[str, object] | None:
         # Whether the operator's secret is long enough is no news with every token.
         warnings.simplefilter("ignore", UserWarning)
         try:
+            # The times are checked in `is_current`, with one leeway for all. We have no
+            # audience or issuer of our own, and `sub` may be a number.
             return jwt.decode(
                 token,
                 secret,
                 algorithms=[ALGORITHM],
-                # We have no audience of our own, and `sub` may be a number.
-                options={"require": ["exp"], "verify_aud": False, "verify_sub": False, "verify_iat": False},
+                options={
+                    "verify_aud": False,
+                    "verify_exp": False,
+                    "verify_iat": False,
+                    "verify_iss": False,
+                    "verify_jti": False,
+                    "verify_nbf": False,
+                    "verify_sub": False,
+                },
             )
-        except jwt.InvalidTokenError:
+        # Beside its own errors the library lets through what its parser does to deeply nested JSON,
+        # and to headers of unexpected types.
+        except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError, RecursionError):
             return None

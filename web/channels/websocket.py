@@ -84,6 +84,7 @@ class WebSocket:
     __slots__ = (
         "_closing_since",
         "_corked",
+        "_corked_bytes",
         "_finished",
         "_fragments",
         "_max_waiting_bytes",
@@ -114,6 +115,7 @@ class WebSocket:
         self._waiting: deque[bytes] | None = None
         self._waiting_bytes = 0
         self._corked: list[bytes] | None = None
+        self._corked_bytes = 0
         self._fragments: bytearray | None = None
         self._text: codecs.IncrementalDecoder | None = None
         self._now = self._read_at = self._taken_at = now
@@ -188,9 +190,10 @@ class WebSocket:
         if self._corked is not None:
             # Goes before the close that the library may have ready for what came after.
             if self._closing_since is None:
-                self._corked.append(frame.websocket)
+                self._cork(frame.websocket)
         elif self._protocol.state is State.OPEN:
-            self._corked = [frame.websocket]
+            self._corked = []
+            self._cork(frame.websocket)
             at_batch_end(self._uncork)
 
     def close(self, code: int, reason: str) -> None:
@@ -256,8 +259,8 @@ class WebSocket:
             except UnicodeDecodeError:
                 self._fail_text()
                 return
-        # Once closing, what the client still says is not listened to (RFC 6455, section 1.4).
-        if self._session is not None and self._closing_since is None:
+        # Once closing, what the client still sends is not handled (RFC 6455, section 1.4).
+        if self._session is not None and self._closing_since is None and not self._finished:
             self._session.receive(message, self._now)
 
     def _fail_text(self) -> None:
@@ -267,9 +270,20 @@ class WebSocket:
 
     # -- writing ---------------------------------------------------------------------
 
+    def _cork(self, data: bytes) -> None:
+        """Keep a frame for the end of the batch; what would be more than may wait is written before it."""
+        self._corked_bytes += len(data)
+        if self._corked_bytes > self._max_waiting_bytes and self._corked:
+            corked, self._corked = self._corked, []
+            self._corked_bytes = len(data)
+            self._write(b"".join(corked))
+        if self._corked is not None and not self._finished:
+            self._corked.append(data)
+
     def _uncork(self) -> None:
         """Write the frames of this batch in one go. Does nothing if that has happened meanwhile."""
         corked, self._corked = self._corked, None
+        self._corked_bytes = 0
         if corked is not None:
             self._pump(corked)
 

@@ -441,7 +441,7 @@ class Lane:
         connection.data = connection.data[asked.body_at :]
         connection.enter(State.ANSWERING)
         try:
-            admitted = await auth.admit(query, headers)
+            admitted = await auth.admit(query, headers, connection.peer)
         except Exception:  # noqa: BLE001  # as `Dispatcher.complete`: the client gets 500, the log the trace
             admitted = self._dispatcher.fault("GET", "/".join(("", *SOCKET_PATH)))
         switch = admitted if isinstance(admitted, Answer) else accept(headers, admitted.subprotocol)

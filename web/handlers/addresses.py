@@ -17,7 +17,7 @@ def client_address(peer: str, forwarded_for: str | None, trusted: Collection[Net
     The header counts only when the peer itself is trusted: everything left
     of the first stranger was written by that stranger.
     """
-    if not trusted or forwarded_for is None or not _is_trusted(peer, trusted):
+    if not trusted or forwarded_for is None or not is_trusted(peer, trusted):
         return peer
     hops = [hop.strip() for hop in forwarded_for.split(",")]
     for hop in reversed(hops):
@@ -25,12 +25,13 @@ def client_address(peer: str, forwarded_for: str | None, trusted: Collection[Net
         if address is None:
             return peer
         peer = str(address)
-        if not _is_trusted(peer, trusted):
+        if not is_trusted(peer, trusted):
             return peer
     return peer
 
 
-def _is_trusted(address: str, trusted: Collection[Network]) -> bool:
+def is_trusted(address: str, trusted: Collection[Network]) -> bool:
+    """Whether an address is that of a trusted proxy."""
     parsed = _parsed(address)
     return parsed is not None and any(parsed in network for network in trusted)
 

@@ -19,6 +19,7 @@ EXPOSED_HEADERS: Final = "ETag"
 PREFLIGHT_MAX_AGE_S: Final = 600
 # A field's name (RFC 9110, section 5.6.2).
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _VARY: Final[Headers] = (("Vary", "Origin"),)
 
 
@@ -86,5 +87,29 @@ def _names(asked: str) -> str:
     return ", ".join(name for part in asked.split(",") if _TOKEN.fullmatch(name := part.strip()))
 
 
+def is_same_host(origin: str, host: str) -> bool:
+    """Whether a page of `origin` came from `host`, on any port if a proxy has left that out of `host`."""
+    return _is_same(origin, host) or (
+        bool(host) and _split(host)[1] is None and _host(origin) == _split(host)[0]
+    )
+
+
 def _is_same(origin: str, host: str) -> bool:
-    return bool(host) and origin.partition("://")[2].lower() == host.lower()
+    """Whether `Host` names the page's own origin; the default port may be written out or not."""
+    scheme, _, authority = origin.lower().partition("://")
+    if not host or not authority:
+        return False
+    name, port = _split(host)
+    own_name, own_port = _split(authority)
+    default = DEFAULT_PORTS.get(scheme)
+    return name == own_name and (port or default) == (own_port or default)
+
+
+def _host(origin: str) -> str:
+    return _split(origin.partition("://")[2])[0]
+
+
+def _split(authority: str) -> tuple[str, str | None]:
+    """Name and port; an IPv6 address keeps its brackets."""
+    name, colon, port = authority.lower().rpartition(":")
+    return (name, port) if colon and "]" not in port else (authority.lower(), None)

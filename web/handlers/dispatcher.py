@@ -114,7 +114,7 @@ class Dispatcher:
         if self._trusted:
             client = client_address(peer, headers.get("x-forwarded-for"), self._trusted)
         asked = "GET" if method == "HEAD" else method
-        request = Request(asked, segments, query, headers, b"", client, http2)
+        request = Request(asked, segments, query, headers, b"", client, http2, peer)
         pending = Pending(route, endpoint, request)
         return pending if endpoint.check is None else self._check(pending, endpoint.check)
 

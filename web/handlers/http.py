@@ -28,6 +28,7 @@ class Request(NamedTuple):
         body: Never longer than the endpoint's `max_body`.
         client: Address of whoever asks, proxies believed only where configured.
         http2: Whether hop-by-hop headers are forbidden in the answer.
+        peer: Address of the other end of the connection, proxy or not.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Request(NamedTuple):
     body: bytes
     client: str
     http2: bool = False
+    peer: str = ""
 
 
 class Answer(NamedTuple):

@@ -32,18 +32,30 @@ def opening(room_id: str, record: Record | None, event: Event, last_id: str | No
     """The first frames for a client that last saw `last_id`; `event` tells of `record` or its absence."""
     if not last_id:
         return sse(event)
-    current = NO_ROOM_ID if record is None else record.etag
-    if last_id == current:
+    if last_id == _current(record):
         return b""
-    if _is_older(last_id, record):
+    if not needs_reset(record, last_id):
         return sse(event)
     return reset(room_id, last_id) + sse(event)
 
 
+def needs_reset(record: Record | None, last_id: str) -> bool:
+    """Whether a client that last saw `last_id` has lost something: its id does not lead to `record`."""
+    return last_id != _current(record) and not _is_older(last_id, record)
+
+
 def reset(room_id: str, previous: str) -> bytes:
     """Says that what the client has seen does not lead to what comes next."""
-    data = orjson.dumps({"room_id": room_id, "previous": previous[:MAX_PREVIOUS]})
-    return b"event: reset\ndata: %b\n\n" % data
+    return b"event: reset\ndata: %b\n\n" % orjson.dumps(reset_data(room_id, previous))
+
+
+def reset_data(room_id: str, previous: str) -> dict[str, str]:
+    """The data of a reset."""
+    return {"room_id": room_id, "previous": previous[:MAX_PREVIOUS]}
+
+
+def _current(record: Record | None) -> str:
+    return NO_ROOM_ID if record is None else record.etag
 
 
 def _is_older(last_id: str, record: Record | None) -> bool:

@@ -118,7 +118,9 @@ def build_channels(settings: Settings, records: Records, matches: MatchDirectory
     sockets = SessionRegistry(router, max_sockets=settings.max_sockets)
     tokens = tokens_of(settings)
     cors = Cors(frozenset(settings.cors_origins))
-    auth = SocketAuth(sockets, tokens, cors, anonymous=isinstance(tokens, NoTokens))
+    auth = SocketAuth(
+        sockets, tokens, cors, anonymous=isinstance(tokens, NoTokens), trusted=settings.trusted_proxies
+    )
     return Channels(auth, LongPolls(auth), rooms, tokens)
 
 

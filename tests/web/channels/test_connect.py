@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.channels.connect import ConnectRefused, ConnectRequest, decide
+from web.channels.connect import ConnectRefused, ConnectRequest, decide, origin_allowed
 from web.channels.handshake import accept
 from web.channels.serializer import V1, V2
 from web.handlers.cors import Cors
@@ -149,6 +149,8 @@ def test_phoenix_is_chosen_where_it_is_offered(offered: str | None, chosen: str 
         ("https://evil.example", Cors(frozenset({"*"})), True),
         ("https://evil.example", Cors(), False),
         ("http://play.example:4000", Cors(), True),
+        ("HTTP://PLAY.EXAMPLE:4000", Cors(), True),
+        ("https://play.example", Cors(), False),
     ],
 )
 def test_a_page_may_connect_from_here_or_from_the_list(
@@ -157,6 +159,51 @@ def test_a_page_may_connect_from_here_or_from_the_list(
     headers = HERE if origin is None else HERE | {"origin": origin}
 
     assert (decide("vsn=2.0.0", headers, cors) != ConnectRefused("origin")) is allowed
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "allowed"),
+    [
+        ("game.example", "http://game.example:8080", True),
+        ("game.example:443", "https://game.example", True),
+        ("game.example:80", "http://game.example", True),
+        ("Game.Example", "https://GAME.example:443", True),
+        ("[::1]", "http://[::1]:4000", True),
+        ("[::1]:4000", "http://[::1]:4000", True),
+        ("[::1]:4000", "http://[::1]:4001", False),
+        ("game.example:443", "http://game.example", False),
+        ("game.example:80", "https://game.example", False),
+        ("game.example:8080", "http://game.example", False),
+        ("game.example", "https://evil.example", False),
+        ("game.example", "https://game.example.evil.example", False),
+        ("game.example", "https://evil-game.example", False),
+        ("game.example", "null", False),
+        ("", "https://", False),
+        ("", "", False),
+    ],
+)
+def test_a_host_without_its_port_or_with_the_default_one_is_still_ours(
+    host: str, origin: str, *, allowed: bool
+) -> None:
+    verdict = decide("vsn=2.0.0", {"host": host, "origin": origin}, Cors())
+
+    assert (verdict != ConnectRefused("origin")) is allowed
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "allowed"),
+    [
+        ("game.example", True),
+        ("evil.example, game.example", True),
+        ("game.example, other.example", False),
+        ("", False),
+    ],
+)
+def test_what_a_trusted_proxy_says_of_the_host_counts(forwarded: str, *, allowed: bool) -> None:
+    headers = {"host": "upstream:4000", "origin": "https://game.example", "x-forwarded-host": forwarded}
+
+    assert origin_allowed(headers, Cors(), via_proxy=True) is allowed
+    assert not origin_allowed(headers, Cors())
 
 
 @given(st.text(), st.dictionaries(st.sampled_from(["origin", "host", "sec-websocket-protocol"]), st.text()))

@@ -298,13 +298,37 @@ async def test_a_batch_of_lines_may_mix_text_and_binary() -> None:
     ]
 
 
-async def test_only_the_first_hundred_lines_of_a_batch_count() -> None:
+@pytest.mark.parametrize("blank", [[], ["", " "]], ids=["full", "with blank lines"])
+async def test_a_hundred_lines_are_taken_and_one_more_refuses_all_of_them(blank: list[str]) -> None:
+    browser = Browser()
+    await browser.join()
+    lines = [f'["1","{n}","room:lobby","e{n}",{{}}]' for n in range(MAX_LINES + 1)]
+
+    assert await browser.post(*lines, *blank) == 413
+    assert browser.lobby.lobbies[0].received == []
+    assert await browser.post(*lines[1:], *blank) == 200
+    assert len(browser.lobby.lobbies[0].received) == MAX_LINES
+
+
+@pytest.mark.parametrize("bad", ["no base64!", "\x00"])
+async def test_a_line_that_cannot_be_read_refuses_those_before_it_too(bad: str) -> None:
     browser = Browser()
     await browser.join()
 
-    assert await browser.post(*[f'["1","{n}","room:lobby","e{n}",{{}}]' for n in range(MAX_LINES + 1)]) == 200
+    assert await browser.post('["1","2","room:lobby","a",{}]', bad) == 400
 
-    assert len(browser.lobby.lobbies[0].received) == MAX_LINES
+    assert browser.lobby.lobbies[0].received == []
+
+
+async def test_half_a_surrogate_pair_refuses_that_line_and_no_other() -> None:
+    browser = Browser()
+    await browser.join()
+
+    status = await browser.post(r'["1","2","room:lobby","a",{"x":"\ud83d"}]', '["1","3","room:lobby","b",{}]')
+
+    assert status == 200
+    assert [push.event for push in browser.lobby.lobbies[0].received] == ["b"]
+    assert "invalid_text" in (await browser.get())["messages"][0]
 
 
 async def test_another_content_type_is_one_frame() -> None:

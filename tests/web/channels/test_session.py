@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.web.channels.support import Client, LobbyChannel, reply
@@ -495,3 +497,66 @@ def test_topics_are_found_by_name_before_prefix_and_prefixes_in_order() -> None:
 def test_a_splat_stands_at_the_end_of_a_pattern() -> None:
     with pytest.raises(ValueError, match="may end with"):
         ChannelRouter({"room:*:x": LobbyChannel().join})
+
+
+# -- text that is not Unicode --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\ud83d",
+        r"\ude00",
+        r"x\uD83Dx",
+        r"\ud83d\ud83d\ude00",
+        r"\ude00\ud83d",
+        r"\\\ud83d",
+        r"\ud83d\u0041",
+        r"\ud83d\n",
+    ],
+)
+def test_half_a_surrogate_pair_refuses_the_push_and_keeps_the_socket(text: str) -> None:
+    client = Client()
+    client.join()
+    client.transport.take()
+    old = Client(serializer=V1)
+    parts = {"topic": "room:lobby", "event": "echo", "ref": "2"}
+
+    [answer] = client.send(f'["1","2","room:lobby","echo",{{"x":"{text}"}}]')
+    [older] = old.send(json.dumps(parts)[:-1] + f', "payload": {{"x": "{text}"}}}}')
+
+    assert answer == reply("1", "2", "room:lobby", "error", {"reason": "invalid_text"})
+    assert (older["ref"], older["payload"]["response"]) == ("2", {"reason": "invalid_text"})
+    assert not client.session.ended
+    assert client.lobby.lobbies[0].received == []
+    assert client.say("1", "3", "room:lobby", "echo", {})[0][4]["status"] == "ok"
+
+
+@pytest.mark.parametrize("text", [r"\ud83d\ude00", r"\\ud83d", r"\uD83D\uDE00x"])
+def test_whole_pairs_and_written_backslashes_are_text(text: str) -> None:
+    client = Client()
+    client.join()
+    client.transport.take()
+
+    [answer] = client.send(f'["1","2","room:lobby","echo",{{"x":"{text}"}}]')
+
+    assert answer[4]["response"]["said"] == {"x": json.loads(f'"{text}"')}
+
+
+def test_a_name_in_a_binary_push_that_is_not_utf_8_refuses_the_push() -> None:
+    client = Client()
+    client.join()
+    client.transport.take()
+
+    [answer] = client.send(b"\x00\x01\x01\x0a\x03" + b"1" + b"2" + b"room:lobby" + b"\xed\xa0\x80" + b"data")
+
+    assert answer == reply("1", "2", "room:lobby", "error", {"reason": "invalid_text"})
+    assert not client.session.ended
+
+
+def test_what_is_not_json_beside_half_a_pair_still_closes_the_socket() -> None:
+    client = Client()
+
+    client.send(r'["1","2","room:lobby","echo",{"x":"\ud83d"}')
+
+    assert client.transport.closed == (1007, "not JSON")

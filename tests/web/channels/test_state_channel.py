@@ -56,13 +56,20 @@ def test_the_join_answers_with_the_record() -> None:
     [answer] = node.client().join("state:a")
 
     record = {"room_id": "a", "version": 1, "updated_at": "1970-01-01T00:00:00.000Z", "state": {"n": 1}}
+    record["id"] = node.records.table.event("a").id
     assert answer == reply("1", "1", "state:a", "ok", record)
 
 
 def test_a_room_that_does_not_exist_is_version_0() -> None:
     [answer] = Node().client().join("state:a")
 
-    assert answer[4]["response"] == {"room_id": "a", "version": 0, "updated_at": None, "state": None}
+    assert answer[4]["response"] == {
+        "room_id": "a",
+        "version": 0,
+        "updated_at": None,
+        "state": None,
+        "id": "none-0",
+    }
 
 
 def test_every_write_is_a_push_and_all_get_the_same_bytes() -> None:
@@ -204,3 +211,37 @@ def test_a_push_is_the_record_whatever_it_says() -> None:
 
     [push] = client.transport.take()
     assert push[4]["state"] == "\n\ndata: x\n\n"
+
+
+def test_every_push_carries_the_id_that_streams_carry() -> None:
+    node = Node()
+    client = node.client()
+    client.join("state:a")
+
+    event = node.records.write("a", b"{}")
+
+    [push] = client.transport.take()
+    assert push[4]["id"] == event.id
+    assert push[4]["id"].endswith("-1")
+
+
+def test_coming_back_with_an_id_of_this_life_is_no_loss() -> None:
+    node = Node()
+    first = node.records.write("a", b"{}").id
+    second = node.records.write("a", b"{}").id
+
+    for seen in (first, second, "none-0", "", None, 5):
+        [answer] = node.client().join("state:a", payload={"last_event_id": seen})
+        assert answer[4]["response"]["id"] == second
+
+
+def test_coming_back_with_an_id_of_another_life_is_told_as_a_reset_before_the_record() -> None:
+    node = Node()
+    current = node.records.write("a", b"{}").id
+
+    for seen in ("other-1", current.replace("-1", "-9"), "nonsense", "x" * 1000):
+        answer, reset, state = node.client().join("state:a", payload={"last_event_id": seen})
+
+        assert answer[4]["status"] == "ok"
+        assert reset[3:] == ["reset", {"room_id": "a", "previous": seen[:128]}]
+        assert (state[3], state[4]["id"]) == ("state", current)

@@ -24,21 +24,25 @@ PING, PONG, CLOSE = Opcode.PING, Opcode.PONG, Opcode.CLOSE
 
 
 class Recorder(Session):
-    """A session that keeps what it is told and answers nothing."""
+    """A session that keeps what it is told, and answers with the next of `replies`."""
 
-    __slots__ = ("closeds", "messages", "writables")
+    __slots__ = ("closeds", "messages", "replies", "websocket", "writables")
 
     def __init__(self, websocket: WebSocket) -> None:
         super().__init__(
             ANN, serializer=V2, transport=websocket, router=ChannelRouter({"*": LobbyChannel().join}), now=0.0
         )
         self.messages: list[str | bytes] = []
+        self.replies: list[OurFrame] = []
+        self.websocket = websocket
         self.closeds = 0
         self.writables = 0
 
     def receive(self, data: str | bytes, now: float) -> None:
         self.heard_at = now
         self.messages.append(data)
+        if self.replies:
+            self.websocket.send(self.replies.pop())
 
     def writable(self) -> None:
         self.writables += 1
@@ -539,6 +543,19 @@ def test_a_client_that_does_not_read_is_cut_when_too_much_waits() -> None:
     assert wire.finished == [AbortReason.OVERFLOW]
     assert wire.session.ended_for is EndReason.OVERFLOW
     assert (wire.websocket.waiting_bytes, wire.websocket.is_backpressured) == (0, False)
+
+
+def test_replies_to_one_read_are_bounded_as_all_else_is() -> None:
+    wire = Wire()
+    wire.room = 0
+    frame_bytes = 32_000
+    wire.session.replies = 400 * [OurFrame(bytes(frame_bytes), is_text=False)]
+
+    wire.client(*400 * [frame(BINARY, b"x")])
+
+    assert wire.finished == [AbortReason.OVERFLOW]
+    assert wire.session.messages == [b"x"] * len(wire.session.messages)
+    assert len(wire.session.messages) <= 2 * (MAX_WAITING_BYTES // frame_bytes + 1)
 
 
 def test_one_frame_may_be_larger_than_what_may_wait() -> None:
