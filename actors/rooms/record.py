@@ -10,7 +10,6 @@ import re
 import secrets
 import string
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -80,11 +79,6 @@ class Record(NamedTuple):
         """When it was written, as in the record."""
         begin = self.body.index(_UPDATED_AT) + len(_UPDATED_AT)
         return self.body[begin : begin + _UPDATED_AT_LENGTH].decode()
-
-    @property
-    def updated_at_s(self) -> float:
-        """When it was written, in Unix seconds, to the millisecond."""
-        return datetime.fromisoformat(self.updated_at).timestamp()
 
     @property
     def event(self) -> Event:

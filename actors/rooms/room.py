@@ -28,7 +28,7 @@ class Delete(NamedTuple):
 
 
 class Expire(NamedTuple):
-    """Remove the room if it was last written before `before_s` (Unix seconds)."""
+    """Remove the room if it was last written before `before_s`, see `RoomTable.tick`."""
 
     before_s: float
 
@@ -125,8 +125,7 @@ class Room(Actor[Message]):
         return None
 
     def _expire(self, expire: Expire) -> None:
-        record = self._table.get(self.room_id)
-        if record is not None and record.kind is Kind.PLAIN and record.updated_at_s < expire.before_s:
+        if self._table.is_older(self.room_id, expire.before_s):
             self._remove()
 
     def _remove(self) -> None:

@@ -69,15 +69,23 @@ class Rooms:
     Args:
         table: The records; outlives every task.
         registry: Names and audiences.
-        clock: Unix seconds.
+        clock: Unix seconds, for what clients read.
+        steady: Seconds on a clock that nobody sets, for ages.
     """
 
     def __init__(
-        self, table: RoomTable, registry: Registry, *, max_tasks: int, clock: Callable[[], float] = time.time
+        self,
+        table: RoomTable,
+        registry: Registry,
+        *,
+        max_tasks: int,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._table = table
         self._registry = registry
         self._clock = clock
+        self._steady = steady
         self._writes = self._removed = 0
         self._tasks = Directory[str, Room](
             "room", registry, self._make, max_actors=max_tasks, resume=self._to_resume, has_cooldown=True
@@ -229,10 +237,15 @@ class Rooms:
 
     # -- ageing ------------------------------------------------------------------------
 
+    def tick(self) -> float:
+        """Note that time has passed, see `RoomTable.tick`; the present time on that clock, in seconds."""
+        now_s = self._steady()
+        self._table.tick(now_s)
+        return now_s
+
     def expire(self, room_id: str, before_s: float) -> bool:
-        """Ask the room to go if it was last written before `before_s`; whether it is that old."""
-        record = self._table.get(room_id)
-        if record is None or record.kind is not Kind.PLAIN or record.updated_at_s >= before_s:
+        """Ask the room to go if it was last written before `before_s` of `tick`; whether it is that old."""
+        if not self._table.is_older(room_id, before_s):
             return False
         room = self._open(room_id)
         if isinstance(room, Refusal):

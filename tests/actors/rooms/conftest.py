@@ -68,7 +68,12 @@ class House:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     def __post_init__(self) -> None:
-        self.rooms = Rooms(self.table, self.registry, max_tasks=100, clock=self.clock)
+        self.rooms = Rooms(self.table, self.registry, max_tasks=100, clock=self.clock, steady=self.clock)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, by both clocks."""
+        self.rooms.tick()
+        self.clock.now_s += seconds
 
     async def live(self, life: Life) -> None:
         """One life of the supervisor of rooms."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -9,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from actors.core import ActorCrashed
+from actors.core import ActorCrashed, Audiences, Registry
 from actors.rooms import Condition, Kind, Put, Record, Refusal, Rooms, RoomTable, Sweeper
 from actors.rooms.room import BATCH_BYTES, BATCH_EVENTS, Delete, Room
 from actors.rooms.rooms import INLINE_OFFERS
@@ -188,18 +189,75 @@ async def test_the_sweep_takes_the_old_and_spares_the_young_and_the_matches(hous
     await put(house, "old")
     house.rooms.join("old", listener)
     house.rooms.publish("match", b"{}")
-    house.clock.now_s += 100
+    house.advance(100)
     await put(house, "young")
-    assert await Sweeper(house.rooms, ttl_s=50, interval_s=1, clock=house.clock).sweep() == 1
+    assert await Sweeper(house.rooms, ttl_s=50, interval_s=1).sweep() == 1
     await wait_all_tasks_blocked()
     assert sorted(house.rooms.ids()) == ["match", "young"]
     assert versions(listener) == [0]
     assert (await put(house, "old")).version == 1
 
 
+class Wall:
+    """A wall clock that somebody sets."""
+
+    def __init__(self) -> None:
+        self.wrong_by_s = 0.0
+
+    def __call__(self) -> float:
+        return 1_770_000_000.0 + trio.current_time() + self.wrong_by_s
+
+
+@pytest.mark.parametrize("jump_s", [-86_400.0, -3_600.0, 3_600.0, 86_400.0, 1e9])
+@pytest.mark.parametrize("lasts_s", [60.0, math.inf])
+async def test_a_wall_clock_that_jumps_removes_no_room_early_and_keeps_none_for_long(
+    jump_s: float, lasts_s: float, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    wall = Wall()
+    registry = Registry(Audiences(max_members=10))
+    rooms = Rooms(
+        RoomTable(max_rooms=100, max_bytes=100_000),
+        registry,
+        max_tasks=100,
+        clock=wall,
+        steady=trio.current_time,
+    )
+    nursery.start_soon(rooms.run, Life())
+    nursery.start_soon(Sweeper(rooms, ttl_s=600, interval_s=30).run, Life())
+    await wait_all_tasks_blocked()
+    written_at: dict[str, float] = {}
+    for second in range(0, 1500, 10):
+        if second == 300:
+            wall.wrong_by_s = jump_s
+        if second == 300 + lasts_s:
+            wall.wrong_by_s = 0
+        room_id = f"r{second}"
+        assert isinstance(await rooms.put(room_id, Put(b"{}")), Record)
+        written_at[room_id] = trio.current_time()
+        await trio.sleep(10)
+        for each, at_s in written_at.items():
+            age_s = trio.current_time() - at_s
+            if age_s <= 600:
+                assert rooms.get(each) is not None, f"{each} went at {age_s} s"
+            elif age_s > 600 + 30 + 2:
+                assert rooms.get(each) is None, f"{each} is still there at {age_s} s"
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_room_is_as_young_as_its_last_write(house: House) -> None:
+    await put(house)
+    house.advance(100)
+    await put(house)
+    assert await Sweeper(house.rooms, ttl_s=50, interval_s=1).sweep() == 0
+    house.advance(50)
+    assert await Sweeper(house.rooms, ttl_s=50, interval_s=1).sweep() == 0
+    house.advance(1)
+    assert await Sweeper(house.rooms, ttl_s=50, interval_s=1).sweep() == 1
+
+
 async def test_a_write_that_overtakes_the_sweep_saves_the_room(house: House) -> None:
     await put(house)
-    house.clock.now_s += 100
+    house.advance(100)
     assert house.rooms.expire("r", house.clock.now_s - 50)
     house.table.write("r", b"{}", now_s=house.clock.now_s)
     await wait_all_tasks_blocked()
@@ -326,7 +384,7 @@ async def test_while_something_waits_for_its_task_a_room_is_not_at_leisure(house
     await put(house)
     await wait_all_tasks_blocked()
     assert house.rooms.can_put_inline("r")
-    house.clock.now_s += 10
+    house.advance(10)
     assert house.rooms.expire("r", house.clock.now_s)
     assert not house.rooms.can_put_inline("r")
     await wait_all_tasks_blocked()
