@@ -287,8 +287,9 @@ def test_the_tables_of_calls_are_all_routes_there_are(monkeypatch: pytest.Monkey
 
 
 def _without_internal(pattern: str) -> str:
-    # Health has only the long name; stats have both.
-    return pattern if pattern == "/internal/health" else pattern.removeprefix("/internal")
+    # Health and inspection have only the long name; stats have both.
+    only_long = pattern == "/internal/health" or pattern.startswith("/internal/inspect/")
+    return pattern if only_long else pattern.removeprefix("/internal")
 
 
 def test_every_error_code_of_the_handlers_is_in_a_document() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from web.channels.logout import LogoutHandler
 from web.channels.long_poll import LongPolls
 from web.channels.remote import RemoteTokens
 from web.channels.room_channel import ROOM_PATTERN, RoomChannel
@@ -67,12 +68,14 @@ class Channels:
         polls: The long-polling clients.
         rooms: The players of matches.
         tokens: Verifies tokens.
+        logout: Closes the sockets of a user.
     """
 
     auth: SocketAuth
     polls: LongPolls
     rooms: RoomChannel
     tokens: Tokens
+    logout: LogoutHandler
 
     @property
     def sockets(self) -> SessionRegistry:
@@ -81,7 +84,8 @@ class Channels:
 
     def routes(self) -> tuple[Route, ...]:
         """The HTTP routes."""
-        return (self.polls.route(), Route(SOCKET_PATTERN, {"GET": Endpoint(_no_upgrade)}))
+        socket = Route(SOCKET_PATTERN, {"GET": Endpoint(_no_upgrade)})
+        return (self.polls.route(), socket, *self.logout.routes())
 
     async def aclose(self) -> None:
         """Close the connections to the API server."""
@@ -121,7 +125,8 @@ def build_channels(settings: Settings, records: Records, matches: MatchDirectory
     auth = SocketAuth(
         sockets, tokens, cors, anonymous=isinstance(tokens, NoTokens), trusted=settings.trusted_proxies
     )
-    return Channels(auth, LongPolls(auth), rooms, tokens)
+    logout = LogoutHandler(sockets, settings.admin_token)
+    return Channels(auth, LongPolls(auth), rooms, tokens, logout)
 
 
 def tokens_of(settings: Settings) -> Tokens:

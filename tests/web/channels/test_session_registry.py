@@ -32,7 +32,7 @@ def opened(house: SessionRegistry, user_id: str = "u1") -> tuple[Session, Memory
     return house.open(User(user_id, user_id), V2, transport), transport
 
 
-async def test_a_logout_closes_all_membersof_one_user_with_1001() -> None:
+async def test_a_logout_closes_all_sockets_of_one_user_with_1001() -> None:
     house = sockets()
     transports = [opened(house, user_id)[1] for user_id in ("u1", "u2", "u1")]
 
