@@ -1,12 +1,12 @@
-"""Rooms: JSON states that anybody may write and anybody may watch.
+"""Rooms: JSON documents that clients write over HTTP and watch as streams.
 
 Reading order, each file leaning only on the ones above it:
 
     record    one version of a room, its bytes, and what a conditional write asks of it
-    table     every room's last record; outlives all tasks
+    table     every room's last record, and whether its task is idle; outlives all tasks
     room      the task through which one room's writes go, one at a time
-    rooms     all of them: what handlers, matches and the sweeper call
-    sweeper   removes the old ones
+    rooms     all rooms: what handlers, matches and the sweeper call
+    sweeper   removes old rooms
 """
 
 from actors.rooms.record import ALWAYS, Condition, Kind, Put, Record, Refusal, is_room_id

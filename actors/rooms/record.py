@@ -1,4 +1,4 @@
-"""A room's record, its bytes, and the two questions a request asks of it.
+"""One version of a room: its bytes, its entity tag, and the conditions of a write.
 
 A record is encoded once, when it is written; GET, the answer to PUT and the
 event of the stream share those bytes.
@@ -24,18 +24,18 @@ _UPDATED_AT_LENGTH: Final = len("2026-01-01T00:00:00.000Z")
 
 
 class Kind(Enum):
-    """Who writes a room: anybody with PUT, or the match that owns it."""
+    """Who writes a room: clients with PUT, or the match that owns it."""
 
     PLAIN = "plain"
     MATCH = "match"
 
 
 class RoomEpoch(NamedTuple):
-    """What stays the same from a room's first record until it goes.
+    """A room from its first record until it is removed; one made again has another epoch.
 
     Attributes:
-        epoch: Its name: `[a-z0-9]{8}`.
-        start: Below the numbers of its events, and above those of every life of the room before.
+        epoch: Its name, `[a-z0-9]{8}`, the first part of entity tags and event ids.
+        start: Below the numbers of its events, and above those of every earlier epoch of the room.
         kind: Who may write.
     """
 
@@ -49,8 +49,8 @@ class Record(NamedTuple):
 
     Attributes:
         room_id: The room.
-        life: Which of its lives.
-        version: 1 for the first write of a life, then one more each.
+        life: Which epoch of the room.
+        version: 1 for the first write of an epoch, then one more each.
         body: `{"room_id", "version", "updated_at", "state"}` as JSON.
     """
 
@@ -61,7 +61,7 @@ class Record(NamedTuple):
 
     @property
     def epoch(self) -> str:
-        """The name of the life."""
+        """The name of the epoch."""
         return self.life.epoch
 
     @property
@@ -92,12 +92,12 @@ def is_room_id(text: str) -> bool:
 
 
 def new_epoch() -> str:
-    """A fresh name for a life of a room."""
+    """A random name for an epoch."""
     return "".join(secrets.choice(_EPOCH_ALPHABET) for _ in range(EPOCH_LENGTH))
 
 
 def encode(room_id: str, version: int, state: bytes, now_s: float) -> bytes:
-    """The body of a record that is written now, in Unix seconds, with the encoded JSON `state`."""
+    """The body of a record written at `now_s`, in Unix seconds; `state` is encoded JSON."""
     return b'{"room_id":"%b","version":%d,"updated_at":"%b","state":%b}' % (
         room_id.encode(),
         version,
@@ -156,13 +156,13 @@ class Put(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request to a room was turned down; nothing was changed.
+    """Why a request to a room was refused; nothing was changed.
 
     Attributes:
         code: `room_not_found`, `forbidden`, `room_exists`, `version_mismatch`, `room_is_authoritative`,
             `rate_limited`, `too_many_rooms`, `too_much_state`, `room_down` or `busy`.
         version: The stored version, with `version_mismatch`; 0 if there is no room.
-        retry_after_s: With the last five: when it may be worth another try.
+        retry_after_s: With the last five: seconds after which to try again.
     """
 
     code: str

@@ -1,4 +1,4 @@
-"""One room: the task through which its writes go, one at a time."""
+"""One room: the task that does its writes, one at a time, and sends them to its audience."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from actors.rooms.table import RoomTable
 
 
-# Writes that wait together are told together, up to so many, or so many bytes: a stream
-# takes them in one go, and what it cannot take is little.
+# Writes that wait together are broadcast together, up to this many or this many bytes: a stream sends
+# them in one write, and little is left over when it cannot.
 BATCH_EVENTS: Final = 16
 BATCH_BYTES: Final = 16 * 1024
 
@@ -34,21 +34,19 @@ class Expire(NamedTuple):
 
 
 class Announce(NamedTuple):
-    """Tell the audience what the table says now."""
+    """Broadcast the record that is in the table now."""
 
 
 Message = Put | Delete | Expire | Announce
 
 
 class Room(Actor[Message]):
-    """Writes one room's record and tells its audience.
+    """Writes one room's record and broadcasts it.
 
-    While it has nothing to do, as the table then says, others may write in its place.
-    The record itself stands in the table, so a crash of this task loses
-    nothing: its next life tells the audience what it had not heard yet.
-    A PUT is answered before its fan-out begins, or in the same go where the
-    audience is small. PUTs that came while the audience was being told of the
-    one before are answered first, and then told in one go.
+    While it is idle (`RoomTable.is_idle`), `Rooms.put_inline` may write the table directly. The record
+    is in the table, so a crash of this task loses nothing: its next life broadcasts it.
+    A PUT is answered before its broadcast begins. PUTs that arrive during a broadcast are all answered
+    first, and then broadcast together.
     """
 
     __slots__ = ("_clock", "_pending", "_registry", "_table", "room_id")
@@ -70,7 +68,7 @@ class Room(Actor[Message]):
         self._pending: tuple[Event, ...] = ()
 
     async def init(self) -> None:
-        """Take the name, and finish a fan-out that a crash may have cut short."""
+        """Register, and broadcast the record, since a crash may have interrupted its broadcast."""
         self._pending = ()
         self._registry.register(self.name, self)
         if self._table.get(self.room_id) is not None:
@@ -100,7 +98,7 @@ class Room(Actor[Message]):
         return answer
 
     def ended(self) -> None:
-        """Let nobody write in the place of a task that is no more."""
+        """Forbid inline writes: there is no task whose work they would do."""
         self._table.note_idle(self.room_id, is_idle=False)
 
     def _put(self, put: Put) -> Refusal | None:
@@ -132,7 +130,7 @@ class Room(Actor[Message]):
         self._table.remove(self.room_id)
         self._add_event(self._table.event(self.room_id))
 
-    # -- what the audience is told --------------------------------------------------------
+    # -- broadcasting -----------------------------------------------------------------------
 
     def _add_event(self, event: Event) -> None:
         if self._registry.audiences.count(self.name):

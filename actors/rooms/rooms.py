@@ -27,28 +27,26 @@ if TYPE_CHECKING:
     from actors.rooms.table import RoomTable
     from supervision import DynamicSupervisor, Life
 
-# A room this far behind is tens of milliseconds late; past that, telling the
-# sender beats queueing more.
+# A room this far behind is tens of milliseconds late; past that, refusing is better than queueing more.
 ROOM_MAILBOX_SLOTS: Final = 256
-# A write is answered in the turn of whoever asks while telling the audience takes
-# that turn no longer than some ten other writes would.
+# An inline write is broadcast by its caller, who then takes no longer than some ten other writes would.
 INLINE_OFFERS: Final = 16
-# A room that ends of itself may be met at its very end, once.
+# A room's task that ends by itself may be called just then; its successor is called next.
 ATTEMPTS: Final = 2
 BUSY: Final = Refusal("busy", retry_after_s=1)
 
 
 @dataclass(frozen=True, slots=True)
 class RoomStatistics:
-    """Counts since the start, and how things stand.
+    """Counts since the start, and current sizes.
 
     Attributes:
         rooms: Rooms with a record.
         state_bytes: Bytes of their records.
         writes: Accepted writes, those of matches included.
         removed: Rooms removed on request or for their age.
-        given_up: Times a room crashed past its limit.
-        down: Rooms that are being left alone after that.
+        given_up: Times a room used up its restarts.
+        down: Rooms in a cooldown after that.
     """
 
     rooms: int
@@ -62,15 +60,14 @@ class RoomStatistics:
 class Rooms:
     """Rooms by id, their tasks, and their audiences.
 
-    Reads come straight from the table; writes go through the room's task,
-    started when needed, or are done in its place while it has nothing to do.
-    As a child of the tree it is `run`: a dynamic supervisor of the rooms' tasks.
+    Reads come straight from the table; writes go through the room's task, started on demand, or are
+    done inline while that task is idle. `run` is a child: a dynamic supervisor of the rooms' tasks.
 
     Args:
         table: The records; outlives every task.
         registry: Names and audiences.
         clock: Unix seconds, for what clients read.
-        steady: Seconds on a clock that nobody sets, for ages.
+        steady: Seconds on a monotonic clock, for ages.
     """
 
     def __init__(
@@ -106,11 +103,11 @@ class Rooms:
         return iter(self._table)
 
     def streams(self, room_id: str) -> int:
-        """How many listen to the room."""
+        """How many streams and sockets listen to the room."""
         return self._registry.audiences.count(("room", room_id))
 
     def statistics(self) -> RoomStatistics:
-        """How things stand."""
+        """Current counts."""
         table, tasks = self._table, self._tasks
         return RoomStatistics(
             len(table), table.bytes, self._writes, self._removed, tasks.given_up, tasks.cooling
@@ -119,10 +116,10 @@ class Rooms:
     # -- listening -------------------------------------------------------------------
 
     def join(self, room_id: str, member: Member) -> tuple[Record | None, Event]:
-        """Let `member` hear the room from now on; the record as of now, and the event that tells of it.
+        """Offer `member` the room's events from now on; returns the present record and its event.
 
-        Nothing comes between the two: the caller hands that event on before
-        it waits for anything, and sees neither gap nor repeat.
+        The caller has to send that event to `member` before it awaits anything: then there is neither
+        gap nor repeat.
 
         Raises:
             TooMany: A limit of the audiences is reached.
@@ -131,10 +128,10 @@ class Rooms:
         return self._table.get(room_id), self._table.event(room_id)
 
     def leave(self, room_id: str, member: Member) -> None:
-        """Let `member` hear no more; nothing happens if it did not."""
+        """Offer `member` no more events; nothing happens if it was not there."""
         self._registry.audiences.leave(("room", room_id), member)
 
-    # -- writing, for everybody ------------------------------------------------------
+    # -- writing plain rooms ---------------------------------------------------------
 
     async def put(self, room_id: str, put: Put) -> Record | Refusal:
         """Write the next version of a plain room.
@@ -143,23 +140,22 @@ class Rooms:
             ActorCrashed: The room's task crashed on it; whether it was written is unknown.
         """
         if self._tasks.find(room_id) is None:
-            # Not worth starting a task for.
+            # A task is not started for a write that is refused anyway.
             refusal = self._table.refusal(room_id, put)
             if refusal is not None:
                 return refusal
         return self._counted(await self._ask(room_id, put))
 
     def can_put_inline(self, room_id: str) -> bool:
-        """Whether the room exists, its task has nothing to do, and few listen; ask `put_inline` then."""
+        """Whether `put_inline` may be called: the room exists, its task is idle, and few listen."""
         few = self._registry.audiences.count(("room", room_id)) <= INLINE_OFFERS
         return few and self._table.is_idle(room_id)
 
     def put_inline(self, room_id: str, put: Put) -> Record | Refusal:
-        """As `put`, without waiting, for a room that `can_put_inline`.
+        """As `put`, without waiting, if `can_put_inline` is true.
 
-        While nothing waits for the room's task, whoever asks does the task's work in its own turn,
-        which saves the two turns of the loop that the task would need. The audience hears of it at
-        the end of the turn.
+        The caller does the work of the idle task, which saves two iterations of the event loop. The
+        event is offered to the audience at the end of the write batch.
 
         Raises:
             ActorCrashed: As for `put`.
@@ -167,7 +163,7 @@ class Rooms:
         topic = ("room", room_id)
         try:
             answer = self._table.put(room_id, put, self._clock())
-        except Exception as reason:  # of which the task would have crashed: so it does
+        except Exception as reason:  # the task would have crashed on this: crash it, so that it counts
             room = self._open(room_id)
             if isinstance(room, Room):
                 room.crash(reason)
@@ -205,17 +201,17 @@ class Rooms:
             except ActorCrashed:
                 raise
             except ActorGone:
-                continue  # it ended before it came to the message, so its successor may be asked
+                continue  # it ended before it handled the message, so its successor may
             except (MailboxFull, CallTimeout):
                 break
         return BUSY
 
-    # -- writing, for matches ----------------------------------------------------------
+    # -- writing matches' rooms -----------------------------------------------------------
 
     def publish(self, room_id: str, state: bytes) -> Record:
         """Write the next version of a match's room.
 
-        Over a plain room it is the first version of a new life; streams stay.
+        Over a plain room it is the first version of a new epoch; streams stay open.
         """
         record = self._table.write(room_id, state, now_s=self._clock(), kind=Kind.MATCH)
         self._writes += 1
@@ -258,7 +254,7 @@ class Rooms:
         return True
 
     def forget_recovered(self) -> None:
-        """Drop the memory of crashes so long ago that the next would start from the shortest pause."""
+        """Drop cooldowns so long past that they count no longer."""
         self._tasks.forget_recovered()
 
     # -- tasks -------------------------------------------------------------------------
@@ -273,7 +269,7 @@ class Rooms:
         await self._tasks.run(life)
 
     def _to_resume(self) -> Iterator[str]:
-        """The rooms that have listeners: one may not have heard the newest record yet."""
+        """The rooms that have listeners: some may not have been sent the newest record."""
         return (room_id for room_id in self._tasks.listened() if self._table.get(room_id) is not None)
 
     def _make(self, room_id: str) -> Room:

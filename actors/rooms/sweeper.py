@@ -19,7 +19,7 @@ TICK_S: Final = 1.0
 class Sweeper:
     """Looks at every room at intervals, and asks the old ones to go.
 
-    Ages are measured on a clock that nobody sets: a wall clock that is wrong for a minute removes no
+    Ages are measured on a monotonic clock: a wall clock that is wrong for a minute removes no
     room. A room goes up to `interval_s` and a tick late, never early.
 
     Args:

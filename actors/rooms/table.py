@@ -1,4 +1,8 @@
-"""Every room's last record, in plain tables that outlive the tasks that write them."""
+"""Every room's last record, in plain tables that outlive the tasks that write them.
+
+The table also holds the rooms' write locks: `is_idle` says that a room's task has nothing to do, so
+that another task may write in its place until it next awaits.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
     from actors.rooms.record import Put
 
 
-# Numbers of events that a life of a room may use; at 80,000 writes a second, for a century.
+# Event numbers of one epoch of a room; enough for a century of 80,000 writes a second.
 NUMBERS_PER_EPOCH: Final = 1 << 48
 
 
@@ -24,7 +28,7 @@ class _Tick:
     """A stretch of time, shared by all rooms that were last written in it.
 
     Attributes:
-        until_s: Its end, on a clock that nobody sets; infinity while it lasts.
+        until_s: Its end, on a monotonic clock; infinity while it lasts.
     """
 
     __slots__ = ("until_s",)
@@ -36,8 +40,8 @@ class _Tick:
 class _Slot:
     """What is kept of a room, written in place.
 
-    With a hundred thousand rooms, nothing that a write touches is in a cache, and one that makes
-    and frees three objects takes a quarter longer than one that makes and frees the body alone.
+    With a hundred thousand rooms, nothing that a write touches is in the processor's cache, and a write
+    that makes and frees three objects takes a quarter longer than one that makes and frees the body.
     """
 
     __slots__ = ("body", "is_idle", "life", "tick", "version")
@@ -53,7 +57,7 @@ class _Slot:
 class RoomTable:
     """Records by room id, with their secrets and a count of bytes.
 
-    Rooms share a life until one of them goes, since only the lives of one room have to differ.
+    Rooms share an epoch until one of them is removed, since only the epochs of one room have to differ.
 
     Args:
         max_rooms: How many records there may be.
@@ -85,23 +89,23 @@ class RoomTable:
         return None if slot is None else Record(room_id, slot.life, slot.version, slot.body)
 
     def event(self, room_id: str) -> Event:
-        """What tells of the last record, or that there is none."""
+        """The event of the last record, or that there is none."""
         record = self.get(room_id)
         return no_room(room_id, self._start) if record is None else record.event
 
     def is_idle(self, room_id: str) -> bool:
-        """Whether the room exists, and has a task that has nothing to do."""
+        """Whether the room exists, and has a task with nothing to do."""
         slot = self._slots.get(room_id)
         return slot is not None and slot.is_idle
 
     def note_idle(self, room_id: str, *, is_idle: bool) -> None:
-        """From now on `is_idle` says so; nothing happens if there is no room."""
+        """Set `is_idle`; nothing happens if there is no room."""
         slot = self._slots.get(room_id)
         if slot is not None:
             slot.is_idle = is_idle
 
     def refusal(self, room_id: str, put: Put) -> Refusal | None:
-        """Why `put` would be turned down now; None if it would not."""
+        """Why `put` would be refused now; None if it would not."""
         state, condition, secret, is_admin = put
         slot = self._slots.get(room_id)
         if slot is not None and slot.life.kind is Kind.MATCH:
@@ -121,21 +125,21 @@ class RoomTable:
         return None
 
     def may_write(self, room_id: str, secret: str | None) -> bool:
-        """Whether `secret` opens the room for writing, in constant time."""
+        """Whether `secret` is the room's, if it has one; compared in constant time."""
         wanted = self._secrets.get(room_id)
         return wanted is None or hmac.compare_digest(wanted, (secret or "").encode())
 
     def put(self, room_id: str, put: Put, now_s: float) -> Record | Refusal:
-        """Store the next version of a plain room, if nothing speaks against it."""
+        """Store the next version of a plain room, unless it is refused."""
         refusal = self.refusal(room_id, put)
         return refusal or self.write(room_id, put.state, now_s=now_s, secret=put.secret)
 
     def write(
         self, room_id: str, state: bytes, *, now_s: float, kind: Kind = Kind.PLAIN, secret: str | None = None
     ) -> Record:
-        """Store the next version. `secret` counts only where it creates the room.
+        """Store the next version. `secret` is kept only if this creates the room.
 
-        Over a record of the other kind it is the first version of a new life.
+        Over a record of the other kind it is the first version of a new epoch.
         """
         slot = self._slots.get(room_id)
         if slot is not None and slot.life.kind is not kind:
@@ -159,7 +163,7 @@ class RoomTable:
         return slot
 
     def tick(self, now_s: float) -> None:
-        """Let the writes so far count as written by `now_s`, on a clock that nobody sets.
+        """Let the writes so far count as written by `now_s`, on a monotonic clock.
 
         Ages are measured by these ticks and not by `updated_at`, since the wall clock may jump. A write
         costs no reading of a clock for it, and a room is taken to be younger than it is, never older.
@@ -173,7 +177,7 @@ class RoomTable:
         return slot is not None and slot.life.kind is Kind.PLAIN and slot.tick.until_s < before_s
 
     def remove(self, room_id: str) -> None:
-        """Forget a room and its secret."""
+        """Remove a room and its secret."""
         slot = self._slots.pop(room_id, None)
         self._secrets.pop(room_id, None)
         if slot is not None:

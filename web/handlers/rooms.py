@@ -69,7 +69,7 @@ class RoomHandlers:
         rooms: Where rooms are read and written.
         admin_token: Opens DELETE and the list; without one they do not exist.
         creations: How often one client may create a room.
-        on_put: Hears of every accepted PUT: room id, bytes of its body, version.
+        on_put: Called for every accepted PUT with the room id, the bytes of its body, and the version.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class RoomHandlers:
         return (*public, Route("/api/rooms", {"GET": Endpoint(self.list)}))
 
     async def get(self, request: Request) -> Answer:
-        """The record; 304 if the asker has it."""
+        """The record; 304 if `If-None-Match` names it."""
         room_id = request.segments[ROOM_ID_AT]
         answer = self.get_at_once(room_id, request.headers, b"")
         return answer or (ROOM_NOT_FOUND if is_room_id(room_id) else INVALID_ROOM_ID)
@@ -131,7 +131,7 @@ class RoomHandlers:
             return put
         if is_new and (wait_s := self._creations.take(request.client)):
             return refused(Refusal("rate_limited", retry_after_s=wait_s))
-        return self._told(room_id, request.body, await self._rooms.put(room_id, put))
+        return self._put_answer(room_id, request.body, await self._rooms.put(room_id, put))
 
     def put_at_once(self, room_id: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         """As `put`, for a room that can be written at once."""
@@ -140,7 +140,7 @@ class RoomHandlers:
         put = self._read_put(headers, body)
         if isinstance(put, Answer):
             return put
-        return self._told(room_id, body, self._rooms.put_inline(room_id, put))
+        return self._put_answer(room_id, body, self._rooms.put_inline(room_id, put))
 
     def _read_put(self, headers: Mapping[str, str], body: bytes) -> Put | Answer:
         """What a PUT asks a room to do."""
@@ -157,7 +157,7 @@ class RoomHandlers:
             return put._replace(is_admin=True)
         return put
 
-    def _told(self, room_id: str, body: bytes, answer: Record | Refusal) -> Answer:
+    def _put_answer(self, room_id: str, body: bytes, answer: Record | Refusal) -> Answer:
         if isinstance(answer, Refusal):
             return refused(answer)
         self._on_put(room_id, len(body), answer.version)
@@ -218,13 +218,13 @@ class RoomHandlers:
 
 
 class RoomStreams:
-    """Where the events of a room's streams come from. Topics are room ids."""
+    """The source of rooms' streams. Topics are room ids."""
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
 
     def join(self, wanted: OpenStream, member: Member) -> Opening | Answer:
-        """Let `member` hear the room; 503 if there are too many streams."""
+        """Offer `member` the room's events; 503 if there are too many streams."""
         try:
             record, event = self._rooms.join(wanted.topic, member)
         except TooMany as full:
@@ -233,7 +233,7 @@ class RoomStreams:
         return Opening(opening(wanted.topic, record, event, wanted.resume), event.seq)
 
     def leave(self, wanted: OpenStream, member: Member) -> None:
-        """Let `member` hear no more."""
+        """Offer `member` no more events."""
         self._rooms.leave(wanted.topic, member)
         self._log("stream_closed", wanted)
 
