@@ -13,6 +13,7 @@ Reading order, each file leaning only on the ones above it:
     steps          what Roblox must be told for one decision, as a list that can be resumed
     open_cloud     those steps as HTTP requests, byte by byte
     outcome        what comes of a step: done, again later, not sent yet, refused
+    breaker        how many decisions may be begun while Roblox is in trouble
     limiter        two restriction updates a minute per user
     roblox         the client: sends one step, hears one outcome
     tables         the database's tables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ import trio
 from sqlalchemy import Connection
 
 from actors.automation import outbox, transactions
+from actors.automation.breaker import Breaker
 from actors.automation.outbox import Claimed, Depth, Status, progress_after
 from actors.automation.outcome import Held, Outcome, RetryIn
 from actors.automation.policy import Policy
+from actors.automation.roblox import AT_ONCE
 from actors.automation.steps import Step
 from actors.links import LinkDown
 
@@ -27,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 # How often the outbox is looked at unasked: what another node left, and what is due again.
 LOOK_EVERY_S: Final = 1.0
-# Decisions under way at once; each waits for one answer at a time.
-AT_ONCE: Final = 32
 # Of the time a stopping node has.
 GIVE_BACK_S: Final = 2.0
 
@@ -100,6 +101,7 @@ class Drain:
         policy: The policy in force, asked for when a player's row is written.
         on_changed: Hears the user ids whose stored player has changed. Must not wait or raise.
         now: Aware, UTC.
+        read: As `transact`, for what only reads, beside the writers; `transact` where there is no other.
     """
 
     def __init__(
@@ -111,8 +113,12 @@ class Drain:
         policy: Callable[[], Policy],
         now: Callable[[], datetime],
         on_changed: Callable[[int], None],
+        read: Transact | None = None,
     ) -> None:
         self._transact = transact
+        self._read = transact if read is None else read
+        self._breaker = Breaker()
+        self._next_look = -math.inf
         self._cloud = cloud
         self._owner = owner
         self._policy = policy
@@ -171,15 +177,24 @@ class Drain:
                     await self._wake.wait()
 
     async def _look(self) -> None:
+        """See how much waits, now and then: counting a long backlog takes a while."""
         # Before anything is claimed: a loop that crashes on what it claims still says how much waits.
-        self._depth = await self._transact(outbox.outbox_depth)
+        now_s = trio.current_time()
+        if self._depth.pending and now_s < self._next_look:
+            return
+        self._next_look = now_s + LOOK_EVERY_S
+        self._depth = await self._read(outbox.outbox_depth)
         if not self._depth.pending:
             self._problem = None
 
     async def _start_what_is_due(self, nursery: trio.Nursery) -> None:
-        if self._under_way == AT_ONCE:
+        """Claim in batches: a claim is a transaction, and the ledger's have to wait for it."""
+        free = AT_ONCE - self._under_way
+        if free < AT_ONCE // 2:
             return
-        limit = AT_ONCE - self._under_way
+        limit = self._breaker.limit(free, self._under_way, trio.current_time())
+        if not limit:
+            return
         claim = partial(outbox.claim_decisions, owner=self._owner, limit=limit, now=self._now())
         for job in await self._transact(claim):
             self._under_way += 1
@@ -196,7 +211,12 @@ class Drain:
 
     async def _advance(self, job: Claimed) -> Claimed | None:
         """One step; the decision as it goes on at once, or None."""
-        outcome = await self._cloud.perform(job.step, job.user_id, attempts=job.attempts)
+        held_s = self._breaker.held_s(trio.current_time())
+        if held_s:
+            outcome: Outcome = Held(held_s)
+        else:
+            outcome = await self._cloud.perform(job.step, job.user_id, attempts=job.attempts)
+            self._breaker.note(outcome, trio.current_time())
         now = self._now()
         progress = progress_after(job, outcome, now)
         record = partial(

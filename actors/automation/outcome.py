@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from actors.automation import times
 from actors.automation.steps import Assign, Unassign
+from actors.links import read_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 FIRST_RETRY_S: Final = 0.5
 # Two attempts are at most 30 s apart, whatever Roblox asks for; the rest is for the outbox to notice.
 LONGEST_RETRY_S: Final = 28.0
+# A `retry-after` below this is taken for none.
+SHORTEST_RETRY_AFTER_S: Final = 1.0
 MAX_MESSAGE: Final = 300
 # About a day of 403: the key's rights were not mended, or the player outranks the key's owner.
 MAX_DENIALS: Final = 3000
@@ -41,10 +42,12 @@ class RetryIn:
     Attributes:
         delay_s: Not before so many seconds from the answer on.
         problem: For logs and operators.
+        concerns_key: The answer is about our key (429), and so about every decision.
     """
 
     delay_s: float
     problem: str
+    concerns_key: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,11 @@ def judge(
     if _already_so(step, status, code):
         return Done()
     problem = f"{status} {code}: {message}"
-    if status == HTTPStatus.TOO_MANY_REQUESTS and (wait := retry_after(headers, now)) is not None:
-        return RetryIn(wait, problem)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        asked_s = read_retry_after(headers.get("retry-after"), now.timestamp()) or 0.0
+        # "0", or a date that has passed, is no leave to ask without end.
+        wait_s = asked_s if asked_s >= SHORTEST_RETRY_AFTER_S else backoff(attempts)
+        return RetryIn(min(wait_s, LONGEST_RETRY_S), problem, concerns_key=True)
     if status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.FORBIDDEN and attempts < MAX_DENIALS):
         return RetryIn(LONGEST_RETRY_S, problem)
     if status in _AGAIN or status >= HTTPStatus.INTERNAL_SERVER_ERROR or code in _AGAIN_CODES:
@@ -101,19 +107,6 @@ def unreachable(problem: str, *, attempts: int) -> RetryIn:
 def backoff(attempts: int) -> float:
     """Seconds to wait after so many failures: doubling from half a second to `LONGEST_RETRY_S`."""
     return min(FIRST_RETRY_S * 2.0 ** min(attempts, 16), LONGEST_RETRY_S)
-
-
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds to wait by `retry-after` (RFC 9110, 10.2.3), at most `LONGEST_RETRY_S`; None without one."""
-    if (value := headers.get("retry-after", "").strip()) == "":
-        return None
-    if value.isascii() and value.isdecimal():
-        return min(float(value[:9]), LONGEST_RETRY_S)
-    try:
-        wait = (times.utc(parsedate_to_datetime(value)) - now).total_seconds()
-    except ValueError:
-        return None
-    return min(max(wait, 0.0), LONGEST_RETRY_S)
 
 
 def _already_so(step: Step, status: int, code: str) -> bool:

@@ -4,6 +4,7 @@ Reading order, each file leaning only on the ones above it:
 
     errors              the engine is away
     redis_refusals      what follows from an error of Redis: a table
+    http_caller         requests to one HTTP peer, and whatever comes of them as a value
     redis_link          pipelines, and the task that knows whether Redis is there
     redis_blocking      a command that waits inside Redis and can be called back
     redis_subscription  a Pub/Sub channel
@@ -19,6 +20,7 @@ from actors.links.database_channel import DatabaseChannel
 from actors.links.database_engine import Limits, make_engine, normal_url
 from actors.links.database_trip import Step, in_one_trip
 from actors.links.errors import LinkDown
+from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink
 from actors.links.redis_refusals import LinkRefused, RefusalClass
@@ -30,6 +32,8 @@ __all__ = [
     "Database",
     "DatabaseChannel",
     "DatabaseStatistics",
+    "HttpAnswer",
+    "HttpCaller",
     "Limits",
     "LinkDown",
     "LinkRefused",
@@ -44,4 +48,5 @@ __all__ = [
     "in_one_trip",
     "make_engine",
     "normal_url",
+    "read_retry_after",
 ]

@@ -9,6 +9,7 @@ again within seconds; failures to ask are not.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -17,6 +18,7 @@ import httpx
 import orjson
 import trio
 
+from actors.links import HttpAnswer, HttpCaller
 from web.channels.identity import User, user_from
 
 __all__ = ["RemoteTokens"]
@@ -30,7 +32,6 @@ REMEMBER_BAD_S: Final = 5.0
 MAX_REMEMBERED: Final = 10_000
 # More than this at once is a mass reconnect; the others wait within their deadline.
 MAX_CONNECTIONS: Final = 16
-MAX_ANSWER_BYTES: Final = 64 * 1024
 UNAUTHORIZED: Final = 401
 OK: Final = 200
 
@@ -53,23 +54,18 @@ class RemoteTokens:
         clock: Callable[[], float] = trio.current_time,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._url = base_url.rstrip("/") + "/auth/verify"
         self._keys = tuple(keys[:2]) or ("",)
         self._clock = clock
         self._remembered: dict[bytes, tuple[float, User | None]] = {}
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            timeout=DEADLINE_S,
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
-            follow_redirects=False,
-            trust_env=False,
+        self._caller = HttpCaller(
+            base_url, places=MAX_CONNECTIONS, deadline_s=DEADLINE_S, transport=transport
         )
         self.asked = 0
         self.failed = 0
 
     async def aclose(self) -> None:
         """Close the connections to the API server."""
-        await self._client.aclose()
+        await self._caller.aclose()
 
     async def verify(self, token: str) -> User | None:
         """The user a token stands for; None if it is not good, or nobody could be asked in time."""
@@ -86,27 +82,22 @@ class RemoteTokens:
 
     async def _ask(self, token: str) -> Mapping[str, object] | None:
         self.asked += 1
-        answer: httpx.Response | None = None
+        facts = None
+        # The wait for a place counts too: whoever connects is waiting.
         with trio.move_on_after(DEADLINE_S):
-            try:
-                answer = await self._post(token)
-            except httpx.HTTPError as error:
-                logger.warning("auth_verify_failed", extra={"problem": type(error).__name__})
-        facts = None if answer is None else _facts(answer)
+            facts = _facts(await self._post(token))
         if facts is None:
             self.failed += 1
         return facts
 
-    async def _post(self, token: str) -> httpx.Response:
-        answer: httpx.Response | None = None
+    async def _post(self, token: str) -> HttpAnswer:
+        body = json.dumps({"token": token}).encode()
         for key in self._keys:
-            answer = await self._client.post(
-                self._url, json={"token": token}, headers={"X-Internal-Api-Key": key}
-            )
-            if answer.status_code != UNAUTHORIZED:
+            headers = {"Content-Type": "application/json", "X-Internal-Api-Key": key}
+            answer = await self._caller.request("POST", "/auth/verify", body=body, headers=headers)
+            if answer.status != UNAUTHORIZED:
                 return answer
         logger.error("auth_verify_unauthorized")
-        assert answer is not None  # noqa: S101  # there is always one key, if an empty one
         return answer
 
     def _remember(self, key: bytes, user: User | None) -> None:
@@ -117,12 +108,13 @@ class RemoteTokens:
         self._remembered[key] = (self._clock() + lasts_s, user)
 
 
-def _facts(answer: httpx.Response) -> Mapping[str, object] | None:
-    if answer.status_code != OK or len(answer.content) > MAX_ANSWER_BYTES:
-        logger.warning("auth_verify_failed", extra={"status": answer.status_code})
+def _facts(answer: HttpAnswer) -> Mapping[str, object] | None:
+    """What a good answer says; a body that is cut, or not JSON, says nothing."""
+    if answer.status != OK:
+        logger.warning("auth_verify_failed", extra={"status": answer.status, "problem": answer.problem})
         return None
     try:
-        facts = orjson.loads(answer.content)
+        facts = orjson.loads(answer.body)
     except orjson.JSONDecodeError:
         return None
     return facts if isinstance(facts, dict) else None

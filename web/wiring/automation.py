@@ -183,6 +183,7 @@ def _applying(
         policy=lambda: files.current,
         now=now,
         on_changed=community.outdate,
+        read=database.read,
     )
     return Applying(drain, PatientDrain(drain, database, roblox))
 

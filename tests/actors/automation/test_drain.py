@@ -16,7 +16,7 @@ from trio.testing import MockClock
 
 from actors.automation.drain import Cloud, Drain, PatientDrain
 from actors.automation.outcome import Outcome
-from actors.automation.roblox import OpenCloud
+from actors.automation.roblox import OpenCloud, http_caller
 from actors.automation.steps import Step
 from actors.automation.tables import automation_decisions, metadata, players
 from actors.automation.transactions import record_snapshots
@@ -63,8 +63,8 @@ class Node:
 
 @asynccontextmanager
 async def _client(there: OpenCloudStandIn) -> AsyncIterator[OpenCloud]:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(there)) as client:
-        yield OpenCloud(open_cloud.settings_for("http://cloud"), client, now=_now)
+    settings = open_cloud.settings_for("http://cloud")
+    yield OpenCloud(settings, http_caller(settings, httpx.ASGITransport(there)), now=_now)
 
 
 class Attempts:
@@ -83,8 +83,9 @@ class Attempts:
 
     @property
     def longest_gap_s(self) -> float:
-        """Between two of one user."""
-        return max(after - before for times in self._times.values() for before, after in pairwise(times))
+        """Between two, of whichever users."""
+        times = sorted(time for times in self._times.values() for time in times)
+        return max(after - before for before, after in pairwise(times))
 
 
 class Faulty:
@@ -202,6 +203,41 @@ async def test_an_outage_of_ten_minutes_loses_and_doubles_nothing(
     assert attempts.longest_gap_s <= 30
 
 
+async def test_while_roblox_is_down_one_decision_asks_for_all(
+    database: Engine, autojump_clock: MockClock
+) -> None:
+    there = open_cloud.stand_in()
+    there.down = True
+    async with _client(there) as cloud, trio.open_nursery() as nursery:
+        _promote(database, users=200)
+        node = Node(database, cloud, "one")
+        nursery.start_soon(node.run, 1200)
+        await trio.sleep(60)
+        begun = len(there.calls)
+        await trio.sleep(600)
+        assert len(there.calls) - begun <= 600 / 20
+
+        there.down = False
+        await trio.sleep(60)
+        assert _statuses(database) == {"done"}
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_429_holds_back_every_decision(database: Engine, autojump_clock: MockClock) -> None:
+    there = open_cloud.stand_in()
+    there.script.append(problem(429, "RESOURCE_EXHAUSTED", "slow", retry_after_s=20))
+    times: list[float] = []
+    there.on_call = lambda _call: times.append(trio.current_time())
+    async with _client(there) as cloud:
+        _promote(database, users=100)
+        await Node(database, cloud, "one").run(120)
+
+    # Those that were under way beside it, then nothing until it is time.
+    first = times[0]
+    assert sum(first + 1 < time < first + 19.9 for time in times) == 0
+    assert _statuses(database) == {"done"}
+
+
 async def test_a_refusal_is_an_answer_and_no_problem_of_roblox(
     database: Engine, autojump_clock: MockClock
 ) -> None:
@@ -260,7 +296,7 @@ async def test_a_wait_of_our_own_is_no_problem_of_roblox(database: Engine, autoj
 
 async def test_a_storm_of_429_is_sat_out(database: Engine, autojump_clock: MockClock) -> None:
     there = open_cloud.stand_in()
-    there.script.extend(problem(429, "RESOURCE_EXHAUSTED", "slow", retry_after_s=2) for _ in range(200))
+    there.script.extend(problem(429, "RESOURCE_EXHAUSTED", "slow", retry_after_s=2) for _ in range(60))
     async with _client(there) as cloud:
         _promote(database, users=20)
         await Node(database, cloud, "one").run(120)

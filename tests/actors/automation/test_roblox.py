@@ -24,7 +24,7 @@ from actors.automation.outcome import (
     backoff,
     judge,
 )
-from actors.automation.roblox import OpenCloud, http_client
+from actors.automation.roblox import OpenCloud, http_caller
 from actors.automation.steps import Assign, Ban, Mirror, Step, Unassign, from_json, to_json
 from dev.open_cloud import OpenCloudStandIn, problem
 from tests.actors.automation.people import NOW
@@ -43,8 +43,11 @@ MIRROR = "/cloud/v2/universes/777/data-stores/ranks%20v1/scopes/global/entries/p
 async def _cloud() -> AsyncIterator[tuple[OpenCloudStandIn, OpenCloud]]:
     """A client talking to a stand-in over HTTP."""
     there = open_cloud.stand_in()
-    async with open_cloud.running(there) as url, http_client() as client:
-        yield there, OpenCloud(open_cloud.settings_for(url), client, now=lambda: NOW)
+    async with open_cloud.running(there) as url:
+        settings = open_cloud.settings_for(url)
+        caller = http_caller(settings)
+        yield there, OpenCloud(settings, caller, now=lambda: NOW)
+        await caller.aclose()
 
 
 def test_a_role_is_given_and_taken_byte_by_byte() -> None:
@@ -104,6 +107,24 @@ def _error(code: str) -> bytes:
         (Assign(1), 429, {"retry-after": "3"}, b"", RetryIn(3.0, "429 HTTP_429: ")),
         (Assign(1), 429, {"retry-after": "86400"}, b"", RetryIn(LONGEST_RETRY_S, "429 HTTP_429: ")),
         (Assign(1), 429, {"retry-after": "soon"}, b"", RetryIn(1.0, "429 HTTP_429: ")),
+        (Assign(1), 429, {"retry-after": "0"}, b"", RetryIn(1.0, "429 HTTP_429: ")),
+        (Assign(1), 429, {"retry-after": "-5"}, b"", RetryIn(1.0, "429 HTTP_429: ")),
+        (Assign(1), 429, {"retry-after": "nan"}, b"", RetryIn(1.0, "429 HTTP_429: ")),
+        (Assign(1), 429, {"retry-after": "inf"}, b"", RetryIn(1.0, "429 HTTP_429: ")),
+        (
+            Assign(1),
+            429,
+            {"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"},
+            b"",
+            RetryIn(1.0, "429 HTTP_429: "),
+        ),
+        (
+            Assign(1),
+            429,
+            {"retry-after": "Thu, 99 Foo 1970 00:00:00 GMT"},
+            b"",
+            RetryIn(1.0, "429 HTTP_429: "),
+        ),
         (Assign(1), 429, {}, b"", RetryIn(1.0, "429 HTTP_429: ")),
         (Assign(1), 503, {}, _error("UNAVAILABLE"), RetryIn(1.0, "503 UNAVAILABLE: m")),
         (Assign(1), 409, {}, _error("ABORTED"), RetryIn(1.0, "409 ABORTED: m")),
@@ -203,8 +224,7 @@ async def test_a_restriction_that_roblox_did_not_take_is_none_of_the_two_a_minut
 
 async def test_a_cloud_that_is_not_there_is_tried_again() -> None:
     settings = open_cloud.settings_for(f"http://127.0.0.1:{free_port()}")
-    async with http_client() as client:
-        outcome = await OpenCloud(settings, client).perform(Assign(1), 5, attempts=3)
+    outcome = await OpenCloud(settings, http_caller(settings)).perform(Assign(1), 5, attempts=3)
 
     assert outcome == RetryIn(4.0, "ConnectError")
 
@@ -212,10 +232,10 @@ async def test_a_cloud_that_is_not_there_is_tried_again() -> None:
 async def test_a_cloud_that_does_not_answer_is_given_up_after_a_while(autojump_clock: MockClock) -> None:
     there = open_cloud.stand_in()
     there.delay_s = 3600
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(there), timeout=None) as client:  # noqa: S113 - the client's own deadline is what is tested
-        cloud = OpenCloud(open_cloud.settings_for("http://cloud"), client)
+    settings = open_cloud.settings_for("http://cloud")
+    cloud = OpenCloud(settings, http_caller(settings, httpx.ASGITransport(there)))
 
-        assert await cloud.perform(Assign(1), 5, attempts=0) == RetryIn(0.5, "no answer within 15 s")
+    assert await cloud.perform(Assign(1), 5, attempts=0) == RetryIn(0.5, "no answer within 15 s")
 
 
 @pytest.mark.parametrize(
