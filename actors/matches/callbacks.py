@@ -18,6 +18,7 @@ from typing import Final
 import httpx
 import trio
 
+from actors.links import HttpAnswer, HttpCaller
 from actors.matches.callback import Call, Callback
 from actors.matches.delivery import (
     Answer,
@@ -25,7 +26,6 @@ from actors.matches.delivery import (
     Patience,
     Verdict,
     judge,
-    read_retry_after,
     sort,
 )
 from supervision import Life
@@ -34,9 +34,9 @@ logger: Final = logging.getLogger("actors.matches.callbacks")
 
 # An acknowledgement is a hundred bytes; what is longer is a page about an error.
 MAX_ANSWER_BYTES: Final = 16_384
+TOO_MANY: Final = 429
 LOGGED_BODY_CHARS: Final = 500
 PATIENCE: Final = Patience()
-CLOSE_S: Final = 1.0
 
 HOW_TO_LOG: Final = {
     Verdict.ACKNOWLEDGED: (logging.DEBUG, "callback_acknowledged"),
@@ -158,20 +158,21 @@ class Callbacks:
         clock: Callable[[], float] = time.time,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._base_url = base_url.rstrip("/")
         self._keys = tuple(keys) or ("",)
         self._patience = patience
         self._max_waiting = max_waiting
         self._drain_s = drain_s
         self._clock = clock
-        self._transport = transport
         self._rooms: dict[str, deque[Delivery]] = {}
         self._waiting = 0
         self._nursery: trio.Nursery | None = None
-        self._clients: list[httpx.AsyncClient] = []
-        self._unused: list[httpx.AsyncClient] = []
-        self._verify = httpx.create_ssl_context() if base_url.startswith("https:") else False
-        self._places = trio.CapacityLimiter(parallel)
+        self._caller = HttpCaller(
+            base_url,
+            places=parallel,
+            deadline_s=patience.request_s,
+            max_answer_bytes=MAX_ANSWER_BYTES,
+            transport=transport,
+        )
         self._idle = trio.Event()
         self._requests = self._retries = 0
         self._verdicts: Counter[str] = Counter()
@@ -221,24 +222,7 @@ class Callbacks:
             self._nursery = None
             if exit_asked.is_set():
                 self._give_back()
-            await self._close_clients()
-
-    def _new_client(self) -> httpx.AsyncClient:
-        client = httpx.AsyncClient(
-            transport=self._transport,
-            verify=self._verify,
-            timeout=self._patience.request_s,
-            # Neither proxies nor .netrc: this is a neighbour, and the key is for it alone.
-            trust_env=False,
-        )
-        self._clients.append(client)
-        return client
-
-    async def _close_clients(self) -> None:
-        clients, self._clients, self._unused = self._clients, [], []
-        with trio.move_on_after(CLOSE_S, shield=True):
-            for client in clients:
-                await client.aclose()
+            await self._caller.aclose()
 
     def _begin(self, room_id: str) -> None:
         if self._nursery is not None:
@@ -289,7 +273,8 @@ class Callbacks:
     async def _deliver(self, callback: Callback) -> CallbackOutcome:
         failures = key = requests = 0
         while True:
-            status, body, retry_after = await self._request(callback, self._keys[key])
+            came = await self._request(callback, self._keys[key])
+            status, body = came.status, came.body
             requests += 1
             answer = sort(status, body, callback.call)
             next_move = judge(
@@ -297,7 +282,7 @@ class Callbacks:
                 Attempts(failures, may_change_key=key == 0 and len(self._keys) > 1),
                 self._patience,
                 luck=random.random(),
-                retry_after_s=read_retry_after(retry_after, self._clock()),
+                retry_after_s=came.retry_after_s(self._clock()) if status == TOO_MANY else None,
             )
             if isinstance(next_move, Verdict):
                 return CallbackOutcome(next_move, status, body, requests)
@@ -313,39 +298,14 @@ class Callbacks:
                 )
                 await trio.sleep(next_move.after_s)
 
-    async def _request(self, callback: Callback, key: str) -> tuple[int | None, bytes, str | None]:
-        """Make one request: status (None: nothing came), body, and the `Retry-After` of a 429."""
-        async with self._places:
-            # A client each for those under way at the same time: in one pool of 64
-            # connections every request polls them all, which halves the rate.
-            client = self._unused.pop() if self._unused else self._new_client()
-            self._requests += 1
-            try:
-                with trio.move_on_after(self._patience.request_s):
-                    return await self._exchange(client, callback, key)
-            except httpx.RequestError as error:
-                logger.debug("callback_failure", extra={"error": type(error).__name__})
-            finally:
-                self._unused.append(client)
-        return None, b"", None
-
-    async def _exchange(
-        self, client: httpx.AsyncClient, callback: Callback, key: str
-    ) -> tuple[int, bytes, str | None]:
+    async def _request(self, callback: Callback, key: str) -> HttpAnswer:
+        self._requests += 1
         headers = {
             "Content-Type": "application/json",
             "X-Internal-Api-Key": key,
             "Idempotency-Key": callback.idempotency_key,
         }
-        url = self._base_url + callback.path
-        async with client.stream(callback.method, url, content=callback.body, headers=headers) as response:
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk[: MAX_ANSWER_BYTES - len(body)]
-                if len(body) >= MAX_ANSWER_BYTES:
-                    break
-        retry_after = response.headers.get("Retry-After") if response.status_code == 429 else None  # noqa: PLR2004
-        return response.status_code, bytes(body), retry_after
+        return await self._caller.request(callback.method, callback.path, body=callback.body, headers=headers)
 
 
 def _how_to_log(call: Call, verdict: Verdict) -> tuple[int, str]:

@@ -12,11 +12,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
 
@@ -138,39 +135,20 @@ def sort(status: int | None, body: bytes, call: Call | None = None) -> Answer:
 
 
 def judge(
-    answer: Answer, attempts: Attempts, patience: Patience, *, luck: float, retry_after_s: float = 0.0
+    answer: Answer, attempts: Attempts, patience: Patience, *, luck: float, retry_after_s: float | None = None
 ) -> Again | Verdict:
     """Decide what follows.
 
     Args:
         luck: 0..1, for the jitter.
-        retry_after_s: What the answer asked for.
+        retry_after_s: What the answer asked for; None if nothing.
     """
     if answer is Answer.WRONG_KEY and attempts.may_change_key:
         return Again(0.0, next_key=True)
     if answer is Answer.FAILURE and attempts.failures < len(patience.pauses_s):
         pause_s = patience.pauses_s[attempts.failures] * (1 + patience.jitter * (2 * luck - 1))
-        return Again(max(pause_s, min(retry_after_s, patience.longest_retry_after_s)))
+        return Again(max(pause_s, min(retry_after_s or 0.0, patience.longest_retry_after_s)))
     return FINAL[answer]
-
-
-def read_retry_after(value: str | None, now_s: float) -> float:
-    """Seconds that a `Retry-After` asks for: a number or a date (RFC 9110, 10.2.3); 0 if it is neither."""
-    if value is None:
-        return 0.0
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = _until(value, now_s)
-    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
-
-
-def _until(date: str, now_s: float) -> float:
-    try:
-        when = parsedate_to_datetime(date)
-    except ValueError:
-        return 0.0
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now_s
 
 
 def _says_yes(body: bytes, call: Call | None) -> bool:

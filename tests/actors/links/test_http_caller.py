@@ -8,6 +8,8 @@ from functools import partial
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actors.links import HttpAnswer, HttpCaller, read_retry_after
 
@@ -42,7 +44,10 @@ def saying(*parts: bytes) -> Peer:
     async def peer(stream: trio.SocketStream, _request: bytes) -> None:
         for part in parts:
             await stream.send_all(part)
-        await stream.aclose()
+        # Not closed before all of the request was read: that would reset the connection.
+        await stream.send_eof()
+        async for _ in stream:
+            pass
 
     return peer
 
@@ -83,7 +88,7 @@ async def test_an_answer_comes_back_as_it_is(said: bytes, status: int, body: byt
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200_000 + b"\r\n",
     ],
 )
 async def test_what_is_no_answer_is_none_and_the_next_request_goes_through(said: bytes) -> None:
@@ -189,6 +194,7 @@ async def test_nobody_there_is_no_answer() -> None:
         ("nan", None),
         ("inf", None),
         ("5", 5.0),
+        (" 5 ", 5.0),
         ("0", 0.0),
         ("-3", 0.0),
         ("1.5", 1.5),
@@ -201,3 +207,10 @@ async def test_nobody_there_is_no_answer() -> None:
 )
 def test_retry_after_is_seconds_or_a_date_or_nothing(value: str | None, seconds: float | None) -> None:
     assert read_retry_after(value, 5.0) == seconds
+
+
+@given(st.text())
+def test_no_retry_after_makes_it_raise(value: str) -> None:
+    seconds = read_retry_after(value, 0.0)
+
+    assert seconds is None or seconds >= 0

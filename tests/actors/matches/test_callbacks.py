@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actors.matches import Callbacks, Patience, Verdict, callback
 from actors.matches.callback import Callback
 from actors.matches.callbacks import CallbackOutcome, Delivery
+from tests.fakes.http import Network
 from tests.fakes.life import LoneLife
 
 YES = httpx.Response(200, json={"acknowledged": True})
@@ -67,7 +68,7 @@ class Api:
 
 def client(api: Handler, **options: Any) -> Callbacks:
     options.setdefault("keys", ["key-1"])
-    return Callbacks("http://api:3001/internal/", transport=httpx.MockTransport(api), **options)
+    return Callbacks("http://api:3001/internal/", transport=Network(api), **options)
 
 
 @asynccontextmanager

@@ -11,7 +11,6 @@ from actors.matches.delivery import (
     Patience,
     Verdict,
     judge,
-    read_retry_after,
     sort,
 )
 
@@ -86,28 +85,3 @@ def test_a_wish_for_a_longer_pause_is_granted_within_reason(asked: float) -> Non
     again = judge(Answer.FAILURE, FIRST, PATIENCE, luck=0.5, retry_after_s=asked)
     assert isinstance(again, Again)
     assert again.after_s == max(0.5, min(asked, 30.0))
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (None, 0),
-        ("3", 3),
-        (" 3 ", 3),
-        ("1.5", 1.5),
-        ("-3", 0),
-        ("nan", 0),
-        ("inf", 0),
-        ("soon", 0),
-        ("", 0),
-        ("Tue, 10 Feb 2026 01:00:10 GMT", 10),
-        ("Tue, 10 Feb 2026 00:00:00 GMT", 0),
-    ],
-)
-def test_retry_after_is_a_number_or_a_date(value: str | None, seconds: float) -> None:
-    assert read_retry_after(value, now_s=1770685200.0) == seconds
-
-
-@given(st.text())
-def test_no_retry_after_makes_it_raise(value: str) -> None:
-    assert read_retry_after(value, now_s=0.0) >= 0

@@ -17,6 +17,7 @@ from actors.matches import Callbacks, CreationJob, Matches, MatchHandle, read_jo
 from actors.matches.rules.battle import Battle
 from actors.rooms import Rooms, RoomTable
 from supervision import ChildSpec, ChildType, Supervisor
+from tests.fakes.http import Network
 from tests.fakes.keeper import DirectKeeper
 from tests.fakes.node import GAMES, RULES, job
 from tests.fakes.players import PlayerConnection, Question
@@ -51,7 +52,7 @@ class Table:
         registry = Registry(Audiences(max_members=10, max_members_per_topic=10))
         self.rooms = Rooms(RoomTable(max_rooms=10, max_bytes=1 << 20), registry, max_tasks=10)
         self.onlooker = Onlooker()
-        self.callbacks = Callbacks("http://api", keys=["k"], transport=httpx.MockTransport(self._hear))
+        self.callbacks = Callbacks("http://api", keys=["k"], transport=Network(self._hear))
         publisher = RoomsOfMatches(self.rooms)
         self.matches = Matches(
             callbacks=self.callbacks,

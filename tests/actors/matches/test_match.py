@@ -25,6 +25,7 @@ from actors.matches import (
     read_job,
 )
 from supervision import ChildSpec, ChildType, Supervisor
+from tests.fakes.http import Network
 from tests.fakes.keeper import DirectKeeper
 from tests.fakes.life import LoneLife
 from tests.fakes.node import GAMES, RULES, Stage, job
@@ -53,7 +54,7 @@ class MatchContext:
     def __init__(self, *, max_matches: int = 10, **patience: float) -> None:
         self.api = Api()
         self.stage = Stage()
-        self.callbacks = Callbacks("http://api", keys=["k"], transport=httpx.MockTransport(self.api))
+        self.callbacks = Callbacks("http://api", keys=["k"], transport=Network(self.api))
         self.matches = Matches(
             callbacks=self.callbacks,
             publisher=self.stage,

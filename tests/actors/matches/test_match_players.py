@@ -16,6 +16,7 @@ from actors.matches import Callbacks, CreationJob, Matches, MatchHandle, MatchTi
 from actors.matches.handle import INBOX_SLOTS
 from actors.matches.rules.simple_card_battle import SimpleCardBattle
 from supervision import ChildSpec, ChildType, Supervisor
+from tests.fakes.http import Network
 from tests.fakes.keeper import DirectKeeper
 from tests.fakes.node import GAMES, RULES, Stage, job
 from tests.fakes.players import PlayerConnection, Question
@@ -28,7 +29,7 @@ class House:
         self.status = 200
         self.said: list[str] = []
         self.stage = Stage()
-        self.callbacks = Callbacks("http://api", keys=["k"], transport=httpx.MockTransport(self._hear))
+        self.callbacks = Callbacks("http://api", keys=["k"], transport=Network(self._hear))
         self.matches = Matches(
             callbacks=self.callbacks,
             publisher=self.stage,

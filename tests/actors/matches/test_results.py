@@ -20,6 +20,7 @@ from actors.matches.callback import Callback
 from actors.matches.persist_failed import age_s, callback_of
 from supervision import Backoff
 from tests.engines import RedisServer, free_port
+from tests.fakes.http import Network
 from tests.fakes.life import LoneLife
 from tests.fakes.waiting import until
 
@@ -49,7 +50,7 @@ class Around:
         self.api = Api()
         self.link = RedisLink(redis_url, ping_every_s=0.1, backoff=Backoff(first_s=0.02, ceiling_s=0.1))
         patience = Patience(request_s=request_s, pauses_s=())
-        transport = httpx.MockTransport(self.api)
+        transport = Network(self.api)
         self.callbacks = Callbacks("http://api", keys=["k"], patience=patience, transport=transport)
         self.spool = ResultSpool(directory / "spool")
         self.results = Results(link=self.link, callbacks=self.callbacks, spool=self.spool, retry_s=0.05)

@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.fakes.http import Network
 from web.channels.identity import User
 from web.channels.remote import DEADLINE_S, MAX_REMEMBERED, RemoteTokens
 
@@ -34,7 +35,7 @@ class Api:
         return httpx.Response(self.status, content=content)
 
     def tokens(self, *keys: str) -> RemoteTokens:
-        return RemoteTokens("http://api/internal/", keys or ("new",), transport=httpx.MockTransport(self))
+        return RemoteTokens("http://api/internal/", keys or ("new",), transport=Network(self))
 
 
 async def test_a_token_the_api_server_knows_is_good() -> None:
@@ -104,7 +105,7 @@ async def test_a_connection_that_breaks_lets_nobody_in() -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
-    tokens = RemoteTokens("http://api", ["new"], transport=httpx.MockTransport(broken))
+    tokens = RemoteTokens("http://api", ["new"], transport=Network(broken))
 
     assert await tokens.verify("t") is None
     assert tokens.failed == 1
