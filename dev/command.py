@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,7 +21,7 @@ from dev.roblox import NAMES_ANOTHER, StandInRoblox
 from dev.screen import Surroundings, screen
 from supervision import Backoff, ChildSpec, SupervisionError, Supervisor
 from web.log import set_up
-from web.program import Program, prepare_process, run_until_signalled
+from web.program import STOP_SIGNALS, Program, prepare_process, run_until_signalled
 from web.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 OK: Final = 0
 FAILED: Final = 1
+# A second `dev` looks this often whether the first has ended.
+NOTICE_EVERY_S: Final = 1.0
 DEFAULTS: Final = {
     "LOG_FORMAT": "text",
     "CORS_ORIGINS": "*",
@@ -126,27 +130,54 @@ async def _dev(env: dict[str, str], directory: Path) -> bool:
         roblox_url=None if around.roblox is None else around.roblox.url,
         inbound_key=env["INBOUND_API_KEYS"].partition(",")[0],
     )
+    in_order = False
     async with trio.open_nursery() as nursery:
+        # Redis may be running before the node listens to signals.
+        await nursery.start(_cancel_on_signal, nursery.cancel_scope)
         await nursery.start(around.run)
         in_order = await _run_node(Settings.from_env(env), surroundings)
         nursery.cancel_scope.cancel()
     return in_order
 
 
+async def _cancel_on_signal(
+    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(*STOP_SIGNALS, signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()
+
+
 async def _run_node(settings: Settings, surroundings: Surroundings) -> bool:
     put_log = set_up(settings.log_level, settings.log_format, sys.stdout)
-    prepare_process()
+    prepare_process(settings.max_connections)
     secrets = [secret.get_secret_value() for secret in settings.jwt_secret]
     posted = notice.Notice(surroundings.url, surroundings.redis_url, *secrets[:1])
     with Program(settings, put_log) as program:
         _say("\n".join(screen(surroundings)))
-        notice.post(posted)
         try:
-            return await run_until_signalled(program)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_keep_notice, posted)
+                # The terminal was closed: nobody can press Ctrl-C any more.
+                in_order = await run_until_signalled(program, stops_on_hangup=True)
+                nursery.cancel_scope.cancel()
         finally:
-            notice.take_down(posted)
             put_log.close()
+    return in_order
+
+
+async def _keep_notice(posted: notice.Notice) -> None:
+    """Post it until cancelled, as soon as no other `dev` of this user has one."""
+    while (descriptor := notice.post(posted)) is None:  # noqa: ASYNC110  # another process has no event
+        await trio.sleep(NOTICE_EVERY_S)
+    try:
+        await trio.sleep_forever()
+    finally:
+        notice.take_down(descriptor)
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    # A terminal that has gone takes no lines.
+    with suppress(OSError):
+        print(line, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
@@ -30,20 +31,44 @@ def notice_path() -> Path:
     return Path(directory) / f"greenroom-dev-{os.getuid()}.json"
 
 
-def post(notice: Notice) -> None:
-    """Leave a notice in place of an older one."""
+def post(notice: Notice) -> int | None:
+    """Leave a notice, unless that of another running `dev` is there.
+
+    Returns:
+        A descriptor whose lock says that the notice's author runs, however it ends; to be given to
+        `take_down`. None if another `dev` holds it.
+    """
     path = notice_path()
-    path.unlink(missing_ok=True)
-    # Exclusively: nobody else's file or link is written through.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(asdict(notice), file)
+    while True:
+        # Nobody else's link is followed.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if _is_at(path, descriptor):
+            break
+        # Its author took it down between our two calls.
+        os.close(descriptor)
+    os.fchmod(descriptor, 0o600)
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, json.dumps(asdict(notice)).encode())
+    return descriptor
 
 
-def take_down(notice: Notice) -> None:
-    """Remove our notice; one of a later `dev` stays."""
-    if read() == notice:
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def take_down(descriptor: int) -> None:
+    """Remove the notice that `post` has left."""
+    if _is_at(notice_path(), descriptor):
         notice_path().unlink(missing_ok=True)
+    os.close(descriptor)
 
 
 def read() -> Notice | None:

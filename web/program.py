@@ -34,6 +34,8 @@ GC_THRESHOLDS: Final = (10_000, 20, 100)
 SWITCH_INTERVAL_S: Final = 0.001
 # Longer than any child has to end by itself; past that the program ends anyway.
 STOP_TREE_S: Final = 20.0
+# Listeners, engines, files: what needs descriptors beside connections.
+SPARE_DESCRIPTORS: Final = 64
 # For goodbyes to engines.
 CLOSE_S: Final = 1.0
 
@@ -90,6 +92,13 @@ class Program:
             self._abandon.cancel()
         self._hurry = hurry
         self._wanted.set()
+
+    def reload(self) -> None:
+        """Read certificates and policy files again; what is broken leaves the old in force."""
+        logger.info("reloading")
+        if self.edge.certificates is not None:
+            self.edge.certificates.reload()
+        self.core.automation.files.refresh()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> bool:
         """Serve until stopped; whether it ended in order.
@@ -182,25 +191,45 @@ class _Root:
         return self._never
 
 
-async def run_until_signalled(program: Program) -> bool:
-    """Run `program`; SIGTERM drains it, SIGINT does so in a hurry, a second one of either ends it at once."""
+async def run_until_signalled(program: Program, *, stops_on_hangup: bool = False) -> bool:
+    """Run `program` until a signal ends it; whether it ended in order.
+
+    SIGTERM drains it, SIGINT does so in a hurry, a second one of either ends it at once. SIGHUP reloads
+    certificates and policies.
+
+    Args:
+        program: What to run.
+        stops_on_hangup: SIGHUP means SIGINT: the program belongs to a terminal.
+    """
     async with trio.open_nursery() as nursery:
-        await nursery.start(_obey_signals, program)
+        await nursery.start(_obey_signals, program, stops_on_hangup)
         in_order = await program.run()
         nursery.cancel_scope.cancel()
     return in_order
 
 
 async def _obey_signals(
-    program: Program, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    program: Program,
+    stops_on_hangup: bool,  # noqa: FBT001  # `nursery.start` passes no keywords
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+    with trio.open_signal_receiver(*STOP_SIGNALS, signal.SIGHUP) as signals:
         task_status.started()
         async for number in signals:
-            program.stop(hurry=number == signal.SIGINT)
+            if number == signal.SIGHUP and not stops_on_hangup:
+                program.reload()
+            else:
+                program.stop(hurry=number != signal.SIGTERM)
 
 
-def prepare_process() -> None:
+def ignore_other_signals() -> None:
+    """Survive SIGHUP before there is anything to reload, and SIGUSR1 and SIGUSR2 always."""
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def prepare_process(max_connections: int) -> None:
     """Make room for as many connections as the system allows, and set the interpreter to our ways.
 
     Nearly everything here dies by its reference count; a full collection finds
@@ -208,7 +237,11 @@ def prepare_process() -> None:
     What was imported is never looked at again; young objects are looked at less
     often, and old ones only once in a long while.
     """
-    raise_descriptor_limit()
+    descriptors = raise_descriptor_limit()
+    if descriptors < max_connections + SPARE_DESCRIPTORS:
+        logger.warning(
+            "too_few_descriptors", extra={"ulimit_n": descriptors, "max_connections": max_connections}
+        )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -14,7 +14,7 @@ from actors.matches.rules import RulesError
 from supervision import SupervisionError
 from web.check_config import unwritable
 from web.log import set_up
-from web.program import Program, prepare_process, run_until_signalled
+from web.program import Program, ignore_other_signals, prepare_process, run_until_signalled
 from web.server.sockets import CannotListen
 from web.server.tls import BadCertificate
 from web.settings_warnings import warnings
@@ -35,7 +35,8 @@ FAILED: Final = 1
 def serve(settings: Settings) -> int:
     """Serve until stopped; the exit status. What cannot start says so in one line."""
     put_log = set_up(settings.log_level, settings.log_format, sys.stdout)
-    prepare_process()
+    ignore_other_signals()
+    prepare_process(settings.max_connections)
     status = FAILED
     try:
         status = OK if trio.run(_serve, settings, put_log) else FAILED

@@ -27,6 +27,13 @@ def test_every_variable_of_the_compose_file_is_one_that_the_server_reads() -> No
     assert set(SYNC["environment"]) - known == set()
 
 
+def test_the_compose_file_passes_on_every_variable_that_the_server_reads() -> None:
+    # The volume is where the image says.
+    wanted = {name.upper() for name in Settings.model_fields} - {"DATA_DIR"}
+
+    assert wanted - set(SYNC["environment"]) == set()
+
+
 def test_the_defaults_of_the_compose_file_are_good_settings() -> None:
     given = {name: str(value) for name, value in SYNC["environment"].items() if value is not None}
     defaults = {name: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value) for name, value in given.items()}

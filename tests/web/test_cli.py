@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +96,46 @@ def test_a_reader_that_has_gone_changes_no_exit_status(command: str) -> None:
         os.close(write_end)
 
     assert (process.returncode, process.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_signals_that_mean_no_end_end_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "web.cli", "serve"],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            "DATA_DIR": str(tmp_path),
+            "DRAIN_SECONDS": "0",
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        first = next(line for line in process.stdout if '"serving"' in line)
+        assert str(port) in first
+        process.send_signal(number)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert client.recv(1024).startswith(b"HTTP/1")
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert ('"reloading"' in said) is (number == signal.SIGHUP)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_few_descriptors_are_warned_of(tmp_path: Path) -> None:
+    command = f"ulimit -n 256; exec {sys.executable} -m web.cli serve"
+    env = {"PATH": os.environ["PATH"], "PORT": "0", "HOST": "127.0.0.1", "DATA_DIR": str(tmp_path)}
+    with subprocess.Popen(["sh", "-c", command], env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        warning = next(line for line in process.stdout if '"too_few_descriptors"' in line)
+        process.kill()
+
+    assert '"ulimit_n":256' in warning

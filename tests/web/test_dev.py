@@ -21,7 +21,7 @@ from dev import redis as dev_redis
 from dev.notice import Notice, notice_path, post, read, take_down
 from dev.ports import first_free_port
 from tests.engines import free_port
-from tests.web.serving import PATIENCE_S
+from tests.web.serving import PATIENCE_S, eventually
 
 
 @dataclass
@@ -187,13 +187,82 @@ def test_a_notice_is_read_by_its_owner_and_taken_down_by_its_author(
     mine, later = Notice("http://a", "redis://a"), Notice("http://b", "redis://b")
 
     assert read() is None
-    post(mine)
+    first = post(mine)
+    assert first is not None
     assert read() == mine
     assert notice_path().stat().st_mode & 0o077 == 0
-    post(later)
-    take_down(mine)
+    assert post(later) is None
+    assert read() == mine
+    take_down(first)
+    assert read() is None
+    second = post(later)
+    assert second is not None
     assert read() == later
-    take_down(later)
+    take_down(second)
     assert read() is None
     notice_path().write_text("nonsense")
     assert read() is None
+
+
+def test_a_notice_of_a_dev_that_was_killed_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    notice_path().write_text('{"url": "http://longer-than-the-next", "redis_url": "redis://longer"}')
+
+    posted = post(Notice("http://a", "redis://a"))
+
+    assert posted is not None
+    assert read() == Notice("http://a", "redis://a")
+    take_down(posted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("moment", ["at the start", "when it is up"])
+async def test_nothing_is_left_however_it_ends(tmp_path: Path, number: signal.Signals, moment: str) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    async with dev(tmp_path, "--port", str(free_port()), TMPDIR=str(temporary)) as terminal:
+        if moment == "when it is up":
+            await terminal.until("redis_up")
+        await eventually(lambda: running_in(temporary))
+
+        terminal.process.send_signal(number)
+
+        with trio.fail_after(PATIENCE_S):
+            await terminal.process.wait()
+    await eventually(lambda: not running_in(temporary))
+    if number != signal.SIGKILL or moment == "when it is up":
+        await eventually(lambda: not list(temporary.iterdir()))
+
+
+async def test_a_second_dev_takes_over_the_notice_when_the_first_has_ended(tmp_path: Path) -> None:
+    notice = tmp_path / notice_path().name
+    async with dev(tmp_path, "--port", str(free_port())) as first:
+        await first.until("redis_up")
+        posted = notice.read_text()
+        async with dev(tmp_path, "--port", str(free_port())) as second:
+            await second.until("redis_up")
+            assert notice.read_text() == posted
+
+            first.process.send_signal(signal.SIGKILL)
+
+            await eventually(lambda: notice.is_file() and notice.read_text() not in {"", posted})
+
+
+def running_in(directory: Path) -> list[str]:
+    """Process ids of redis-servers whose data is under `directory`."""
+    command = ["ps", "-A", "-ww", "-o", "pid=,args="]
+    rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    running = []
+    for row in rows:
+        pid, arguments = row.split(None, 1)
+        if "redis-server" not in arguments:
+            continue
+        try:
+            place = str(Path(f"/proc/{pid}/cwd").readlink())
+        except OSError:
+            continue
+        if place.startswith(str(directory)):
+            running.append(pid)
+    return running

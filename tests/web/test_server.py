@@ -101,7 +101,8 @@ class TestAccepting:
 
         assert trio.current_time() - start >= 2 * PAUSE_S
         assert acceptor.pauses == 2
-        assert [record.message for record in caplog.records] == ["accept_paused"] * 2
+        # Ten tries a second are one state, and one line.
+        assert [record.message for record in caplog.records] == ["accept_paused"]
 
     async def test_a_connection_that_broke_on_its_way_in_is_no_trouble(self) -> None:
         accepted: list[socket.socket] = []

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import ssl
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 import h2.config
 import h2.connection
@@ -18,12 +22,19 @@ from actors.rooms import Put
 from tests.web.serving import PATIENCE_S, Node, eventually, serving
 from web.server.tls import BadCertificate, server_context
 
+ROOT: Final = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate of our own making, and its key."""
     directory = tmp_path_factory.mktemp("tls")
     cert, key = directory / "cert.pem", directory / "key.pem"
+    make_certificate(cert, key)
+    return cert, key
+
+
+def make_certificate(cert: Path, key: Path) -> None:
     command = [
         "openssl",
         "req",
@@ -36,7 +47,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     ]
     command += ["-days", "2", "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(cert)]
     subprocess.run(command, check=True, capture_output=True)
-    return cert, key
 
 
 @asynccontextmanager
@@ -207,6 +217,46 @@ async def test_plain_http_on_the_tls_port_is_no_trouble(certificate: tuple[Path,
         await node.program.edge.connections.wait_none()
 
     assert node.program.edge.connections.statistics().failed == 0
+
+
+async def test_certificates_are_read_again_and_broken_ones_change_nothing(
+    certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_bytes(certificate[0].read_bytes())
+    key.write_bytes(certificate[1].read_bytes())
+    async with serving_tls((cert, key)) as node:
+        first = await shown(node)
+        make_certificate(cert, key)
+        node.program.reload()
+        second = await shown(node)
+        key.write_text("no key")
+        node.program.reload()
+        third = await shown(node)
+
+    assert first != second
+    assert second == third
+
+
+async def shown(node: Node) -> bytes:
+    """The certificate that a client is shown."""
+    async with await connect(node, "http/1.1") as stream:
+        der: bytes = stream.getpeercert(binary_form=True)
+        return der
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_the_health_check_of_the_image_knows_tls(tls: bool, certificate: tuple[Path, Path]) -> None:
+    found = re.search(r'CMD \["python", "-c", "(.+)"\]', (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert found is not None
+    async with serving_tls(certificate) if tls else serving("fast") as node:
+        env = {"PORT": str(node.port), "PATH": os.environ["PATH"]} | (
+            {"TLS_CERT_FILE": str(certificate[0])} if tls else {}
+        )
+
+        checked = await trio.run_process([sys.executable, "-c", found[1]], env=env, check=False)
+
+        assert checked.returncode == 0
 
 
 def test_a_certificate_that_cannot_be_used_is_said_in_one_line(

@@ -50,6 +50,7 @@ class Acceptor:
         self._listener = listener
         self._admit = admit
         self.pauses = 0
+        self._paused_for: str | None = None
 
     async def run(self, life: Life) -> None:
         """Accept until cancelled."""
@@ -67,14 +68,22 @@ class Acceptor:
         try:
             sock, _ = self._listener.accept()
         except BlockingIOError:
+            # The backlog is empty: only now the shortage is over.
+            self._paused_for = None
             return None
         except OSError as error:
             if error.errno in EXHAUSTED:
                 self.pauses += 1
-                logger.warning("accept_paused", extra={"reason": errno.errorcode[error.errno]})
+                self._note_pause(errno.errorcode[error.errno])
                 await trio.sleep(PAUSE_S)
             elif error.errno not in NOT_OURS:
                 raise
             return None
         sock.settimeout(0)
         return sock
+
+    def _note_pause(self, reason: str) -> None:
+        """Log when the state begins or its reason changes, not at each of ten tries a second."""
+        if reason != self._paused_for:
+            logger.warning("accept_paused", extra={"reason": reason})
+        self._paused_for = reason

@@ -22,7 +22,7 @@ from web.quart_lane.sockets import WithSockets
 from web.server.acceptor import Acceptor
 from web.server.connections import Connections
 from web.server.hypercorn_lane import HypercornLane
-from web.server.tls import server_context
+from web.server.tls import Certificates
 from web.server.tls_lane import TlsLane
 from web.wiring.automation import Automation, build_automation
 from web.wiring.channels import build_channels
@@ -42,7 +42,6 @@ from web.wiring.stats import Stats, build_stats
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
-    from ssl import SSLContext
 
     from web.log import PutLog
     from web.settings import Settings
@@ -75,6 +74,7 @@ class Edge:
     dispatcher: Dispatcher
     hypercorn: HypercornLane
     fastlane: FastLane
+    certificates: Certificates | None
     connections: Connections
     acceptors: tuple[Acceptor, ...]
 
@@ -130,7 +130,8 @@ def build_edge(
         stall_s=stall_s,
         heartbeat_s=settings.heartbeat_seconds,
     )
-    connections = _connections(settings, fastlane, hypercorn)
+    certificates = _certificates(settings)
+    connections = _connections(settings, fastlane, hypercorn, certificates)
     acceptors = tuple(Acceptor(listener, connections.admit) for listener in listeners)
     readings.add(partial(fastlane_readings, fastlane))
     readings.add(lambda: room_readings(core.rooms))
@@ -143,21 +144,18 @@ def build_edge(
     readings.add(lambda: connection_readings(connections, acceptors))
     readings.add(lambda: limit_readings(settings))
     readings.add(lambda: log_readings(put_log))
-    return Edge(streams, channels, dispatcher, hypercorn, fastlane, connections, acceptors)
+    return Edge(streams, channels, dispatcher, hypercorn, fastlane, certificates, connections, acceptors)
 
 
-def _connections(settings: Settings, fastlane: FastLane, hypercorn: HypercornLane) -> Connections:
-    """Who serves an accepted socket.
-
-    Raises:
-        BadCertificate: TLS is configured and its files cannot be used.
-    """
-    tls = _tls(settings)
+def _connections(
+    settings: Settings, fastlane: FastLane, hypercorn: HypercornLane, certificates: Certificates | None
+) -> Connections:
+    """Who serves an accepted socket."""
     limit = settings.max_connections
-    if tls is None:
+    if certificates is None:
         return Connections(fastlane.serve, limit=limit, taken=fastlane.taken)
     # In TLS each connection keeps a task of its own, whatever it has become.
-    lane = TlsLane(fastlane.serve, hypercorn, tls, stall_s=settings.stream_stall_seconds)
+    lane = TlsLane(fastlane.serve, hypercorn, certificates.context, stall_s=settings.stream_stall_seconds)
     return Connections(lane.serve, limit=limit, refusal=b"")
 
 
@@ -192,7 +190,7 @@ def _routes(
     return Routes([*rooms.routes(settings.max_state_bytes), *players, *others])
 
 
-def _tls(settings: Settings) -> SSLContext | None:
+def _certificates(settings: Settings) -> Certificates | None:
     if settings.tls_cert_file is None or settings.tls_key_file is None:
         return None
-    return server_context(settings.tls_cert_file, settings.tls_key_file)
+    return Certificates(settings.tls_cert_file, settings.tls_key_file)
