@@ -6,7 +6,7 @@ Rules in a fixed order; the first that speaks wins:
     2  some warnings, or a trial not yet over  → SUSPEND (NONE in a punishment rank)
     3  a rank that is ignored or locked        → NONE
     4  enough points, and time where it counts → PROMOTE one step, unless that rank is given by hand
-    5  too few points for the own rank         → DEMOTE one step
+    5  too few points for the own rank         → DEMOTE one step, unless that rank is given by hand
     otherwise                                  → NONE
 """
 
@@ -136,7 +136,7 @@ def _suspend(player: Player, policy: Policy, now: datetime) -> Verdict | None:
         return _none(f"{why}; {player.rank} is a punishment rank already")
     if target is None:
         return _none(f"{why}; the rank table has no punishment rank")
-    return Verdict(Action.SUSPEND, target.name, f"{why}; for {policy.punishments.trial_days} days")
+    return Verdict(Action.SUSPEND, target.name, f"{why}; for {policy.punishments.trial_days:g} days")
 
 
 def _why_suspend(player: Player, policy: Policy, now: datetime) -> str | None:
@@ -167,7 +167,7 @@ def _hindrance(player: Player, target: Rank, now: datetime) -> str | None:
     if target.privileged:
         return f"{target.name} is given by hand"
     if target.min_time_days and now - player.created_at < timedelta(days=target.min_time_days):
-        return f"{target.name} takes {target.min_time_days} days since the first snapshot"
+        return f"{target.name} takes {target.min_time_days:g} days since the first snapshot"
     return None
 
 
@@ -175,6 +175,8 @@ def _demote(player: Player, policy: Policy, _now: datetime) -> Verdict | None:
     rank, target = policy.rank(player.rank), policy.previous_rank(player.rank)
     if rank is None or target is None or player.rank_points >= rank.min_points:
         return None
+    if target.privileged:
+        return _none(f"{target.name} is given by hand")
     reason = f"{player.rank_points} points are too few for {rank.name} ({rank.min_points})"
     return Verdict(Action.DEMOTE, target.name, reason)
 

@@ -1,20 +1,20 @@
 """Ranks, punishments, permissions: what a community has decided beforehand.
 
-The *ladder* is the ranks that are not punishments, in order of level: a player's next and previous
-rank are the neighbours on it. A rank is *earned* when points alone can give it: it is on the ladder
-and not privileged (those are given by hand).
+The *ladder* is the ranks that are not punishments, in order of `minPoints`, ties by place in the file: a
+player's next and previous rank are the neighbours on it. A rank is *earned* when points alone can give
+it: it is on the ladder and not privileged (those are given by hand).
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 if TYPE_CHECKING:
@@ -27,14 +27,29 @@ MAX_RANKS: Final = 1000
 # The width of the columns that hold a rank's name.
 RankName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]+$")]
 Points = Annotated[int, Field(ge=0, le=INT32_MAX)]
-Level = Annotated[int, Field(ge=0, le=INT32_MAX)]
+# A label for the programs that read these files; the order of ranks is that of their points.
+Level = Annotated[int, Field(ge=0, le=INT32_MAX)] | Annotated[str, Field(min_length=1, max_length=64)]
+Days = Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)]
+# The name of everybody outside of the group: no rank of the table, yet permissions may speak of it.
+GUEST: Final = "Guest"
+
+
+def _number(value: object) -> object:
+    # Ids pass 2^53, so that tools written in JavaScript quote them.
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value) else value
+
+
+_Id = Annotated[int, Field(ge=1, le=INT64_MAX)]
+RoleId = Annotated[
+    _Id, BeforeValidator(_number, json_schema_input_type=_Id | Annotated[str, Field(pattern="^[0-9]{1,19}$")])
+]
 
 
 class _File(BaseModel):
-    """Policy is strict: a misspelt key or a number in quotes is refused, not guessed at."""
+    """A value of the wrong type is refused, not guessed at. Unknown keys are kept to be warned about."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, alias_generator=to_camel, populate_by_name=True
+        frozen=True, extra="allow", strict=True, alias_generator=to_camel, populate_by_name=True
     )
 
 
@@ -44,8 +59,8 @@ class Rank(_File):
     Attributes:
         name: Unique in the table.
         min_points: From how many rank points on the rank is deserved.
-        min_time_days: Days since the player was first seen before automation promotes to it.
-        level: Place on the ladder; higher is better.
+        min_time_days: Days since the player was first seen before it is promoted to; may be a fraction.
+        level: A word or a number; several ranks may share it. It says nothing about the order.
         role_id: The Roblox group role. Without one, decisions leading here are reported, never applied.
         is_punishment: Off the ladder; only a suspension leads here, only people lead away.
         privileged: Given by hand; automation never promotes to it.
@@ -53,9 +68,9 @@ class Rank(_File):
 
     name: RankName
     min_points: Points
-    min_time_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
+    min_time_days: Days | None = None
     level: Level
-    role_id: Annotated[int, Field(ge=1, le=INT64_MAX)] | None = None
+    role_id: RoleId | None = None
     is_punishment: bool = False
     privileged: bool = False
 
@@ -66,7 +81,7 @@ class Rank(_File):
 
 
 class RankTable(_File):
-    """`policy.ranks.json`. The order in the file does not matter: levels say it."""
+    """`policy.ranks.json`. Ranks are ordered by their points; the place in the file settles ties."""
 
     schema_: str | None = Field(default=None, alias="$schema")
     ranks: Annotated[tuple[Rank, ...], Field(max_length=MAX_RANKS, strict=False)]
@@ -84,7 +99,7 @@ class Punishments(_File):
     Attributes:
         trial_threshold: From so many warnings on a player is suspended.
         severe_threshold: From so many warnings on a player is banned.
-        trial_days: How long a suspension lasts.
+        trial_days: How long a suspension lasts; may be a fraction.
     """
 
     # This file's keys are snake_case, unlike its neighbours'.
@@ -93,7 +108,7 @@ class Punishments(_File):
     schema_: str | None = Field(default=None, alias="$schema")
     trial_threshold: Annotated[int, Field(ge=1, le=INT32_MAX)] = 4
     severe_threshold: Annotated[int, Field(ge=1, le=INT32_MAX)] = 7
-    trial_days: Annotated[int, Field(ge=1, le=36_500)] = 14
+    trial_days: Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)] = 14
 
     @model_validator(mode="after")
     def _severe_is_worse(self) -> Self:
@@ -148,7 +163,7 @@ class Policy:
     @cached_property
     def ladder(self) -> tuple[Rank, ...]:
         """The ranks that are not punishments, lowest first."""
-        return tuple(sorted(_on_ladder(self.table.ranks), key=lambda rank: rank.level))
+        return tuple(sorted(_on_ladder(self.table.ranks), key=lambda rank: rank.min_points))
 
     @cached_property
     def _by_name(self) -> dict[str, Rank]:
@@ -160,7 +175,7 @@ class Policy:
 
     @cached_property
     def _earned(self) -> list[Rank]:
-        # There is at least one, and their points rise with their levels.
+        # There is at least one.
         return [rank for rank in self.ladder if rank.is_earned]
 
     @cached_property
@@ -197,8 +212,8 @@ class Policy:
         return role is not None and role.blocks_decisions
 
     def strangers(self) -> list[str]:
-        """Ranks `permissions.json` speaks of that `policy.ranks.json` does not have."""
-        return sorted(self.permissions.roles.keys() - self._by_name.keys())
+        """Ranks `permissions.json` speaks of that `policy.ranks.json` does not have, but for `Guest`."""
+        return sorted(self.permissions.roles.keys() - self._by_name.keys() - {GUEST})
 
 
 def _on_ladder(ranks: Iterable[Rank]) -> list[Rank]:
@@ -210,20 +225,28 @@ def _problems(ranks: Sequence[Rank]) -> Iterable[str]:
         yield f"rank {name!r} is listed more than once"
     for role_id in _repeated(rank.role_id for rank in ranks if rank.role_id is not None):
         yield f"roleId {role_id} belongs to more than one rank"
-    ladder = _on_ladder(ranks)
-    if not any(rank.is_earned for rank in ladder):
+    if not any(rank.is_earned for rank in ranks):
         yield "at least one rank must be neither a punishment nor privileged"
-    for level in _repeated(rank.level for rank in ladder):
-        names = ", ".join(repr(rank.name) for rank in ladder if rank.level == level)
-        yield f"level {level} is held by {names}: every rank off punishment needs its own level"
-    earned = sorted((rank for rank in ladder if rank.is_earned), key=lambda rank: rank.level)
-    for lower, higher in pairwise(earned):
-        if higher.min_points < lower.min_points:
-            yield (
-                f"rank {higher.name!r} (level {higher.level}) asks for {higher.min_points} points, fewer "
-                f"than {lower.name!r} (level {lower.level}, {lower.min_points}): points must rise with level"
-            )
 
 
 def _repeated(values: Iterable[object]) -> list[object]:
     return [value for value, count in Counter(values).items() if count > 1]
+
+
+def unknown_keys(model: BaseModel) -> list[str]:
+    """The places of keys a policy file has and its model does not know, in the order of the file."""
+    found = list(model.model_extra or ())
+    for name, value in model:
+        alias = type(model).model_fields[name].alias or name if name in type(model).model_fields else name
+        found += [f"{alias}.{place}" for place in _inside(value)]
+    return found
+
+
+def _inside(value: object) -> list[str]:
+    if isinstance(value, BaseModel):
+        return unknown_keys(value)
+    if isinstance(value, tuple):
+        return [f"{at}.{place}" for at, each in enumerate(value) for place in _inside(each)]
+    if isinstance(value, dict):
+        return [f"{key}.{place}" for key, each in value.items() for place in _inside(each)]
+    return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Final, cast
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 import trio
 from pydantic import BaseModel, ValidationError
 
-from actors.automation.policy import Permissions, Policy, Punishments, RankTable
+from actors.automation.policy import Permissions, Policy, Punishments, RankTable, unknown_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,7 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
 # look that a vanished file is given.
 CHECK_EVERY_S: Final = 0.5
 MAX_FILE_BYTES: Final = 1 << 20
+MAX_KEYS_LOGGED: Final = 20
 
 
 class PolicyError(Exception):
@@ -61,15 +63,18 @@ def packaged(name: str) -> bytes:
 
 
 def parse(name: str, content: bytes, model: type[BaseModel]) -> BaseModel:
-    """Read one file.
+    """Read one file; a byte order mark is taken, and keys that nobody knows are warned about.
 
     Raises:
         PolicyError: It is not JSON or breaks a rule; every fault is named with its place.
     """
     try:
-        return model.model_validate_json(content)
+        value = model.model_validate_json(content.removeprefix(BOM_UTF8))
     except ValidationError as error:
         raise PolicyError(list(_lines(name, error))) from None
+    if unknown := unknown_keys(value):
+        logger.warning("policy_keys_unknown", extra={"file": name, "keys": unknown[:MAX_KEYS_LOGGED]})
+    return value
 
 
 def _lines(name: str, error: ValidationError) -> Iterator[str]:
@@ -92,7 +97,7 @@ def _read(path: Path) -> bytes | PolicyError | None:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        # One file may go, and what ships takes its place; a volume that is gone was nobody's wish.
+        # Said of each file, so that the log names what is really gone.
         if not path.parent.is_dir():
             return PolicyError([f"{path.name}: there is no directory {path.parent}"])
         return None
@@ -106,7 +111,7 @@ def _read(path: Path) -> bytes | PolicyError | None:
 class _File:
     """One policy file: the value in force, and what was seen last."""
 
-    __slots__ = ("_default", "_missing", "_model", "_name", "_seen", "value")
+    __slots__ = ("_default", "_from_directory", "_missing", "_model", "_name", "_seen", "value")
 
     def __init__(self, name: str, model: type[BaseModel], found: bytes | PolicyError | None) -> None:
         if isinstance(found, PolicyError):
@@ -114,6 +119,7 @@ class _File:
         self._name, self._model = name, model
         self._default = packaged(name)
         self._missing = False
+        self._from_directory = found is not None
         self._seen: bytes | list[str] = self._default if found is None else found
         self.value = parse(name, self._seen, model)
 
@@ -123,12 +129,15 @@ class _File:
         Raises:
             PolicyError: It is broken in a way not reported before; the old value stays.
         """
-        if found is None and self._seen != self._default and not self._missing:
+        if found is None and self._from_directory and not self._missing:
             # An editor that replaces a file leaves a moment without one: look twice.
             self._missing = True
             return False
         self._missing = False
-        return self._take(self._default if found is None else found)
+        if found is None:
+            # What ships is no substitute: it may permit what the file that has gone forbade.
+            found = PolicyError([f"{self._name}: has vanished"]) if self._from_directory else self._default
+        return self._take(found)
 
     def _take(self, found: bytes | PolicyError) -> bool:
         seen = found.problems if isinstance(found, PolicyError) else found
@@ -137,15 +146,17 @@ class _File:
         self._seen = seen
         if isinstance(found, PolicyError):
             raise found
-        self.value = parse(self._name, found, self._model)
-        return True
+        self._from_directory = True
+        before, self.value = self.value, parse(self._name, found, self._model)
+        return self.value != before
 
 
 class PolicyFiles:
     """The policy in force. Read `current` afresh for each decision; it changes between awaits.
 
     Args:
-        directory: `CONFIG_DIR`. Each file found there takes the place of the packaged one.
+        directory: `CONFIG_DIR`. Each file found there takes the place of the packaged one, until the
+            process ends: one that vanishes is treated as a broken one, and the policy in force stays.
         check_every_s: How often `run` looks.
 
     Raises:

@@ -22,7 +22,7 @@ RANKS: list[dict[str, Any]] = [
     {"name": "Tried", "minPoints": 200, "minTimeDays": 10, "level": 3, "roleId": 13},
     {"name": "Kept", "minPoints": 300, "level": 4, "roleId": 14},
     {"name": "Chosen", "minPoints": 400, "level": 5, "roleId": 15, "privileged": True},
-    {"name": "Owner", "minPoints": 0, "level": 6, "roleId": 16, "privileged": True},
+    {"name": "Owner", "minPoints": 400, "level": 6, "roleId": 16, "privileged": True},
 ]
 ROLES: dict[str, Any] = {
     "Cell": {"level": 0},

@@ -73,6 +73,15 @@ CASES: list[tuple[str, dict[str, Any], Action, str | None]] = [
 ]
 
 
+def test_nobody_is_demoted_to_a_rank_that_is_given_by_hand() -> None:
+    low, high = {"name": "Low", "minPoints": 0, "level": 1}, {"name": "High", "minPoints": 10, "level": 1}
+    rules = policy([low, {"name": "Owner", "minPoints": 0, "level": "x", "privileged": True}, high], {})
+
+    verdict = decide(player(rank="High", rank_points=5), rules, NOW)
+
+    assert (verdict.action, verdict.reason) == (Action.NONE, "Owner is given by hand")
+
+
 @pytest.mark.parametrize(
     ("facts", "action", "target"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
 )
