@@ -13,6 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final
 
 import httpx
@@ -96,6 +97,18 @@ class CallbackStatistics:
     verdicts: dict[str, int]
 
 
+class Lane(Enum):
+    """What has places and a queue of its own: old results must not hold up jobs, whose time is short."""
+
+    ROOMS = auto()
+    MATCHES = auto()
+
+
+def lane_of(call: Call) -> Lane:
+    """`ready` and `failed` are of the jobs, the others of matches under way."""
+    return Lane.ROOMS if call in (Call.READY, Call.FAILED) else Lane.MATCHES
+
+
 class Delivery:
     """A callback on its way.
 
@@ -139,8 +152,8 @@ class Callbacks:
         base_url: Such as `http://api-server:3001/internal`.
         keys: Sent as `X-Internal-Api-Key`: the first, and after a 401 the second.
         patience: How long and how often to try.
-        parallel: Requests under way at the same time.
-        max_waiting: Callbacks waiting; one more is not taken and ends as OVERLOADED.
+        parallel: Requests under way at the same time, in each of the two lanes.
+        max_waiting: Callbacks waiting in a lane; one more is not taken and ends as OVERLOADED.
         drain_s: Seconds to send what is left at an orderly stop; the rest ends as STOPPED.
         clock: Unix seconds.
         transport: Instead of the network, in tests.
@@ -164,15 +177,19 @@ class Callbacks:
         self._drain_s = drain_s
         self._clock = clock
         self._rooms: dict[str, deque[Delivery]] = {}
-        self._waiting = 0
+        self._waiting: Counter[Lane] = Counter()
+        self._stopped = False
         self._nursery: trio.Nursery | None = None
-        self._caller = HttpCaller(
-            base_url,
-            places=parallel,
-            deadline_s=patience.request_s,
-            max_answer_bytes=MAX_ANSWER_BYTES,
-            transport=transport,
-        )
+        self._callers = {
+            lane: HttpCaller(
+                base_url,
+                places=parallel,
+                deadline_s=patience.request_s,
+                max_answer_bytes=MAX_ANSWER_BYTES,
+                transport=transport,
+            )
+            for lane in Lane
+        }
         self._idle = trio.Event()
         self._requests = self._retries = 0
         self._verdicts: Counter[str] = Counter()
@@ -187,10 +204,12 @@ class Callbacks:
                 `submit` returns, if there is no more room.
         """
         delivery = Delivery(callback, then)
-        if self._waiting >= self._max_waiting:
-            self._settle(delivery, CallbackOutcome(Verdict.OVERLOADED))
+        lane = lane_of(callback.call)
+        if self._stopped or self._waiting[lane] >= self._max_waiting:
+            verdict = Verdict.STOPPED if self._stopped else Verdict.OVERLOADED
+            self._settle(delivery, CallbackOutcome(verdict))
             return delivery
-        self._waiting += 1
+        self._waiting[lane] += 1
         line = self._rooms.get(callback.room_id)
         if line is not None:
             line.append(delivery)
@@ -203,13 +222,16 @@ class Callbacks:
         """How things stand."""
         verdicts = {verdict.value: self._verdicts[verdict] for verdict in Verdict}
         security_events = self._verdicts[Verdict.UNAUTHORIZED]
-        return CallbackStatistics(self._waiting, self._requests, self._retries, security_events, verdicts)
+        return CallbackStatistics(
+            self._waiting.total(), self._requests, self._retries, security_events, verdicts
+        )
 
     # -- the task ----------------------------------------------------------------------
 
     async def run(self, life: Life) -> None:
         """Call until asked to end."""
         exit_asked = life.trap_exit()
+        self._stopped = False
         try:
             async with trio.open_nursery() as self._nursery:
                 for room_id in self._rooms:
@@ -221,8 +243,10 @@ class Callbacks:
         finally:
             self._nursery = None
             if exit_asked.is_set():
+                self._stopped = True
                 self._give_back()
-            await self._caller.aclose()
+            for caller in self._callers.values():
+                await caller.aclose()
 
     def _begin(self, room_id: str) -> None:
         if self._nursery is not None:
@@ -234,7 +258,7 @@ class Callbacks:
         while line:
             outcome = await self._deliver(line[0].callback)
             delivery = line.popleft()
-            self._waiting -= 1
+            self._waiting[lane_of(delivery.callback.call)] -= 1
             self._settle(delivery, outcome)
         del self._rooms[room_id]
         if not self._rooms:
@@ -248,7 +272,8 @@ class Callbacks:
 
     def _give_back(self) -> None:
         """Tell those whose turn did not come."""
-        rooms, self._rooms, self._waiting = self._rooms, {}, 0
+        rooms, self._rooms = self._rooms, {}
+        self._waiting.clear()
         for line in rooms.values():
             for delivery in line:
                 self._settle(delivery, CallbackOutcome(Verdict.STOPPED))
@@ -305,7 +330,8 @@ class Callbacks:
             "X-Internal-Api-Key": key,
             "Idempotency-Key": callback.idempotency_key,
         }
-        return await self._caller.request(callback.method, callback.path, body=callback.body, headers=headers)
+        caller = self._callers[lane_of(callback.call)]
+        return await caller.request(callback.method, callback.path, body=callback.body, headers=headers)
 
 
 def _how_to_log(call: Call, verdict: Verdict) -> tuple[int, str]:

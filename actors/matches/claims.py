@@ -11,7 +11,7 @@ the node itself does with the room: a job for it finds out that it has ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from functools import partial
 from itertools import islice
@@ -101,13 +101,17 @@ class Claims:
         self._held.difference_update(lost)
         return lost
 
-    async def is_lost(self, room_id: str) -> bool:
-        """Whether another node has the room. False while Redis cannot be asked."""
+    async def lost_among(self, room_ids: Sequence[str]) -> set[str]:
+        """Those of the rooms that another node has; none while Redis cannot be asked."""
         try:
-            holder = await self._link.command("GET", CLAIM + room_id)
+            holders = await self._link.command("MGET", *(CLAIM + room_id for room_id in room_ids))
         except LinkDown:
-            return False
-        return holder is not None and bytes(holder).removeprefix(OVER.encode()) != self._mine
+            return set()
+        return {
+            room_id
+            for room_id, holder in zip(room_ids, holders, strict=True)
+            if holder is not None and bytes(holder).removeprefix(OVER.encode()) != self._mine
+        }
 
     def note_over(self, room_id: str, *, confirmed: bool) -> None:
         """The match has ended; `flush` passes it on. Of one that never was confirmed nothing stays."""

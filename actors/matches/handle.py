@@ -47,8 +47,8 @@ INBOX_SLOTS: Final = 256
 # So many crashes without an accepted move in between, and the rules are taken for broken. The
 # supervisor's limit ends a crash loop; this one ends a match whose players bring each crash about.
 MOST_CRASHES: Final = 5
-# Callbacks that must not be lost.
-KEPT_CALLS: Final = frozenset({Call.FINISHED})
+# Callbacks that must not be lost when this node stops.
+KEPT_CALLS: Final = frozenset({Call.STARTED, Call.FINISHED, Call.ABORTED})
 
 
 class Wake(NamedTuple):

@@ -1,4 +1,4 @@
-"""`persist_failed:{room_id}`: results in Redis that the API server could not be told."""
+"""Callbacks that are kept: `persist_failed:{room_id}` in Redis, and the names they have on the disk."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from actors.rooms import is_room_id
 
 PREFIX: Final = "persist_failed:"
 KEPT_S: Final = 7 * 86_400
+KINDS: Final = {"": Call.FINISHED, "started": Call.STARTED, "aborted": Call.ABORTED}
 
 
 def set_command(room_id: str, body: bytes) -> Command:
@@ -19,17 +20,26 @@ def set_command(room_id: str, body: bytes) -> Command:
     return ("SET", PREFIX + room_id, body, "EX", KEPT_S)
 
 
-def callback_of(room_id: str, body: bytes) -> Callback | None:
-    """The very call that failed, with the same idempotency key; None if the body is not one of ours."""
-    if not is_room_id(room_id):
+def name_of(callback: Callback) -> str:
+    """What a kept callback is called: the room id for a `finished`, with the call behind it for others."""
+    return callback.room_id if callback.call is Call.FINISHED else f"{callback.room_id}.{callback.call}"
+
+
+def callback_of(name: str, body: bytes) -> Callback | None:
+    """The very call that was kept, with the same idempotency key; None if it is not one of ours."""
+    room_id, _, kind = name.partition(".")
+    call = KINDS.get(kind)
+    if call is None or not is_room_id(room_id):
         return None
     try:
         said = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(said, dict) or said.get("room_id") != room_id or "result_data" not in said:
+    if not isinstance(said, dict) or said.get("room_id") != room_id:
         return None
-    return Callback(Call.FINISHED, room_id, "PUT", f"/rooms/{room_id}/{Call.FINISHED}", body)
+    if call is Call.FINISHED and "result_data" not in said:
+        return None
+    return Callback(call, room_id, "PUT", f"/rooms/{room_id}/{call}", body)
 
 
 def age_s(ttl_s: int) -> float:

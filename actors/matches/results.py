@@ -1,29 +1,33 @@
-"""Tells the API server results, and keeps each where it outlives this process until that has it.
+"""Delivers the final callbacks, and keeps each where it outlives this process until it is delivered.
 
-On this machine's disk while it is being told, which may take a quarter of a
-minute. One that could not be told goes to Redis, from where whoever does the
-recovery takes it: a key there means that telling has failed. While Redis is
-away it stays on the disk, and the API server is asked again now and then:
-whichever comes back first gets it. What a former process left on the disk is
-told as if its match had just ended.
+`finished` and `aborted` are written to this machine's disk before the API
+server is asked, many at once in one commit, and only if no other node has the
+match meanwhile. A `finished` that could not be delivered goes to Redis, from
+where whoever does the recovery takes it: a key there means that delivery has
+failed. While Redis is away or refuses, it stays on the disk, and the API server
+is asked again now and then: whichever comes back first gets it. `started` and
+`aborted` are given up after the attempts; those that an orderly stop left no
+time for, `started` included, stay on the disk.
+
+What an earlier process left on the disk is delivered by a few requests at a
+time, so that it never holds up what has just happened.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 import trio
 
 from actors.links import LinkDown, RedisLink
-from actors.matches.callback import Callback
+from actors.matches.callback import Call, Callback
 from actors.matches.callbacks import CallbackOutcome, Callbacks
-from actors.matches.delivery import DECIDED, RESULT_TAKEN
-from actors.matches.persist_failed import callback_of, set_command
+from actors.matches.delivery import DECIDED, RESULT_TAKEN, Verdict
+from actors.matches.persist_failed import callback_of, name_of, set_command
 from actors.matches.spool import ResultSpool
 from supervision import Life
 
@@ -32,6 +36,14 @@ logger: Final = logging.getLogger("actors.matches.results")
 # A result is a few hundred bytes; the API server has been away for a long time by then.
 MOST_IN_MEMORY: Final = 10_000
 RETRY_S: Final = 15.0
+# Left by an earlier process and being delivered at the same time.
+LEFT_AT_ONCE: Final = 16
+# A disk that takes longer to write a batch must not hold up the results.
+DISK_S: Final = 5.0
+
+T = TypeVar("T")
+Then: TypeAlias = Callable[[CallbackOutcome], None]
+LostAmong: TypeAlias = Callable[[Sequence[str]], Awaitable[set[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +51,10 @@ class ResultStatistics:
     """Counts since the start.
 
     Attributes:
-        waiting: Results that could not be told and that Redis has not.
-        kept: Results that could not be told.
+        waiting: Results that could not be delivered and that Redis has not.
+        kept: Results that could not be delivered.
         in_redis: Those that Redis has taken.
-        delivered: Those that the API server has taken after all, and those a former process left.
+        delivered: Those that the API server has taken after all, and those an earlier process left.
         lost: Those there was no room for.
     """
 
@@ -53,6 +65,12 @@ class ResultStatistics:
     lost: int
 
 
+async def none_lost(_room_ids: Sequence[str]) -> set[str]:
+    """Every room is this node's."""
+    await trio.lowlevel.checkpoint()
+    return set()
+
+
 class Results:
     """The keeper. As a child of the tree it is `run`.
 
@@ -61,129 +79,275 @@ class Results:
 
     Args:
         link: The way to Redis.
-        callbacks: The way to the API server.
+        callbacks: Makes the requests.
         spool: On the disk.
+        lost_among: Says which rooms another node has: their ends are not reported.
         retry_s: Seconds between two questions to an API server that is away, as long as Redis is.
     """
 
     def __init__(
-        self, *, link: RedisLink, callbacks: Callbacks, spool: ResultSpool, retry_s: float = RETRY_S
+        self,
+        *,
+        link: RedisLink,
+        callbacks: Callbacks,
+        spool: ResultSpool,
+        lost_among: LostAmong = none_lost,
+        retry_s: float = RETRY_S,
     ) -> None:
         self._link = link
         self._callbacks = callbacks
         self._spool = spool
+        self._lost_among = lost_among
         self._retry_s = retry_s
-        # To be written to the disk.
-        self._fresh: dict[str, bytes] = {}
-        # Being told, and whether they are on the disk meanwhile.
-        self._telling: dict[str, bool] = {}
-        # CallbackSettled; to be taken off the disk.
-        self._done: dict[str, None] = {}
-        # Could not be told; on the disk until Redis or the API server has them.
+        # Made, and not written to a file yet.
+        self._fresh: dict[str, tuple[Callback, Then]] = {}
+        # With whether the file was written: to be committed, and being committed.
+        self._written_files: dict[str, tuple[Callback, Then, bool]] = {}
+        self._committing: dict[str, tuple[Callback, Then, bool]] = {}
+        # Could not be delivered, and are not on the disk.
+        self._unspooled: dict[str, Callback] = {}
+        # Could not be delivered; on the disk until Redis or the API server has them.
         self._on_disk: dict[str, None] = {}
-        # Of a former process, on the disk and not looked at. Only the first life need ask for them.
-        self._left: deque[str] | None = None
+        # Delivered; to be taken off the disk.
+        self._done: dict[str, None] = {}
+        # Left by an earlier process, and not delivered yet. Only the first run need ask for them.
+        self._left: list[str] | None = None
+        self._arrival = trio.Event()
         self._news = trio.Event()
         self._written = trio.Event()
+        # One thread at a time writes files, one does all else.
+        self._files = trio.CapacityLimiter(1)
+        self._disk = trio.CapacityLimiter(1)
+        self._stopped = False
         self._kept = self._in_redis = self._delivered = self._lost = 0
 
-    def deliver(self, finished: Callback, then: Callable[[CallbackOutcome], None]) -> None:
-        """Tell the API server, and have the result on the disk for as long. Neither waits nor raises.
+    def deliver(self, callback: Callback, then: Then) -> None:
+        """Deliver a callback of a match; `then` is called with the outcome. Neither waits nor raises.
 
-        The telling does not wait for the disk: one that hangs must not hold up the result.
+        `finished` and `aborted` are on the disk before the API server is asked.
         """
-        self._telling[finished.room_id] = False
-        if len(self._fresh) < MOST_IN_MEMORY:
-            self._fresh[finished.room_id] = finished.body
-            self._news.set()
-        self._submit(finished, then)
+        if callback.call is Call.STARTED:
+            self._submit(callback, then, is_on_disk=False)
+        elif self._stopped:
+            self._settled(callback, then, CallbackOutcome(Verdict.STOPPED), is_on_disk=False)
+        elif len(self._fresh) < MOST_IN_MEMORY:
+            self._fresh[name_of(callback)] = callback, then
+            self._arrival.set()
+        else:
+            logger.error("result_not_spooled", extra={"room_id": callback.room_id})
+            self._submit(callback, then, is_on_disk=False)
 
     def statistics(self) -> ResultStatistics:
-        """How things stand."""
-        waiting = len((self._fresh.keys() - self._telling.keys()) | self._on_disk.keys())
+        """Current counts."""
+        waiting = len(self._unspooled) + len(self._on_disk)
         return ResultStatistics(waiting, self._kept, self._in_redis, self._delivered, self._lost)
 
-    # -- telling -----------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------
 
-    def _submit(self, finished: Callback, then: Callable[[CallbackOutcome], None]) -> None:
-        self._callbacks.submit(finished, partial(self._settled, finished, then))
+    def _submit(self, callback: Callback, then: Then, *, is_on_disk: bool) -> None:
+        self._callbacks.submit(callback, partial(self._settled, callback, then, is_on_disk=is_on_disk))
 
-    def _settled(
-        self, finished: Callback, then: Callable[[CallbackOutcome], None], outcome: CallbackOutcome
-    ) -> None:
-        is_on_disk = self._telling.pop(finished.room_id, False)
-        if outcome.verdict not in RESULT_TAKEN:
-            self._keep(finished, is_on_disk=is_on_disk)
-        else:
-            self._fresh.pop(finished.room_id, None)
+    def _settled(self, callback: Callback, then: Then, outcome: CallbackOutcome, *, is_on_disk: bool) -> None:
+        name = name_of(callback)
+        if is_settled(callback, outcome.verdict):
             if is_on_disk:
-                self._done[finished.room_id] = None
+                self._done[name] = None
                 self._news.set()
+        else:
+            self._keep(name, callback, is_on_disk=is_on_disk)
         then(outcome)
 
-    def _keep(self, finished: Callback, *, is_on_disk: bool) -> None:
-        """Keep what could not be told."""
+    def _keep(self, name: str, callback: Callback, *, is_on_disk: bool) -> None:
+        """Keep what could not be delivered."""
         if is_on_disk:
-            self._on_disk[finished.room_id] = None
-            self._written.set()
-        elif finished.room_id in self._fresh or len(self._fresh) < MOST_IN_MEMORY:
-            self._fresh[finished.room_id] = finished.body
+            self._note_on_disk(name)
+        elif len(self._unspooled) < MOST_IN_MEMORY:
+            self._unspooled[name] = callback
             self._news.set()
+            if self._stopped:
+                self._write_at_the_end()
         else:
             self._lost += 1
-            logger.error("match_result_lost", extra={"room_id": finished.room_id})
+            logger.error("match_result_lost", extra={"room_id": callback.room_id})
             return
         self._kept += 1
 
-    def _note_delivered(self, room_id: str) -> None:
+    def _note_on_disk(self, name: str) -> None:
+        """A `finished` goes on from the disk; other calls wait there for the next process."""
+        if is_result(name):
+            self._on_disk[name] = None
+            self._written.set()
+
+    def _note_delivered(self, name: str) -> None:
         self._delivered += 1
-        logger.info("match_result_delivered", extra={"room_id": room_id})
+        logger.info("match_result_delivered", extra={"room_id": name})
 
     # -- the task ----------------------------------------------------------------------
 
     async def run(self, life: Life) -> None:
-        """Wake after what is kept until asked to end; then bring the last of it to the disk."""
+        """Look after what is kept until asked to end; then bring the last of it to the disk."""
         exit_asked = life.trap_exit()
+        self._stopped = False
         if self._left is None:
-            self._left = deque(await _on_disk(self._spool.room_ids))
+            self._left = await self._in_thread(self._spool.recover)
+            # `started` before what follows it.
+            self._left.sort(key=lambda name: (name.partition(".")[0], not name.endswith(f".{Call.STARTED}")))
         life.started()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tell_left, self._left)
+            nursery.start_soon(self._deliver_left, self._left)
             nursery.start_soon(self._write)
+            nursery.start_soon(self._commit)
             nursery.start_soon(self._move)
             await exit_asked.wait()
             nursery.cancel_scope.cancel()
-        await self._write_fresh()
-        await self._drop_done()
+        self._stopped = True
+        for name, (callback, *_) in (self._committing | self._written_files | self._fresh).items():
+            self._unspooled[name] = callback
+        self._fresh.clear()
+        self._written_files.clear()
+        self._committing.clear()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._write_at_the_end, limiter=self._disk)
 
-    async def _tell_left(self, left: deque[str]) -> None:
-        """Tell what a former process left."""
+    def _write_at_the_end(self) -> None:
+        """Bring what is in memory to the disk, when no task is left to do it. May block for a moment."""
+        try:
+            if self._unspooled:
+                self._spool.put_all({name: callback.body for name, callback in self._unspooled.items()})
+                self._unspooled.clear()
+            if self._done:
+                self._spool.drop_all(self._done)
+                self._done.clear()
+        except OSError as error:
+            self._complain(error)
+
+    async def _deliver_left(self, left: list[str]) -> None:
+        """Deliver what an earlier process left, a few at a time."""
+        places = trio.Semaphore(LEFT_AT_ONCE)
         while left:
-            body = await _on_disk(self._spool.get, left[0])
-            room_id = left.popleft()
-            finished = None if body is None else callback_of(room_id, body)
-            if finished is None:
-                self._on_disk[room_id] = None
-                self._written.set()
+            await places.acquire()
+            body = await self._in_thread(self._spool.get, left[0])
+            name = left.pop(0)
+            callback = None if body is None else callback_of(name, body)
+            if callback is None:
+                logger.warning("result_unreadable", extra={"file": name})
+                places.release()
             else:
-                self._telling[room_id] = True
-                self._submit(finished, partial(self._told_left, room_id))
+                self._submit(callback, partial(self._delivered_left, name, places), is_on_disk=True)
 
-    def _told_left(self, room_id: str, outcome: CallbackOutcome) -> None:
+    def _delivered_left(self, name: str, places: trio.Semaphore, outcome: CallbackOutcome) -> None:
+        places.release()
         if outcome.verdict in RESULT_TAKEN:
-            self._note_delivered(room_id)
+            self._note_delivered(name)
+
+    # -- to the disk -------------------------------------------------------------------
 
     async def _write(self) -> None:
-        """Bring the disk up to date, as long as there is news."""
+        """Write a file for everything new at once, not waiting for the commit of what came before."""
+        while True:
+            self._arrival = trio.Event()
+            if not self._fresh:
+                await self._arrival.wait()
+            fresh = dict(self._fresh)
+            bodies = {name: callback.body for name, (callback, _) in fresh.items()}
+            is_written = await self._try(self._files, self._spool.write_all, bodies)
+            for name, made in fresh.items():
+                if self._fresh[name] is made:
+                    del self._fresh[name]
+                self._written_files[name] = *made, is_written
+            self._news.set()
+
+    async def _commit(self) -> None:
+        """Make durable what was written, and then have it delivered; take off what was delivered."""
         while True:
             self._news = trio.Event()
-            if not self._fresh and not self._done:
+            if not self._written_files and not self._unspooled and not self._done:
                 await self._news.wait()
-            await self._write_fresh()
+            await self._commit_written()
+            await self._write_unspooled()
             await self._drop_done()
 
+    async def _commit_written(self) -> None:
+        """One commit for everything written; then ask the API server."""
+        written, self._written_files = self._written_files, {}
+        if not written:
+            return
+        self._committing = written
+        bodies = {name: callback.body for name, (callback, _, is_there) in written.items() if is_there}
+        is_on_disk = bool(bodies) and await self._try(self._disk, self._spool.commit, bodies)
+        lost = await self._lost_among([callback.room_id for callback, _, _ in written.values()])
+        self._committing = {}
+        for callback, then, is_there in written.values():
+            kept = is_there and is_on_disk
+            if callback.room_id in lost:
+                logger.warning("match_end_not_reported", extra={"room_id": callback.room_id})
+                self._settled(callback, then, CallbackOutcome(Verdict.UNKNOWN_ROOM), is_on_disk=kept)
+            else:
+                self._submit(callback, then, is_on_disk=kept)
+
+    async def _write_unspooled(self) -> None:
+        """What the disk did not take: the disk again, or Redis."""
+        waiting = dict(self._unspooled)
+        if not waiting:
+            return
+        bodies = {name: callback.body for name, callback in waiting.items()}
+        if await self._try(self._disk, self._spool.put_all, bodies):
+            for name in waiting:
+                del self._unspooled[name]
+                self._note_on_disk(name)
+            return
+        for name, callback in waiting.items():
+            if is_result(name):
+                try:
+                    await self._link.pipeline([set_command(name, callback.body)])
+                except LinkDown:
+                    await trio.sleep(1)
+                    return
+                self._note_in_redis(name)
+            del self._unspooled[name]
+
+    async def _try(
+        self,
+        limiter: trio.CapacityLimiter,
+        do: Callable[[Mapping[str, bytes]], None],
+        bodies: Mapping[str, bytes],
+    ) -> bool:
+        """Whether the disk has done it, and in time."""
+        try:
+            with trio.move_on_after(DISK_S):
+                await trio.to_thread.run_sync(do, bodies, limiter=limiter, abandon_on_cancel=True)
+                return True
+        except OSError as error:
+            self._complain(error)
+            return False
+        self._complain(TimeoutError())
+        return False
+
+    async def _drop_done(self) -> None:
+        """Take off the disk what has been delivered."""
+        done = list(self._done)
+        if done:
+            await self._drop(done)
+            for name in done:
+                self._done.pop(name, None)
+
+    async def _drop(self, names: Sequence[str]) -> None:
+        try:
+            await self._in_thread(self._spool.drop_all, names)
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        logger.error("result_spool_unwritable", extra={"error": type(error).__name__})
+
+    async def _in_thread(self, do: Callable[..., T], *args: object) -> T:
+        # A disk may hang for long; a shutdown need not. The next one waits for its turn.
+        return await trio.to_thread.run_sync(do, *args, limiter=self._disk, abandon_on_cancel=True)
+
+    # -- away from the disk ------------------------------------------------------------
+
     async def _move(self) -> None:
-        """Bring away what is on the disk."""
+        """Bring to Redis or to the API server what is on the disk."""
         while True:
             self._written = trio.Event()
             if not self._on_disk:
@@ -199,85 +363,47 @@ class Results:
             if self._link.trouble is not None:
                 await trio.sleep_forever()
 
-    async def _write_fresh(self) -> None:
-        """Bring everything new to the disk. What it does not take stays in memory, and goes on from there."""
-        for room_id, body in tuple(self._fresh.items()):
-            if room_id not in self._fresh:
-                continue  # told while others were written
-            try:
-                await _on_disk(self._spool.put, room_id, body)
-            except OSError as error:
-                logger.error(  # noqa: TRY400  # the error's name is all that is to be said
-                    "result_outbox_unwritable", extra={"room_id": room_id, "error": type(error).__name__}
-                )
-                await self._spare_the_disk(room_id, body)
-            else:
-                self._note_written(room_id)
-
-    def _note_written(self, room_id: str) -> None:
-        if self._fresh.pop(room_id, None) is None:
-            self._done[room_id] = None  # told while it was written
-        elif room_id in self._telling:
-            self._telling[room_id] = True
-        else:
-            self._on_disk[room_id] = None
-            self._written.set()
-
-    async def _drop_done(self) -> None:
-        """Take off the disk what has been told."""
-        while self._done:
-            room_id = next(iter(self._done))
-            await _on_disk(self._spool.drop, room_id)
-            del self._done[room_id]
-
-    async def _spare_the_disk(self, room_id: str, body: bytes) -> None:
-        """A result that the disk does not take: Redis or nothing, until the next time."""
-        if room_id in self._telling:
-            # Not for Redis yet: its turn comes when it could not be told.
-            self._fresh.pop(room_id, None)
-            return
-        try:
-            await self._link.pipeline([set_command(room_id, body)])
-        except LinkDown:
-            await trio.sleep(1)
-        else:
-            self._fresh.pop(room_id, None)
-            self._note_in_redis(room_id)
-
     async def _bring_to_redis(self) -> bool:
         """Hand over what is on the disk; whether Redis took it."""
-        for room_id in tuple(self._on_disk):
-            body = await _on_disk(self._spool.get, room_id)
+        for name in tuple(self._on_disk):
+            body = await self._in_thread(self._spool.get, name)
             if body is not None:
                 try:
-                    await self._link.pipeline([set_command(room_id, body)])
+                    await self._link.pipeline([set_command(name, body)])
                 except LinkDown:
                     return False
-                self._note_in_redis(room_id)
-            await self._let_go(room_id)
+                self._note_in_redis(name)
+            await self._let_go(name)
         return True
 
-    def _note_in_redis(self, room_id: str) -> None:
+    def _note_in_redis(self, name: str) -> None:
         self._in_redis += 1
-        logger.warning("match_result_in_redis", extra={"room_id": room_id})
+        logger.warning("match_result_in_redis", extra={"room_id": name})
 
     async def _offer_to_api_server(self) -> None:
-        """Tell the API server after all, unless it is still away. What it refuses stays."""
-        for room_id in tuple(self._on_disk):
-            body = await _on_disk(self._spool.get, room_id)
-            finished = None if body is None else callback_of(room_id, body)
-            if finished is not None:
-                outcome = await self._callbacks.submit(finished).wait()
+        """Ask the API server after all, unless it is still away. What it refuses stays."""
+        for name in tuple(self._on_disk):
+            body = await self._in_thread(self._spool.get, name)
+            callback = None if body is None else callback_of(name, body)
+            if callback is not None:
+                outcome = await self._callbacks.submit(callback).wait()
                 if outcome.verdict not in DECIDED:
                     return
                 if outcome.verdict not in RESULT_TAKEN:
                     continue
-                self._note_delivered(room_id)
-            await self._let_go(room_id)
+                self._note_delivered(name)
+            await self._let_go(name)
 
-    async def _let_go(self, room_id: str) -> None:
-        await _on_disk(self._spool.drop, room_id)
-        self._on_disk.pop(room_id, None)
+    async def _let_go(self, name: str) -> None:
+        await self._drop([name])
+        self._on_disk.pop(name, None)
 
 
-_on_disk: Final = trio.to_thread.run_sync
+def is_result(name: str) -> bool:
+    """Whether a kept callback is a `finished`, see `name_of`."""
+    return "." not in name
+
+
+def is_settled(callback: Callback, verdict: Verdict) -> bool:
+    """Whether a callback need not be kept: a result until it is taken, others unless a stop came between."""
+    return verdict in RESULT_TAKEN or (callback.call is not Call.FINISHED and verdict is not Verdict.STOPPED)

@@ -1,22 +1,31 @@
-"""Results on this machine's disk, as long as nobody else has them: a file for each.
+"""Results on this machine's disk, until somebody else has them: a file for each, made durable by one log.
 
-A result is there, whole, once `put` has returned, also after a power cut: it is
-written beside, flushed, renamed, and the directory flushed.
+Flushing a file and its name costs milliseconds, so a hundred results at once
+would take a second. Here a batch of files is written without a flush, then
+their bodies are appended to one log (`journal`) and that is flushed: a group
+commit. After a power cut the log restores the files that had not reached the
+disk; it goes when no file is left.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from actors.rooms import is_room_id
+import orjson
 
 SUFFIX: Final = ".json"
+JOURNAL: Final = "journal"
+# Past it the log is written anew, with nothing in it but what is still kept.
+MOST_JOURNAL_BYTES: Final = 4 * 1024 * 1024
 
 
 class ResultSpool:
-    """Bodies by room id.
+    """Bodies by name, in a directory.
+
+    One thread at a time may use it, and another one may `write_all` meanwhile.
 
     Args:
         directory: Where they are; made with the first.
@@ -24,56 +33,161 @@ class ResultSpool:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._journal = directory / JOURNAL
 
-    def put(self, room_id: str, body: bytes) -> None:
-        """Keep a body, in place of an older one.
+    def put(self, name: str, body: bytes) -> None:
+        """Keep one body; see `put_all`."""
+        self.put_all({name: body})
+
+    def put_all(self, bodies: Mapping[str, bytes]) -> None:
+        """Keep bodies, each in place of an older one of its name. They survive a power cut once it returns.
 
         Raises:
-            OSError: The disk does not take it.
+            OSError: The disk does not take them; some may be there.
+        """
+        self.write_all(bodies)
+        self.commit(bodies)
+
+    def write_all(self, bodies: Mapping[str, bytes]) -> None:
+        """Write the files: what a kill of this process leaves, but a power cut may not.
+
+        Raises:
+            OSError: The disk does not take them; some may be there.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
-        beside = self._directory / f"{room_id}.new"
-        with beside.open("wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._directory / f"{room_id}{SUFFIX}")
-        self._flush_names()
+        for name, body in bodies.items():
+            self._write(name, body)
 
-    def get(self, room_id: str) -> bytes | None:
+    def commit(self, bodies: Mapping[str, bytes]) -> None:
+        """Make files that were written survive a power cut.
+
+        Raises:
+            OSError: The disk does not take them.
+        """
+        is_new = not self._journal.exists()
+        lines = (orjson.dumps({"name": name, "body": body.decode()}) for name, body in bodies.items())
+        with self._journal.open("ab") as journal:
+            # Behind half a line of a write that failed, a newline of its own.
+            journal.write(b"\n" + b"\n".join(lines) + b"\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+            size = journal.tell()
+        if is_new:
+            self._flush_names(self._directory)
+            self._flush_names(self._directory.parent)
+        if size > MOST_JOURNAL_BYTES:
+            self._compact()
+
+    def get(self, name: str) -> bytes | None:
         """The body; None if there is none.
 
         Raises:
             OSError: The disk does not give it.
         """
         try:
-            return (self._directory / f"{room_id}{SUFFIX}").read_bytes()
+            return self._path(name).read_bytes()
         except FileNotFoundError:
             return None
 
-    def drop(self, room_id: str) -> None:
-        """It need not be kept any more; nothing happens if it is not there.
+    def drop(self, name: str) -> None:
+        """Forget one body; see `drop_all`."""
+        self.drop_all([name])
+
+    def drop_all(self, names: Iterable[str]) -> None:
+        """Forget bodies that are kept elsewhere or delivered; nothing happens to names that are not there.
+
+        Not flushed: after a power cut one may be delivered again, with the same idempotency key.
 
         Raises:
-            OSError: The disk does not let go of it.
+            OSError: The disk does not let go of them.
         """
-        (self._directory / f"{room_id}{SUFFIX}").unlink(missing_ok=True)
+        dropped = list(names)
+        for name in dropped:
+            self._path(name).unlink(missing_ok=True)
+        if not self._journal.exists():
+            return
+        if self.names():
+            lines = (orjson.dumps({"name": name, "body": None}) for name in dropped)
+            with self._journal.open("ab") as journal:
+                journal.write(b"\n" + b"\n".join(lines) + b"\n")
+        else:
+            self._journal.unlink()
 
-    def room_ids(self) -> list[str]:
-        """Whose bodies there are.
+    def names(self) -> list[str]:
+        """The names of all bodies.
 
         Raises:
             OSError: The disk does not say.
         """
         try:
-            names = sorted(self._directory.iterdir())
+            paths = sorted(self._directory.iterdir())
         except FileNotFoundError:
             return []
-        return [path.stem for path in names if path.suffix == SUFFIX and is_room_id(path.stem)]
+        return [path.name.removesuffix(SUFFIX) for path in paths if path.suffix == SUFFIX]
 
-    def _flush_names(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY)
+    def recover(self) -> list[str]:
+        """Write the files that the log has and a power cut took; the names of all bodies.
+
+        Raises:
+            OSError: The disk does not play along.
+        """
+        logged = self._logged()
+        for name, body in logged.items():
+            if self.get(name) != body:
+                self._write(name, body)
+        if logged:
+            self._compact()
+        return self.names()
+
+    def _logged(self) -> dict[str, bytes]:
+        """What the log says is kept; a line that is not whole says nothing."""
+        try:
+            lines = self._journal.read_bytes().splitlines()
+        except FileNotFoundError:
+            return {}
+        kept: dict[str, bytes] = {}
+        for line in lines:
+            match _record(line):
+                case {"name": str(name), "body": str(body)}:
+                    kept[name] = body.encode()
+                case {"name": str(name)}:
+                    kept.pop(name, None)
+        return kept
+
+    def _compact(self) -> None:
+        """Write the log anew: what is kept now, and nothing else."""
+        beside = self._directory / f"{JOURNAL}.new"
+        with beside.open("wb") as journal:
+            for name in self.names():
+                body = self.get(name)
+                if body is not None:
+                    record = {"name": name, "body": body.decode(errors="replace")}
+                    journal.write(orjson.dumps(record) + b"\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+        beside.replace(self._journal)
+        self._flush_names(self._directory)
+
+    def _write(self, name: str, body: bytes) -> None:
+        # Under its own name only when it is whole.
+        beside = self._directory / f"{name}.new"
+        beside.write_bytes(body)
+        beside.replace(self._path(name))
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}{SUFFIX}"
+
+    @staticmethod
+    def _flush_names(directory: Path) -> None:
+        descriptor = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _record(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None

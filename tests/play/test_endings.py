@@ -71,7 +71,7 @@ async def test_a_match_whose_channels_have_all_crashed_is_aborted_after_the_grac
         await h.ready()
         async with h.players() as players:
             await h.told("started")
-            monkeypatch.setattr(h.node.program.edge.channels.rooms, "say", broken)
+            monkeypatch.setattr(h.node.program.edge.channels.rooms, "broadcast", broken)
             for player in players:
                 await player.push("chat:send", {"content": "hi"})
                 await player.until("phx_error")

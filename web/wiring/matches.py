@@ -126,7 +126,6 @@ def build_match_making(settings: Settings, api_base_url: str, link: RedisLink, r
     games = RulesRegistry.load()
     keys = [key.get_secret_value() for key in settings.internal_api_key]
     callbacks = Callbacks(api_base_url, keys=keys)
-    results = Results(link=link, callbacks=callbacks, spool=ResultSpool(settings.data_dir / SPOOL))
     owner = f"{settings.node_name}:{secrets.token_hex(4)}"
     policy = CreationPolicy(
         delivery=QueueDelivery(settings.room_queue_delivery),
@@ -138,6 +137,12 @@ def build_match_making(settings: Settings, api_base_url: str, link: RedisLink, r
         reconnect_grace_s=settings.reconnect_grace_seconds,
     )
     claims = Claims(link, owner=owner, lease_s=policy.alive_s, over_s=timeouts.linger_s)
+    results = Results(
+        link=link,
+        callbacks=callbacks,
+        spool=ResultSpool(settings.data_dir / SPOOL),
+        lost_among=claims.lost_among,
+    )
     matches = Matches(
         callbacks=callbacks,
         publisher=RoomsOfMatches(rooms),

@@ -127,7 +127,7 @@ async def test_a_dead_letter_that_cannot_be_written_stays_in_the_processing_list
             producer.lpush(QUEUE, b"no job", job("room-1"))
             await api.until_acknowledged("room-1", "ready")
             await until(lambda: node.link.trouble is not None)
-            assert producer.lrange(node.processing, 0, -1) == [b"no job"]
+            await until(lambda: producer.lrange(node.processing, 0, -1) == [b"no job"])
             producer.delete(DEAD)
             await until(lambda: producer.llen(DEAD) == 1)
             await until(lambda: producer.llen(node.processing) == 0)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.matches.callback import Call, Callback
-from actors.matches.job_outcome import JobOutcome
+from actors.matches.job_outcome import JobEnd, JobOutcome
 from actors.matches.lifecycle import (
     TRANSITIONS,
     Acted,
@@ -152,7 +152,7 @@ def test_the_api_server_hears_of_one_start_and_one_end_in_that_order(
         last = steps[-1][2].match
         assert (Call.FINISHED in made) == (last.status is Status.FINISHED)
         quiet = last.reason == "room_unknown"
-        unconfirmed = last.job_end is not None and last.job_end.outcome is JobOutcome.UNCONFIRMED
+        unconfirmed = last.job_end == JobEnd(JobOutcome.UNCONFIRMED, "undeliverable")
         aborted = last.status is Status.ABORTED or (last.status is Status.FAILED and unconfirmed)
         assert (Call.ABORTED in made) == (aborted and not quiet)
 
