@@ -11,6 +11,7 @@ from tests.repository.documents import ROOT, blocks, code, prose
 
 ACTORS: Final = ROOT / "docs" / "actors.md"
 PHOENIX: Final = ROOT / "docs" / "coming-from-phoenix.md"
+PACKAGES: Final = ("actors/", "bench/", "dev/", "supervision/", "web/")
 
 
 def test_the_examples_of_actors_run_one_after_the_other() -> None:
@@ -33,3 +34,19 @@ def test_the_classes_named_beside_those_of_elixir_exist() -> None:
 
     assert ours
     assert ours <= public
+
+
+def test_every_path_that_the_architecture_names_exists() -> None:
+    page = ROOT / "docs" / "architecture.md"
+    paths = {span for span in code(prose(page)) if "/" in span and span.startswith(PACKAGES)}
+
+    assert paths
+    assert sorted(path for path in paths if not (ROOT / path).exists()) == []
+
+
+def test_no_walk_has_more_than_ten_stops() -> None:
+    page = prose(ROOT / "docs" / "architecture.md")
+
+    walks = [re.findall(r"^(\d+)\. ", part, re.MULTILINE) for part in page.split("\n### ")[1:]]
+
+    assert [[str(stop) for stop in range(1, 11)]] * 5 == walks
