@@ -114,7 +114,9 @@ async def test_a_poll_that_posts_too_much_is_told_so_where_it_looks(is_chunked: 
     async with serving("fast") as node:
         size = MAX_BODY_BYTES + 1
         body = in_chunks(size) if is_chunked else b"[" * size
-        answer = await node.http.post("/socket/longpoll?vsn=2.0.0", content=body)
+        path = "/socket/longpoll?vsn=2.0.0"
+        session = (await node.http.get(path)).json()["token"]
+        answer = await node.http.post(f"{path}&token={session}", content=body)
 
     assert (answer.status_code, answer.json()) == (200, {"status": 413})
     assert answer.headers["cache-control"] == "no-store"

@@ -9,7 +9,7 @@ import pytest
 
 from actors.core import ActorCrashed
 from actors.rooms import Rooms
-from tests.web.serving import Node
+from tests.web.serving import Node, serving
 
 
 @pytest.mark.parametrize(
@@ -143,3 +143,37 @@ async def test_a_fault_is_500_with_an_id_that_is_in_the_log_and_no_trace(
     assert "Traceback" not in answer.text
     faults = [record for record in caplog.records if record.message == "request_failed"]
     assert [vars(record)["fault_id"] for record in faults] == [answer.json()["id"]]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/api/rooms/none", b""),
+        ("PUT", "/api/rooms/r", b'{"state":{}}'),
+        ("GET", "/api/rooms/r", b""),
+        ("PUT", "/api/rooms/r", b"{"),
+        ("GET", "/api/rooms/a.b", b""),
+        ("POST", "/api/rooms/r", b"{}"),
+    ],
+)
+async def test_no_cache_keeps_an_answer_about_a_room(node: Node, method: str, path: str, body: bytes) -> None:
+    answer = await node.http.request(method, path, content=body)
+
+    assert answer.headers["cache-control"] == "no-cache"
+
+
+async def test_a_body_that_is_encoded_is_not_taken(node: Node) -> None:
+    encoded = await node.http.put("/api/rooms/r", content=b"x", headers={"Content-Encoding": "gzip"})
+    plain = await node.http.put("/api/rooms/r", json={"state": {}}, headers={"Content-Encoding": "identity"})
+
+    assert (encoded.status_code, plain.status_code) == (415, 200)
+
+
+async def test_who_may_not_post_is_told_so_before_the_body() -> None:
+    head = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n"
+    async with serving("fast", GAME_SERVER_TOKENS="t") as node:
+        stats = await node.raw(head.format("/players/stats:batch").encode())
+        poll = await node.raw(head.format("/socket/longpoll?token=no").encode())
+
+    assert stats.startswith(b"HTTP/1.1 401 ")
+    assert poll.endswith(b'{"status":410}')

@@ -42,7 +42,7 @@ async def test_an_answer_is_for_the_origins_on_the_list(
     if allowed:
         assert answer.headers["access-control-allow-origin"] == origin
         assert answer.headers["vary"] == "Origin"
-        assert answer.headers["access-control-expose-headers"] == "ETag"
+        assert answer.headers["access-control-expose-headers"] == "ETag, Retry-After, Link"
     else:
         assert not cors_headers(answer.headers)
 

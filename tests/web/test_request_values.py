@@ -12,7 +12,7 @@ from actors.rooms import ALWAYS, Condition
 from web.handlers.addresses import client_address
 from web.handlers.automation import IDS_AT_ONCE, request_ids
 from web.handlers.conditions import is_unchanged, write_condition
-from web.handlers.limits import MAX_CLIENTS, ConcurrentPerClient, PerMinute
+from web.handlers.limits import MAX_CLIENTS, ConcurrentPerClient, PerMinute, client_key
 from web.handlers.tokens import bearer, matches_any
 from web.settings import Settings
 
@@ -148,3 +148,18 @@ def test_request_ids_are_random_uuids_and_none_comes_twice() -> None:
 
     assert len(set(ids)) == len(ids)
     assert {uuid.UUID(each).version for each in ids} == {4}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("fe80::1%eth0", "fe80::2", True),
+        ("", "", True),
+    ],
+)
+def test_a_limit_counts_a_64_of_ipv6_as_one_client(one: str, other: str, *, same: bool) -> None:
+    assert (client_key(one) == client_key(other)) is same

@@ -86,7 +86,7 @@ class LongPolls:
             LONGPOLL_PATTERN,
             {
                 "GET": Endpoint(self.get, ends_with_client=True),
-                "POST": Endpoint(self.post, MAX_BODY_BYTES, _answer(TOO_LARGE)),
+                "POST": Endpoint(self.post, MAX_BODY_BYTES, _answer(TOO_LARGE), check=self.check_post),
             },
             GRANT,
         )
@@ -103,6 +103,12 @@ class LongPolls:
             buffer.end()
             return _answer(START_OVER)
         return _answer(OK if messages else NOTHING, token=buffer.token, messages=messages)
+
+    def check_post(self, request: Request) -> Answer | None:
+        """Refuse a client without a session before the body is read."""
+        if not self._auth.origin_allowed(request.headers, request.peer):
+            return _answer(FORBIDDEN)
+        return _answer(GONE) if self._find(request) is None else None
 
     async def post(self, request: Request) -> Answer:
         """Take frames of the client."""

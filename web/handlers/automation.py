@@ -91,9 +91,16 @@ class AutomationHandlers:
             Route("/openapi.json", {"GET": Endpoint(self.openapi)}),
             Route(
                 "/roblox/events/player-activity",
-                {"POST": Endpoint(self.activity, MAX_BODY_BYTES, waits_for_actors_only=True)},
+                {
+                    "POST": Endpoint(
+                        self.activity, MAX_BODY_BYTES, waits_for_actors_only=True, check=self.check_caller
+                    )
+                },
             ),
-            Route("/automation/decisions", {"POST": Endpoint(self.decide, MAX_BODY_BYTES)}),
+            Route(
+                "/automation/decisions",
+                {"POST": Endpoint(self.decide, MAX_BODY_BYTES, check=self.check_caller)},
+            ),
             Route("/players/{userId}", {"GET": Endpoint(self.player)}),
             Route("/leaderboard/top", {"GET": Endpoint(self.top)}),
             Route("/leaderboard/records", {"GET": Endpoint(self.records)}),
@@ -130,6 +137,10 @@ class AutomationHandlers:
         except Invalid as invalid:
             return json_answer(422, invalid.to_json())
         return self._answered(await self._community.decide(wanted, request_id=next(self._request_ids)))
+
+    def check_caller(self, request: Request) -> Answer | None:
+        """Refuse whoever may not write before the body is read."""
+        return self._refusal(request.headers)
 
     def _refusal(self, headers: Mapping[str, str]) -> Answer | None:
         if self._inbound_keys and not matches_any(headers.get("x-grps-api-key"), self._inbound_keys):

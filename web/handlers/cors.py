@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -13,8 +14,13 @@ if TYPE_CHECKING:
 
     from web.handlers.http import Headers
 
-ALLOWED_HEADERS: Final = "Content-Type, Authorization, If-Match, If-None-Match, Last-Event-ID, X-Room-Secret"
-EXPOSED_HEADERS: Final = "ETag"
+logger = logging.getLogger(__name__)
+
+ALLOWED_HEADERS: Final = (
+    "Content-Type, Authorization, If-Match, If-None-Match, Last-Event-ID, X-Room-Secret, Idempotency-Key, "
+    "Cache-Control, traceparent, tracestate, baggage"
+)
+EXPOSED_HEADERS: Final = "ETag, Retry-After, Link"
 # Ten minutes: short enough that a changed CORS_ORIGINS is felt the same hour.
 PREFLIGHT_MAX_AGE_S: Final = 600
 # A field's name (RFC 9110, section 5.6.2).
@@ -56,7 +62,10 @@ class Cors:
     def headers(self, request_headers: Mapping[str, str]) -> Headers:
         """What to add to an answer. Caches must know that it depends on the origin, whoever asks first."""
         origin = request_headers.get("origin")
-        if origin is None or not self.allows(origin, request_headers.get("host", "")):
+        if origin is None:
+            return _VARY if self.origins else ()
+        if not self.allows(origin, request_headers.get("host", "")):
+            logger.debug("origin_refused", extra={"origin": origin})
             return _VARY if self.origins else ()
         return (
             ("Access-Control-Allow-Origin", origin),

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 Headers = tuple[tuple[str, str], ...]
 
 JSON: Final[Headers] = (("Content-Type", "application/json"),)
+CACHE_CONTROL: Final = "Cache-Control"
+# A cache that is told nothing may keep an answer for as long as it likes (RFC 9111, section 4.2.2).
+NO_CACHE: Final[Headers] = ((CACHE_CONTROL, "no-cache"),)
+FRESH_JSON: Final[Headers] = JSON + NO_CACHE
 
 
 class Request(NamedTuple):
@@ -103,8 +107,9 @@ if TYPE_CHECKING:
 
 
 def json_answer(status: int, value: object, headers: Headers = ()) -> Answer:
-    """`value` as JSON."""
-    return Answer(status, orjson.dumps(value), JSON + headers)
+    """`value` as JSON, not to be cached unless `headers` say otherwise."""
+    says_so = any(name == CACHE_CONTROL for name, _ in headers)
+    return Answer(status, orjson.dumps(value), (JSON if says_so else FRESH_JSON) + headers)
 
 
 def error(

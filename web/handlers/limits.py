@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# What a home or a machine is given whole (RFC 6177): one client of a limit has all its addresses.
+CLIENT_PREFIX: Final = 64
 WINDOW_S: Final = 60.0
 # Past this many addresses in one minute the oldest is forgotten: the limit
 # gets softer for a few, and memory stays where it is.
 MAX_CLIENTS: Final = 100_000
+
+
+def client_key(address: str) -> str:
+    """What a limit per address counts: an IPv4 address, also as IPv6 writes it, or the /64 of an IPv6 one."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((parsed, CLIENT_PREFIX), strict=False))
 
 
 class PerMinute:
@@ -32,6 +48,7 @@ class PerMinute:
         """Count one; 0 if that is fine, else whole seconds until it is again."""
         if not self._limit:
             return 0
+        client = client_key(client)
         now = self._clock()
         start, count = self._windows.get(client, (now, 0))
         if now - start >= WINDOW_S:
@@ -66,6 +83,7 @@ class ConcurrentPerClient:
         """Count one more, unless that were too many."""
         if not self._limit:
             return True
+        client = client_key(client)
         count = self._open.get(client, 0)
         if count >= self._limit:
             self.refused += 1
@@ -77,6 +95,7 @@ class ConcurrentPerClient:
         """Count one less, for one that entered."""
         if not self._limit:
             return
+        client = client_key(client)
         count = self._open.get(client, 0) - 1
         if count > 0:
             self._open[client] = count

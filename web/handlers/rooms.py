@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.core import TooMany
 from actors.rooms import Put, Refusal, is_room_id
 from web.handlers.conditions import is_unchanged, write_condition
-from web.handlers.http import JSON, Answer, Opening, OpenStream, error, json_answer, retry_later
+from web.handlers.http import (
+    FRESH_JSON,
+    NO_CACHE,
+    Answer,
+    Opening,
+    OpenStream,
+    error,
+    json_answer,
+    retry_later,
+)
 from web.handlers.paths import query_value
 from web.handlers.resume import opening
 from web.handlers.routes import Endpoint, Route
@@ -36,12 +45,8 @@ PAGE: Final = 100
 MAX_PAGE: Final = 1000
 
 # A record is kept by nobody without asking whether it is still the newest.
-NO_CACHE: Final = (("Cache-Control", "no-cache"),)
-RECORD_HEADERS: Final = JSON + NO_CACHE
-INVALID_ROOM_ID: Final = error(
-    422, "invalid_room_id", "a room id is 1 to 64 of A-Z a-z 0-9 _ -", headers=NO_CACHE
-)
-ROOM_NOT_FOUND: Final = error(404, "room_not_found", "there is no such room", headers=NO_CACHE)
+INVALID_ROOM_ID: Final = error(422, "invalid_room_id", "a room id is 1 to 64 of A-Z a-z 0-9 _ -")
+ROOM_NOT_FOUND: Final = error(404, "room_not_found", "there is no such room")
 # Status and message of each code that the rooms refuse with.
 REFUSALS: Final = {
     "room_not_found": (404, "there is no such room"),
@@ -114,7 +119,7 @@ class RoomHandlers:
             return None
         if is_unchanged(headers, record.etag):
             return Answer(304, headers=(*NO_CACHE, _etag(record)))
-        return Answer(200, record.body, (*RECORD_HEADERS, _etag(record)))
+        return Answer(200, record.body, (*FRESH_JSON, _etag(record)))
 
     async def put(self, request: Request) -> Answer:
         """Write the next version.
@@ -147,12 +152,12 @@ class RoomHandlers:
         secret = headers.get("x-room-secret")
         if secret is not None and len(secret) > MAX_SECRET:
             message = f"a secret has at most {MAX_SECRET} characters"
-            return error(422, "invalid_room_secret", message, headers=NO_CACHE)
+            return error(422, "invalid_room_secret", message)
         try:
             put = Put(read_state(body), write_condition(headers), secret)
         except BadState as bad:
             code = str(bad)
-            return error(422, code, BAD_BODIES[code], headers=NO_CACHE)
+            return error(422, code, BAD_BODIES[code])
         if "authorization" in headers and is_admin(headers, self._admin_token):
             return put._replace(is_admin=True)
         return put
@@ -161,7 +166,7 @@ class RoomHandlers:
         if isinstance(answer, Refusal):
             return refused(answer)
         self._on_put(room_id, len(body), answer.version)
-        return Answer(200, answer.body, (*RECORD_HEADERS, _etag(answer)))
+        return Answer(200, answer.body, (*FRESH_JSON, _etag(answer)))
 
     async def delete(self, request: Request) -> Answer:
         """Remove a plain room, whatever its secret is.
@@ -192,7 +197,7 @@ class RoomHandlers:
         records = self._rooms.page(int(limit), cursor)
         next_cursor = records[-1].room_id if len(records) == int(limit) else None
         page = {"rooms": list(map(self._row, records)), "next_cursor": next_cursor}
-        return json_answer(200, page, NO_CACHE)
+        return json_answer(200, page)
 
     def _row(self, record: Record) -> dict[str, Any]:
         return {
@@ -246,9 +251,9 @@ def refused(refusal: Refusal) -> Answer:
     """A refusal of the rooms as an answer."""
     status, message = REFUSALS[refusal.code]
     if refusal.retry_after_s is not None:
-        return retry_later(status, refusal.code, refusal.retry_after_s, message, headers=NO_CACHE)
-    facts = {} if refusal.version is None else {"version": refusal.version}
-    return error(status, refusal.code, message, headers=NO_CACHE, **facts)
+        return retry_later(status, refusal.code, refusal.retry_after_s, message)
+    facts: dict[str, Any] = {} if refusal.version is None else {"version": refusal.version}
+    return error(status, refusal.code, message, **facts)
 
 
 def _etag(record: Record) -> tuple[str, str]:

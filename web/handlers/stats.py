@@ -77,17 +77,22 @@ class StatsHandlers:
         patterns = {
             "/players/{steamid}/stats": {
                 "GET": Endpoint(self.get),
-                "PATCH": Endpoint(self.patch, MAX_BODY, waits_for_actors_only=True),
+                "PATCH": Endpoint(self.patch, MAX_BODY, waits_for_actors_only=True, check=self.check_caller),
             },
             "/players/{steamid}/stats/history": {"GET": Endpoint(self.history)},
             "/players/{steamid}/stats/stream": {"GET": Endpoint(self.stream)},
-            "/players/stats:batch": {"POST": Endpoint(self.batch, MAX_BATCH_BODY)},
+            "/players/stats:batch": {"POST": Endpoint(self.batch, MAX_BATCH_BODY, check=self.check_caller)},
         }
         return tuple(
             Route(prefix + pattern, endpoints)
             for prefix in ("", "/internal")
             for pattern, endpoints in patterns.items()
         )
+
+    def check_caller(self, request: Request) -> Answer | None:
+        """Refuse whoever may not write before the body is read."""
+        known = self._servers.caller(request.headers) is not None and self._players is not None
+        return None if known else UNAUTHORIZED
 
     async def patch(self, request: Request) -> Answer:
         """Add to one player's stats; 200 is durable."""
