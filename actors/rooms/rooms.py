@@ -172,9 +172,9 @@ class Rooms:
             at_batch_end(self._registry.audiences.offer, topic, answer.event)
         return self._counted(answer)
 
-    def _counted(self, answer: Any) -> Record | Refusal:
+    def _counted(self, answer: Record | Refusal) -> Record | Refusal:
         self._writes += isinstance(answer, Record)
-        return answer  # type: ignore[no-any-return]  # what `Put` is answered with
+        return answer
 
     async def delete(
         self, room_id: str, *, secret: str | None = None, is_admin: bool = False
@@ -186,10 +186,10 @@ class Rooms:
         """
         if self._table.get(room_id) is None:
             return Refusal("room_not_found")
-        answer = await self._ask(room_id, Delete(secret, is_admin))
+        answer: Refusal | None = await self._ask(room_id, Delete(secret, is_admin))
         if answer is None:
             self._removed += 1
-        return answer  # type: ignore[no-any-return]  # what `Delete` is answered with
+        return answer
 
     async def _ask(self, room_id: str, message: Message) -> Any:
         for _ in range(ATTEMPTS):
