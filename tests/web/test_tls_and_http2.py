@@ -175,6 +175,37 @@ async def test_http_2_refuses_a_body_that_is_too_long(certificate: tuple[Path, P
         assert client.headers[after][":status"] == "200"
 
 
+async def test_a_body_that_comes_after_its_refusal_ends_nothing_else(certificate: tuple[Path, Path]) -> None:
+    async with serving_tls(certificate, MAX_STATE_BYTES=100) as node, http2(node) as client:
+        stream = await client.ask("GET", "/api/rooms/r/stream")
+        await client.until(stream, b'"version":0')
+        put = client.http.get_next_available_stream_id()
+        fields = {":method": "PUT", ":path": "/api/rooms/r", ":scheme": "https", ":authority": "x"}
+        client.http.send_headers(put, [*fields.items(), ("content-length", "5000")])
+        client.data[put] = b""
+        await client.flush()
+        await client.until_ended(put)
+        client.http.send_data(put, b"x" * 1000)
+        await client.flush()
+        after = await client.ask("GET", "/healthz")
+        await client.until_ended(after)
+
+        assert client.headers[put][":status"] == "413"
+        assert client.headers[after][":status"] == "200"
+        assert node.program.edge.connections.statistics().failed == 0
+
+
+async def test_a_client_that_leaves_at_once_leaves_no_stream_behind(certificate: tuple[Path, Path]) -> None:
+    async with serving_tls(certificate) as node:
+        async with http2(node) as client:
+            for _ in range(5):
+                await client.ask("GET", "/api/rooms/r/stream")
+        with trio.fail_after(PATIENCE_S):
+            await node.program.edge.connections.wait_none()
+
+        assert len(node.program.edge.streams) == 0
+
+
 async def test_a_client_that_gives_up_one_stream_keeps_the_others(certificate: tuple[Path, Path]) -> None:
     async with serving_tls(certificate) as node, http2(node) as client:
         first = await client.ask("GET", "/api/rooms/r/stream")

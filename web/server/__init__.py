@@ -9,5 +9,6 @@ Reading order, each file leaning only on the ones above it:
     tls             certificates
     flow_control    a send buffer for HTTP/2 that holds its sender back
     refusals        JSON for what Hypercorn refuses by itself
+    http2           Hypercorn's HTTP/2, made to bear what strangers send
     hypercorn_lane  one connection, served by Hypercorn
 """

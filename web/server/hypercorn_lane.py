@@ -6,12 +6,11 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import LifespanState
 from hypercorn.utils import wrap_app
 
-from web.server import flow_control, refusals
+from web.server import flow_control, http2, refusals
 from web.server.stall_timeout import CONNECTION, StallTimeoutStream
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ class HypercornLane:
 
     def __init__(self, app: ASGIFramework, *, stall_s: float) -> None:
         flow_control.install()
+        http2.install()
         refusals.install()
         self._config = _config()
         self._app = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
@@ -53,7 +53,7 @@ class HypercornLane:
         """Serve a stream, over TLS or in clear, until either side ends it."""
         state = LifespanState({CONNECTION: transport})
         try:
-            await TCPServer(self._app, self._config, self._context, state, stream)
+            await http2.Http2Server(self._app, self._config, self._context, state, stream)
         finally:
             transport.socket.close()
 
