@@ -3,7 +3,7 @@
 Reading order, each file leaning only on the ones above it:
 
     errors      what can go wrong, in one line each
-    load/       sockets, one epoll loop, requests as bytes: the load generator
+    load        sockets, one epoll loop, requests as bytes: the load generator
     histogram   latencies, corrected for coordinated omission
     machine     what the figures were measured on
     process     resident bytes and processor time of a process and its children
@@ -12,9 +12,13 @@ Reading order, each file leaning only on the ones above it:
     servers     a server started, pinned to a core, waited for, stopped
     options     a frozen dataclass turned into command line options and back
     session     what every scenario is handed
-    scenarios/  one file each
-    peers/      the same rooms served by others, and the run that compares them
-    report/     one HTML page from JSON files; one comparison of two
+    game_server  a client of the stats API that has each delta counted once: the reference
+    actor_systems  small jobs on ours and on two other actor systems
+    scenarios   one file each
+    run         one scenario run against one server
+    show        a result as a table on the terminal
+    peers       the same rooms served by others, and the run that compares them
+    report      one HTML page from JSON files; one comparison of two
     cli         the command line
 
 A figure is comparable only with figures of the same run on the same machine; hence

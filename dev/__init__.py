@@ -5,6 +5,8 @@ Reading order, each file leaning only on the ones above it:
     ports        free ones
     redis        a private redis-server, as a child of a supervisor
     api_server   a stand-in for the API server, which says what it is told
+    open_cloud   a stand-in for Roblox Open Cloud, for tests too
+    roblox       the same on a port, for `greenroom dev`
     notice       where a running `dev` says how to reach it
     screen       what to try
     command      `greenroom dev`
@@ -14,6 +16,4 @@ Reading order, each file leaning only on the ones above it:
     narrator     says what happens in a match
     borrowed     a running `dev`, or one of our own
     demo         `greenroom demo`
-
-    open_cloud   a stand-in for Roblox Open Cloud
 """

@@ -2,13 +2,21 @@
 
 Reading order, each leaning only on the ones above it:
 
-    settings     environment variables, checked once
-    log          one JSON object a line
-    handlers     what answers a request, whichever lane carried it; no framework in sight
-    server       sockets: listening, accepting, giving up on peers that take nothing
-    quart_lane   the lane that serves every route
-    wiring       builds the features of a node and its supervision tree
+    settings_types     how one environment variable is read
+    settings           environment variables, checked once
+    settings_warnings  what is accepted and still looks like a mistake
+    log_writer         a thread that writes log lines
+    log                one JSON object a line
+    migrations         the versions of the database's tables
+    handlers           HTTP endpoints, shared by both lanes; no framework
+    channels           the Phoenix channel protocol: sockets, topics, presence
+    fastlane           HTTP/1.1 on raw sockets
+    quart_lane         HTTP/2, and what else Hypercorn and Quart serve
+    server             listening, accepting, TLS, one connection's task
+    wiring             builds the features of a node and its supervision tree
     graceful_shutdown  closes streams and sockets when the node stops
-    program      the life of the whole program: start, serve, stop
-    cli          the command
+    program            starts the tree, serves, stops in order
+    serve              `greenroom serve`
+    check_config       `greenroom check-config`
+    cli                the command
 """

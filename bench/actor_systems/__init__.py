@@ -4,6 +4,13 @@
     python -m bench.actor_systems.pykka_threads JOB N Pykka: a thread an actor
     python -m bench.actor_systems.trio_channel JOB N  the simplest thing trio offers
 
+Reading order:
+
+    jobs            runs a job and prints its figure
+    greenroom       ours
+    pykka_threads   Pykka
+    trio_channel    a trio memory channel
+
 Jobs: `cast` (one sender, one receiver, until the last message is handled), `call` (one
 after the other), `spawn` (until the last has started), `bytes` (resident bytes per idle
 actor), `room` (the same for a room: actor, record and name; ours only). Each prints one

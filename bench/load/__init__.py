@@ -10,6 +10,10 @@ leaning only on the ones above it:
     caller    a keep-alive connection with at most one request under way
     stream    a listener that finds marks in whatever bytes arrive
     opening   many streams opened with a bounded number under way
+    websocket  a Phoenix client that has joined one topic
+    deltas    game servers' deltas as requests
+    snapshots  Roblox servers' snapshots as requests
+    receiver  a small HTTP server, for a server that calls back
     window    warm up, then measure: counts, time line, own share of the processor
 
 What is not promised: TLS, redirects, or reading streams from a server that splits a

@@ -1,7 +1,23 @@
 """What can be measured, one file each.
 
-`scenario` says what a scenario is; `pump` and `latency.Deliveries` are what several of
-them are made of.
+Reading order:
+
+    scenario   a name, options, and a function from a session to an outcome
+    pump       keep-alive connections, flat out or on a schedule; used by several
+    calls      `put` and `get`
+    latency    `latency`, and the count of deliveries that others use
+    fanout     one room, many streams
+    spread     many rooms with a few streams each
+    connect    streams opened per second
+    idle       bytes per idle stream
+    rooms      many live rooms in one process
+    crowd      writes with many idle streams open
+    mixed, soak   rooms full of clients that listen and write
+    channels   Phoenix channels over WebSockets
+    queue      jobs from Redis to the `ready` callback
+    deltas     durable changes of stats
+    snapshots  Roblox players' states
+    actors     `mailbox` and `actors`, against other actor systems
 """
 
 from __future__ import annotations

@@ -23,6 +23,10 @@ Reading order, each file leaning only on the ones above it:
     stats_answers  outcomes of the ledger as answers
     stats       /players/{steamid}/stats
     game_config  /config
+    paging      `limit` and `cursor` of the leaderboards
+    automation_api  the answers of the automation routes as models
+    automation  snapshots in, decisions out, players and leaderboards
+    openapi     /openapi.json
     health      /healthz and /internal/health
     metrics     /metrics
 """

@@ -11,4 +11,5 @@ Reading order, each file leaning only on the ones above it:
     refusals        JSON for what Hypercorn refuses by itself
     http2           Hypercorn's HTTP/2, made to bear what strangers send
     hypercorn_lane  one connection, served by Hypercorn
+    tls_lane        TLS in front of both lanes, chosen by ALPN
 """
