@@ -9,6 +9,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from actors.links import check_url
+
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 _STAT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
@@ -98,6 +100,7 @@ def _redis_url(value: SecretStr) -> SecretStr:
         raise ValueError("wanted the path of a socket after unix://")
     if parts.scheme != "unix" and not _REDIS_PATH.match(parts.path):
         raise ValueError("wanted the number of a database after the last /")
+    check_url(value.get_secret_value())
     return value
 
 

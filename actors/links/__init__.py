@@ -22,7 +22,7 @@ from actors.links.database_trip import Step, in_one_trip
 from actors.links.errors import LinkDown
 from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
 from actors.links.redis_blocking import BlockingCommand
-from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink
+from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink, check_url
 from actors.links.redis_refusals import LinkRefused, RefusalClass
 from actors.links.redis_subscription import Subscription
 
@@ -44,6 +44,7 @@ __all__ = [
     "Step",
     "Subscription",
     "Unprepared",
+    "check_url",
     "described",
     "in_one_trip",
     "make_engine",

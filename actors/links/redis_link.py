@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import redis
 import trio
@@ -364,6 +365,26 @@ def _send(client: redis.Redis, commands: Sequence[Command], *, transaction: bool
         if isinstance(answer, redis.ResponseError):
             raise _Refused(str(parts[0]), answer)
     return answers
+
+
+# What an address may say besides where Redis is; all else is ours to decide, or unknown to the driver.
+URL_OPTIONS: Final = ("db", "client_name", "socket_keepalive", "ssl_")
+
+
+def check_url(url: str) -> None:
+    """See that an address can be used, without connecting.
+
+    Raises:
+        ValueError: It has an option that nobody knows, or one with a value that cannot be meant.
+    """
+    for name in parse_qs(urlsplit(url).query, keep_blank_values=True):
+        if not name.startswith(URL_OPTIONS):
+            raise ValueError(f"unknown option {name!r}")
+    try:
+        pool = redis.ConnectionPool.from_url(url)
+        pool.connection_class(**pool.connection_kwargs)
+    except (TypeError, ValueError, redis.RedisError) as error:
+        raise ValueError(f"an option cannot be used: {error}") from None
 
 
 def address_of(client: redis.Redis) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actors.links import RedisLink
-from supervision import ChildSpec
+from supervision import ChildSpec, State, Supervisor
 from web.handlers.metrics import counter, gauge, gauges
 from web.wiring.matches import MatchMaking, build_match_making
 
@@ -58,6 +58,29 @@ class Integrations:
             yield counter("redis_outages", "Times Redis went away.", link.outages)
         if self.match_making is not None:
             yield from self.match_making.readings()
+
+
+class Restarting:
+    """Children that depend on servers outside, failed, and wait for their next start: health and metrics.
+
+    Attributes:
+        supervisor: Theirs; None until the tree is made, or without any such child.
+    """
+
+    def __init__(self) -> None:
+        self.supervisor: Supervisor | None = None
+
+    def names(self) -> tuple[str, ...]:
+        """Their ids."""
+        children = () if self.supervisor is None else self.supervisor.which_children()
+        return tuple(str(child.id) for child in children if child.state is State.RESTARTING)
+
+    def readings(self) -> Iterator[Reading]:
+        """One for each that restarts now."""
+        names = dict.fromkeys(self.names(), 1.0)
+        yield gauges(
+            "child_restarting", "Children that failed and wait for their next start.", "child", names
+        )
 
 
 def build_integrations(settings: Settings, rooms: Rooms) -> Integrations:

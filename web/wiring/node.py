@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +27,7 @@ from web.server.tls_lane import TlsLane
 from web.wiring.automation import Automation, build_automation
 from web.wiring.channels import build_channels
 from web.wiring.database import build_database
-from web.wiring.integrations import Integrations, build_integrations
+from web.wiring.integrations import Integrations, Restarting, build_integrations
 from web.wiring.metrics import (
     connection_readings,
     fastlane_readings,
@@ -63,6 +63,7 @@ class Core:
     integrations: Integrations
     stats: Stats
     automation: Automation
+    restarting: Restarting = field(default_factory=Restarting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ def build_edge(
     readings.add(lambda: stream_readings(streams))
     readings.add(channels.readings)
     readings.add(core.integrations.readings)
+    readings.add(core.restarting.readings)
     readings.add(core.stats.readings)
     readings.add(core.automation.readings)
     readings.add(lambda: http_readings(dispatcher))
@@ -181,7 +183,7 @@ def _routes(
         active_rooms=lambda: core.rooms.statistics().rooms,
         connected_players=lambda: channels.rooms.connected_players,
         uptime_s=lambda: clock() - started_at,
-        away=lambda: core.integrations.away() + core.stats.away(),
+        away=lambda: core.integrations.away() + core.stats.away() + core.restarting.names(),
         also=lambda: {**core.integrations.health(), **core.automation.health()},
     )
     metrics = MetricsHandlers(readings, token=settings.metrics_token)

@@ -59,6 +59,7 @@ def tree_of(core: Core, edge: Edge, put_log: PutLog) -> Tree:
     ]
     if integrations:
         subtrees[INTEGRATIONS] = integrations_of(integrations)
+        core.restarting.supervisor = subtrees[INTEGRATIONS]
     subtrees["fastlane"] = Supervisor(edge.fastlane.children())
     subtrees["channels"] = Supervisor([ChildSpec(id="sockets", start=edge.channels.sockets.run)])
     subtrees[WEB] = web_of(edge.acceptors)

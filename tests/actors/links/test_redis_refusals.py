@@ -8,7 +8,7 @@ import pytest
 import redis
 import trio
 
-from actors.links import LinkRefused, RedisLink, RefusalClass, Subscription
+from actors.links import LinkRefused, RedisLink, RefusalClass, Subscription, check_url
 from actors.links.redis_refusals import code_of
 from tests.actors.links.test_redis_link import linked
 from tests.engines import RedisServer
@@ -141,3 +141,20 @@ async def test_a_subscriber_whose_connection_hears_nothing_finds_out(
             redis_server.resume()
         assert type(outage).__name__ == "LinkDown"
         subscription.close()
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "?db=3", "?client_name=gr", "?socket_keepalive=yes"],
+)
+def test_an_address_with_options_that_are_known_can_be_used(query: str) -> None:
+    check_url(f"redis://user:secret@redis.example:6379/0{query}")
+
+
+@pytest.mark.parametrize(
+    "query", ["?foo=1", "?protocol=3", "?decode_responses=1", "?db=x", "?ssl_nonsense=1", "?foo"]
+)
+def test_an_address_with_an_option_that_is_not_is_refused_without_showing_the_password(query: str) -> None:
+    with pytest.raises(ValueError, match="option") as caught:
+        check_url(f"redis://user:secret@redis.example:6379/0{query}")
+    assert "secret" not in str(caught.value)
