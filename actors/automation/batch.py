@@ -126,13 +126,21 @@ class Batch:
             verdict = decide(self.players[user_id], self._terms.policy, self._terms.now)
             return reported(verdict, entry.request_id, OUT_OF_DATE if entry.instructions.apply else None)
         sync = self._sync[user_id]
+        told = sync.applied if standing is Standing.REPEATED else None
         # Whoever has not heard the answer sends the snapshot again, and means the same decision.
-        if standing is Standing.REPEATED and sync.applied is not None:
-            return Queued(decision=sync.applied)
+        if told is not None and self._waits(user_id, told.request_id):
+            return Queued(decision=told)
         queued = self.queue(user_id, entry.request_id, entry.instructions.actor_user_id)
-        if queued.decision.apply:
-            self._sync[user_id] = sync._replace(applied=queued.decision)
+        if told is not None and queued.steps is None and self._is_done(told.request_id):
+            return Queued(decision=told)
+        self._sync[user_id] = sync._replace(applied=queued.decision if queued.decision.apply else None)
         return queued
+
+    def _waits(self, user_id: int, request_id: str) -> bool:
+        return any(other.request_id == request_id for other in self._waiting.get(user_id, ()))
+
+    def _is_done(self, request_id: str) -> bool:
+        return outbox.status_of(self._connection, request_id) is Status.DONE
 
     def queue(self, user_id: int, request_id: str, actor: int | None, reason: str | None = None) -> Queued:
         """Decide about a player and put the decision in line."""

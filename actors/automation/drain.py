@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from actors.automation import outbox, transactions
 from actors.automation.breaker import Breaker
 from actors.automation.outbox import Claimed, Depth, Status, progress_after
-from actors.automation.outcome import Held, Outcome, RetryIn
+from actors.automation.outcome import Held, Outcome, Refused, RetryIn
 from actors.automation.policy import Policy
 from actors.automation.roblox import AT_ONCE
 from actors.automation.steps import Step
@@ -75,6 +75,9 @@ class DrainStatistics:
     """Counts since the start, and how the outbox looked last.
 
     Attributes:
+        steps_refused: Steps after a decision's first that Roblox has refused: the decision was carried out
+            all the same, but a role was not taken away, or the mirror not written.
+        step_problem: The last of them and why; None while there is none.
         waiting: Decisions pending in the database, of all nodes.
         oldest: When the oldest of them was decided.
         problem: What Roblox or the network said at the last failure, or that the loop crashed; None since
@@ -85,6 +88,8 @@ class DrainStatistics:
     refused: int
     retries: int
     leases_lost: int
+    steps_refused: int
+    step_problem: str | None
     waiting: int
     oldest: datetime | None
     problem: str | None
@@ -129,6 +134,8 @@ class Drain:
         self._counts = {Status.DONE: 0, Status.REFUSED: 0}
         self._retries = 0
         self._leases_lost = 0
+        self._steps_refused = 0
+        self._step_problem: str | None = None
         self._depth = Depth(0, None)
         self._problem: str | None = None
 
@@ -139,6 +146,8 @@ class Drain:
             refused=self._counts[Status.REFUSED],
             retries=self._retries,
             leases_lost=self._leases_lost,
+            steps_refused=self._steps_refused,
+            step_problem=self._step_problem,
             waiting=self._depth.pending,
             oldest=self._depth.oldest,
             problem=self._problem,
@@ -248,6 +257,11 @@ class Drain:
         if isinstance(outcome, RetryIn):
             self._retries += 1
             logger.warning("decision_postponed", extra=facts | {"problem": outcome.problem})
+        if isinstance(outcome, Refused) and progress.status is not Status.REFUSED:
+            self._steps_refused += 1
+            what = type(job.step).__name__.lower()
+            self._step_problem = f"{what} of user {job.user_id}: {progress.problem}"
+            logger.warning("decision_step_refused", extra=facts | {"kind": what, "problem": progress.problem})
         if progress.status in self._counts:
             self._counts[progress.status] += 1
             logger.info(

@@ -3,14 +3,15 @@
 Rules, where a snapshot and what is stored disagree:
 
     identical to the newest one applied → nothing changes but `last_synced_at`; no second history row, and
-                                          the decision applied with it is told again, not taken again
+                                          the decision applied with it is told again while it waits
     older than it by `capturedAt`       → kept as history only, once; applies nothing
     otherwise                           → the snapshot is the player's whole state
 
 Absent `displayName` and `metadata` leave what is stored. So do absent `punishmentStatus` and
-`punishmentExpiresAt` while a trial runs, for it may be a suspension of ours that the game has not heard
-of; to end one early a snapshot says `null`. An absent `rank` leaves what a snapshot or
-Roblox has said before; while nobody has, the rank follows from the points.
+`punishmentExpiresAt` while a trial runs and after a ban, for these may be ours, and the game has not heard
+of them; to end one early a snapshot says `null`. A ban by warnings ends too when a snapshot says fewer.
+An absent `rank` leaves what a snapshot or Roblox has said before; while nobody has, the rank follows
+from the points.
 
 A `rank` is news when it is not the one reported last. A Roblox server caches a player's group rank for
 the session and goes on reporting it whatever Roblox has confirmed since, so that saying it again says
@@ -25,7 +26,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
 
-from actors.automation.decision import Decision, calls_for_ban, on_trial
+from actors.automation.decision import SEVERE, Decision, calls_for_ban, on_trial
 from actors.automation.player import Player
 from actors.automation.policy import Policy
 from actors.automation.snapshot import Instructions, Snapshot
@@ -106,7 +107,8 @@ def fold(
             heard, sync = digest == sync.late_digest, sync._replace(late_digest=digest)
             return Folded(player, sync, Standing.OUTDATED, heard=heard)
     known = sync.rank_known or snapshot.rank is not None
-    applied = _applied(player, snapshot, _rank(player, sync, snapshot, policy, now), now)
+    kept = player is not None and _keeps_punishment(player, snapshot, policy, now)
+    applied = _applied(player, snapshot, _rank(player, sync, snapshot, policy, now), now, kept=kept)
     # A ban is over when a snapshot no longer calls for one.
     banned_at = sync.banned_at if calls_for_ban(applied, policy) else None
     remembered = sync._replace(
@@ -137,14 +139,25 @@ def _is_old_news(rank: str, player: Player, sync: Sync, now: datetime) -> bool:
     return (goes_on and rank == sync.reported_rank) or (lags and rank == sync.left_rank)
 
 
-def _applied(player: Player | None, snapshot: Snapshot, rank: str, now: datetime) -> Player:
+def _keeps_punishment(player: Player, snapshot: Snapshot, policy: Policy, now: datetime) -> bool:
+    """Whether the stored punishment outlasts this snapshot."""
+    if snapshot.model_fields_set & PUNISHMENT:
+        return False
+    if player.punishment_status != SEVERE:
+        return on_trial(player, now)
+    limit = policy.punishments.severe_threshold
+    pardoned = "warnings" in snapshot.model_fields_set and snapshot.warnings < limit <= player.warnings
+    return not pardoned
+
+
+def _applied(player: Player | None, snapshot: Snapshot, rank: str, now: datetime, *, kept: bool) -> Player:
     metadata, display_name = snapshot.metadata, snapshot.display_name
     status, ends = snapshot.punishment_status, snapshot.punishment_expires_at
     if player is not None and "metadata" not in snapshot.model_fields_set:
         metadata = player.metadata
     if player is not None and "display_name" not in snapshot.model_fields_set:
         display_name = player.display_name
-    if player is not None and not snapshot.model_fields_set & PUNISHMENT and on_trial(player, now):
+    if player is not None and kept:
         status, ends = player.punishment_status, player.punishment_expires_at
     return Player(
         user_id=snapshot.user_id,

@@ -208,6 +208,12 @@ def supersede(request_ids: Sequence[str], now: datetime) -> Update:
     )
 
 
+def status_of(connection: Connection, request_id: str) -> Status | None:
+    """Where a decision stands; None for one that was forgotten."""
+    found = connection.scalar(select(decisions.status).where(decisions.request_id == request_id))
+    return None if found is None else Status(found)
+
+
 def release_decisions(connection: Connection, *, owner: str) -> int:
     """Give back every lease of an owner who is not using them; how many there were."""
     statement = (

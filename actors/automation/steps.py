@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from actors.automation import times
 from actors.automation.decision import SEVERE, TRIAL, Action
+from actors.automation.player import enriched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +125,7 @@ def _role_change(old: str, new: str, policy: Policy) -> tuple[Step, ...]:
 
 
 def punishment_after(verdict: Verdict, policy: Policy, now: datetime) -> tuple[str | None, datetime | None]:
-    """Punishment status and its end once a verdict is carried out."""
+    """Punishment status and its end that a verdict sets; without a status the player keeps its own."""
     if verdict.action is Action.BAN:
         return SEVERE, None
     if verdict.action is Action.SUSPEND:
@@ -135,15 +136,17 @@ def punishment_after(verdict: Verdict, policy: Policy, now: datetime) -> tuple[s
 def _mirrored(
     player: Player, verdict: Verdict, policy: Policy, request_id: str, now: datetime
 ) -> dict[str, Any]:
+    """The player as `GET /players/{userId}` shows it once the verdict is carried out, and the decision."""
     status, ends = punishment_after(verdict, policy, now)
+    if status is None:
+        status, ends = player.punishment_status, player.punishment_expires_at
+    after = player._replace(
+        rank=verdict.target_rank or player.rank, punishment_status=status, punishment_expires_at=ends
+    )
     return {
-        "userId": player.user_id,
-        "rank": verdict.target_rank or player.rank,
-        "previousRank": player.rank,
+        **enriched(after, policy),
         "action": verdict.action.value,
         "reason": verdict.reason,
-        "punishmentStatus": status,
-        "punishmentExpiresAt": times.text_or_none(ends),
         "requestId": request_id,
         "decidedAt": times.text(now),
     }

@@ -50,7 +50,12 @@ class Applying:
         """For people: is Roblox told, and how far behind is it."""
         told = self.drain.statistics()
         waited_s = 0 if told.oldest is None else max(0, int((now() - told.oldest).total_seconds()))
-        facts = {"decisions_waiting": told.waiting, "oldest_waiting_seconds": waited_s}
+        facts: dict[str, object] = {
+            "decisions_waiting": told.waiting,
+            "oldest_waiting_seconds": waited_s,
+        }
+        if told.step_problem is not None:
+            facts |= {"steps_refused": told.steps_refused, "last_step_refused": told.step_problem}
         status = "ok" if told.problem is None else "degraded"
         return {"roblox": {"status": status, **facts, "problem": told.problem}}
 
@@ -196,5 +201,6 @@ def _drain_readings(drain: Drain) -> Iterator[Reading]:
     yield gauge("roblox_up", "Whether Roblox settled the last request, with yes or no.", told.problem is None)
     yield counter("decisions_done", "Decisions carried out by this node.", told.done)
     yield counter("decisions_refused", "Decisions Roblox has refused.", told.refused)
+    yield counter("decision_steps_refused", "Later steps that Roblox refused.", told.steps_refused)
     yield counter("decision_retries", "Requests to Roblox that are to be tried again.", told.retries)
     yield counter("decision_leases_lost", "Decisions another node took over.", told.leases_lost)

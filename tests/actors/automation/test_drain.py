@@ -20,7 +20,7 @@ from actors.automation.roblox import OpenCloud, http_caller
 from actors.automation.steps import Step
 from actors.automation.tables import automation_decisions, metadata, players
 from actors.automation.transactions import record_snapshots
-from dev.open_cloud import Call, OpenCloudStandIn, problem
+from dev.open_cloud import Answer, Call, OpenCloudStandIn, problem
 from tests.actors.automation.people import NOW, entry, policy, terms
 from tests.fakes import open_cloud
 from tests.fakes.life import LoneLife
@@ -256,6 +256,25 @@ async def test_a_refusal_is_an_answer_and_no_problem_of_roblox(
         told = node.drain.statistics()
         assert (told.waiting, told.refused, told.problem) == (1, 1, None)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_refused_step_of_a_decision_that_is_done_is_counted_and_said(
+    database: Engine, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    there = open_cloud.stand_in()
+    async with _client(there) as cloud, trio.open_nursery() as nursery:
+        node = Node(database, cloud, "one")
+        nursery.start_soon(node.run, 60)
+        there.script += [Answer(200, {}), problem(400, "INVALID_ARGUMENT", "no such role")]
+        _promote(database, users=1)
+        await trio.sleep(2)
+        told = node.drain.statistics()
+        nursery.cancel_scope.cancel()
+
+    assert (told.done, told.refused, told.steps_refused) == (1, 0, 1)
+    assert "unassign of user" in (told.step_problem or "")
+    assert "INVALID_ARGUMENT" in (told.step_problem or "")
+    assert "decision_step_refused" in caplog.text
 
 
 async def test_a_crash_is_a_problem_until_nothing_waits(database: Engine, autojump_clock: MockClock) -> None:

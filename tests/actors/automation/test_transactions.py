@@ -13,6 +13,7 @@ from actors.automation.decision import Action
 from actors.automation.intake import Standing
 from actors.automation.outbox import Claimed, Status, progress_after
 from actors.automation.outcome import Done, Outcome, Refused, RetryIn
+from actors.automation.player import enriched
 from actors.automation.snapshot import DecisionRequest
 from actors.automation.steps import Assign, Ban, Mirror, Unassign
 from actors.automation.store import load
@@ -220,7 +221,7 @@ def test_the_same_decision_waits_once_however_often_it_is_asked_for(engine: Engi
     assert _statuses(engine) == [("PROMOTE", "pending")]
 
 
-@pytest.mark.parametrize("facts", [{"rankPoints": 250}, {"warnings": 4}, {"warnings": 7}])
+@pytest.mark.parametrize("facts", [{"rankPoints": 150}, {"warnings": 4}, {"warnings": 7}])
 def test_a_repeat_is_told_the_decision_applied_and_applies_nothing(
     engine: Engine, facts: dict[str, Any]
 ) -> None:
@@ -237,6 +238,77 @@ def test_a_repeat_is_told_the_decision_applied_and_applies_nothing(
     assert answers[0] is not None
     assert (answers[0].apply, answers[0].request_id) == (True, "repeat-0")
     assert [status for _, status in _statuses(engine)] == ["done"]
+
+
+def test_a_refused_decision_is_tried_again_when_the_snapshot_is_repeated(engine: Engine) -> None:
+    again = entry(rank="New", rankPoints=150, apply=True)
+    _record(engine, again)
+    _hear(engine, _claim(engine)[0], Refused("INVALID_ARGUMENT", "no such role"))
+
+    [recorded] = _record(engine, replace(again, request_id="second"))
+
+    assert recorded.decision is not None
+    assert (recorded.queued, recorded.decision.apply, recorded.decision.request_id) == (True, True, "second")
+    assert _statuses(engine) == [("PROMOTE", "refused"), ("PROMOTE", "pending")]
+
+
+def test_a_refused_decision_that_cannot_be_tried_again_is_not_told_as_applied(engine: Engine) -> None:
+    again = entry(rank="New", rankPoints=150, apply=True)
+    _record(engine, again)
+    _hear(engine, _claim(engine)[0], Refused("INVALID_ARGUMENT", "no such role"))
+
+    on = terms(reach=replace(EVERYTHING, key=False))
+    answers = _record(engine, *(replace(again, request_id=f"again-{at}") for at in range(2)), on=on)
+
+    told = [(one.decision.apply, one.decision.reason) for one in answers if one.decision]
+    assert told == [(False, "no Open Cloud key configured")] * 2
+
+
+def test_an_unchanged_player_gets_one_step_after_the_other(engine: Engine) -> None:
+    again = entry(rank="New", rankPoints=250, apply=True)
+    for at in range(3):
+        _record(engine, replace(again, request_id=f"repeat-{at}"), on=terms(policy=NO_WAITING))
+        for job in _claim(engine):
+            _carry_out(engine, job)
+
+    assert _row(engine)["rank"] == "Tried"
+    assert _statuses(engine) == [("PROMOTE", "done")] * 2
+
+
+@pytest.mark.parametrize("facts", [{"rankPoints": 150}, {"warnings": 4}, {"warnings": 7}])
+def test_the_mirror_shows_the_player_as_the_api_does(engine: Engine, facts: dict[str, Any]) -> None:
+    status = None if "warnings" in facts else "Verbal_Warning"
+    _record(engine, entry(rank="New", apply=True, kos=3, punishmentStatus=status, **facts))
+    [job] = _claim(engine)
+    [value] = [step.value for step in job.steps if isinstance(step, Mirror)]
+    _carry_out(engine, job)
+
+    with engine.connect() as connection:
+        shown = enriched(load(connection, [5])[5], policy())
+
+    assert {key: value[key] for key in shown} == shown
+    assert value.keys() - shown.keys() == {"action", "reason", "requestId", "decidedAt"}
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ({"warnings": 7}, "Punishment_Severe"),
+        ({"warnings": 9}, "Punishment_Severe"),
+        ({}, "Punishment_Severe"),
+        ({"warnings": 7, "punishmentStatus": None}, None),
+        ({"warnings": 2}, None),
+    ],
+)
+def test_the_status_of_a_ban_survives_snapshots_that_do_not_speak_of_it(
+    engine: Engine, said: dict[str, Any], status: str | None
+) -> None:
+    _record(engine, entry(rank="New", warnings=7, apply=True))
+    _carry_out(engine, _claim(engine)[0])
+
+    _record(engine, entry(rank="New", kos=1, **said))
+
+    assert _row(engine)["punishment_status"] == status
 
 
 def test_a_repeat_of_one_that_only_asked_may_apply(engine: Engine) -> None:
