@@ -2,7 +2,7 @@
 
 Reading order, each file leaning only on the ones above it:
 
-    errors              the engine is away
+    errors              the engine is away, or cannot be listened to
     redis_refusals      what follows from an error of Redis: a table
     http_caller         requests to one HTTP peer, and whatever comes of them as a value
     redis_link          pipelines, and the task that knows whether Redis is there
@@ -19,7 +19,7 @@ from actors.links.database import Database, DatabaseStatistics, Unprepared, desc
 from actors.links.database_channel import DatabaseChannel
 from actors.links.database_engine import Limits, make_engine, normal_url
 from actors.links.database_trip import Step, in_one_trip
-from actors.links.errors import LinkDown
+from actors.links.errors import CannotListen, LinkDown
 from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink, check_url
@@ -28,6 +28,7 @@ from actors.links.redis_subscription import Subscription
 
 __all__ = [
     "BlockingCommand",
+    "CannotListen",
     "Command",
     "Database",
     "DatabaseChannel",

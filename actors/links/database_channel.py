@@ -12,7 +12,9 @@ import psycopg
 import trio
 from sqlalchemy.exc import DBAPIError
 
-from actors.links.errors import LinkDown
+from actors.links.database import described
+from actors.links.database_engine import is_pooled
+from actors.links.errors import CannotListen, LinkDown
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 # Messages carried over the thread border together.
 BATCH: Final = 1000
+# Failures to listen, one after the other, past which it is no outage that the link has yet to see.
+REFUSALS: Final = 5
+# A LISTEN would stay behind on a connection that others use next, and hear nothing for us.
+POOLED: Final = "a connection pooler stands in between"
 
 
 class DatabaseChannel:
@@ -44,11 +50,13 @@ class DatabaseChannel:
         self._limiter = trio.CapacityLimiter(1)
         self._connection: Connection | None = None
         self._seen = -1
+        self._failures = 0
 
     async def read(self) -> list[str]:
         """The next messages; an empty list if none came for a while, or it has just begun to listen.
 
         Raises:
+            CannotListen: It cannot be listened to, at least for now.
             LinkDown: The database is away, or went away meanwhile. The next call listens again.
         """
         if not self._database.state.up:
@@ -56,12 +64,22 @@ class DatabaseChannel:
         if self._seen != self._database.outages:
             self.close()
         self._seen = self._database.outages
+        is_new = self._connection is None
         try:
-            return await trio.to_thread.run_sync(self._read, limiter=self._limiter)
+            messages = await trio.to_thread.run_sync(self._read, limiter=self._limiter)
+        except CannotListen:
+            self.close()
+            raise
         # The driver's own errors where SQLAlchemy is not in between.
         except (DBAPIError, psycopg.Error) as error:
             self.close()
+            self._failures += is_new
+            if self._failures >= REFUSALS and self._database.is_up:
+                # Others have a connection: this one is refused, or LISTEN is.
+                raise CannotListen(self._database.name, described(error)) from error
             raise LinkDown(self._database.name, error) from error
+        self._failures = 0
+        return messages
 
     def close(self) -> None:
         """Close the connection, once nothing is under way."""
@@ -74,6 +92,8 @@ class DatabaseChannel:
         if self._connection is None:
             connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             self._connection = connection
+            if is_pooled(connection):
+                raise CannotListen(self._database.name, POOLED)
             connection.exec_driver_sql(f"LISTEN {self._channel}")
             self.gaps += 1
             return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import psycopg
 from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.pool import NullPool
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 SQLITE: Final = "sqlite"
+# Key in a connection's `info`.
+IS_POOLED: Final = "greenroom_is_pooled"
 POSTGRESQL: Final = "postgresql"
 # Spellings in use elsewhere, and what we mean by them.
 DRIVERS: Final = {
@@ -118,19 +121,53 @@ def _postgresql(url: URL, limits: Limits, *, writes: bool) -> Engine:
         "tcp_user_timeout": round(limits.statement_s * 2000),
     }
     engine = _engine(url, arguments)
-    # By statement and not as a start-up option, which connection poolers refuse.
-    session = f"""
-        SET statement_timeout = {round(limits.statement_s * 1000)};
-        SET lock_timeout = {round(limits.lock_s * 1000)};
-        SET idle_in_transaction_session_timeout = {round(limits.statement_s * 2000)};
-        SET default_transaction_read_only = {"off" if writes else "on"};
-        SELECT set_config('synchronous_commit', 'on', false)
-          WHERE current_setting('synchronous_commit') = 'off';
-    """
+    # By statement and not as start-up options, which connection poolers refuse.
+    session = _settings(limits, "SESSION")
+    transaction = _settings(limits, "LOCAL")
 
     @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: object) -> None:
-        connection.execute(session)
+    def _prepare(connection: Any, record: Any) -> None:
+        # Sent with each BEGIN: nothing stays behind on the server.
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        connection.read_only = not writes
+        record.info[IS_POOLED] = _is_pooled(connection)
+        if record.info[IS_POOLED]:
+            connection.prepare_threshold = None
+        else:
+            connection.execute(session)
         connection.commit()
 
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if is_pooled(connection):
+            connection.exec_driver_sql(transaction)
+
     return engine
+
+
+def is_pooled(connection: Connection) -> bool:
+    """Whether a pooler such as PgBouncer stands between us and PostgreSQL.
+
+    In its transaction mode each transaction may run on another connection of the server: no session setting,
+    prepared statement or LISTEN of ours must outlive a transaction. It cannot be told from its session mode,
+    so both are treated alike.
+    """
+    return bool(connection.info.get(IS_POOLED))
+
+
+def _is_pooled(connection: Any) -> bool:
+    # A pooler makes up the process number that clients are told when they connect.
+    (server_pid,) = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return bool(server_pid != connection.info.backend_pid)
+
+
+def _settings(limits: Limits, scope: str) -> str:
+    """What holds for a session (`SESSION`) or one transaction (`LOCAL`)."""
+    return f"""
+        SET {scope} statement_timeout = {round(limits.statement_s * 1000)};
+        SET {scope} lock_timeout = {round(limits.lock_s * 1000)};
+        SET {scope} idle_in_transaction_session_timeout = {round(limits.statement_s * 2000)};
+        SET {scope} timezone = 'UTC';
+        SELECT set_config('synchronous_commit', 'on', {"true" if scope == "LOCAL" else "false"})
+          WHERE current_setting('synchronous_commit') = 'off';
+    """

@@ -16,3 +16,15 @@ class LinkDown(Exception):
         super().__init__(f"link {link!r} is down")
         self.link = link
         self.cause = cause
+
+
+class CannotListen(LinkDown):
+    """PostgreSQL is there, but its channels cannot be heard: poll instead, and try again later.
+
+    Attributes:
+        reason: Why, in one line.
+    """
+
+    def __init__(self, link: str, reason: str) -> None:
+        super().__init__(link)
+        self.reason = reason

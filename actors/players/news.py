@@ -1,4 +1,8 @@
-"""What other nodes on the same PostgreSQL have counted, for the streams of this one."""
+"""What other nodes on the same PostgreSQL have counted, for the streams of this one.
+
+Where LISTEN cannot be had (behind a connection pooler, on a server without a
+connection to spare) the database is asked once a second instead.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from actors.links import LinkDown
+from actors.links import CannotListen, LinkDown
 from actors.players.posting import read_payload
 
 if TYPE_CHECKING:
@@ -21,6 +25,10 @@ LISTEN_AGAIN_S: Final = 0.2
 # No news is older than this when it is read. Each look costs as much as some ten changes, and a node
 # hears what it has said itself too, with every transaction.
 PAUSE_S: Final = 0.025
+# While the channel cannot be listened to: between two looks at the players somebody listens to.
+POLL_S: Final = 1.0
+# How often it is tried again to listen.
+POLLS_PER_ATTEMPT: Final = 30
 
 
 class News:
@@ -28,6 +36,9 @@ class News:
 
     Args:
         origin: What this node's own news begin with.
+
+    Attributes:
+        is_polling: Whether the channel cannot be listened to for now.
     """
 
     def __init__(
@@ -38,6 +49,7 @@ class News:
         self._players = players
         self._origin = origin
         self._gaps = 0
+        self.is_polling = False
 
     async def run(self, life: Life) -> None:
         """Listen for ever."""
@@ -47,6 +59,8 @@ class News:
                 await self._database.until_up()
                 try:
                     await self._listen()
+                except CannotListen as cannot:
+                    await self._poll(cannot.reason)
                 except LinkDown:
                     # A connection of its own: whether the database is away is for the link to say.
                     await trio.sleep(LISTEN_AGAIN_S)
@@ -55,6 +69,9 @@ class News:
 
     async def _listen(self) -> None:
         messages = await self._channel.read()
+        if self.is_polling:
+            self.is_polling = False
+            logger.info("stats_news_listening")
         if self._channel.gaps != self._gaps:
             await self._players.refresh()
             self._gaps = self._channel.gaps
@@ -62,6 +79,17 @@ class News:
             self._take(message)
         if messages:
             await trio.sleep(PAUSE_S)
+
+    async def _poll(self, reason: str) -> None:
+        if not self.is_polling:
+            self.is_polling = True
+            logger.warning("stats_news_polling", extra={"reason": reason, "every_s": POLL_S})
+        for _ in range(POLLS_PER_ATTEMPT):
+            try:
+                await self._players.refresh()
+            except LinkDown:
+                await self._database.until_up()
+            await trio.sleep(POLL_S)
 
     def _take(self, message: str) -> None:
         try:

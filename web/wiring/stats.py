@@ -120,6 +120,9 @@ def _readings_of(keeping: Keeping) -> Iterator[Reading]:
     yield counter("database_outages", "Times the database went away.", link.outages)
     yield counter("database_writes", "Transactions committed.", link.writes)
     yield counter("database_failed_writes", "Transactions that failed.", link.failed_writes)
+    if keeping.news is not None:
+        polling = "Whether other nodes' changes are polled, LISTEN being impossible."
+        yield gauge("stats_news_polling", polling, keeping.news.is_polling)
     ledger = keeping.players.ledger.statistics()
     yield gauge("ledger_waiting", "Changes not answered yet.", ledger.waiting)
     yield counter("ledger_transactions", "Transactions of the ledger.", ledger.transactions)
