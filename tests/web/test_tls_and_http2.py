@@ -77,6 +77,7 @@ class Http2:
         self.headers: dict[int, dict[str, str]] = {}
         self.data: dict[int, bytes] = {}
         self.ended: set[int] = set()
+        self.reset: set[int] = set()
 
     async def ask(
         self, method: str, path: str, body: bytes = b"", extra: Mapping[str, str] | None = None
@@ -104,15 +105,17 @@ class Http2:
                 self.data[event.stream_id] += event.data
                 if credit:
                     self.http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, h2.events.StreamReset):
+                self.reset.add(event.stream_id)
             elif isinstance(event, h2.events.StreamEnded):
                 self.ended.add(event.stream_id)
         await self.flush()
 
     async def take_without_credit(self) -> None:
-        """Read until the node ends the connection, and never let it send more."""
+        """Read until the node resets a stream, and never let it send more."""
         with trio.fail_after(PATIENCE_S):
             try:
-                while True:
+                while not self.reset:
                     await self.receive(credit=False)
             except (EOFError, trio.BrokenResourceError):
                 return
@@ -229,8 +232,12 @@ async def test_a_stream_that_flow_control_has_shut_is_cut_off(certificate: tuple
                 await node.program.core.rooms.put("r", Put(b'["' + b"x" * 30_000 + b'"]'))
                 await trio.sleep(0.05)
         await node.program.edge.streams.wait_none()
-
         assert node.program.edge.streams.statistics().ended == {"stalled": 1}
+
+        client.http.increment_flow_control_window(1 << 20)  # the neighbours go on
+        after = await client.ask("GET", "/healthz")
+        await client.until_ended(after)
+        assert client.headers[after][":status"] == "200"
 
 
 async def test_a_drain_ends_streams_over_http_2(certificate: tuple[Path, Path]) -> None:

@@ -21,9 +21,11 @@ from hpack.exceptions import HPACKError
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.typing import ConnectionState
 from hyperframe.exceptions import HyperframeError
 
 from web.handlers.http import error
+from web.server.stall_timeout import CONNECTION, StallTimeoutStream
 
 if TYPE_CHECKING:
     from web.handlers.http import Answer
@@ -48,6 +50,28 @@ class UncountedConnection(h2.connection.H2Connection):
         """None, for the library's own check; looking forgets the streams that have closed."""
         _ = super().open_inbound_streams
         return 0
+
+
+class StreamHandle:
+    """What an application finds as its connection: one stream of it.
+
+    Attributes:
+        transport: The connection under all of them.
+    """
+
+    def __init__(self, protocol: GuardedProtocol, stream_id: int, transport: StallTimeoutStream) -> None:
+        self._protocol = protocol
+        self._stream_id = stream_id
+        self.transport = transport
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the connection ended because its client took nothing."""
+        return self.transport.stalled
+
+    def abort(self) -> None:
+        """Reset the stream; its neighbours go on."""
+        self._protocol.task_group.spawn(self._protocol.reset, self._stream_id)
 
 
 class GuardedProtocol(H2Protocol):
@@ -110,6 +134,11 @@ class GuardedProtocol(H2Protocol):
         named = {bytes(name): bytes(value) for name, value in event.headers}
         refusal = _refusal(named)
         if refusal is None:
+            transport = self.connection_state[CONNECTION]
+            if isinstance(transport, StreamHandle):
+                transport = transport.transport
+            handle = StreamHandle(self, event.stream_id, transport)
+            self.connection_state = ConnectionState({**self.connection_state, CONNECTION: handle})
             await self._handle_events([event])
         else:
             self._refuse(event.stream_id, refusal)
@@ -120,6 +149,18 @@ class GuardedProtocol(H2Protocol):
         headers += [(name.lower(), value) for name, value in answer.headers]
         self.connection.send_headers(stream_id, headers)
         self.connection.send_data(stream_id, answer.body, end_stream=True)
+
+    async def reset(self, stream_id: int) -> None:
+        """End one stream, whose client takes nothing of it."""
+        try:
+            self.connection.reset_stream(stream_id, ErrorCodes.CANCEL)
+        except H2Error:
+            return  # it has ended
+        await self._flush()
+        buffer = self.stream_buffers.get(stream_id)
+        if buffer is not None:
+            await buffer.close()
+        await self._close_stream(stream_id)
 
     async def _end(self, code: ErrorCodes) -> None:
         """Tell the client why, and end the connection."""
