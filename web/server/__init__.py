@@ -10,7 +10,6 @@ Reading order, each file leaning only on the ones above it:
     flow_control    a send buffer for HTTP/2 that holds its sender back
     refusals        JSON for what Hypercorn refuses by itself
     http2           Hypercorn's HTTP/2, made to bear what strangers send
-    websocket_streams  WebSockets over HTTP/2, bounded
     hypercorn_lane  one connection, served by Hypercorn
     tls_lane        TLS in front of both lanes, chosen by ALPN
 """

@@ -10,7 +10,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import LifespanState
 from hypercorn.utils import wrap_app
 
-from web.server import flow_control, http2, refusals, websocket_streams
+from web.server import flow_control, http2, refusals
 from web.server.stall_timeout import CONNECTION, StallTimeoutStream
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ class HypercornLane:
         flow_control.install()
         http2.install()
         refusals.install()
-        websocket_streams.install()
         self._config = _config()
         self._app = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
