@@ -64,6 +64,17 @@ class RedisServer:
         process = subprocess.Popen([redis_binary(), *arguments], stdout=subprocess.DEVNULL)
         self._process = process
         wait_until_accepting(self.port, process, self.log)
+        self._wait_until_loaded()
+
+    def _wait_until_loaded(self) -> None:
+        """Return when it has read its file; until then it answers every command with LOADING."""
+        deadline = time.monotonic() + START_S
+        with socket.create_connection(("127.0.0.1", self.port), timeout=START_S) as connection:
+            while time.monotonic() < deadline:
+                connection.sendall(b"PING\r\n")
+                if not connection.recv(4096).startswith(b"-LOADING"):
+                    return
+                time.sleep(0.01)
 
     def stop(self) -> None:
         """End it in order; nothing happens if it does not run."""

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from actors.matches import DEAD, QUEUE, CreationPolicy, Patience, QueueDelivery, Status
+from actors.matches.claims import CLAIM
 from tests.engines import RedisServer
 from tests.fakes.api_server import Fault, Reply, api_server
 from tests.fakes.node import BRISK, Node, client_of, dead_letters, job, job_fields, running
@@ -425,6 +426,9 @@ async def test_two_lives_of_a_room_are_announced_under_different_keys(
                 await until(lambda number=number: settled(node) == number)  # type: ignore[misc]
                 node.matches.terminate("room-1")
                 await until(lambda: node.matches.state("room-1") is None)
+                # Until the claim of the first has lapsed, a job for the same room is refused as over.
+                await until(lambda: str(producer.get(CLAIM + "room-1")).startswith(("None", "b'over ")))
+                producer.delete(CLAIM + "room-1")
 
             first, second = (request for request in api.received if request.call == "ready")
             assert first.body == second.body
