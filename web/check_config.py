@@ -103,6 +103,10 @@ def _remarks(settings: Settings) -> Iterator[str]:
     if not settings.game_server_tokens:
         yield "note: GAME_SERVER_TOKENS is empty, so no game server may write stats"
     if not settings.inbound_api_keys:
-        yield "note: INBOUND_API_KEYS is empty, so anybody may send snapshots, and nothing is ever applied"
+        yield (
+            "note: INBOUND_API_KEYS is empty, so anybody may send snapshots, and nothing is ever applied"
+            if settings.automation == "open"
+            else "note: INBOUND_API_KEYS is empty, so snapshots are refused"
+        )
     elif settings.roblox_open_cloud_api_key is None:
         yield "note: ROBLOX_OPEN_CLOUD_API_KEY is not set, so decisions are told, and never applied"

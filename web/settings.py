@@ -120,6 +120,7 @@ class Settings(BaseModel):
     game_config_file: Path | None = None
 
     # -- GRPS automation -------------------------------------------------------------
+    automation: Annotated[Literal["on", "open", "off"], Lower] = "on"
     inbound_api_keys: HeaderSecrets = ()
     roblox_api_base: HttpUrl = "https://apis.roblox.com"
     roblox_open_cloud_api_key: HeaderSecret | None = None

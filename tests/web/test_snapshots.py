@@ -178,7 +178,7 @@ async def test_without_keys_snapshots_are_open_and_nothing_is_applied(
     serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        async with with_roblox(serve, tmp_path, INBOUND_API_KEYS="") as (node, cloud):
+        async with with_roblox(serve, tmp_path, INBOUND_API_KEYS="", AUTOMATION="open") as (node, cloud):
             sent = await snapshot(node, rank="New", rankPoints=150, apply=True)
             asked = await post(node, DECISIONS, {"userId": 5, "apply": True})
             await trio.sleep(0.2)
@@ -188,6 +188,15 @@ async def test_without_keys_snapshots_are_open_and_nothing_is_applied(
     assert [(decision["action"], decision["apply"]) for decision in decisions] == [("PROMOTE", False)] * 2
     assert {decision["reason"] for decision in decisions} == {"no inbound key configured"}
     assert not cloud.calls
+
+
+@pytest.mark.parametrize("mode", ["on", "off"])
+async def test_nothing_configured_means_nothing_open(serve: Serve, tmp_path: Path, mode: str) -> None:
+    async with serve(**env_of(tmp_path) | {"INBOUND_API_KEYS": "", "AUTOMATION": mode}) as node:
+        answers = [await post(node, ACTIVITY, body_of()), await post(node, DECISIONS, {"userId": 5})]
+        read = await node.http.get("/players/5")
+
+    assert [answer.status_code for answer in (*answers, read)] == [404] * 3
 
 
 async def test_without_a_key_of_open_cloud_apply_says_so(serve: Serve, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ NO_STORE: Final = (("Cache-Control", "no-store"),)
 NO_CACHE: Final = (("Cache-Control", "no-cache"),)
 
 UNAUTHORIZED: Final = error(401, "unauthorized")
+CLOSED: Final = error(404, "not_found", "no inbound key is configured")
 NOT_JSON: Final = error(415, "unsupported_media_type", "wanted Content-Type: application/json")
 INVALID_USER_ID: Final = json_answer(
     422,
@@ -71,15 +72,22 @@ class AutomationHandlers:
 
     Args:
         community: Where players are recorded and read.
-        inbound_keys: Any of them opens the posting calls; without any they are open.
+        inbound_keys: Any of them opens the posting calls.
+        is_open: Whether they are open to everybody where there are no keys; else they are 404 then.
         policy: The one in force, asked for anew each time.
     """
 
     def __init__(
-        self, community: Community, *, inbound_keys: Sequence[SecretStr], policy: Callable[[], Policy]
+        self,
+        community: Community,
+        *,
+        inbound_keys: Sequence[SecretStr],
+        policy: Callable[[], Policy],
+        is_open: bool = False,
     ) -> None:
         self._community = community
         self._inbound_keys = inbound_keys
+        self._is_closed = not inbound_keys and not is_open
         self._policy = policy
         self._request_ids = request_ids()
         self._document = document()
@@ -143,6 +151,8 @@ class AutomationHandlers:
         return self._refusal(request.headers)
 
     def _refusal(self, headers: Mapping[str, str]) -> Answer | None:
+        if self._is_closed:
+            return CLOSED
         if self._inbound_keys and not matches_any(headers.get("x-grps-api-key"), self._inbound_keys):
             return UNAUTHORIZED
         return None if is_json(headers.get("content-type", "")) else NOT_JSON

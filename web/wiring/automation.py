@@ -91,8 +91,14 @@ class Automation:
 
     def routes(self) -> tuple[Route, ...]:
         """The paths and what answers them."""
-        keys = self.settings.inbound_api_keys
-        handlers = AutomationHandlers(self.community, inbound_keys=keys, policy=lambda: self.files.current)
+        if self.settings.automation == "off":
+            return ()
+        handlers = AutomationHandlers(
+            self.community,
+            inbound_keys=self.settings.inbound_api_keys,
+            policy=lambda: self.files.current,
+            is_open=self.settings.automation == "open",
+        )
         return handlers.routes()
 
     def health(self) -> dict[str, object]:
@@ -132,7 +138,7 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
     cloud = cloud_settings(settings)
     used = new_database(settings) if database is None else database
     on_demand = OnDemand(used) if database is None else None
-    if not settings.inbound_api_keys:
+    if not settings.inbound_api_keys and settings.automation == "open":
         logger.warning(
             "snapshots_are_open",
             extra={"reason": "INBOUND_API_KEYS is empty: anybody may send snapshots; nothing is applied"},
