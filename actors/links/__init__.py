@@ -8,6 +8,8 @@ Reading order, each file leaning only on the ones above it:
     redis_link          pipelines, and the task that knows whether Redis is there
     redis_blocking      a command that waits inside Redis and can be called back
     redis_subscription  a Pub/Sub channel
+    redis_address       opens trio streams from a REDIS_URL
+    redis_wire          a trio-native connection for the path of shared rooms
     database_engine     which driver, which time limits, what durable means
     database_line       one connection in a worker thread, broken off when it hangs
     database_trip       several statements in one way there and back
@@ -19,14 +21,16 @@ from actors.links.database import Database, DatabaseStatistics, Unprepared, desc
 from actors.links.database_channel import DatabaseChannel
 from actors.links.database_engine import Limits, make_engine, normal_url
 from actors.links.database_trip import Step, in_one_trip
-from actors.links.errors import CannotListen, LinkDown
+from actors.links.errors import CannotListen, LinkDown, NotSent, OutcomeUnknown
 from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink, check_url
 from actors.links.redis_refusals import LinkRefused, RefusalClass
 from actors.links.redis_subscription import Subscription
+from actors.links.redis_wire import Answered, RedisWire, WireStatistics
 
 __all__ = [
+    "Answered",
     "BlockingCommand",
     "CannotListen",
     "Command",
@@ -40,11 +44,15 @@ __all__ = [
     "LinkRefused",
     "LinkState",
     "LinkStatistics",
+    "NotSent",
+    "OutcomeUnknown",
     "RedisLink",
+    "RedisWire",
     "RefusalClass",
     "Step",
     "Subscription",
     "Unprepared",
+    "WireStatistics",
     "check_url",
     "described",
     "in_one_trip",

@@ -28,3 +28,11 @@ class CannotListen(LinkDown):
     def __init__(self, link: str, reason: str) -> None:
         super().__init__(link)
         self.reason = reason
+
+
+class NotSent(LinkDown):
+    """Nothing was sent: the connection is down, or too many commands wait. It can be sent again."""
+
+
+class OutcomeUnknown(LinkDown):
+    """The command was sent and not answered: it may have been carried out."""

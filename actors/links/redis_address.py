@@ -1,0 +1,116 @@
+"""Where Redis is and how to log in there: opens trio streams from a `REDIS_URL`."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import hiredis
+import redis
+import trio
+from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_PORT: Final = 6379
+RECEIVE_BYTES: Final = 4096
+
+Part = str | bytes | int | float
+
+
+class RedisAddress:
+    """A `redis://`, `rediss://` or `unix://` URL, read as redis-py reads it.
+
+    Raises:
+        ValueError: The URL cannot be read.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]  # redis-py types its methods, not this
+        connection = parts.pop("connection_class", None)
+        self._path: str | None = parts.get("path")
+        self._host: str = parts.get("host", "localhost")
+        self._port: int = parts.get("port", DEFAULT_PORT)
+        self._tls = tls_context(parts) if connection is SSLConnection else None
+        if connection is UnixDomainSocketConnection and not self._path:
+            raise ValueError("a unix:// URL needs a path")
+        self._greeting = greeting(parts)
+
+    async def open(self) -> trio.abc.Stream:
+        """Connect, log in and select the database.
+
+        Raises:
+            OSError, ssl.SSLError, trio.BrokenResourceError: No connection.
+            redis.RedisError: The log-in or the database was refused.
+        """
+        stream = await self._connect()
+        try:
+            for command in self._greeting:
+                await ask(stream, command)
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return stream
+
+    async def _connect(self) -> trio.abc.Stream:
+        if self._path:
+            return await trio.open_unix_socket(self._path)
+        stream = await trio.open_tcp_stream(self._host, self._port)
+        if self._tls is None:
+            return stream
+        return trio.SSLStream(stream, self._tls, server_hostname=self._host)
+
+
+def greeting(parts: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """The commands that a connection begins with."""
+    commands: list[tuple[str, ...]] = []
+    username, password = parts.get("username"), parts.get("password")
+    if password is not None:
+        commands.append(("AUTH", username, password) if username else ("AUTH", password))
+    if parts.get("db"):
+        commands.append(("SELECT", str(parts["db"])))
+    return tuple(commands)
+
+
+def packed(command: tuple[Part, ...]) -> bytes:
+    """A command as Redis reads it."""
+    # hiredis' stub asks for a tuple of one.
+    return cast("bytes", hiredis.pack_command(command))  # type: ignore[arg-type]
+
+
+async def ask(stream: trio.abc.Stream, command: tuple[str, ...]) -> Any:
+    """Send one command on a connection that nobody else uses yet, and read its answer.
+
+    Raises:
+        redis.RedisError: Redis refused, or closed the connection.
+    """
+    reader = hiredis.Reader(replyError=redis.ResponseError)
+    await stream.send_all(packed(command))
+    answer = reader.gets()
+    while answer is False:
+        data = await stream.receive_some(RECEIVE_BYTES)
+        if not data:
+            raise redis.ConnectionError("closed by Redis")
+        reader.feed(cast("bytes", data))
+        answer = reader.gets()
+    if isinstance(answer, redis.RedisError):
+        raise answer
+    return answer
+
+
+def tls_context(parts: Mapping[str, Any]) -> ssl.SSLContext:
+    """What the `ssl_*` options of the URL ask for, as redis-py reads them."""
+    options = SSLConnection(**{name: value for name, value in parts.items() if name.startswith("ssl_")})
+    context = ssl.create_default_context()
+    context.check_hostname = options.check_hostname
+    context.verify_mode = options.cert_reqs
+    if options.certfile or options.keyfile:
+        context.load_cert_chain(options.certfile, options.keyfile, options.certificate_password)
+    if options.ca_certs or options.ca_path or options.ca_data:
+        context.load_verify_locations(options.ca_certs, options.ca_path, options.ca_data)
+    if options.ssl_min_version is not None:
+        context.minimum_version = options.ssl_min_version
+    if options.ssl_ciphers:
+        context.set_ciphers(options.ssl_ciphers)
+    return context
