@@ -1,0 +1,210 @@
+"""The store of shared rooms: one script a write, in the Redis that all nodes use.
+
+Redis decides the order of a room's versions, keeps the record under one key and publishes the stored
+bytes. Two outcomes of a failed write are told apart: `store_unavailable` says that nothing was
+written, `outcome_unknown` that it may have been.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import redis
+
+from actors.core import CallTimeout
+from actors.links import LinkDown, NotSent, RedisWire
+from actors.rooms.record import ALWAYS, Kind, new_epoch
+from actors.rooms.shared_record import KIND_LETTERS, Layout, SharedRecord, decode, digest
+
+if TYPE_CHECKING:
+    from actors.rooms.record import Condition, Put
+
+# How long the outcome of a write with an Idempotency-Key is kept.
+OUTCOME_TTL_MS: Final = 3_600_000
+# The outcomes of the scripts that wrote nothing because the room speaks against it.
+REFUSALS: Final = frozenset(
+    {"authoritative", "exists", "forbidden", "mismatch", "superseded", "version", "absent", "foreign"}
+)
+# Refusals of Redis itself after which it is certain that nothing was written: the script's first
+# write is what they refuse. (`OOM` is a full `maxmemory`.)
+FULL: Final = "OOM"
+# A node compares eras with the server on every connect, so one retry is enough after STALE.
+ATTEMPTS: Final = 2
+
+
+class Written(NamedTuple):
+    """What became of a write or a removal.
+
+    Attributes:
+        outcome: `written`, `repeated`, `removed`, one of `REFUSALS`, `full`, `unavailable` or `unknown`.
+        epoch: Of the record as it is now; empty if there is none or nobody knows.
+        version: Its version.
+        updated_ms: When it was written.
+        era: The era that the write was made in.
+    """
+
+    outcome: str
+    epoch: str = ""
+    version: int = 0
+    updated_ms: int = 0
+    era: bytes = b""
+
+
+class _Script(NamedTuple):
+    """A Lua script and the name that Redis gives it."""
+
+    text: str
+    sha: str
+
+    @classmethod
+    def load(cls, name: str) -> _Script:
+        text = resources.files("actors.rooms").joinpath(name).read_text(encoding="utf-8")
+        return cls(text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324  # how EVALSHA names scripts
+
+
+class SharedStore:
+    """Writes, reads and removes shared rooms.
+
+    Args:
+        url: As for `RedisWire`.
+        ttl_s: How long a room lives after its last write.
+        layout: Names of keys and channels.
+        options: For `RedisWire`.
+    """
+
+    def __init__(self, url: str, *, ttl_s: float, layout: Layout | None = None, **options: Any) -> None:
+        self._layout = layout or Layout()
+        self._ttl_ms = int(ttl_s * 1000)
+        self._era = b""
+        self._write = _Script.load("write.lua")
+        self._remove = _Script.load("remove.lua")
+        self._name_era = _Script.load("era.lua")
+        self.wire = RedisWire(url, on_connect=self._prepare, **options)
+
+    @property
+    def era(self) -> bytes:
+        """The era of the Redis that was last connected to."""
+        return self._era
+
+    async def _prepare(self) -> None:
+        """Compare eras and load the scripts, before any write is let through."""
+        for script in (self._write, self._remove):
+            await self.wire.call("SCRIPT", "LOAD", script.text)
+        await self.look_at_era()
+
+    async def look_at_era(self) -> bool:
+        """Ask which server answers now; whether the era has changed.
+
+        Raises:
+            LinkDown, redis.ResponseError: As for `RedisWire.call`.
+        """
+        identity = identity_of(await self.wire.call("INFO", "everything"))
+        era = await self.wire.call("EVAL", self._name_era.text, 1, self._layout.era_key, identity)
+        changed, self._era = era != self._era, era
+        return bool(changed)
+
+    # -- calls ---------------------------------------------------------------------------
+
+    async def write(
+        self,
+        room_id: str,
+        put: Put,
+        *,
+        kind: Kind = Kind.PLAIN,
+        idempotency_key: str | None = None,
+        is_admin: bool = False,
+    ) -> Written:
+        """Store the next version of a room, if nothing speaks against it. Never raises for Redis."""
+        write_id = digest(None if idempotency_key is None else idempotency_key.encode())
+        keys = (
+            self._layout.key(room_id),
+            "" if idempotency_key is None else self._layout.outcome_key(room_id, write_id),
+        )
+        arguments = (
+            new_epoch(),
+            KIND_LETTERS[kind],
+            digest(None if put.secret is None else put.secret.encode()),
+            write_id,
+            digest(put.state),
+            self._ttl_ms,
+            self._layout.channel(room_id),
+            OUTCOME_TTL_MS,
+            put.state,
+            condition_text(put.condition),
+            "admin" if is_admin else "",
+        )
+        return await self._evaluate(self._write, keys, arguments)
+
+    async def remove(
+        self, room_id: str, *, kind: Kind = Kind.PLAIN, secret: str | None = None, is_admin: bool = False
+    ) -> Written:
+        """Remove a room of `kind` and tell its subscribers. Never raises for Redis."""
+        arguments = (
+            KIND_LETTERS[kind],
+            digest(None if secret is None else secret.encode()),
+            "admin" if is_admin else "",
+            self._layout.channel(room_id),
+        )
+        return await self._evaluate(self._remove, (self._layout.key(room_id),), arguments)
+
+    async def read(self, room_id: str) -> SharedRecord | None:
+        """The newest record.
+
+        Raises:
+            LinkDown: Redis is away.
+            ForeignValue: Something else stands under the room's key.
+            redis.ResponseError: Redis refused, as with a value of another type.
+        """
+        value = await self.wire.call("GET", self._layout.key(room_id))
+        return None if value is None else decode(value)
+
+    async def _evaluate(
+        self, script: _Script, keys: tuple[str, ...], arguments: tuple[str | bytes | int, ...]
+    ) -> Written:
+        """Run a script; again with the new era after STALE, and after NOSCRIPT, which ran nothing."""
+        for _ in range(ATTEMPTS):
+            era = self._era
+            try:
+                answer = await self.wire.call("EVALSHA", script.sha, len(keys), *keys, era, *arguments)
+                if answer[0] != b"stale":
+                    return Written(answer[0].decode(), answer[1].decode(), answer[2], answer[3], era)
+                await self.look_at_era()
+            except NotSent:
+                return Written("unavailable")
+            except (LinkDown, CallTimeout):
+                return Written("unknown")
+            except redis.ResponseError as error:
+                outcome = await self._judge(script, error)
+                if outcome is not None:
+                    return outcome
+        return Written("unavailable")
+
+    async def _judge(self, script: _Script, error: redis.ResponseError) -> Written | None:
+        """What a refusal of Redis means: nothing was written. None to try again."""
+        text = str(error)
+        if text.startswith("NOSCRIPT"):
+            try:
+                await self.wire.call("SCRIPT", "LOAD", script.text)
+            except (LinkDown, CallTimeout, redis.ResponseError):
+                return Written("unavailable")
+            return None
+        return Written("full" if FULL in text else "unavailable")
+
+
+def condition_text(condition: Condition) -> str:
+    """A condition as write.lua reads it."""
+    if condition is ALWAYS:
+        return ""
+    if condition.must_not_exist:
+        return "new"
+    if condition.must_exist:
+        return "any"
+    return " ".join(condition.any_of)
+
+
+def identity_of(info: bytes) -> str:
+    """Which server and which history answered `INFO`: `run_id` and `master_replid`."""
+    fields = dict(line.split(b":", 1) for line in info.splitlines() if b":" in line)
+    return f"{fields.get(b'run_id', b'').decode()}-{fields.get(b'master_replid', b'').decode()}"

@@ -1,0 +1,88 @@
+-- Judges and stores one write of a shared room; the order in which Redis runs this is the order of versions.
+--
+-- KEYS[1]  the record: a header of fixed width, then the state
+-- KEYS[2]  the outcome of a write with an Idempotency-Key; "" without one
+-- ARGV     1 era (14 digits)   2 epoch to use where one begins (8)   3 kind: p or m
+--          4 digest of the secret, or 32 dashes   5 digest of the idempotency key, or 32 dashes
+--          6 digest of the state                  7 TTL of the record in ms
+--          8 channel to publish to                9 TTL of the outcome in ms
+--          10 state                               11 condition: "", "new", "any" or tags joined by spaces
+--          12 "admin" where the secret does not matter
+--
+-- Answers {outcome, epoch, version, updated_ms}. The header, by position:
+--   1-3 format   4-17 era   18-25 epoch   26-41 version   42-55 updated ms   56 kind
+--   57-88 secret   89-120 idempotency key of this write   121-152 digest of the state
+local HEADER = 152
+local NONE = string.rep('-', 32)
+local era, kind, secret, write_id, digest = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local condition = ARGV[11]
+local head = redis.call('GETRANGE', KEYS[1], 0, HEADER - 1)
+local exists = head ~= ''
+if exists and string.sub(head, 1, 3) ~= 'gr1' then
+  return {'foreign', '', 0, 0}
+end
+local epoch, version, updated = '', 0, 0
+if exists then
+  epoch, version, updated = string.sub(head, 18, 25), tonumber(string.sub(head, 26, 41)), tonumber(string.sub(head, 42, 55))
+  if string.sub(head, 4, 17) > era then
+    return {'stale', epoch, version, updated}
+  end
+end
+if KEYS[2] ~= '' then
+  local before = redis.call('GET', KEYS[2])
+  if before then
+    if string.sub(before, 1, 32) ~= digest then
+      return {'mismatch', epoch, version, updated}
+    end
+    local then_epoch, then_version = string.sub(before, 33, 40), tonumber(string.sub(before, 41, 56))
+    if exists and then_epoch == epoch and then_version == version then
+      return {'repeated', epoch, version, updated}
+    end
+    return {'superseded', epoch, version, updated}
+  end
+end
+if exists and kind == 'p' and string.sub(head, 56, 56) == 'm' then
+  return {'authoritative', epoch, version, updated}
+end
+local kept = NONE
+if exists and string.sub(head, 56, 56) == kind then
+  kept = string.sub(head, 57, 88)
+  if kept ~= NONE and kept ~= secret and ARGV[12] ~= 'admin' then
+    return {'forbidden', epoch, version, updated}
+  end
+  if kept == NONE and secret ~= NONE and ARGV[12] ~= 'admin' then
+    return {'exists', epoch, version, updated}
+  end
+end
+if condition ~= '' then
+  local holds = false
+  if condition == 'new' then
+    holds = not exists
+  elseif condition == 'any' then
+    holds = exists
+  elseif exists then
+    for tag in string.gmatch(condition, '%S+') do
+      holds = holds or tag == tostring(version) or tag == epoch .. '-' .. string.format('%.0f', version)
+    end
+  end
+  if not holds then
+    return {'version', epoch, version, updated}
+  end
+end
+-- A new life: no record, another kind of writer, or a server that may have lost acknowledged writes.
+if not exists or string.sub(head, 56, 56) ~= kind or string.sub(head, 4, 17) < era then
+  epoch, version = ARGV[2], 0
+end
+if not exists then
+  kept = secret
+end
+version = version + 1
+local time = redis.call('TIME')
+updated = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local record = string.format('gr1%s%s%016.0f%014.0f%s%s%s%s', era, epoch, version, updated, kind, kept, write_id, digest) .. ARGV[10]
+redis.call('SET', KEYS[1], record, 'PX', ARGV[7])
+if KEYS[2] ~= '' then
+  redis.call('SET', KEYS[2], string.format('%s%s%016.0f', digest, epoch, version), 'PX', ARGV[9])
+end
+redis.call('PUBLISH', ARGV[8], record)
+return {'written', epoch, version, updated}
