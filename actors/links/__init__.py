@@ -10,6 +10,7 @@ Reading order, each file leaning only on the ones above it:
     redis_subscription  a Pub/Sub channel
     redis_address       opens trio streams from a REDIS_URL
     redis_wire          a trio-native connection for the path of shared rooms
+    redis_channels      many Pub/Sub channels over one such connection
     database_engine     which driver, which time limits, what durable means
     database_line       one connection in a worker thread, broken off when it hangs
     database_trip       several statements in one way there and back
@@ -26,6 +27,8 @@ from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink, check_url
 from actors.links.redis_refusals import LinkRefused, RefusalClass
+from actors.links.redis_channels import ChannelStatistics, RedisChannels
+from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink
 from actors.links.redis_subscription import Subscription
 from actors.links.redis_wire import Answered, RedisWire, WireStatistics
 
@@ -33,6 +36,7 @@ __all__ = [
     "Answered",
     "BlockingCommand",
     "CannotListen",
+    "ChannelStatistics",
     "Command",
     "Database",
     "DatabaseChannel",
@@ -46,6 +50,7 @@ __all__ = [
     "LinkStatistics",
     "NotSent",
     "OutcomeUnknown",
+    "RedisChannels",
     "RedisLink",
     "RedisWire",
     "RefusalClass",

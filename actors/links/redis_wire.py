@@ -268,11 +268,11 @@ class RedisWire:
             if self._waiting and silent_s > self._answer_timeout_s:
                 raise LinkDown(self.name)
             if not self._waiting and silent_s > self._ping_every_s:
-                self._append(("PING",), _IGNORED)
+                self._append(("PING",), IGNORED)
 
 
-class _Ignored:
-    """Takes the answer of a PING."""
+class Ignored:
+    """Takes the answer of a command whose arrival is all that matters."""
 
     def send(self, answer: Any) -> None:
         """Nothing waits for it: that it came is the news."""
@@ -281,4 +281,4 @@ class _Ignored:
         """The connection is broken, or Redis refuses even this; `run` sees to the former."""
 
 
-_IGNORED: Final = _Ignored()
+IGNORED: Final = Ignored()
