@@ -25,10 +25,9 @@ from actors.links.database_trip import Step, in_one_trip
 from actors.links.errors import CannotListen, LinkDown, NotSent, OutcomeUnknown
 from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
 from actors.links.redis_blocking import BlockingCommand
+from actors.links.redis_channels import ChannelStatistics, RedisChannels
 from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink, check_url
 from actors.links.redis_refusals import LinkRefused, RefusalClass
-from actors.links.redis_channels import ChannelStatistics, RedisChannels
-from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink
 from actors.links.redis_subscription import Subscription
 from actors.links.redis_wire import Answered, RedisWire, WireStatistics
 

@@ -7,6 +7,8 @@ Reading order, each file leaning only on the ones above it:
     room      the task through which one room's writes go, one at a time
     rooms     all rooms: what handlers, matches and the sweeper call
     sweeper   removes old rooms
+    shared_record  keys, channels and header of a room that many nodes share
+    shared_store   such rooms in Redis: one script a write; not wired into a node yet
 """
 
 from actors.rooms.record import ALWAYS, Condition, Kind, Put, Record, Refusal, is_room_id
