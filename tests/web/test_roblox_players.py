@@ -60,10 +60,8 @@ async def test_a_player_survives_a_restart(serve: Serve, tmp_path: Path) -> None
     assert after == before
 
 
-async def test_a_server_nobody_configured_makes_its_file_with_the_first_snapshot(
-    serve: Serve, tmp_path: Path
-) -> None:
-    async with serve(DATA_DIR=tmp_path) as node:
+async def test_a_server_open_to_snapshots_makes_its_file_with_the_first(serve: Serve, tmp_path: Path) -> None:
+    async with serve(DATA_DIR=tmp_path, AUTOMATION="open") as node:
         assert (await node.http.get("/internal/health")).json()["status"] == "ok"
         await trio.sleep(0.2)
         assert not list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ from actors.matches.lifecycle.ending import abort_callback, break_off
 from actors.matches.lifecycle.events import CallbackSettled
 from actors.matches.lifecycle.match import Match
 from actors.matches.lifecycle.moves import start_if_all_there
-from actors.matches.lifecycle.status import AbortReason, Status, Trigger
+from actors.matches.lifecycle.status import AbortReason, Trigger
 
 JOB_OUTCOMES: Final[Mapping[Verdict, JobOutcome]] = MappingProxyType(
     {
@@ -65,7 +65,7 @@ def ready_settled(match: Match, event: CallbackSettled, now: float) -> StepResul
         # It was acknowledged once; a repeat that went wrong takes nothing back.
         return settle_job(match, JobEnd(JobOutcome.CONFIRMED, f"repeat_{verdict}"))
     step = break_off(match, TRIGGERS[outcome], now)
-    if verdict is Verdict.UNDELIVERABLE and step.match.status is Status.FAILED:
+    if verdict is Verdict.UNDELIVERABLE and not match.is_over:
         # It may have arrived all the same, and then the API server believes in this room.
         step = step.with_callback(abort_callback(step.match, AbortReason.PROCESS_ERROR, now))
     if match.is_over and not match.confirmed:
