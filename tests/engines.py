@@ -8,13 +8,19 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Final
 
 # Generous, for a machine that does ten other things; an idle one needs 30 ms.
 START_S: Final = 20.0
 STOP_S: Final = 10.0
+
+# More than a test asks for; a server that lives longer listens on its port by then.
+MAX_RESERVED: Final = 64
+_reserved: Final[deque[socket.socket]] = deque()
 
 
 class EngineMissing(RuntimeError):
@@ -126,11 +132,26 @@ def redis_binary() -> str:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A TCP port of 127.0.0.1 that nobody listens on, reserved for servers that this test starts.
+
+    Tests run in several processes, and a port that is only looked up may be given to another one
+    before its server listens, or while that is killed and started again. Linux gives a port that a
+    socket is bound to neither to `bind(0)` nor to `connect`, and lets a server with `SO_REUSEADDR`
+    (every server here) listen on it as long as that socket does not. Connecting is refused meanwhile.
+
+    Elsewhere the port is only looked up. The oldest reservation ends after `MAX_RESERVED` newer ones.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    port: int = holder.getsockname()[1]
+    if sys.platform != "linux":
+        holder.close()
         return port
+    _reserved.append(holder)
+    if len(_reserved) > MAX_RESERVED:
+        _reserved.popleft().close()
+    return port
 
 
 def wait_until_accepting(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

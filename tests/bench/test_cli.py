@@ -7,7 +7,7 @@ import pytest
 
 from bench.cli import main
 from bench.scenarios import SCENARIOS
-from bench.servers import free_port
+from tests.engines import free_port
 
 WRONG = [
     ([], "COMMAND"),

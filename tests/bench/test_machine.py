@@ -12,7 +12,8 @@ from bench.errors import TargetError, UsageError
 from bench.load.sockets import Address, need_files, parse_url, raise_file_limit
 from bench.machine import Contention, facts, wait_for_quiet
 from bench.process import resident_bytes, tree, tree_cpu_s
-from bench.servers import Recipe, cores, free_port, pinned, running
+from bench.servers import Recipe, cores, pinned, running
+from tests.engines import free_port
 
 
 def test_the_machine_is_described_in_scalars() -> None:

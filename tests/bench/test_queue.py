@@ -14,9 +14,8 @@ import redis
 from bench.errors import TargetError
 from bench.scenarios import queue
 from bench.scenarios.queue import QUEUE, QueueOptions
-from bench.servers import free_port
 from bench.session import Session
-from tests.engines import RedisServer
+from tests.engines import RedisServer, free_port
 
 
 class Consumer(threading.Thread):

@@ -4,17 +4,41 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import sys
 
 import psycopg
 import pytest
 import redis
 
-from tests.engines import EngineMissing, RedisServer, redis_binary
+from tests.engines import MAX_RESERVED, EngineMissing, RedisServer, free_port, redis_binary
 from tests.postgres import PostgresServer
 
 
 def connect(server: RedisServer) -> redis.Redis:
     return redis.Redis.from_url(server.url, socket_timeout=5, decode_responses=True)
+
+
+def test_a_free_port_is_refused_to_clients_and_given_to_a_server() -> None:
+    port = free_port()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        socket.create_connection(("127.0.0.1", port)) as client,
+    ):
+        assert client.getpeername()[1] == port
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port is only looked up")
+def test_a_free_port_is_nobody_elses_until_many_others_were_asked_for() -> None:
+    port = free_port()
+    with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
+        other.bind(("127.0.0.1", port))
+
+    assert port not in [free_port() for _ in range(MAX_RESERVED)]
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
 
 
 def test_a_redis_is_empty_and_answers(redis_server: RedisServer) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from typing import Final, Self
 
 import httpx
 
+from tests.engines import free_port
+
 ROOT: Final = Path(__file__).resolve().parents[3]
 START_S: Final = 30.0
 
@@ -22,9 +23,7 @@ class ServedNode:
     """A node that can be stopped and started again."""
 
     def __init__(self, **env: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self._env = os.environ | {"HOST": "127.0.0.1", "PORT": str(self.port), **env}
         self._process: subprocess.Popen[bytes] | None = None
 
