@@ -11,11 +11,17 @@ import httpx
 import pytest
 import trio
 
-from tests.web.serving import LANES, Node, serving
+from actors.players import game_config
+from tests.web.serving import LANES, Node, eventually, serving
 
 TOKEN = {"Authorization": "Bearer plain"}
 NAMED = {"Authorization": "Bearer hush"}
 CONFIG = {"defaults": {"sm_rate": 30, "name": "dust"}, "servers": {"srv7": {"sm_rate": 60, "hard": True}}}
+
+
+@pytest.fixture(autouse=True)
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(game_config, "CHECK_EVERY_S", 0.02)
 
 
 @pytest.fixture
@@ -32,6 +38,13 @@ async def node(request: pytest.FixtureRequest, tmp_path: Path, file: Path) -> As
         request.param, DATA_DIR=tmp_path, GAME_SERVER_TOKENS=tokens, GAME_CONFIG_FILE=file
     ) as made:
         yield made
+
+
+def replace(file: Path, content: str) -> None:
+    """Change the file at once: a reader never meets half of it."""
+    new = file.with_suffix(".new")
+    new.write_text(content)
+    new.replace(file)
 
 
 async def config(node: Node, headers: dict[str, str], path: str = "/config") -> httpx.Response:
@@ -70,7 +83,7 @@ async def test_who_has_it_already_is_told_so(node: Node) -> None:
 
 async def test_a_change_of_the_file_takes_effect(node: Node, file: Path) -> None:
     before = (await config(node, TOKEN)).json()
-    file.write_text('{"defaults":{"sm_rate":31}}')
+    replace(file, '{"defaults":{"sm_rate":31}}')
 
     assert await until_changed(node, before) == {"sm_rate": 31}
 
@@ -78,19 +91,21 @@ async def test_a_change_of_the_file_takes_effect(node: Node, file: Path) -> None
 @pytest.mark.parametrize(
     "broken", ["", "{", '{"defaults":{"a":[1]}}', '{"defaults":{"a":NaN}}', '{"default":{}}', "[]"]
 )
-async def test_a_broken_file_leaves_the_old_variables(broken: str, node: Node, file: Path) -> None:
+async def test_a_broken_file_leaves_the_old_variables(
+    broken: str, node: Node, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     before = (await config(node, TOKEN)).json()
-    file.write_text(broken)
-    await trio.sleep(1.3)
+    replace(file, broken)
+    await eventually(lambda: "game_config_refused" in caplog.messages)
     assert (await config(node, TOKEN)).json() == before
 
-    file.write_text('{"defaults":{"well":"again"}}')
+    replace(file, '{"defaults":{"well":"again"}}')
     assert await until_changed(node, before) == {"well": "again"}
 
 
 async def test_integers_beyond_32_bits_are_text(node: Node, file: Path) -> None:
     before = (await config(node, TOKEN)).json()
-    file.write_text(json.dumps({"defaults": {"large": 2**31, "fits": 2**31 - 1, "on": True}}))
+    replace(file, json.dumps({"defaults": {"large": 2**31, "fits": 2**31 - 1, "on": True}}))
 
     assert await until_changed(node, before) == {"large": "2147483648", "fits": 2147483647, "on": True}
 

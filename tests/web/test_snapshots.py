@@ -293,11 +293,13 @@ async def test_a_changed_policy_counts_within_two_seconds(serve: Serve, tmp_path
     ranks: list[dict[str, Any]] = [{"name": "Only", "minPoints": 0, "level": 1}]
     async with serve(**env_of(tmp_path)) as node:
         await post(node, ACTIVITY, body_of(rankPoints=150))
+        policy = node.program.core.automation.files
         policy_in(tmp_path / "config", ranks)
-        await trio.sleep(2)
+        with trio.fail_after(2):
+            await eventually(lambda: policy.statistics().reloads)
         player = (await post(node, ACTIVITY, body_of(6, rankPoints=150))).json()["player"]
         (tmp_path / "config" / "policy.ranks.json").write_text("{")
-        await trio.sleep(1.2)
+        await eventually(lambda: policy.statistics().refusals)
         kept = (await post(node, ACTIVITY, body_of(7, rankPoints=150))).json()["player"]
         metrics = (await node.http.get("/metrics")).text
 
