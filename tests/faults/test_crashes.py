@@ -1,4 +1,8 @@
-"""Whatever crashes: versions never go back, no stream drops, no acknowledged PUT is lost."""
+"""Whatever crashes: versions never go back, no stream drops, no acknowledged PUT is lost.
+
+The writers and watchers of `under_load` assert exactly that, all the time; the tests only add what is
+particular to the crash.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ import pytest
 import trio
 
 from actors.rooms import Record, RoomTable
-from supervision import Supervisor, SupervisorNotRunning
+from supervision import State, Supervisor, SupervisorNotRunning
 from tests.engines import RedisServer, free_port
 from tests.faults.load import Load, progress, under_load
 from tests.web.conftest import Serve
@@ -37,6 +41,21 @@ def kill(node: Node, path: str) -> None:
     except SupervisorNotRunning:
         # It is being started again itself.
         return
+
+
+def restarts(node: Node) -> int:
+    """How often any child of the tree was started again."""
+    tree = node.program.tree
+    return sum(supervisor.statistics().restarts for supervisor in (tree.root, *tree.subtrees.values()))
+
+
+def has_restarted(node: Node, before: int) -> bool:
+    return restarts(node) > before
+
+
+def is_running(node: Node, path: str) -> bool:
+    supervisor, child = supervisor_of(node, path)
+    return any(info.id == child and info.state is State.RUNNING for info in supervisor.which_children())
 
 
 def children_of(node: Node) -> list[str]:
@@ -94,7 +113,11 @@ async def test_integrations_may_crash_in_turn(serve: Serve, redis_server: RedisS
         async with under_load(node, *ROOMS) as load:
             await progress(load)
             for path in paths:
+                await eventually(partial(is_running, node, path))
+                before = restarts(node)
                 kill(node, path)
+                # A subtree stops its children in order before it is started again, which takes a while.
+                await eventually(partial(has_restarted, node, before))
                 await progress(load)
 
 
@@ -117,6 +140,8 @@ async def test_a_child_may_crash_three_times_in_a_row(serve: Serve, path: str) -
             kill(node, path)
             await trio.sleep(0.02)
         await progress(load)
+
+    assert restarts(node) >= 1
 
 
 async def test_a_room_may_crash_again_and_again_and_the_others_do_not_notice(serve: Serve) -> None:
@@ -204,3 +229,5 @@ async def test_after_a_stampede_the_node_still_serves(serve: Serve) -> None:
                     node.program.core.rooms.supervisor.kill_child(room_id, "a test")
             await trio.sleep(rng.uniform(0.8, 1.4))
         await progress(load)
+
+    assert restarts(node) >= 12

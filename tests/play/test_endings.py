@@ -166,9 +166,10 @@ async def test_the_same_state_is_on_the_room_and_on_its_topic(redis_server: Redi
             assert watching.joined["state"]["status"] == "ready"
             async with h.players() as players:
                 await play(*players)
-            status = "ready"
-            while status != "finished":
-                status = (await watching.until("state"))["state"]["status"]
+                state = watching.joined["state"]
+                while state["status"] != "finished":
+                    state = (await watching.until("state"))["state"]
+                assert state == await h.state()
 
 
 async def test_a_drain_ends_the_match_and_closes_its_players_with_1012(redis_server: RedisServer) -> None:

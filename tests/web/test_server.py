@@ -15,7 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.fakes.life import LoneLife
 from tests.web.conftest import Serve
-from tests.web.serving import read_all, serving
+from tests.web.serving import eventually, read_all, serving
 from web.fastlane import service
 from web.fastlane.connection import Timeouts
 from web.server.acceptor import PAUSE_S, Acceptor
@@ -94,8 +94,7 @@ class TestAccepting:
                 start = trio.current_time()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(acceptor.run, LoneLife())
-                    while not accepted:  # noqa: ASYNC110
-                        await trio.sleep(0.01)
+                    await eventually(lambda: accepted)
                     nursery.cancel_scope.cancel()
                 accepted[0].close()
 
@@ -108,13 +107,17 @@ class TestAccepting:
         accepted: list[socket.socket] = []
         with FailingListener(listen("127.0.0.1", 0, stall_s=1).detach(), [errno.ECONNABORTED]) as listener:
             listener.settimeout(0)
-            with socket.create_connection(listener.getsockname()):
+            acceptor = Acceptor(listener, accepted.append)
+            with socket.create_connection(listener.getsockname()) as client:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(Acceptor(listener, accepted.append).run, LoneLife())
-                    while not accepted:  # noqa: ASYNC110
-                        await trio.sleep(0.01)
+                    nursery.start_soon(acceptor.run, LoneLife())
+                    await eventually(lambda: accepted)
                     nursery.cancel_scope.cancel()
-                accepted[0].close()
+                with accepted[0] as connection:
+                    assert connection.getpeername() == client.getsockname()
+
+            assert not listener.errors
+            assert acceptor.pauses == 0
 
     async def test_any_other_error_is_a_crash(self) -> None:
         with FailingListener(listen("127.0.0.1", 0, stall_s=1).detach(), [errno.EBADF]) as listener:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,7 @@ from actors.core import (
     Registry,
     send_after,
 )
+from actors.core.actor import YIELD_EVERY
 from actors.core.timers import COMPACT_ABOVE, timers
 from supervision import ChildSpec, ChildStartError, Supervisor
 
@@ -164,16 +166,28 @@ async def test_what_the_actor_asked_for_gets_into_a_full_mailbox(nursery: trio.N
 
 
 async def test_a_flooded_actor_lets_others_run(nursery: trio.Nursery) -> None:
-    class Endless(Actor[int]):
-        async def receive(self, message: int) -> None:
-            self.force_cast(message + 1)
+    class Flooded(Actor[int]):
+        """Sends itself a message for each, so that its mailbox does not get shorter for a long time."""
 
-    actor = Endless("endless")
-    actor.cast(0)
+        handled = 0
+
+        async def receive(self, message: int) -> None:
+            self.handled += 1
+            if message < 100 * YIELD_EVERY:
+                self.force_cast(message + 1)
+
+    actor = Flooded("flooded", mailbox_slots=3 * YIELD_EVERY)
+    for _ in range(3 * YIELD_EVERY):
+        actor.cast(0)
     nursery.start_soon(actor.run, Life())
+    handled = [actor.handled]
     for _ in range(10):
         await trio.lowlevel.checkpoint()
+        handled.append(actor.handled)
     nursery.cancel_scope.cancel()
+    # trio shuffles each batch of tasks, so the actor may have had two turns between two of ours.
+    assert all(after - before <= 2 * YIELD_EVERY for before, after in pairwise(handled))
+    assert handled[-1] > YIELD_EVERY
 
 
 async def test_a_call_without_an_answer_ends_at_its_deadline(

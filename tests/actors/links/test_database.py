@@ -208,13 +208,18 @@ async def test_a_statement_without_an_end_is_broken_off(file_url: str) -> None:
 async def test_two_transactions_that_wait_for_each_other_both_succeed(
     postgres_server: PostgresServer,
 ) -> None:
+    # Each holds one row before either asks for the other: the server must break one of them off.
+    both_hold_one = threading.Barrier(2)
+    attempts: list[Database] = []
+
     async def update(database: Database, first: int, second: int) -> None:
         def both(connection: Connection) -> None:
-            for number in (first, second):
-                connection.execute(
-                    text("UPDATE numbers SET number = number WHERE number = :number"), {"number": number}
-                )
-                time.sleep(0.1)
+            attempts.append(database)
+            move = text("UPDATE numbers SET number = number + 10 WHERE number % 10 = :number")
+            connection.execute(move, {"number": first})
+            if attempts.count(database) == 1:
+                both_hold_one.wait(10)
+            connection.execute(move, {"number": second})
 
         await database.write(both)
 
@@ -224,6 +229,12 @@ async def test_two_transactions_that_wait_for_each_other_both_succeed(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(update, one, 1, 2)
             nursery.start_soon(update, two, 2, 1)
+        rows = await one.read(
+            lambda connection: list(connection.scalars(text("SELECT number FROM numbers ORDER BY number")))
+        )
+
+    assert rows == [21, 22]
+    assert len(attempts) == 3
 
 
 async def test_a_database_that_is_not_there_yet_is_waited_for(postgres_server: PostgresServer) -> None:
