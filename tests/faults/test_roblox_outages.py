@@ -59,7 +59,7 @@ async def test_roblox_is_down_for_a_while_and_then_back(tmp_path: Path) -> None:
     async with with_roblox(fast, tmp_path) as (node, cloud):
         cloud.down = True
         await promote(node, users)
-        await eventually(lambda: told(node).retries >= 1)
+        await eventually(lambda: told(node).retries >= 1 and told(node).waiting == len(users))
         answer = await node.http.get("/internal/health")
         metrics = (await node.http.get("/metrics")).text
         ranks = {(await node.http.get(f"/players/{user_id}")).json()["rank"] for user_id in users}
