@@ -54,7 +54,7 @@ class UnwritableDirectory(Exception):
 
 
 # Which variable is to be looked at, by what cannot start.
-VARIABLES: Final[Mapping[type[Exception], str]] = {
+VARIABLE_OF: Final[Mapping[type[Exception], str]] = {
     BadCertificate: "TLS_CERT_FILE",
     PolicyError: "CONFIG_DIR",
     UnwritableDirectory: "DATA_DIR",
@@ -62,7 +62,7 @@ VARIABLES: Final[Mapping[type[Exception], str]] = {
 
 
 def _say(error: Exception) -> None:
-    variable = VARIABLES.get(type(error), "game rules")
+    variable = VARIABLE_OF.get(type(error), "game rules")
     if isinstance(error, CannotListen):
         variable = "PORT" if error.in_use else "HOST"
     print(f"greenroom: {variable}: {error}", file=sys.stderr)  # noqa: T201  # before there is anybody to log for

@@ -1,4 +1,4 @@
-"""What talks to engines, in worker threads, and says whether they are there.
+"""Connections to Redis, the database and HTTP peers, and whether each is there.
 
 Reading order, each file leaning only on the ones above it:
 

@@ -23,7 +23,6 @@ Reading order, each file leaning only on the ones above it:
     state_channel                         `state:{id}`
     long_poll_buffer, long_poll           transport over plain requests
     handshake, websocket                  transport over a raw socket, without I/O of its own
-    send_queue, asgi                      transport over an ASGI server, as behind Quart
 
 What is promised
     * A heartbeat is answered at once, whatever else is under way.

@@ -62,7 +62,6 @@ class CloseCode(IntEnum):
     TOO_BIG = 1009
     FAULT = 1011
     RESTART = 1012
-    TRY_LATER = 1013
 
 
 class Message(NamedTuple):

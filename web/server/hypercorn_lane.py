@@ -1,4 +1,4 @@
-"""One connection, served by Hypercorn: HTTP/1.1, HTTP/2, TLS and WebSockets."""
+"""HTTP/2 on one connection, served by Hypercorn: behind TLS, and in clear by prior knowledge."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # Idle between requests, and also how long the head of the first may take.
 KEEP_ALIVE_S: Final = 60.0
-HANDSHAKE_S: Final = 10.0
 HEAD_BYTES: Final = 16 * 1024
 # One busy HTTP/2 connection may carry streams for days; Hypercorn would end
 # it, and them, after a thousand requests.
@@ -68,9 +67,6 @@ def _config() -> Config:
     config.include_server_header = False
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.keep_alive_max_requests = REQUESTS_PER_CONNECTION
-    config.ssl_handshake_timeout = HANDSHAKE_S
     config.h11_max_incomplete_size = HEAD_BYTES
     config.h2_max_header_list_size = HEAD_BYTES
-    # As on the raw sockets.
-    config.websocket_max_message_size = 1 << 20
     return config

@@ -18,7 +18,6 @@ from web.handlers.rooms import RoomHandlers
 from web.handlers.routes import Routes
 from web.handlers.streams import Streams
 from web.quart_lane import make_app
-from web.quart_lane.sockets import WithSockets
 from web.server.acceptor import Acceptor
 from web.server.connections import Connections
 from web.server.hypercorn_lane import HypercornLane
@@ -122,7 +121,7 @@ def build_edge(
     )
     stall_s = settings.stream_stall_seconds
     app = make_app(dispatcher, streams, heartbeat_s=settings.heartbeat_seconds, stall_s=stall_s)
-    hypercorn = HypercornLane(WithSockets(app, channels.auth), stall_s=stall_s)
+    hypercorn = HypercornLane(app, stall_s=stall_s)
     fastlane = FastLane(
         dispatcher,
         streams,
