@@ -1,7 +1,8 @@
-"""Where Redis is and how to log in there: opens trio streams from a `REDIS_URL`."""
+"""Trio streams to the Redis of a `REDIS_URL`: opening one, keeping one open, reading answers from it."""
 
 from __future__ import annotations
 
+import random
 import ssl
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -10,11 +11,17 @@ import redis
 import trio
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
+from actors.links.errors import LinkDown
+from supervision import Backoff
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 DEFAULT_PORT: Final = 6379
-RECEIVE_BYTES: Final = 4096
+RECEIVE_BYTES: Final = 65_536
+# No answer or message of the room path is larger than a record; bytes without end are not Redis.
+MAX_ANSWER_BYTES: Final = 16 << 20
+RECONNECT: Final = Backoff(first_s=0.1, factor=2.0, ceiling_s=5.0, jitter=0.5)
 
 Part = str | bytes | int | float
 
@@ -60,6 +67,69 @@ class RedisAddress:
         if self._tls is None:
             return stream
         return trio.SSLStream(stream, self._tls, server_hostname=self._host)
+
+
+async def stay_connected(
+    address: RedisAddress,
+    serve: Callable[[trio.abc.Stream], Awaitable[bool]],
+    *,
+    connect_timeout_s: float,
+    backoff: Backoff,
+) -> None:
+    """Connect, `serve`, and connect again when that ends, until cancelled.
+
+    Args:
+        serve: Uses one connection until it breaks; whether it was of use, so that the pauses before
+            the next attempts begin anew.
+    """
+    failures = 0
+    while True:
+        was_of_use = False
+        try:
+            with trio.fail_after(connect_timeout_s):
+                stream = await address.open()
+        except (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError, redis.RedisError):
+            pass  # nobody there, or the log-in was refused
+        else:
+            async with stream:
+                was_of_use = await serve(stream)
+        failures = 0 if was_of_use else failures + 1
+        await trio.sleep(backoff.delay(failures, random.random()))
+
+
+# What ends a connection: it broke, Redis refused what is done first, or the bytes were not of its protocol.
+BREAKS: Final = (
+    LinkDown,
+    OSError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    hiredis.ProtocolError,
+    redis.RedisError,
+)
+
+
+async def read_answers(stream: trio.abc.Stream, take: Callable[[Iterator[Any]], None], *, link: str) -> None:
+    """Hand on what Redis says, all that arrived together in one call of `take`, until the connection ends.
+
+    Raises:
+        LinkDown: Redis closed it, or sends an answer without end.
+        hiredis.ProtocolError: What came is not of its protocol.
+    """
+    reader = hiredis.Reader(replyError=redis.ResponseError, protocolError=hiredis.ProtocolError)
+    while True:
+        data = await stream.receive_some(RECEIVE_BYTES)
+        if not data:
+            raise LinkDown(link)
+        reader.feed(cast("bytes", data))
+        take(_whole_answers(reader))
+        if reader.len() > MAX_ANSWER_BYTES:
+            raise LinkDown(link)
+
+
+def _whole_answers(reader: hiredis.Reader) -> Iterator[Any]:
+    # It says False when there is none left. 0, which is equal to it, is an answer.
+    while (answer := reader.gets()) is not False:
+        yield answer
 
 
 def greeting(parts: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:

@@ -11,31 +11,36 @@ dropped its subscribers). Therefore a probe is published to a channel of this co
 
 from __future__ import annotations
 
-import random
 import secrets
-import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
-import hiredis
 import redis
 import trio
 
 from actors.links.errors import LinkDown
-from actors.links.redis_address import RedisAddress, packed
-from actors.links.redis_wire import IGNORED, RECEIVE_BYTES, RECONNECT, RedisWire
+from actors.links.redis_address import (
+    BREAKS,
+    RECONNECT,
+    RedisAddress,
+    packed,
+    read_answers,
+    stay_connected,
+)
+from actors.links.redis_wire import IGNORED, RedisWire
 from supervision import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from supervision import Life
 
 # Channels in one SUBSCRIBE: more would hold up Redis for others.
 CHANNELS_PER_COMMAND: Final = 512
 PROBES_MISSED: Final = 2
-# A message is a record: bytes without end are not Redis.
-MAX_MESSAGE_BYTES: Final = 16 << 20
+# For errors.
+NAME: Final = "redis_channels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,35 +131,25 @@ class RedisChannels:
     async def run(self, life: Life) -> None:
         """Connect, listen, and connect again, until cancelled."""
         life.started()
-        failures = 0
-        while True:
-            was_open = await self._connect_and_listen()
-            failures = 0 if was_open else failures + 1
-            await trio.sleep(self._backoff.delay(failures, random.random()))
+        await stay_connected(
+            self._address, self._listen, connect_timeout_s=self._connect_timeout_s, backoff=self._backoff
+        )
 
-    async def _connect_and_listen(self) -> bool:
+    async def _listen(self, stream: trio.abc.Stream) -> bool:
         try:
-            with trio.fail_after(self._connect_timeout_s):
-                stream = await self._address.open()
-        except (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError, redis.RedisError):
-            return False
-        async with stream:
-            try:
-                async with trio.open_nursery() as nursery:
-                    self._to_ask = dict.fromkeys((self._probe, *self._wanted), b"SUBSCRIBE")
-                    self._has_to_ask.set()
-                    self._heard_at = trio.current_time()
-                    self._is_open = True
-                    nursery.start_soon(self._write, stream)
-                    nursery.start_soon(self._read, stream)
-                    nursery.start_soon(self._prove)
-            except* (LinkDown, OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-                pass
-            except* (hiredis.ProtocolError, redis.RedisError):
-                pass
-            finally:
-                self._is_open = False
-                self._lost += 1
+            async with trio.open_nursery() as nursery:
+                self._to_ask = dict.fromkeys((self._probe, *self._wanted), b"SUBSCRIBE")
+                self._has_to_ask.set()
+                self._heard_at = trio.current_time()
+                self._is_open = True
+                nursery.start_soon(self._write, stream)
+                nursery.start_soon(partial(read_answers, stream, self._take, link=NAME))
+                nursery.start_soon(self._prove)
+        except* BREAKS:
+            pass
+        finally:
+            self._is_open = False
+            self._lost += 1
         return True
 
     async def _write(self, stream: trio.abc.Stream) -> None:
@@ -168,26 +163,13 @@ class RedisChannels:
                     part = channels[first : first + CHANNELS_PER_COMMAND]
                     await stream.send_all(packed((command, *part)))
 
-    async def _read(self, stream: trio.abc.Stream) -> None:
-        reader = hiredis.Reader(replyError=redis.ResponseError, protocolError=hiredis.ProtocolError)
-        while True:
-            data = await stream.receive_some(RECEIVE_BYTES)
-            if not data:
-                raise LinkDown("redis_channels")
-            reader.feed(cast("bytes", data))
-            self._take(reader)
-            if reader.len() > MAX_MESSAGE_BYTES:
-                raise LinkDown("redis_channels")
-
-    def _take(self, reader: hiredis.Reader) -> None:
+    def _take(self, answers: Iterator[Any]) -> None:
         """Hand on what has arrived: of each channel only the newest message."""
         newest: dict[bytes, bytes] = {}
-        said = reader.gets()
-        while said is not False:
+        for said in answers:
             if isinstance(said, redis.ResponseError):
                 raise said
             self._note(said, newest)
-            said = reader.gets()
         if newest:
             self._on_messages(newest)
 
@@ -213,7 +195,7 @@ class RedisChannels:
                 self._heard_at = trio.current_time()
             elif trio.current_time() - self._heard_at > patience_s:
                 self._deaf += 1
-                raise LinkDown("redis_channels")
+                raise LinkDown(NAME)
             else:
                 self._publish_probe()
 

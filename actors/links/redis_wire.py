@@ -17,32 +17,33 @@ to the kernel fail with `OutcomeUnknown`, all others with `NotSent`.
 
 from __future__ import annotations
 
-import random
-import ssl
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import hiredis
 import redis
 import trio
 
 from actors.core import PendingCall
 from actors.links.errors import LinkDown, NotSent, OutcomeUnknown
-from actors.links.redis_address import Part, RedisAddress, packed
+from actors.links.redis_address import (
+    BREAKS,
+    RECONNECT,
+    Part,
+    RedisAddress,
+    packed,
+    read_answers,
+    stay_connected,
+)
 from supervision import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from supervision import Life
 
 # Commands sent or waiting to be sent. At 90,000 a second, which is what one Redis takes, a ninth of a second.
 MAX_WAITING: Final = 10_000
-# No answer of the room path is larger than a record; a stream of bytes without end is not Redis.
-MAX_ANSWER_BYTES: Final = 16 << 20
-RECEIVE_BYTES: Final = 65_536
-RECONNECT: Final = Backoff(first_s=0.1, factor=2.0, ceiling_s=5.0, jitter=0.5)
 
 
 class Answered(Protocol):
@@ -176,30 +177,21 @@ class RedisWire:
     async def run(self, life: Life) -> None:
         """Connect, serve, and connect again, until cancelled."""
         life.started()
-        failures = 0
-        while True:
-            was_up = await self._connect_and_serve()
-            failures = 0 if was_up else failures + 1
-            await trio.sleep(self._backoff.delay(failures, random.random()))
+        await stay_connected(
+            self._address,
+            self._serve_until_it_breaks,
+            connect_timeout_s=self._connect_timeout_s,
+            backoff=self._backoff,
+        )
 
-    async def _connect_and_serve(self) -> bool:
-        """Serve one connection until it breaks; whether it was ever up."""
+    async def _serve_until_it_breaks(self, stream: trio.abc.Stream) -> bool:
+        """Whether the connection was ever up."""
         try:
-            with trio.fail_after(self._connect_timeout_s):
-                stream = await self._address.open()
-        except (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError):
-            return False
-        except redis.RedisError:
-            return False  # the log-in was refused
-        async with stream:
-            try:
-                await self._serve(stream)
-            except* (LinkDown, OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-                pass
-            except* (hiredis.ProtocolError, redis.RedisError):
-                pass
-            finally:
-                was_up = self._break()
+            await self._serve(stream)
+        except* BREAKS:
+            pass
+        finally:
+            was_up = self._break()
         return was_up
 
     async def _serve(self, stream: trio.abc.Stream) -> None:
@@ -236,19 +228,12 @@ class RedisWire:
             await stream.send_all(b"".join(batch))
 
     async def _read(self, stream: trio.abc.Stream) -> None:
-        reader = hiredis.Reader(replyError=redis.ResponseError, protocolError=hiredis.ProtocolError)
-        while True:
-            data = await stream.receive_some(RECEIVE_BYTES)
-            if not data:
-                raise LinkDown(self.name)
-            self._heard_at = trio.current_time()
-            reader.feed(cast("bytes", data))
-            answer = reader.gets()
-            while answer is not False:
-                self._deliver(answer)
-                answer = reader.gets()
-            if reader.len() > MAX_ANSWER_BYTES:
-                raise LinkDown(self.name)
+        await read_answers(stream, self._take, link=self.name)
+
+    def _take(self, answers: Iterator[Any]) -> None:
+        self._heard_at = trio.current_time()
+        for answer in answers:
+            self._deliver(answer)
 
     def _deliver(self, answer: Any) -> None:
         if len(self._waiting) <= len(self._unsent):

@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
 # How long the outcome of a write with an Idempotency-Key is kept.
 OUTCOME_TTL_MS: Final = 3_600_000
-# The outcomes of the scripts that wrote nothing because the room speaks against it.
-REFUSALS: Final = frozenset(
-    {"authoritative", "exists", "forbidden", "mismatch", "superseded", "version", "absent", "foreign"}
-)
 # Refusals of Redis itself after which it is certain that nothing was written: the script's first
 # write is what they refuse. (`OOM` is a full `maxmemory`.)
 FULL: Final = "OOM"
@@ -38,7 +34,9 @@ class Written(NamedTuple):
     """What became of a write or a removal.
 
     Attributes:
-        outcome: `written`, `repeated`, `removed`, one of `REFUSALS`, `full`, `unavailable` or `unknown`.
+        outcome: `written`, `repeated`, `removed`; `authoritative`, `exists`, `forbidden`, `mismatch`,
+            `superseded`, `version`, `absent` or `foreign` where the room speaks against it; `full`,
+            `unavailable` or `unknown` where Redis does.
         epoch: Of the record as it is now; empty if there is none or nobody knows.
         version: Its version.
         updated_ms: When it was written.

@@ -70,6 +70,13 @@ async def test_commands_of_one_turn_leave_together_and_are_answered_in_order(
     assert after.waiting == 0
 
 
+async def test_zero_and_nothing_are_answers(redis_server: RedisServer) -> None:
+    async with wired(redis_server.url) as wire:
+        assert await wire.call("EXISTS", "nobody") == 0
+        assert await wire.call("GET", "nobody") is None
+        assert await wire.call("LRANGE", "nobody", 0, -1) == []
+
+
 async def test_a_refusal_reaches_its_own_command_only(redis_server: RedisServer) -> None:
     heard = Heard()
     async with wired(redis_server.url) as wire:
