@@ -11,7 +11,7 @@ Reading order, each file leaning only on the ones above it:
     encoding    answers as bytes
     poller      one epoll for every socket of the lane
     connection  a socket, its read buffer, and its read and write deadlines
-    raw_streams event streams: one small object each, no task
+    raw_streams  event streams: one small object each, no task
     raw_socket  WebSockets, likewise
     lane        a connection's requests, one after the other
     service     all of it, as the program sees it
