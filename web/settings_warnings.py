@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from web.settings import Settings
 
+# Of OpenSSL, which our own TLS reads them through: near TLS_CERT_FILE, and meant as they stand.
+NOT_OURS: Final = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR"})
 KNOWN: Final = VARIABLES | {CORS_ALIAS} | {name + FILE_SUFFIX for name in SECRETS}
 OWN_PREFIX: Final = "GREENROOM_"
 # How alike two names are, from 0 to 1: REDIS_URI and REDIS_URL are 0.89, NODE_ENV and NODE_NAME 0.71.
@@ -41,7 +43,7 @@ def warnings(settings: Settings, env: Mapping[str, str]) -> Iterator[str]:
 
 def meant_by(name: str) -> str | None:
     """The variable that an unknown name nearly is; None for one that is known, or like none."""
-    if name in KNOWN or not _NAME.match(name):
+    if name in KNOWN or name in NOT_OURS or not _NAME.match(name):
         return None
     if name.startswith(OWN_PREFIX) and name.removeprefix(OWN_PREFIX) in KNOWN:
         return name.removeprefix(OWN_PREFIX)
