@@ -68,20 +68,26 @@ def _say(error: Exception) -> None:
     print(f"greenroom: {variable}: {error}", file=sys.stderr)  # noqa: T201  # before there is anybody to log for
 
 
-def _check_data_dir(settings: Settings) -> None:
-    """Refuse a start whose ledger or results would have no place.
+def _make_data_dir(settings: Settings) -> None:
+    """Make the directory of the ledger and the results, before the server listens.
 
     Raises:
         UnwritableDirectory: The directory is needed, and nothing can be written there.
     """
     has_file = settings.database_url is None and needs_database(settings)
-    problem = unwritable(settings.data_dir) if has_file or settings.matches_enabled else None
+    if not has_file and not settings.matches_enabled:
+        return
+    problem = unwritable(settings.data_dir)
     if problem is not None:
         raise UnwritableDirectory(problem)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnwritableDirectory(str(error)) from error
 
 
 async def _serve(settings: Settings, put_log: PutLog) -> bool:
-    _check_data_dir(settings)
+    _make_data_dir(settings)
     for warning in warnings(settings, os.environ):
         logger.warning("configuration_warning", extra={"warning": warning})
     with Program(settings, put_log) as program:
