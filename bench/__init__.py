@@ -12,7 +12,6 @@ Reading order, each file leaning only on the ones above it:
     servers     a server started, pinned to a core, waited for, stopped
     options     a frozen dataclass turned into command line options and back
     session     what every scenario is handed
-    game_server  a client of the stats API that has each delta counted once: the reference
     actor_systems  small jobs on ours and on two other actor systems
     scenarios   one file each
     run         one scenario run against one server

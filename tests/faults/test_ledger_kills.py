@@ -17,7 +17,8 @@ import httpx
 import pytest
 import trio
 
-from bench.game_server import Answer, GameServer, Policy, Post, http_post
+from greenroom_client.on_trio import Post, TrioGameServer, http_post
+from greenroom_client.policy import Answer, Policy
 from tests.engines import free_port, wait_until_accepting
 from tests.postgres import PostgresServer
 
@@ -88,7 +89,9 @@ class Season:
         self.rng = random.Random(seed)
         self.earned: dict[str, Counter[str]] = {player: Counter() for player in PLAYERS}
         self.servers = [
-            GameServer(self._somewhere(posts), server_id=f"srv{nth}", policy=QUICK, on_refused=self._refused)
+            TrioGameServer(
+                self._somewhere(posts), server_id=f"srv{nth}", policy=QUICK, on_refused=self._refused
+            )
             for nth in range(SERVERS)
         ]
 
@@ -111,7 +114,7 @@ class Season:
                 nursery.start_soon(server.run)
                 nursery.start_soon(self._earn, server)
 
-    async def _earn(self, server: GameServer) -> None:
+    async def _earn(self, server: TrioGameServer) -> None:
         while True:
             player = self.rng.choice(PLAYERS)
             deltas = {"exp": self.rng.randint(-50, 100), "pills": self.rng.randint(0, 3)}

@@ -58,6 +58,8 @@ def test_text_ends_with_one_newline(suffix: str) -> None:
     ] == []
 
 
-@pytest.mark.parametrize("package", ["actors", "bench", "dev", "supervision", "web"])
+@pytest.mark.parametrize(
+    "package", ["actors", "bench", "clients/python/greenroom_client", "dev", "supervision", "web"]
+)
 def test_a_package_says_that_it_is_typed(package: str) -> None:
     assert (ROOT / package / "py.typed").is_file()

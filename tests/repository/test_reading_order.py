@@ -13,7 +13,7 @@ import pytest
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = sorted(
     file.parent.relative_to(ROOT)
-    for top in ("actors", "bench", "dev", "supervision", "web")
+    for top in ("actors", "bench", "clients/python", "dev", "supervision", "web")
     for file in (ROOT / top).rglob("__init__.py")
     # Alembic finds the steps by their numbers.
     if not {"node_modules", "migrations"} & set(file.parts)

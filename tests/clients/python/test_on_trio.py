@@ -12,7 +12,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from bench.game_server import LARGEST_DELTA, Answer, GameServer, Policy, http_post
+from greenroom_client.on_trio import TrioGameServer, http_post
+from greenroom_client.policy import LARGEST_DELTA, Answer, Policy
 
 Told = int | type[OSError] | Answer
 # What the server's own answers hold.
@@ -48,8 +49,8 @@ class Backend:
         return [body["transaction_id"] for body in self.bodies]
 
 
-def server(backend: Backend, **options: Any) -> GameServer:
-    return GameServer(backend.post, server_id="srv7", policy=Policy(jitter=0), **options)
+def server(backend: Backend, **options: Any) -> TrioGameServer:
+    return TrioGameServer(backend.post, server_id="srv7", policy=Policy(jitter=0), **options)
 
 
 async def during(seconds: float, run: Callable[[], Any]) -> None:
