@@ -1,25 +1,25 @@
-"""Measure a room server, and say how much of the figure is the measurer's own.
+"""Load generator and benchmarks for room servers; reports its own share of the processor too.
 
 Reading order, each file leaning only on the ones above it:
 
-    errors      what can go wrong, in one line each
+    errors      exceptions of a measurement
     load        sockets, one epoll loop, requests as bytes: the load generator
     histogram   latencies, corrected for coordinated omission
-    machine     what the figures were measured on
+    machine     processor, kernel, load of the machine; processor time used by others
     process     resident bytes and processor time of a process and its children
-    results     what a run leaves behind: a value that is also a JSON file
-    progress    what is shown while it runs
-    servers     a server started, pinned to a core, waited for, stopped
+    results     the result of a run, written and read as JSON
+    progress    the progress line on a terminal
+    servers     starting, pinning and stopping the server under test
     options     a frozen dataclass turned into command line options and back
-    session     what every scenario is handed
-    actor_systems  small jobs on ours and on two other actor systems
-    scenarios   one file each
+    session     one run against one server: the context of a scenario
+    actor_systems  the same small jobs on `actors.core`, Pykka and trio channels
+    scenarios   the benchmarks, one file each
     run         one scenario run against one server
     show        a result as a table on the terminal
-    peers       the same rooms served by others, and the run that compares them
-    report      one HTML page from JSON files; one comparison of two
+    peers       other implementations of the room API, and the run that compares them
+    report      an HTML page from JSON files; the differences of two runs
     cli         the command line
 
 A figure is comparable only with figures of the same run on the same machine; hence
-`bench peers`, which measures everybody in interleaved rounds.
+`bench peers`, which measures all servers in interleaved rounds.
 """

@@ -1,7 +1,7 @@
 """`greenroom bench`: the command line.
 
     greenroom bench fanout [--url http://… | --server NAME] [options]   one scenario
-    greenroom bench peers  [options]                                    everybody, as ratios
+    greenroom bench peers  [options]                                    all peers, as ratios
     greenroom bench report a.json b.json …                              one HTML page
     greenroom bench compare a.json b.json                               what changed
 
@@ -22,9 +22,9 @@ from rich.console import Console
 from bench.errors import BenchError, UsageError
 from bench.options import add_options, from_arguments
 from bench.peers.catalogue import OTHERS, PEERS
-from bench.peers.contest import hold
+from bench.peers.comparison import run_comparison
 from bench.peers.rows import rows
-from bench.peers.table import markdown, show_contest
+from bench.peers.table import markdown, show_comparison
 from bench.progress import Live
 from bench.report.compare import compare, show_changes
 from bench.report.page import page
@@ -40,10 +40,10 @@ WIDE: Final = 160
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises instead of printing its usage and leaving."""
+    """ArgumentParser that raises `UsageError` instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """Turn argparse's complaint into ours."""
+        """Raise argparse's message as a `UsageError`."""
         raise UsageError(f"{message} (try: {self.prog} --help)")
 
 
@@ -150,7 +150,7 @@ def _run_peers(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--rounds is at least 1, and --duration-s at least {SHORTEST_S:g}")
     wanted = [row for row in rows(arguments.duration_s) if row.name in arguments.rows]
     with Live("peers", quiet=arguments.quiet) as live:
-        contest = hold(
+        comparison = run_comparison(
             wanted,
             arguments.peers,
             rounds=arguments.rounds,
@@ -160,11 +160,11 @@ def _run_peers(arguments: argparse.Namespace) -> int:
             patience_s=arguments.patience_s,
         )
     if arguments.json:
-        write_json(arguments.json, contest.as_json())
+        write_json(arguments.json, comparison.as_json())
     if arguments.markdown:
-        write_text(arguments.markdown, markdown(contest))
+        write_text(arguments.markdown, markdown(comparison))
     if not arguments.quiet:
-        show_contest(Console() if sys.stdout.isatty() else Console(width=WIDE), contest)
+        show_comparison(Console() if sys.stdout.isatty() else Console(width=WIDE), comparison)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong in a measurement, and whose move is next."""
+"""Exceptions of a measurement; each says who can correct it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class BenchError(Exception):
 
 
 class UsageError(BenchError):
-    """The command line does not make sense; the caller corrects it and tries again."""
+    """The command line is wrong; the caller corrects it."""
 
 
 class TargetError(BenchError):

@@ -31,7 +31,7 @@ Summary = dict[str, float | int]
 
 
 class Latencies:
-    """Counts durations; cheap to add to, summed up at the end."""
+    """An HDR histogram of durations."""
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}

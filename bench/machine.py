@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Facts about the machine, and how much of its cores others use."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _first(path: Path, name: str) -> str | None:
 
 
 class Contention:
-    """How much of some cores goes to programs that are not part of the measurement.
+    """Measures the processor share of other programs on the watched cores.
 
     Args:
         used: The cores to watch; None among them means all cores.
@@ -85,7 +85,7 @@ class Contention:
 
 
 def wait_for_quiet(used: Iterable[int | None], patience_s: float) -> bool:
-    """Wait until nobody uses the cores; false when `patience_s` seconds were not enough."""
+    """Wait until other programs leave the cores idle; return false after `patience_s` seconds."""
     watched = list(used)
     deadline = time.monotonic() + patience_s
     while True:

@@ -1,7 +1,7 @@
 """A frozen dataclass turned into command line options and back.
 
-A scenario states its options once, as a dataclass whose fields carry help and limits;
-the command line, the JSON result and the tests all use that one statement.
+A scenario declares its options once, as a dataclass whose fields carry help and limits;
+the command line, the JSON result and the tests all use that declaration.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is shown while it runs: one line with a bar, on a terminal only."""
+"""The progress line: a bar and the current rate, on a terminal only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 
 class Live:
-    """A progress line; silent where nobody looks.
+    """A progress line; prints nothing where the output is no terminal.
 
     Args:
         title: What runs.
@@ -42,9 +42,9 @@ class Live:
         self._shown.stop()
 
     def say(self, note: str) -> None:
-        """Show what is being done, without a share."""
+        """Show the current activity, without a bar."""
         self._shown.update(self._task, note=note, refresh=True)
 
     def share(self, done: float, rate: float) -> None:
-        """Show how much of the window is over, and the rate just now."""
+        """Show the elapsed share of the window and the current rate."""
         self._shown.update(self._task, completed=done, note=f"{rate:,.0f}/s", refresh=True)

@@ -1,4 +1,4 @@
-"""What a run leaves behind: a value that is also a JSON file."""
+"""The result of a run, and its JSON file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from bench.errors import UsageError
 from bench.histogram import Summary
-from bench.load.window import Measured
+from bench.load.window import WindowResult
 
 FORMAT: Final = 1
 Scalar = str | int | float | bool | None
@@ -18,7 +18,7 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one scenario found out.
+    """The figures of one scenario.
 
     Attributes:
         figures: Name with its unit (`deliveries_per_s`) → number; the first is the headline.
@@ -50,7 +50,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """An outcome with everything needed to read it a year later.
+    """An outcome with its date, machine, command and versions.
 
     Attributes:
         scenario: Name of the scenario.
@@ -86,7 +86,7 @@ class Result:
         )
 
 
-def generator_facts(measured: Measured) -> dict[str, Any]:
+def generator_facts(measured: WindowResult) -> dict[str, Any]:
     """Return an outcome's fields about the generator itself."""
     return {
         "timeline": measured.timeline,

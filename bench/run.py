@@ -1,4 +1,4 @@
-"""One scenario run against one server, here or elsewhere."""
+"""Run one scenario against one server, local or remote."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOWHERE: Final = Address("127.0.0.1", 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What is measured.
+    """The server under test.
 
     Attributes:
         url: A server that runs already; None to start one.
@@ -68,7 +68,7 @@ def run(scenario: Scenario, options: Any, target: Target, *, seed: int, quiet: b
 
 
 def watched(scenario: Scenario, options: Any, session: Session, used: set[int | None]) -> Outcome:
-    """Run a scenario, and note how much of its cores somebody else used meanwhile."""
+    """Run a scenario, and record the processor share that other programs used meanwhile."""
     contention = Contention(used, session.pid)
     outcome: Outcome = scenario.run(session, options)
     return replace(outcome, others_share=round(contention.share(), 3))

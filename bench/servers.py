@@ -1,4 +1,4 @@
-"""A server started for a measurement: pinned to a core, waited for, stopped for sure."""
+"""Start a server for a measurement, pinned to a core; wait for it; stop it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _WORDS_KEPT: Final = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How to start a server of the room API.
+class ServerCommand:
+    """Command and environment that start a server of the room API.
 
     Attributes:
         command: Its argument vector.
@@ -38,8 +38,8 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """A server that answers.
+class RunningServer:
+    """A started server: its address and process.
 
     Attributes:
         address: Where it listens.
@@ -77,7 +77,7 @@ def pinned(core: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def running(recipe: Recipe, port: int, *, core: int | None = None) -> Iterator[Running]:
+def running(recipe: ServerCommand, port: int, *, core: int | None = None) -> Iterator[RunningServer]:
     """Start a server, wait until it accepts connections, and stop it at the end.
 
     Args:
@@ -93,12 +93,12 @@ def running(recipe: Recipe, port: int, *, core: int | None = None) -> Iterator[R
             process = _start(recipe, said)
         try:
             _wait_until_it_listens(process, port, said)
-            yield Running(address=Address("127.0.0.1", port), pid=process.pid)
+            yield RunningServer(address=Address("127.0.0.1", port), pid=process.pid)
         finally:
             _stop(process)
 
 
-def _start(recipe: Recipe, said: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(recipe: ServerCommand, said: IO[bytes]) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             list(recipe.command),
@@ -134,7 +134,7 @@ def _last_words(said: IO[bytes]) -> str:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the group: SIGTERM to the server, SIGKILL to whatever is left of the group."""
+    """Stop the process group: SIGTERM to the server, SIGKILL to what is left."""
     if process.poll() is None:
         process.terminate()
         try:

@@ -1,4 +1,4 @@
-"""What every scenario is handed."""
+"""The context of a scenario: server, engine options, progress line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.load.engine import Engine
 from bench.load.opening import MakeRequest, open_streams
 from bench.load.sockets import Address
 from bench.load.stream import Stream
-from bench.load.window import Measured, measure
+from bench.load.window import WindowResult, measure
 from bench.load.wire import Requests
 from bench.process import resident_bytes, tree_cpu_s
 from bench.progress import Live
@@ -49,7 +49,7 @@ class Session:
         return Requests(self.address.authority, self.address.prefix, size=size)
 
     def rooms(self, count: int) -> list[bytes]:
-        """Return `count` room names that no other run uses."""
+        """Return `count` room names unique to this run."""
         return [self.room(nth) for nth in range(count)]
 
     def room(self, nth: int) -> bytes:
@@ -61,7 +61,7 @@ class Session:
         self.live.say(f"opening {count:,} streams")
         return open_streams(engine, self.address, count, make)
 
-    def measure(self, engine: Engine, counter: Callable[[], int], *, duration_s: float) -> Measured:
+    def measure(self, engine: Engine, counter: Callable[[], int], *, duration_s: float) -> WindowResult:
         """Measure with the progress line, and the server's processor time where it is known."""
         before_s = self._server_s()
         measured = measure(engine, counter, duration_s=duration_s, on_slice=self.live.share)

@@ -1,4 +1,4 @@
-"""A result as a table on the terminal."""
+"""Print a result as a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLUMNS: Final = ("count", "p50_us", "p90_us", "p99_us", "p99_9_us", "max_us")
 
 
 def number(value: float) -> str:
-    """Return a number as people read it: no decimals once it is large."""
+    """Format a number; large ones without decimals."""
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:,.2f}"
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for the API server: acknowledges every callback, and says what it was told."""
+"""A stand-in for the API server: acknowledges every callback and prints it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROOM_STATUS: Final = {"started": "playing", "aborted": "aborted"}
 
 
 class StandInApiServer:
-    """Speaks the API server's part on a port of its own.
+    """HTTP server on its own port that acknowledges all callbacks of the contract.
 
     Args:
         say: Gets a line for every callback.
@@ -47,11 +47,11 @@ class StandInApiServer:
         self._acceptor = Acceptor(self._listener, self.connections.admit)
 
     def children(self) -> tuple[ChildSpec, ...]:
-        """The tasks to be supervised."""
+        """Child specs of its tasks."""
         return (*self._lane.children(), ChildSpec(id="api_server", start=self._acceptor.run))
 
     def close(self) -> None:
-        """Listen no more."""
+        """Close the listener."""
         self._listener.close()
 
     def _routes(self) -> list[Route]:
@@ -61,11 +61,11 @@ class StandInApiServer:
         ]
 
     async def ready(self, request: Request) -> Answer:
-        """A room is up, or could not be made."""
+        """`ready`: a match was created, or its creation failed."""
         return self._acknowledge(request, {})
 
     async def changed(self, request: Request) -> Answer:
-        """A room has started, finished or was aborted."""
+        """`started`, `finished` and `aborted` of a match."""
         call = request.segments[CALL_AT]
         if call == "finished":
             return self._acknowledge(request, {"game_result_id": "stand-in"})

@@ -1,4 +1,4 @@
-"""A player of simple_card_battle that plays whatever it holds."""
+"""A bot for simple_card_battle: plays the first card it holds, when it is its turn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import trio
 
-from dev.phoenix import CLOSED, CRASHED, Channel, Disconnected, Heard
+from dev.phoenix import CLOSED, CRASHED, Channel, ChannelEvent, Disconnected
 
 ENDINGS: Final = frozenset({"game:ended", "game:aborted"})
 # A move that came too late is no mistake, nor is one into a match that is just coming back.
@@ -28,8 +28,8 @@ RATE_LIMITED: Final = "rate_limited"
 PAUSE_S: Final = 0.25
 
 
-def _nothing(_heard: Heard) -> None:
-    """Nobody wants to know."""
+def _nothing(_heard: ChannelEvent) -> None:
+    """Default of `on_event`: ignore it."""
 
 
 class Bot:
@@ -38,7 +38,7 @@ class Bot:
     Args:
         user_id: Who it is.
         channel: Its topic, joined.
-        notice: Told of everything the bot hears.
+        on_event: Called with every event the bot receives.
         pace_s: How long it thinks about a move.
 
     Attributes:
@@ -50,7 +50,7 @@ class Bot:
         self,
         user_id: str,
         channel: Channel,
-        notice: Callable[[Heard], None] = _nothing,
+        on_event: Callable[[ChannelEvent], None] = _nothing,
         *,
         pace_s: float = 0.0,
     ) -> None:
@@ -58,13 +58,13 @@ class Bot:
         self.ended: dict[str, Any] | None = None
         self.heard: list[str] = []
         self._channel = channel
-        self._notice = notice
+        self._on_event = on_event
         self._pace_s = pace_s
         self._hand: list[Mapping[str, Any]] = []
         self._turn: str | None = None
 
     async def play(self) -> dict[str, Any]:
-        """Play until it is over; how it ended.
+        """Play until the match ends; return how it ended.
 
         Raises:
             Disconnected: The socket has ended before.
@@ -90,14 +90,14 @@ class Bot:
             raise RuntimeError(f"{self.user_id} may not play {card['id']}: {reason}")
 
     async def _move(self, card_id: str) -> str | None:
-        """Play a card; why it was refused, None if it was not."""
+        """Play a card; return the reason of a refusal, None if it was accepted."""
         move = {"action": "play_card", "card_id": card_id, "nonce": uuid.uuid4().hex}
         answer = await self._channel.push("game:action", move)
         return None if answer.status == "ok" else str(answer.response.get("reason"))
 
-    async def _take(self, heard: Heard) -> None:
+    async def _take(self, heard: ChannelEvent) -> None:
         self.heard.append(heard.event)
-        self._notice(heard)
+        self._on_event(heard)
         payload = heard.payload
         match heard.event:
             case "game:started":
@@ -116,7 +116,7 @@ class Bot:
                 raise Disconnected(1000)
 
     def _look_at(self, joined: Mapping[str, Any]) -> None:
-        """Learn how things stand from the answer to a join."""
+        """Take the match's state from the reply to a join."""
         game = joined.get("game")
         if game is not None:
             self._hand, self._turn = game["your_hand"], game["current_turn"]

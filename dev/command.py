@@ -1,4 +1,4 @@
-"""`greenroom dev`: one command brings everything up, Ctrl-C takes it down."""
+"""`greenroom dev`: start a node with Redis and the stand-ins under one supervisor; stop all on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from actors.automation.policy_files import PolicyError
-from dev import notice
+from dev import addresses
 from dev.api_server import StandInApiServer
 from dev.ports import first_free_port, free_port
-from dev.redis import NoRedis, PrivateRedis, redis_binary
+from dev.redis import PrivateRedis, RedisNotInstalled, redis_binary
 from dev.roblox import NAMES_ANOTHER, StandInRoblox
 from dev.screen import Surroundings, screen
 from supervision import Backoff, ChildSpec, SupervisionError, Supervisor
@@ -58,21 +58,21 @@ def dev(env: Mapping[str, str], *, port: int | None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="greenroom-dev-") as directory:
             status = OK if trio.run(_dev, wanted, Path(directory)) else FAILED
-    except* (SettingsError, NoRedis, PolicyError, OSError, SupervisionError) as trouble:
+    except* (SettingsError, RedisNotInstalled, PolicyError, OSError, SupervisionError) as trouble:
         print(f"greenroom: {trouble.exceptions[0]}", file=sys.stderr)
     return status
 
 
 @dataclass(frozen=True)
-class _Around:
-    """What is started beside the node; None where the environment names another."""
+class _Services:
+    """The services started beside the node; None where the environment names one to use instead."""
 
     redis: PrivateRedis | None
     api: StandInApiServer | None
     roblox: StandInRoblox | None
 
     def env(self) -> dict[str, str]:
-        """How the node reaches them."""
+        """Environment variables by which the node reaches them."""
         env: dict[str, str] = {}
         if self.redis is not None:
             env["REDIS_URL"] = self.redis.url
@@ -83,7 +83,7 @@ class _Around:
         return env
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Supervise them until cancelled."""
+        """Run them under the supervisor until cancelled."""
         children = []
         if self.redis is not None:
             children.append(ChildSpec(id="redis", start=self.redis.run))
@@ -95,11 +95,11 @@ class _Around:
         async with trio.open_nursery() as nursery:
             if self.api is not None:
                 await nursery.start(self.api.connections.run)
-            await supervisor.run(_Top(task_status))
+            await supervisor.run(_RootLife(task_status))
 
 
-class _Top:
-    """The life of a supervisor that has nobody above it."""
+class _RootLife:
+    """The `Life` handle of a supervisor at the root of the tree."""
 
     def __init__(self, task_status: trio.TaskStatus[None]) -> None:
         self._task_status = task_status
@@ -114,7 +114,7 @@ class _Top:
 async def _dev(env: dict[str, str], directory: Path) -> bool:
     wanted = Settings.from_env(env).port
     port = first_free_port(wanted)
-    around = _Around(
+    around = _Services(
         redis=None if "REDIS_URL" in env else PrivateRedis(redis_binary(), free_port(), directory),
         api=None if "API_BASE_URL" in env else StandInApiServer(_say),
         roblox=None if NAMES_ANOTHER & env.keys() else StandInRoblox(free_port(), _say),
@@ -153,12 +153,12 @@ async def _run_node(settings: Settings, surroundings: Surroundings) -> bool:
     put_log = set_up(settings.log_level, settings.log_format, sys.stdout)
     prepare_process(settings.max_connections)
     secrets = [secret.get_secret_value() for secret in settings.jwt_secret]
-    posted = notice.Notice(surroundings.url, surroundings.redis_url, *secrets[:1])
+    posted = addresses.DevAddresses(surroundings.url, surroundings.redis_url, *secrets[:1])
     with Program(settings, put_log) as program:
         _say("\n".join(screen(surroundings)))
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_keep_notice, posted)
+                nursery.start_soon(_keep_posted, posted)
                 # The terminal was closed: nobody can press Ctrl-C any more.
                 in_order = await run_until_signalled(program, stops_on_hangup=True)
                 nursery.cancel_scope.cancel()
@@ -167,14 +167,14 @@ async def _run_node(settings: Settings, surroundings: Surroundings) -> bool:
     return in_order
 
 
-async def _keep_notice(posted: notice.Notice) -> None:
-    """Post it until cancelled, as soon as no other `dev` of this user has one."""
-    while (descriptor := notice.post(posted)) is None:  # noqa: ASYNC110  # another process has no event
+async def _keep_posted(posted: addresses.DevAddresses) -> None:
+    """Hold the addresses file until cancelled; waits while another `dev` of this user holds it."""
+    while (descriptor := addresses.post(posted)) is None:  # noqa: ASYNC110  # another process has no event
         await trio.sleep(NOTICE_EVERY_S)
     try:
         await trio.sleep_forever()
     finally:
-        notice.take_down(descriptor)
+        addresses.take_down(descriptor)
 
 
 def _say(line: str) -> None:

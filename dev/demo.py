@@ -1,7 +1,7 @@
-"""`greenroom demo match`: two bots play a match the way people would.
+"""`greenroom demo match`: create a match and let two bots play it over channels.
 
-The job goes onto the matchmaker's queue; the bots connect with tokens, over
-WebSockets, and play what they hold; the API server is told as always.
+The job is pushed onto the Redis queue; the bots join with tokens over WebSockets; the API
+server gets its callbacks as for any match.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import trio
 from websockets.exceptions import WebSocketException
 
 from actors.matches import QUEUE
-from dev.borrowed import NoDev, dev
 from dev.bot import Bot
 from dev.narrator import lines
-from dev.phoenix import Disconnected, Heard, JoinRefused, phoenix
+from dev.phoenix import ChannelEvent, Disconnected, JoinRefused, phoenix
 from dev.push_job import PLAYERS, job_of
+from dev.running_dev import DevNotRunning, dev
 
 if TYPE_CHECKING:
-    from dev.notice import Notice
+    from dev.addresses import DevAddresses
 
 OK: Final = 0
 FAILED: Final = 1
@@ -39,16 +39,24 @@ LOOK_EVERY_S: Final = 0.1
 
 
 class DemoFailed(Exception):
-    """Something that the demo needs did not happen."""
+    """A step of the demo failed; the message is one line for people."""
 
 
 def demo_match(*, pace_s: float) -> int:
-    """Play one match and say what happens; the exit status.
+    """Play one match, print its events, and return the exit status.
 
     Args:
         pace_s: How long a bot thinks.
     """
-    trouble = (NoDev, DemoFailed, Disconnected, JoinRefused, WebSocketException, redis.RedisError, OSError)
+    trouble = (
+        DevNotRunning,
+        DemoFailed,
+        Disconnected,
+        JoinRefused,
+        WebSocketException,
+        redis.RedisError,
+        OSError,
+    )
     status = FAILED
     try:
         trio.run(_demo, pace_s)
@@ -75,20 +83,20 @@ async def _demo(pace_s: float) -> None:
         await _until(around, room_id, "ready", within_s=READY_S)
         _say(f"room         {around.url}/api/rooms/{room_id} is ready")
         async with trio.open_nursery() as nursery:
-            for player, notice in zip(PLAYERS, (_narrate, _nothing), strict=True):
-                nursery.start_soon(partial(_play, around, room_id, player, notice, pace_s=pace_s))
+            for player, on_event in zip(PLAYERS, (_narrate, _nothing), strict=True):
+                nursery.start_soon(partial(_play, around, room_id, player, on_event, pace_s=pace_s))
         shown = await _until(around, room_id, "finished", within_s=LAST_WORDS_S)
         _say(f"room         shows the result: {orjson.dumps(shown['result']).decode()}")
         await trio.sleep(LOOK_EVERY_S)
 
 
-def _push(around: Notice, room_id: str) -> None:
+def _push(around: DevAddresses, room_id: str) -> None:
     with redis.Redis.from_url(around.redis_url, socket_timeout=3, socket_connect_timeout=3) as client:
         client.lpush(QUEUE, orjson.dumps(job_of(list(PLAYERS), room_id=room_id)))
 
 
-async def _until(around: Notice, room_id: str, status: str, *, within_s: float) -> dict[str, Any]:
-    """The room's public state once its match is there."""
+async def _until(around: DevAddresses, room_id: str, status: str, *, within_s: float) -> dict[str, Any]:
+    """Wait until the match has `status`; return its public state."""
     async with httpx.AsyncClient(trust_env=False) as client:
         with trio.move_on_after(within_s):
             while True:
@@ -100,12 +108,17 @@ async def _until(around: Notice, room_id: str, status: str, *, within_s: float) 
 
 
 async def _play(
-    around: Notice, room_id: str, player: str, notice: Callable[[Heard], None], *, pace_s: float
+    around: DevAddresses,
+    room_id: str,
+    player: str,
+    on_event: Callable[[ChannelEvent], None],
+    *,
+    pace_s: float,
 ) -> None:
     async with phoenix(around.url, token=_token(around.jwt_secret, player)) as socket:
         _say(f"{player:12} connects to /socket/websocket and joins room:{room_id}")
         channel = await socket.join(f"room:{room_id}")
-        await Bot(player, channel, notice, pace_s=pace_s).play()
+        await Bot(player, channel, on_event, pace_s=pace_s).play()
 
 
 def _token(secret: str, player: str) -> str:
@@ -114,13 +127,13 @@ def _token(secret: str, player: str) -> str:
     return jwt.encode(claims, secret, algorithm="HS256")
 
 
-def _narrate(heard: Heard) -> None:
+def _narrate(heard: ChannelEvent) -> None:
     for line in lines(heard):
         _say(f"match        {line}")
 
 
-def _nothing(_heard: Heard) -> None:
-    """One who tells is enough."""
+def _nothing(_heard: ChannelEvent) -> None:
+    """Ignore the second player's events; the first player's are printed."""
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""A match in words, from what one of its players hears."""
+"""Text lines for the channel events of a match, as one of its players receives them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from dev.phoenix import Heard
+    from dev.phoenix import ChannelEvent
 
 
-def lines(heard: Heard) -> Iterator[str]:
-    """What an event means to somebody who watches; nothing if it means nothing."""
+def lines(heard: ChannelEvent) -> Iterator[str]:
+    """Yield the lines for an event; none for an event of no interest to people."""
     tell = TELLS.get(heard.event)
     if tell is not None:
         yield from tell(heard.payload)

@@ -36,8 +36,8 @@ _DURATION: Final = re.compile(r"\d+s")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One request as it came in, and what it was answered; `target` is path and query, undecoded."""
+class RecordedRequest:
+    """One request with the status it was answered; `target` is path and query, not decoded."""
 
     method: str
     target: str
@@ -46,35 +46,35 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer; `retry_after_s` becomes the header."""
+class OpenCloudResponse:
+    """One response; `retry_after_s` becomes the `Retry-After` header."""
 
     status: int
     body: dict[str, Any]
     retry_after_s: int | None = None
 
 
-def problem(status: int, code: str, message: str, *, retry_after_s: int | None = None) -> Answer:
-    """An answer in the shape of Roblox's errors."""
-    return Answer(status, {"code": code, "message": message}, retry_after_s)
+def problem(status: int, code: str, message: str, *, retry_after_s: int | None = None) -> OpenCloudResponse:
+    """Return an error response in Roblox's format."""
+    return OpenCloudResponse(status, {"code": code, "message": message}, retry_after_s)
 
 
 @dataclass(kw_only=True)
 class OpenCloudStandIn:
-    """One group, one universe, any number of users, roles and data stores.
+    """ASGI app with one group, one universe, any number of users, roles and data stores.
 
     Attributes:
-        api_key: The only key taken.
-        group_id: The only group there is.
-        universe_id: The only universe there is.
-        roles: Roles given and not taken away again, per user. Users start with roles nobody told it of.
+        api_key: The only key accepted.
+        group_id: Id of the only group.
+        universe_id: Id of the only universe.
+        roles: Roles given and not taken away again, per user. Users' initial roles are not known to it.
         entries: Values by `(store, scope, entry)`, decoded.
         restrictions: The newest `gameJoinRestriction` per user.
-        calls: What came in, oldest first.
-        script: Answers for the next calls, in order, in place of the true ones.
-        delay_s: How long each answer is held back.
-        down: While true each call is answered 503.
-        on_call: Hears of each call, with what it is going to be answered.
+        calls: Received requests, oldest first, bounded.
+        script: Responses for the next requests, in order, instead of the regular ones.
+        delay_s: Seconds before each response is sent.
+        down: While true, each request is answered 503.
+        on_call: Called with each request before its response is sent.
     """
 
     api_key: str
@@ -83,11 +83,11 @@ class OpenCloudStandIn:
     roles: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     entries: dict[tuple[str, str, str], Any] = field(default_factory=dict)
     restrictions: dict[int, dict[str, Any]] = field(default_factory=dict)
-    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=MAX_CALLS))
-    script: deque[Answer] = field(default_factory=deque)
+    calls: deque[RecordedRequest] = field(default_factory=lambda: deque(maxlen=MAX_CALLS))
+    script: deque[OpenCloudResponse] = field(default_factory=deque)
     delay_s: float = 0.0
     down: bool = False
-    on_call: Callable[[Call], None] | None = None
+    on_call: Callable[[RecordedRequest], None] | None = None
     _updated_at: dict[int, deque[float]] = field(default_factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,14 +102,14 @@ class OpenCloudStandIn:
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
         answer = self._answer(scope["method"], target, headers, body)
-        call = Call(scope["method"], target, body, answer.status)
+        call = RecordedRequest(scope["method"], target, body, answer.status)
         self.calls.append(call)
         if self.on_call is not None:
             self.on_call(call)
         await trio.sleep(self.delay_s)
         await _send(answer, send)
 
-    def _answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    def _answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> OpenCloudResponse:
         if self.script:
             return self.script.popleft()
         if self.down:
@@ -126,7 +126,7 @@ class OpenCloudStandIn:
             return problem(400, "INVALID_ARGUMENT", "The body must be a JSON object.")
         return self._route(method, target, said)
 
-    def _route(self, method: str, target: str, said: dict[str, Any]) -> Answer:
+    def _route(self, method: str, target: str, said: dict[str, Any]) -> OpenCloudResponse:
         path, _, query = target.partition("?")
         if (found := _MEMBERSHIP.fullmatch(path)) and method == "POST" and not query:
             return self._role(int(found[1]), int(found[2]), found[3], said)
@@ -136,7 +136,7 @@ class OpenCloudStandIn:
             return self._restriction(int(found[1]), int(found[2]), query, said)
         return problem(404, "NOT_FOUND", "The resource was not found.")
 
-    def _role(self, group_id: int, user_id: int, verb: str, said: dict[str, Any]) -> Answer:
+    def _role(self, group_id: int, user_id: int, verb: str, said: dict[str, Any]) -> OpenCloudResponse:
         role = _ROLE.fullmatch(said["role"]) if isinstance(said.get("role"), str) else None
         if group_id != self.group_id:
             return problem(404, "NOT_FOUND", "The group was not found.")
@@ -147,9 +147,11 @@ class OpenCloudStandIn:
         else:
             self.roles[user_id].discard(int(role[2]))
         membership = f"groups/{group_id}/memberships/{user_id}"
-        return Answer(200, {"path": membership, "user": f"users/{user_id}", "role": said["role"]})
+        return OpenCloudResponse(200, {"path": membership, "user": f"users/{user_id}", "role": said["role"]})
 
-    def _entry(self, universe_id: int, key: tuple[str, ...], query: str, said: dict[str, Any]) -> Answer:
+    def _entry(
+        self, universe_id: int, key: tuple[str, ...], query: str, said: dict[str, Any]
+    ) -> OpenCloudResponse:
         if universe_id != self.universe_id:
             return problem(404, "NOT_FOUND", "The universe was not found.")
         if query != "allowMissing=true" or "value" not in said:
@@ -157,9 +159,11 @@ class OpenCloudStandIn:
         store, scope, entry = (unquote(part) for part in key)
         self.entries[store, scope, entry] = said["value"]
         path = f"universes/{universe_id}/data-stores/{store}/scopes/{scope}/entries/{entry}"
-        return Answer(200, {"path": path, "id": entry, "value": said["value"], "state": "ACTIVE"})
+        return OpenCloudResponse(200, {"path": path, "id": entry, "value": said["value"], "state": "ACTIVE"})
 
-    def _restriction(self, universe_id: int, user_id: int, query: str, said: dict[str, Any]) -> Answer:
+    def _restriction(
+        self, universe_id: int, user_id: int, query: str, said: dict[str, Any]
+    ) -> OpenCloudResponse:
         if universe_id != self.universe_id:
             return problem(404, "NOT_FOUND", "The universe was not found.")
         restriction: dict[str, Any] = said.get("gameJoinRestriction") or {}
@@ -169,10 +173,12 @@ class OpenCloudStandIn:
             return problem(429, "RESOURCE_EXHAUSTED", "Too many restriction updates.", retry_after_s=wait)
         self.restrictions[user_id] = restriction
         path = f"universes/{universe_id}/user-restrictions/{user_id}"
-        return Answer(200, {"path": path, "user": f"users/{user_id}", "gameJoinRestriction": restriction})
+        return OpenCloudResponse(
+            200, {"path": path, "user": f"users/{user_id}", "gameJoinRestriction": restriction}
+        )
 
     def _too_often(self, user_id: int) -> int:
-        """Seconds until this user's next update; 0 counts one now."""
+        """Rate limit of a user's updates: seconds to wait; 0 admits and counts one."""
         now = trio.current_time()
         updates = self._updated_at.setdefault(user_id, deque(maxlen=RESTRICTIONS_A_MINUTE))
         if len(updates) == RESTRICTIONS_A_MINUTE and now - updates[0] < 60:  # noqa: PLR2004 - a minute
@@ -204,7 +210,7 @@ async def _body(receive: Receive) -> bytes:
     return body
 
 
-async def _send(answer: Answer, send: Send) -> None:
+async def _send(answer: OpenCloudResponse, send: Send) -> None:
     headers = [(b"content-type", b"application/json")]
     if answer.retry_after_s is not None:
         headers.append((b"retry-after", str(answer.retry_after_s).encode()))

@@ -1,4 +1,4 @@
-"""A small Phoenix client on trio: enough for bots, the way a browser's client speaks (version 2 frames)."""
+"""A small Phoenix client on trio: the V2 serializer over a WebSocket, as phoenix.js uses it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ CRASHED: Final = "phx_error"
 REPLY: Final = "phx_reply"
 
 
-class Heard(NamedTuple):
-    """What the server said on a topic.
+class ChannelEvent(NamedTuple):
+    """An event the server pushed on a topic.
 
     Attributes:
         event: Such as `game:started`.
@@ -34,8 +34,8 @@ class Heard(NamedTuple):
     payload: dict[str, Any]
 
 
-class Reply(NamedTuple):
-    """An answer.
+class PushReply(NamedTuple):
+    """The reply to a push.
 
     Attributes:
         status: `ok` or `error`.
@@ -47,7 +47,7 @@ class Reply(NamedTuple):
 
 
 class JoinRefused(Exception):
-    """The server does not let us on the topic.
+    """The server refused the join.
 
     Attributes:
         response: What it said, usually `{"reason": …}`.
@@ -59,7 +59,7 @@ class JoinRefused(Exception):
 
 
 class Disconnected(Exception):
-    """The socket has ended.
+    """The socket was closed.
 
     Attributes:
         code: Of the close frame, 1006 if there was none.
@@ -71,23 +71,23 @@ class Disconnected(Exception):
 
 
 class Channel:
-    """One topic that has been joined.
+    """A joined channel.
 
     Attributes:
         topic: Which.
         joined: What the join was answered with.
     """
 
-    def __init__(self, socket: Phoenix, topic: str) -> None:
+    def __init__(self, socket: PhoenixSocket, topic: str) -> None:
         self.topic = topic
         self.joined: dict[str, Any] = {}
         self._socket = socket
         self._join_ref: str | None = None
         # One client's events of one match; a program that stops reading is its own problem.
-        self._hear, self._heard = trio.open_memory_channel[Heard](math.inf)
+        self._hear, self._heard = trio.open_memory_channel[ChannelEvent](math.inf)
 
     async def join(self, payload: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Join, also again after `phx_error`; the server's response.
+        """Join, or rejoin after `phx_error`; return the server's response.
 
         Raises:
             JoinRefused: The server said no.
@@ -99,17 +99,17 @@ class Channel:
         self.joined = answer.response
         return answer.response
 
-    async def push(self, event: str, payload: Mapping[str, Any] | None = None) -> Reply:
-        """Say something, and wait for the answer."""
+    async def push(self, event: str, payload: Mapping[str, Any] | None = None) -> PushReply:
+        """Push an event and wait for its reply."""
         ref = self._socket.next_ref()
         return await self._socket.ask(self._join_ref, ref, self.topic, event, payload or {})
 
-    async def leave(self) -> Reply:
+    async def leave(self) -> PushReply:
         """Leave the topic."""
         return await self.push("phx_leave")
 
-    async def hear(self) -> Heard:
-        """The next event.
+    async def hear(self) -> ChannelEvent:
+        """Wait for the next event and return it.
 
         Raises:
             Disconnected: There will be no more.
@@ -120,24 +120,24 @@ class Channel:
             raise Disconnected(self._socket.close_code) from None
 
     async def until(self, event: str) -> dict[str, Any]:
-        """The payload of the next event of this name; others before it are dropped."""
+        """Return the payload of the next event of this name; events before it are dropped."""
         while True:
             heard = await self.hear()
             if heard.event == event:
                 return heard.payload
 
-    def take(self, join_ref: str | None, heard: Heard) -> None:
-        """Keep an event until it is asked for; one of an earlier join is dropped, as browsers do."""
+    def take(self, join_ref: str | None, heard: ChannelEvent) -> None:
+        """Buffer an event for `hear`; events of an earlier join are dropped, as phoenix.js does."""
         if join_ref is None or join_ref == self._join_ref:
             self._hear.send_nowait(heard)
 
     def end(self) -> None:
-        """Nothing more will come."""
+        """Close the buffer: no more events will arrive."""
         self._hear.close()
 
 
-class Phoenix:
-    """An open socket. Made by `phoenix`.
+class PhoenixSocket:
+    """An open socket; made by `phoenix`.
 
     Attributes:
         close_code: Of the server's close frame, once there was one.
@@ -148,15 +148,15 @@ class Phoenix:
         self._connection = connection
         self._refs = itertools.count(1)
         self._channels: dict[str, Channel] = {}
-        self._asked: dict[str, trio.MemorySendChannel[Reply]] = {}
+        self._asked: dict[str, trio.MemorySendChannel[PushReply]] = {}
         self._ended = False
 
     def channel(self, topic: str) -> Channel:
-        """A topic, not joined yet; one object for each."""
+        """Return a channel that is not joined yet; at most one for each topic."""
         return self._channels.setdefault(topic, Channel(self, topic))
 
     async def join(self, topic: str) -> Channel:
-        """A topic, joined.
+        """Join a topic and return its channel.
 
         Raises:
             JoinRefused: The server said no.
@@ -166,19 +166,19 @@ class Phoenix:
         return channel
 
     def next_ref(self) -> str:
-        """A name for a message."""
+        """Return the next message ref."""
         return str(next(self._refs))
 
-    async def ask(self, join_ref: str | None, ref: str, topic: str, event: str, payload: object) -> Reply:
-        """Send one message and wait for its answer.
+    async def ask(self, join_ref: str | None, ref: str, topic: str, event: str, payload: object) -> PushReply:
+        """Send one message and wait for its reply.
 
         Raises:
-            Disconnected: The socket has ended.
+            Disconnected: The socket was closed.
             trio.TooSlowError: There was no answer in time.
         """
         if self._ended:
             raise Disconnected(self.close_code)
-        self._asked[ref], answer = trio.open_memory_channel[Reply](1)
+        self._asked[ref], answer = trio.open_memory_channel[PushReply](1)
         try:
             with trio.fail_after(ANSWER_S):
                 await self._connection.send(json.dumps([join_ref, ref, topic, event, payload]))
@@ -189,7 +189,7 @@ class Phoenix:
             self._asked.pop(ref, None)
 
     async def read(self) -> None:
-        """Hear the server until the socket ends."""
+        """Dispatch received messages until the socket closes."""
         try:
             async for frame in self._connection:
                 self._take(json.loads(frame))
@@ -203,9 +203,9 @@ class Phoenix:
         if event == REPLY:
             asked = self._asked.get(ref)
             if asked is not None:
-                asked.send_nowait(Reply(payload["status"], payload["response"]))
+                asked.send_nowait(PushReply(payload["status"], payload["response"]))
         elif topic in self._channels:
-            self._channels[topic].take(join_ref, Heard(event, payload))
+            self._channels[topic].take(join_ref, ChannelEvent(event, payload))
 
     def _end(self) -> None:
         self._ended = True
@@ -216,14 +216,14 @@ class Phoenix:
             channel.end()
 
     async def beat(self) -> None:
-        """Say that we are alive, for as long as we are."""
+        """Send heartbeats until cancelled."""
         while not self._ended:
             await trio.sleep(HEARTBEAT_S)
             await self.ask(None, self.next_ref(), "phoenix", "heartbeat", {})
 
 
 @asynccontextmanager
-async def phoenix(url: str, **parameters: str) -> AsyncIterator[Phoenix]:
+async def phoenix(url: str, **parameters: str) -> AsyncIterator[PhoenixSocket]:
     """Connect for as long as the block lasts.
 
     Args:
@@ -236,7 +236,7 @@ async def phoenix(url: str, **parameters: str) -> AsyncIterator[Phoenix]:
     target = url.replace("http", "ws", 1).rstrip("/") + "/socket/websocket?"
     query = urlencode({**parameters, "vsn": "2.0.0"})
     async with connect(target + query, compression=None, proxy=None) as connection:
-        socket = Phoenix(connection)
+        socket = PhoenixSocket(connection)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(socket.read)
             nursery.start_soon(socket.beat)

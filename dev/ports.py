@@ -1,4 +1,4 @@
-"""Free TCP ports."""
+"""Finding free TCP ports."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ LAST_PORT: Final = 65_535
 
 
 def free_port() -> int:
-    """Some port of this machine that nobody listens on now."""
+    """Return a port of this machine that nothing listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     return port
 
 
 def first_free_port(wanted: int) -> int:
-    """`wanted`, or the next one that nobody listens on.
+    """Return `wanted`, or the next port that nothing listens on.
 
     Raises:
         OSError: There is none, or we may not listen on it.

@@ -1,4 +1,4 @@
-"""`greenroom push-job`: what a matchmaker does, from the command line."""
+"""`greenroom push-job`: push a match job onto the Redis queue, as a matchmaker does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import orjson
 import redis
 
 from actors.matches import QUEUE
-from dev import notice
+from dev import addresses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,14 +25,14 @@ TIMEOUT_S: Final = 3.0
 
 
 def push_job(players: Sequence[str], *, room_id: str | None, redis_url: str | None) -> int:
-    """Push one job; the exit status.
+    """Push one job and return the exit status.
 
     Args:
         players: User ids; two of our own if there are none.
         room_id: Of the room to make; by default a new UUID.
         redis_url: By default `REDIS_URL`, else what a running `greenroom dev` uses.
     """
-    running = notice.read()
+    running = addresses.read()
     url = redis_url or os.environ.get("REDIS_URL") or (running.redis_url if running else None)
     if url is None:
         return _fail("no Redis: start `greenroom dev`, or set REDIS_URL", WRONG_USE)
@@ -49,7 +49,7 @@ def push_job(players: Sequence[str], *, room_id: str | None, redis_url: str | No
 
 
 def job_of(players: list[str], *, room_id: str) -> dict[str, Any]:
-    """A job as a matchmaker writes it."""
+    """Return the job as the JSON a matchmaker writes."""
     return {
         "room_id": room_id,
         "game_type_id": str(uuid.uuid4()),

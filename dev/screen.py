@@ -1,4 +1,4 @@
-"""What `greenroom dev` shows when everything is up."""
+"""The text `greenroom dev` prints once everything runs: addresses and commands to try."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What runs, and where.
+    """Addresses and settings of the running services.
 
     Attributes:
         url: The node.
@@ -37,7 +37,7 @@ class Surroundings:
 
 
 def screen(around: Surroundings) -> Iterator[str]:
-    """Lines for people."""
+    """Return the lines to print."""
     yield ""
     yield f"Greenroom is up on {around.url}"
     if around.taken_port is not None:
@@ -63,7 +63,7 @@ def screen(around: Surroundings) -> Iterator[str]:
 
 
 def _snapshot(around: Surroundings) -> Iterator[str]:
-    """A player whose points have outgrown the rank."""
+    """A snapshot whose points are enough for the next rank."""
     yield f"  curl {around.url}/roblox/events/player-activity -H 'x-grps-api-key: {around.inbound_key}' \\"
     yield "    -H 'content-type: application/json' -H 'x-grps-apply: true' \\"
     yield ('    -d \'{"userId":5,"username":"ada","rank":"Newcomer","rankPoints":60,"kos":3,"wos":1}\'')
@@ -75,6 +75,6 @@ def _without_password(url: str) -> str:
 
 
 def _command() -> str:
-    """How the user called us, so that the line can be copied."""
+    """The command as the user invoked it, so that the line can be copied."""
     called = Path(sys.argv[0])
     return sys.argv[0] if called.name == "greenroom" else "greenroom"

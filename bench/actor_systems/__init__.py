@@ -1,4 +1,4 @@
-"""The same small jobs on three actor systems, each run in a process of its own.
+"""The same small jobs on three actor systems, each run in its own process.
 
     python -m bench.actor_systems.greenroom JOB N     ours
     python -m bench.actor_systems.pykka_threads JOB N Pykka: a thread an actor

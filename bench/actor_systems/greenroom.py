@@ -17,7 +17,7 @@ STATE = b'{"x":1,"y":2,"name":"somebody"}'
 
 
 class Counter(Actor[int]):
-    """Counts what it is sent, and says so when it has enough."""
+    """Counts messages and sets an event at the last."""
 
     __slots__ = ("done", "left")
 

@@ -1,4 +1,4 @@
-"""What the three have in common: arguments in, one number out."""
+"""Command line shared by the three systems: job name and size in, one figure out."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from bench.actor_systems.jobs import main, own_bytes
 
 
 class Counter(pykka.ThreadingActor):
-    """Counts what it is sent, and says so when it has enough."""
+    """Counts messages and sets an event at the last."""
 
     def __init__(self, wanted: int, done: threading.Event) -> None:
         super().__init__()

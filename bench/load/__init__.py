@@ -1,4 +1,4 @@
-"""Put load on a room server from one thread, and count what comes back.
+"""The load generator: one thread, one epoll loop.
 
 One `select.epoll`, non-blocking sockets and requests encoded beforehand: what a
 measurement costs here is taken from what it can measure. Reading order, each file

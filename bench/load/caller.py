@@ -1,4 +1,4 @@
-"""A keep-alive connection with at most one request under way."""
+"""HTTP client on one keep-alive connection, at most one request in flight."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OnAnswer = Callable[["Caller", int], None]
 
 
 class Caller:
-    """Sends one request at a time and reports each answer's status.
+    """Sends one request at a time and reports each response's status.
 
     An answer of the same length and status line as the one before is taken as complete
     without parsing; any other is parsed.
@@ -73,7 +73,7 @@ class Caller:
 
     @property
     def answer(self) -> bytes:
-        """The answer that is being reported, head and all; only while `on_answer` runs, with a status."""
+        """Bytes of the response being reported, head included; valid only while `on_answer` runs."""
         return self._whole or bytes(BUFFER[: self._expected])
 
     def _open(self) -> socket.socket:
@@ -154,6 +154,6 @@ class Caller:
             self._on_answer(self, 0)
 
     def close(self) -> None:
-        """Close the connection; the request under way is forgotten."""
+        """Close the connection; the request in flight is dropped."""
         self._engine.forget(self._socket)
         self._socket.close()

@@ -13,7 +13,7 @@ TOKEN: Final = "bench"  # noqa: S105  # of a server that lives as long as the me
 
 
 class DeltaRequests:
-    """The requests for one server.
+    """Builds the delta requests for one server.
 
     Args:
         authority: What `Host` says.

@@ -1,4 +1,4 @@
-"""The one loop that waits: an epoll, handlers by file descriptor, and a timer heap."""
+"""The event loop: epoll, handlers by file descriptor, and a timer heap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many streams opened with a bounded number under way."""
+"""Open many streams with a bounded number in flight."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MakeRequest = Callable[[int], bytes]
 MakeStream = Callable[[Engine, socket.socket, int], Stream]
 
 
-class Opening:
+class StreamOpener:
     """Opens streams in order, at most `UNDER_WAY` at a time.
 
     Attributes:
@@ -105,6 +105,6 @@ def open_streams(
     timeout_s: float = 60.0,
 ) -> list[Stream]:
     """Open `count` streams and return them, sorted by their place."""
-    opening = Opening(engine, address, count, make)
+    opening = StreamOpener(engine, address, count, make)
     opening.run(timeout_s=timeout_s)
     return sorted(opening.streams, key=lambda stream: stream.nth)

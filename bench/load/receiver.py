@@ -1,4 +1,4 @@
-"""A tiny HTTP server on the engine, for a server that calls back."""
+"""A tiny HTTP server on the engine, which receives the callbacks of the server under test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OnCall = Callable[[str, str, bytes], None]
 
 
 class Receiver:
-    """Takes every request with a Content-Length, and acknowledges it.
+    """Answers every request that has a Content-Length with an acknowledgement.
 
     Args:
         engine: Runs it.

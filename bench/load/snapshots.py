@@ -9,7 +9,7 @@ KEY: Final = "bench"
 
 
 class SnapshotRequests:
-    """The requests for one server.
+    """Builds the snapshot requests for one server.
 
     Args:
         authority: What `Host` says.

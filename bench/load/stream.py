@@ -1,4 +1,4 @@
-"""A listener that finds marks in whatever bytes arrive."""
+"""Client of an event stream that finds sequence marks in the received bytes."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Stream:
             self._take_lines(count)
 
     def _take_lines(self, count: int) -> None:
-        """Find the marks in the buffer; remember what a single event looks like."""
+        """Find the marks in the buffer; remember the framing of a single event."""
         marks = BUFFER.count(MARK, 0, count)
         if not marks:
             return
@@ -148,8 +148,8 @@ class Stream:
 
 
 def _ignore_events(_stream: Stream, _newest: int, _count: int) -> None:
-    """Take events that nobody listens to yet."""
+    """Default handler of events: ignore them."""
 
 
 def _ignore_end(_stream: Stream) -> None:
-    """Take an end that nobody listens to yet."""
+    """Default handler of the end: ignore it."""

@@ -1,4 +1,4 @@
-"""A Phoenix client that has joined one topic: the frames of a WebSocket (RFC 6455, section 5), no more."""
+"""A Phoenix client that joins one topic over a WebSocket (RFC 6455, section 5); text frames only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_MASK: Final = b"\0\0\0\0"
 # Any sixteen bytes in base64 will do.
 _KEY: Final = b"Z3JlZW5yb29tIGJlbmNoIQ=="
 
-OnFrames = Callable[["Joined", int], None]
+OnFrames = Callable[["JoinedSocket", int], None]
 
 
 def handshake(authority: str) -> bytes:
@@ -34,7 +34,10 @@ def handshake(authority: str) -> bytes:
 
 
 def message(*parts: object) -> bytes:
-    """Return a text frame as a client sends it, masked with nothing: a server cannot tell."""
+    """Return a text frame as a client sends it.
+
+    Its mask is zero: nothing to compute here, and the same work for the server.
+    """
     text = json.dumps(parts, separators=(",", ":")).encode()
     if len(text) < _SHORT:
         head = bytes((_TEXT, _MASKED | len(text)))
@@ -63,8 +66,8 @@ def _frame_ends(data: bytes, at: int) -> int:
     return body + length if len(data) >= body else len(data) + 1
 
 
-class Joined(Stream):
-    """An open socket that has joined a topic; its pushes are found by the marks in them.
+class JoinedSocket(Stream):
+    """A socket that joined a topic; pushes are recognised by their sequence marks.
 
     Args:
         engine, connection, nth: As a stream's; the handshake has been sent.
@@ -156,5 +159,5 @@ class Joined(Stream):
         return count
 
 
-def _ignore(_socket: Joined, _count: int) -> None:
-    """Take frames that nobody listens to yet."""
+def _ignore(_socket: JoinedSocket, _count: int) -> None:
+    """Default handler of frames: ignore them."""

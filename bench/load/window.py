@@ -17,8 +17,8 @@ BOTTLENECK_SHARE: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What happened in a window.
+class WindowResult:
+    """Counts and processor shares of one measuring window.
 
     Attributes:
         elapsed_s: Length of the window.
@@ -41,14 +41,14 @@ class Measured:
 
     @property
     def is_bottleneck(self) -> bool:
-        """Whether the generator had no time left, and the server had some or is not known."""
+        """Whether the generator was saturated while the server was not, or is not known."""
         if self.server_share is not None and self.server_share >= BOTTLENECK_SHARE:
             return False
         return self.cpu_share >= BOTTLENECK_SHARE
 
 
-class Effort:
-    """How much of its core the generator uses from here on."""
+class CpuShare:
+    """Processor time of the generator since creation, as a share of elapsed time."""
 
     def __init__(self) -> None:
         self._begun = time.perf_counter()
@@ -73,7 +73,7 @@ def measure(
     *,
     duration_s: float,
     on_slice: OnSlice | None = None,
-) -> Measured:
+) -> WindowResult:
     """Run the engine for `duration_s` and watch `counter`.
 
     Args:
@@ -84,7 +84,7 @@ def measure(
     """
     slice_s = min(max(duration_s / SLICES, SHORTEST_SLICE_S), LONGEST_SLICE_S)
     timeline: list[tuple[float, float]] = []
-    effort, first = Effort(), counter()
+    effort, first = CpuShare(), counter()
     before, then, elapsed = first, 0.0, 0.0
     while elapsed < duration_s:
         engine.run(min(slice_s, duration_s - elapsed))
@@ -94,7 +94,7 @@ def measure(
         then, before = elapsed, count
         if on_slice:
             on_slice(min(1.0, elapsed / duration_s), rate)
-    return Measured(
+    return WindowResult(
         elapsed_s=elapsed,
         count=before - first,
         timeline=tuple(timeline),

@@ -1,4 +1,4 @@
-r"""Requests as bytes, answers as lengths, and the mark that numbers a write.
+r"""Encoding of requests, framing of responses, and the mark that numbers a write.
 
 Every written state carries a mark, `~seq` and ten digits, inside a JSON string, so it
 survives any server's own encoder. A listener looks for marks in the bytes it gets and
@@ -23,7 +23,7 @@ _CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", 
 
 
 class Requests:
-    """The three requests of the room API, ready to be sent.
+    """Encodes the three requests of the room API.
 
     Args:
         authority: What `Host` says, for instance `127.0.0.1:4000`.

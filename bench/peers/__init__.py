@@ -1,14 +1,14 @@
-"""The same rooms served by others, and the run that compares everybody.
+"""Other implementations of the room API, and the run that compares them with Greenroom.
 
 Reading order:
 
-    catalogue      who there is, how each is started, why one may be absent
+    catalogue      the peers: how each is started, and what it needs to run here
     fastapi_app    FastAPI + sse-starlette, run by uvicorn with uvloop and httptools
     fastapi_ledger      deltas on FastAPI and SQLAlchemy
     fastapi_snapshots   snapshots on FastAPI and SQLAlchemy
-    bare           a loop of socket.send: not a server, but the limit
-    rows           what is measured, on whom, and which way is better
-    contest        everybody measured in one run, in interleaved rounds
+    bare           a loop of socket.send: an upper bound for CPython
+    rows           the rows of the table: scenario, peers, which direction is better
+    comparison     measures all peers in one run, in interleaved rounds
     table          the comparison as a table
 
 Beside them `node_server.js` (plain node:http), `ws` (the package ws), `nchan.conf` (nginx with Nchan)

@@ -1,9 +1,9 @@
-"""The limit in CPython: a loop of `socket.send`, and next to nothing else.
+"""Upper bound for CPython: a loop of `socket.send` and next to nothing else.
 
 Enough of the room API to be measured with the same scenarios: a stream gets a fixed
 head and joins its room's list, a write's body is wrapped with constant bytes and sent to
 the list, one `socket.send` each. No parsing beyond the request line, no JSON, no
-versions, no care for anybody who lags. Not a server anybody could use.
+versions, no backpressure. Not a usable server.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
 MISSING: Final = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
-class Bare:
-    """Connections, and who listens to which room."""
+class BareServer:
+    """The connections, and the listeners of each room."""
 
     def __init__(self, port: int) -> None:
         self._listener = socket.create_server(("127.0.0.1", port), backlog=4096)
@@ -36,7 +36,7 @@ class Bare:
         self._records: dict[bytes, bytes] = {}
 
     def run(self) -> None:
-        """Serve until killed."""
+        """Serve until the process is killed."""
         while True:
             for fd, _ in self._epoll.poll():
                 if fd == self._listener.fileno():
@@ -97,4 +97,4 @@ class Bare:
 
 
 if __name__ == "__main__":
-    Bare(int(os.environ.get("PORT") or sys.argv[1])).run()
+    BareServer(int(os.environ.get("PORT") or sys.argv[1])).run()

@@ -1,4 +1,4 @@
-"""Who else serves the room API here, how each is started, and why one may be absent."""
+"""The peers: how each is started, and why it may be unavailable on a machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from bench.servers import Recipe, Running, free_port, running
+from bench.servers import RunningServer, ServerCommand, free_port, running
 
 HERE: Final = Path(__file__).parent
 NCHAN_MODULES: Final = (
@@ -40,12 +40,14 @@ class Peer:
     name: str
     title: str
     absent: Callable[[], str | None]
-    recipe: Callable[[int, Path], Recipe]
+    recipe: Callable[[int, Path], ServerCommand]
     is_limit: bool = False
 
     @contextmanager
-    def started(self, core: int | None, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
-        """Run the peer on `core` for as long as the context lasts."""
+    def started(
+        self, core: int | None, environment: Mapping[str, str] | None = None
+    ) -> Iterator[RunningServer]:
+        """Context manager: run the peer, pinned to `core`."""
         port = free_port()
         with tempfile.TemporaryDirectory(prefix=f"bench-{self.name}-") as directory:
             recipe = self.recipe(port, Path(directory))
@@ -61,10 +63,10 @@ def _program(name: str) -> Callable[[], str | None]:
     return absent
 
 
-def _greenroom(port: int, directory: Path) -> Recipe:
+def _greenroom(port: int, directory: Path) -> ServerCommand:
     beside = Path(sys.executable).with_name("greenroom")
     command = [str(beside)] if beside.exists() else [sys.executable, "-m", "web.cli"]
-    return Recipe(
+    return ServerCommand(
         command=[*command, "serve"],
         environment={
             "PORT": str(port),
@@ -76,7 +78,7 @@ def _greenroom(port: int, directory: Path) -> Recipe:
     )
 
 
-def _greenroom_logging(port: int, directory: Path) -> Recipe:
+def _greenroom_logging(port: int, directory: Path) -> ServerCommand:
     quiet = _greenroom(port, directory)
     return replace(quiet, environment={**quiet.environment, "LOG_LEVEL": "info"})
 
@@ -89,16 +91,18 @@ def _greenroom_absent() -> str | None:
     return None if found else "the package web is not installed"
 
 
-def _bare(port: int, _directory: Path) -> Recipe:
-    return Recipe(command=[sys.executable, str(HERE / "bare.py"), str(port)], environment={"PORT": str(port)})
+def _bare(port: int, _directory: Path) -> ServerCommand:
+    return ServerCommand(
+        command=[sys.executable, str(HERE / "bare.py"), str(port)], environment={"PORT": str(port)}
+    )
 
 
-def _node(port: int, _directory: Path) -> Recipe:
-    return Recipe(command=["node", str(HERE / "node_server.js")], environment={"PORT": str(port)})
+def _node(port: int, _directory: Path) -> ServerCommand:
+    return ServerCommand(command=["node", str(HERE / "node_server.js")], environment={"PORT": str(port)})
 
 
-def _node_ws(port: int, _directory: Path) -> Recipe:
-    return Recipe(command=["node", str(HERE / "ws" / "server.js")], environment={"PORT": str(port)})
+def _node_ws(port: int, _directory: Path) -> ServerCommand:
+    return ServerCommand(command=["node", str(HERE / "ws" / "server.js")], environment={"PORT": str(port)})
 
 
 def _node_ws_absent() -> str | None:
@@ -108,19 +112,19 @@ def _node_ws_absent() -> str | None:
     return None if there else f"the package ws is not installed (npm ci in {HERE / 'ws'})"
 
 
-def _fastapi(port: int, _directory: Path) -> Recipe:
+def _fastapi(port: int, _directory: Path) -> ServerCommand:
     serve = ["--host", "127.0.0.1", "--port", str(port), "--backlog", "4096"]
     quick = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
-    return Recipe(
+    return ServerCommand(
         command=[sys.executable, "-m", "uvicorn", "fastapi_app:app", *serve, *quick], directory=str(HERE)
     )
 
 
-def _fastapi_on_database(module: str) -> Callable[[int, Path], Recipe]:
-    def recipe(port: int, directory: Path) -> Recipe:
+def _fastapi_on_database(module: str) -> Callable[[int, Path], ServerCommand]:
+    def recipe(port: int, directory: Path) -> ServerCommand:
         serve = ["--host", "127.0.0.1", "--port", str(port), "--app-dir", str(HERE)]
         quick = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
-        return Recipe(
+        return ServerCommand(
             command=[sys.executable, "-m", "uvicorn", f"{module}:app", *serve, *quick],
             directory=str(directory),
         )
@@ -133,14 +137,14 @@ def _fastapi_absent() -> str | None:
     return f"not installed: {', '.join(missing)} (the extra `peers`)" if missing else None
 
 
-def _nchan(port: int, directory: Path) -> Recipe:
+def _nchan(port: int, directory: Path) -> ServerCommand:
     module = next(path for path in NCHAN_MODULES if path.exists())
     text = (HERE / "nchan.conf").read_text(encoding="utf-8")
     for name, value in {"@PORT@": str(port), "@DIRECTORY@": str(directory), "@MODULE@": str(module)}.items():
         text = text.replace(name, value)
     config = directory / "nginx.conf"
     config.write_text(text, encoding="utf-8")
-    return Recipe(
+    return ServerCommand(
         command=["nginx", "-p", str(directory), "-e", str(directory / "error.log"), "-c", str(config)]
     )
 
@@ -153,8 +157,8 @@ def _nchan_absent() -> str | None:
     return None
 
 
-def _otp(port: int, _directory: Path) -> Recipe:
-    return Recipe(
+def _otp(port: int, _directory: Path) -> ServerCommand:
+    return ServerCommand(
         command=["escript", str(HERE / "otp_server.erl"), str(port)],
         environment={"ERL_FLAGS": ERLANG_FLAGS},
     )

@@ -1,6 +1,6 @@
 """Game servers' deltas on FastAPI and SQLAlchemy, as one would write it by hand: one commit a request.
 
-Each kind of database gets what serves it best: SQLite, which commits in
+Each database is used in the way that is fastest for it: SQLite, which commits in
 microseconds and one at a time, is called right in the event loop; PostgreSQL
 through a pool of threads and connections, so that it can put many commits together.
 """

@@ -1,8 +1,8 @@
 """Snapshots of Roblox players on FastAPI and SQLAlchemy, as one would write it by hand: one commit a request.
 
-Upsert of the player, a row of history, a decision from a small rank table. Each kind of database gets what
-serves it best: SQLite, which commits one at a time, is called right in the event loop; PostgreSQL through a
-pool of threads and connections, so that it can put many commits together.
+Upsert of the player, a row of history, a decision from a small rank table. Each database is used in the
+way that is fastest for it: SQLite, which commits one at a time, is called right in the event loop;
+PostgreSQL through a pool of threads and connections, so that it can put many commits together.
 """
 
 from __future__ import annotations

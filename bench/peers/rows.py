@@ -1,4 +1,4 @@
-"""The rows of the comparison: what is measured, on whom, and which way is better."""
+"""The rows of the comparison: scenario, peers, and which direction is better."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SOCKETS: Final = ("greenroom", "node-ws")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
         name: On the command line.

@@ -9,65 +9,65 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.peers.catalogue import by_name
-from bench.peers.contest import OURSELVES, Contest, Line
+from bench.peers.comparison import OURSELVES, Comparison, ComparisonRow
 from bench.show import CONTENDED, number
 
 _NOTHING: Final = "-"
 
 
-def show_contest(console: Console, contest: Contest) -> None:
-    """Print figures, ratios, who was absent, and what else should be known."""
+def show_comparison(console: Console, comparison: Comparison) -> None:
+    """Print figures, ratios, missing peers and warnings."""
     table = Table(
-        title=f"ours / theirs, medians of {contest.rounds} interleaved rounds", title_justify="left"
+        title=f"ours / theirs, medians of {comparison.rounds} interleaved rounds", title_justify="left"
     )
     table.add_column("")
-    for name in _names(contest):
+    for name in _names(comparison):
         table.add_column(by_name(name).title, justify="right")
-    for line in contest.lines:
-        table.add_row(line.title, *(_cell(line, name, "\n") for name in _names(contest)))
+    for line in comparison.lines:
+        table.add_row(line.title, *(_cell(line, name, "\n") for name in _names(comparison)))
     console.print(table)
-    for note in notes(contest):
+    for note in notes(comparison):
         console.print(f"[yellow]! {note}[/]", highlight=False)
 
 
-def markdown(contest: Contest) -> str:
+def markdown(comparison: Comparison) -> str:
     """Return the same as a Markdown table, with date, machine and command."""
-    names = _names(contest)
-    machine = contest.machine
+    names = _names(comparison)
+    machine = comparison.machine
     rows = [
         "| | " + " | ".join(by_name(name).title for name in names) + " |",
         "|---|" + "---:|" * len(names),
         *(
             f"| {line.title} | " + " | ".join(_cell(line, name, " ") for name in names) + " |"
-            for line in contest.lines
+            for line in comparison.lines
         ),
     ]
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['kernel']}, {machine['python']}"
-    head = f"{machine['date'][:10]}, {where}; `{contest.command}`"
+    head = f"{machine['date'][:10]}, {where}; `{comparison.command}`"
     said = [
-        f"Medians of {contest.rounds} interleaved rounds; in brackets ours / theirs. {head}.",
-        *notes(contest),
+        f"Medians of {comparison.rounds} interleaved rounds; in brackets ours / theirs. {head}.",
+        *notes(comparison),
     ]
     return "\n".join([*rows, "", *said, ""])
 
 
-def notes(contest: Contest) -> Iterator[str]:
-    """Yield who was absent and what was noted, each once."""
-    for name, reason in contest.absent.items():
+def notes(comparison: Comparison) -> Iterator[str]:
+    """Yield the missing peers and the warnings, each once."""
+    for name, reason in comparison.absent.items():
         yield f"absent: {by_name(name).title}: {reason}"
-    for line in contest.lines:
+    for line in comparison.lines:
         for note in dict.fromkeys(line.notes):
             yield f"{line.name}: {note}"
-    share = max((line.others_share for line in contest.lines), default=0.0)
+    share = max((line.others_share for line in comparison.lines), default=0.0)
     if share > CONTENDED:
         yield f"other programs used up to {share:.0%} of the measured cores: measure again on an idle machine"
 
 
-def _names(contest: Contest) -> list[str]:
-    return list(dict.fromkeys(name for line in contest.lines for name in line.values))
+def _names(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(name for line in comparison.lines for name in line.values))
 
 
-def _cell(line: Line, name: str, between: str) -> str:
+def _cell(line: ComparisonRow, name: str, between: str) -> str:
     median, ratio = line.median(name), line.ratio(name)
     if median is None:
         return _NOTHING

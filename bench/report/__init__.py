@@ -1,4 +1,4 @@
-"""JSON files made readable: one HTML page with charts, one comparison of two runs.
+"""Reports from result files: an HTML page with charts, and the differences of two runs.
 
 Reading order:
 

@@ -1,4 +1,4 @@
-"""What changed from one run to another."""
+"""The differences between two runs."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Change:
 
     @property
     def is_noise(self) -> bool:
-        """Whether two runs of the same thing might differ as much."""
+        """Whether the difference is within the noise of repeated runs."""
         return self.ratio is not None and abs(self.ratio - 1) <= NOISE
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """All figures that both runs have, and what makes them hard to compare."""
+    """All figures common to both runs, and warnings about their comparability."""
 
     changes: tuple[Change, ...]
     warnings: tuple[str, ...]

@@ -25,7 +25,7 @@ _PERCENTILES: Final = ("count", "p50_us", "p90_us", "p99_us", "p99_9_us", "max_u
 
 def page(values: Sequence[Mapping[str, Any]]) -> str:
     """Return the page for results and contests, in the order given."""
-    sections = "".join(_contest(value) if value["kind"] == "peers" else _result(value) for value in values)
+    sections = "".join(_comparison(value) if value["kind"] == "peers" else _result(value) for value in values)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Greenroom bench</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
@@ -57,7 +57,7 @@ def _result(value: Mapping[str, Any]) -> str:
     )
 
 
-def _contest(value: Mapping[str, Any]) -> str:
+def _comparison(value: Mapping[str, Any]) -> str:
     parts = [f"<section><h2>Peers, {value['rounds']} interleaved rounds</h2>"]
     parts.append(_facts(value["machine"], value["command"]))
     parts.append(_notes(f"absent: {name}: {reason}" for name, reason in value["absent"].items()))

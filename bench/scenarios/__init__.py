@@ -1,4 +1,4 @@
-"""What can be measured, one file each.
+"""The scenarios, one file each.
 
 Reading order:
 

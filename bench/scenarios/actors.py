@@ -1,4 +1,4 @@
-"""`mailbox` and `actors`: ours against Pykka and a trio memory channel, in interleaved rounds.
+"""`mailbox` and `actors`: `actors.core` against Pykka and a trio memory channel, in interleaved rounds.
 
 Every figure comes from a process of its own, on the core this one is pinned to; every round measures
 all three, and what is reported is the median of the rounds.
@@ -50,7 +50,7 @@ class ActorOptions:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One figure of one system."""
+    """One measurement of one system."""
 
     figure: str
     system: str

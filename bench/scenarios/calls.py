@@ -47,7 +47,7 @@ def _get(session: Session, options: CallOptions) -> Outcome:
 
 
 def order(session: Session, rooms: int) -> list[int]:
-    """Return a long random row of room numbers, the same for the same seed."""
+    """Return a long random sequence of room numbers, reproducible by seed."""
     return random.Random(session.seed).choices(range(rooms), k=_ORDERS)
 
 
@@ -69,7 +69,7 @@ def fill(session: Session, requests: Requests, rooms: list[bytes]) -> None:
 
 
 def run_calls(session: Session, options: CallOptions, make: MakeRequest, requests: Requests) -> Outcome:
-    """Send what `make` makes for a while, and sum up."""
+    """Send the requests of `make` for a while and return the outcome."""
     with Engine() as engine:
         session.open_streams(
             engine, options.idle_streams, lambda nth: requests.stream(session.room(options.rooms + nth))

@@ -16,14 +16,14 @@ from typing import Any, Final, cast
 from bench.errors import TargetError, UsageError
 from bench.histogram import Summary
 from bench.load.engine import Engine
-from bench.load.opening import Opening
-from bench.load.websocket import Joined, handshake, message
-from bench.load.window import Effort, Measured
+from bench.load.opening import StreamOpener
+from bench.load.websocket import JoinedSocket, handshake, message
+from bench.load.window import CpuShare, WindowResult
 from bench.load.wire import SMALLEST_STATE
 from bench.options import Timing, option
 from bench.results import Outcome, generator_facts
 from bench.scenarios.fanout import Fanout
-from bench.scenarios.latency import Deliveries
+from bench.scenarios.latency import DeliveryTimes
 from bench.scenarios.pump import Pump
 from bench.scenarios.scenario import Scenario
 from bench.session import Session
@@ -49,7 +49,7 @@ class ChannelsOptions(Timing):
 
 @dataclass(slots=True)
 class Findings:
-    """What the parts found out, put together.
+    """Collected figures of the parts of the scenario.
 
     Attributes:
         figures, latencies, warnings: As in an outcome.
@@ -59,26 +59,26 @@ class Findings:
     figures: dict[str, float] = field(default_factory=dict)
     latencies: dict[str, Summary] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    measured: Measured | None = None
+    measured: WindowResult | None = None
 
     def outcome(self) -> Outcome:
-        """Return them all."""
+        """Return all figures as one outcome."""
         facts: dict[str, Any] = {} if self.measured is None else generator_facts(self.measured)
         return Outcome(figures=self.figures, latencies=self.latencies, warnings=self.warnings, **facts)
 
 
-def _open(session: Session, engine: Engine, count: int, topic: Callable[[int], str]) -> list[Joined]:
+def _open(session: Session, engine: Engine, count: int, topic: Callable[[int], str]) -> list[JoinedSocket]:
     """Open sockets, the nth joined to `topic(n)`."""
     session.live.say(f"opening {count:,} sockets")
     request = handshake(session.address.authority)
 
-    def socket(engine: Engine, connection: Any, nth: int) -> Joined:
+    def socket(engine: Engine, connection: Any, nth: int) -> JoinedSocket:
         join = message("1", "1", topic(nth), "phx_join", {})
-        return Joined(engine, connection, nth, join)
+        return JoinedSocket(engine, connection, nth, join)
 
-    opening = Opening(engine, session.address, count, lambda _: request, socket)
+    opening = StreamOpener(engine, session.address, count, lambda _: request, socket)
     opening.run(timeout_s=OPEN_S)
-    return cast("list[Joined]", opening.streams)
+    return cast("list[JoinedSocket]", opening.streams)
 
 
 def _topic(session: Session, nth: int = 0) -> str:
@@ -87,7 +87,7 @@ def _topic(session: Session, nth: int = 0) -> str:
 
 def _broadcast(session: Session, options: ChannelsOptions, found: Findings) -> None:
     with Engine() as engine:
-        effort = Effort()
+        effort = CpuShare()
         sockets = _open(session, engine, options.sockets, lambda _: _topic(session))
         found.figures["joins_per_s"] = round(options.sockets / effort.elapsed_s(), 1)
         requests = session.requests(options.size)
@@ -108,7 +108,7 @@ def _broadcast(session: Session, options: ChannelsOptions, found: Findings) -> N
 def _latency(session: Session, options: ChannelsOptions, found: Findings) -> None:
     requests, room = session.requests(options.size), session.room(1)
     with Engine() as engine:
-        deliveries = Deliveries(engine)
+        deliveries = DeliveryTimes(engine)
         for each in _open(session, engine, options.sockets, lambda _: _topic(session, 1)):
             each.listen(deliveries.on_events, deliveries.on_end)
         pump = Pump(session, engine, 1, lambda nth: requests.put(room, nth + 1), options.rate)
@@ -131,20 +131,20 @@ def _latency(session: Session, options: ChannelsOptions, found: Findings) -> Non
 
 
 class Echo:
-    """Sockets that push again as soon as they are answered.
+    """Sockets that push again as soon as a reply arrives.
 
     Attributes:
         answers: That came so far.
     """
 
-    def __init__(self, topic: str, sockets: list[Joined]) -> None:
+    def __init__(self, topic: str, sockets: list[JoinedSocket]) -> None:
         self.answers = 0
         self._push = message("1", "2", topic, "echo", {"text": "hello"})
         for each in sockets:
             each.count_frames(self._on_frames)
             each.ask(self._push)
 
-    def _on_frames(self, socket: Joined, count: int) -> None:
+    def _on_frames(self, socket: JoinedSocket, count: int) -> None:
         if count:
             self.answers += count
             socket.ask(self._push)

@@ -7,8 +7,8 @@ from typing import Final
 
 from bench.histogram import Latencies
 from bench.load.engine import Engine
-from bench.load.opening import Opening
-from bench.load.window import BOTTLENECK_SHARE, Effort
+from bench.load.opening import StreamOpener
+from bench.load.window import BOTTLENECK_SHARE, CpuShare
 from bench.options import option
 from bench.results import Outcome
 from bench.scenarios.scenario import Scenario
@@ -29,10 +29,10 @@ def _run(session: Session, options: ConnectOptions) -> Outcome:
     rooms = session.rooms(options.rooms)
     with Engine() as engine:
         session.live.say(f"opening {options.streams:,} streams")
-        opening = Opening(
+        opening = StreamOpener(
             engine, session.address, options.streams, lambda nth: requests.stream(rooms[nth % len(rooms)])
         )
-        effort = Effort()
+        effort = CpuShare()
         opening.run(timeout_s=options.timeout_s)
         elapsed_s, share = effort.elapsed_s(), effort.share()
     latencies = Latencies()

@@ -36,8 +36,8 @@ class LatencyOptions(Timing):
     size: int = option(256, "bytes of a state", least=SMALLEST_STATE)
 
 
-class Deliveries:
-    """Times the way of each write to each stream.
+class DeliveryTimes:
+    """Times the delivery of each write to each stream.
 
     Attributes:
         arrived: Events that arrived.
@@ -58,7 +58,7 @@ class Deliveries:
             self._sent.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget what the warm-up has shown; its writes still under way are not timed."""
+        """Reset after the warm-up; its writes still in flight are not timed."""
         self.arrived = 0
         self.latencies.clear()
         self._sent.clear()
@@ -75,7 +75,7 @@ class Deliveries:
         self.dropped += 1
 
     def warnings(self) -> list[str]:
-        """Return what people should know."""
+        """Return warnings about the run."""
         return [f"{self.dropped} streams were closed by the server"] if self.dropped else []
 
 
@@ -84,7 +84,7 @@ def _run(session: Session, options: LatencyOptions) -> Outcome:
     room = session.rooms(1)[0]
     with Engine() as engine:
         streams = session.open_streams(engine, options.streams, lambda _: requests.stream(room))
-        deliveries = Deliveries(engine)
+        deliveries = DeliveryTimes(engine)
         for stream in streams:
             stream.listen(deliveries.on_events, deliveries.on_end)
         pump = Pump(session, engine, 1, lambda nth: requests.put(room, nth + 1), options.rate)

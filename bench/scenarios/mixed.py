@@ -1,4 +1,4 @@
-"""`mixed`: rooms full of clients that all listen and all write, on a schedule."""
+"""`mixed`: rooms whose clients all listen and all write, on a schedule."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bench.errors import TargetError
 from bench.load.engine import Engine
 from bench.load.opening import open_streams
 from bench.load.stream import Stream
-from bench.load.window import Measured
+from bench.load.window import WindowResult
 from bench.load.wire import SMALLEST_STATE, Requests
 from bench.options import Timing, option
 from bench.results import Outcome, generator_facts
-from bench.scenarios.latency import Deliveries
+from bench.scenarios.latency import DeliveryTimes
 from bench.scenarios.pump import Pump
 from bench.scenarios.scenario import Scenario
 from bench.session import Session
@@ -38,7 +38,7 @@ class MixedOptions(Timing):
 
 
 class Mixed:
-    """The clients: a stream each, and a pump for all their writes."""
+    """The clients: one stream each, and one pump for all writes."""
 
     def __init__(self, session: Session, engine: Engine, options: MixedOptions) -> None:
         self._engine = engine
@@ -46,7 +46,7 @@ class Mixed:
         self._requests: Requests = session.requests(options.size)
         self._rooms = session.rooms(options.rooms)
         self._random = random.Random(session.seed)
-        self.deliveries = Deliveries(engine)
+        self.deliveries = DeliveryTimes(engine)
         self.streams = self._listening(
             session.open_streams(engine, options.rooms * options.clients, self._listen)
         )
@@ -78,7 +78,7 @@ class Mixed:
             self.streams[place] = stream
 
     def stop(self) -> None:
-        """Write no more, and refuse to call it a measurement when nothing arrived.
+        """Stop writing; raise `TargetError` if no event arrived.
 
         Raises:
             TargetError: No write was accepted, or no event arrived.
@@ -88,7 +88,9 @@ class Mixed:
         if not self.deliveries.arrived:
             raise TargetError("writes were accepted but no stream heard of them")
 
-    def outcome(self, figures: dict[str, float], measured: Measured, warnings: Sequence[str] = ()) -> Outcome:
+    def outcome(
+        self, figures: dict[str, float], measured: WindowResult, warnings: Sequence[str] = ()
+    ) -> Outcome:
         """Return the outcome, with percentiles and warnings."""
         return Outcome(
             figures=figures,

@@ -1,4 +1,4 @@
-"""Keep-alive connections that send one request after the other, flat out or on a schedule."""
+"""Keep-alive connections that send requests in a closed loop or on a schedule."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Pump:
             self._send(self._free.popleft(), 0)
 
     def stop(self) -> None:
-        """Send nothing more; requests under way still count when the engine runs on."""
+        """Stop sending; requests in flight still count while the engine runs."""
         self._stopped = True
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class Pump:
             caller.close()
 
     def clear(self) -> None:
-        """Forget what was counted, at the end of a warm-up."""
+        """Reset the counts at the end of a warm-up."""
         self.answered = self.granted = self.never_sent = 0
         self.refused.clear()
         self.latencies.clear()
@@ -110,7 +110,7 @@ class Pump:
         return sum(caller.reconnects for caller in self._callers)
 
     def check(self) -> None:
-        """Refuse to call it a measurement when nothing went well.
+        """Raise `TargetError` if no request succeeded.
 
         Raises:
             TargetError: Only refusals, or no answers at all.
@@ -122,7 +122,7 @@ class Pump:
             raise TargetError(f"not one request was accepted: {why or 'no answers'}")
 
     def warnings(self) -> list[str]:
-        """Return what people should know about the answers."""
+        """Return warnings about the responses."""
         said = [
             f"{n:,} requests were answered {status or 'by a closed connection'}"
             for status, n in sorted(self.refused.items())

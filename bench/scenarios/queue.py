@@ -20,7 +20,7 @@ from bench.errors import TargetError
 from bench.histogram import Latencies
 from bench.load.engine import Engine
 from bench.load.receiver import Receiver
-from bench.load.window import BOTTLENECK_SHARE, Effort
+from bench.load.window import BOTTLENECK_SHARE, CpuShare
 from bench.options import option
 from bench.results import Outcome
 from bench.scenarios.scenario import Scenario
@@ -151,7 +151,7 @@ def _job(room: str) -> str:
 def _run(session: Session, options: QueueOptions) -> Outcome:
     with Engine() as engine:
         matchmaker = Matchmaker(session, engine, options)
-        effort = Effort()
+        effort = CpuShare()
         matchmaker.start()
         while matchmaker.goes_on():
             session.live.share(

@@ -1,4 +1,4 @@
-"""`rooms`: what many live rooms in one process cost, in memory and in speed."""
+"""`rooms`: memory and throughput with many live rooms in one process."""
 
 from __future__ import annotations
 

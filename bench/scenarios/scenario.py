@@ -1,4 +1,4 @@
-"""What a scenario is: a name, options, and a function from a session to an outcome."""
+"""A scenario: a name, options, and a function from a session to an outcome."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.session import Session
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One thing that can be measured.
+    """One benchmark.
 
     Attributes:
         name: On the command line and in results.

@@ -1,6 +1,6 @@
-"""`soak`: the load of `mixed`, gentler and for long, with streams coming and going.
+"""`soak`: the load of `mixed`, at a lower rate for hours, with streams that reconnect.
 
-Looks every `step_s` seconds: does memory grow, do events get later?
+Samples every `step_s` seconds: memory and delivery latency.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from bench.histogram import Latencies
 from bench.load.engine import Engine
-from bench.load.window import Effort, Measured
+from bench.load.window import CpuShare, WindowResult
 from bench.options import option
 from bench.results import Outcome
 from bench.scenarios.mixed import Mixed, MixedOptions
@@ -30,8 +30,8 @@ class SoakOptions(MixedOptions):
 
 
 @dataclass(slots=True)
-class Steps:
-    """What was seen at each look.
+class SoakSamples:
+    """The samples taken during the run.
 
     Attributes:
         rates: (seconds, events per second since the look before).
@@ -62,7 +62,7 @@ def _run(session: Session, options: SoakOptions) -> Outcome:
         engine.run(options.warmup_s)
         mixed.pump.clear()
         mixed.deliveries.clear()
-        steps = Steps()
+        steps = SoakSamples()
         measured = _steps(session, engine, mixed, options, steps)
         mixed.deliveries.latencies = steps.latencies
         mixed.stop()
@@ -78,9 +78,11 @@ def _run(session: Session, options: SoakOptions) -> Outcome:
     return mixed.outcome(figures, measured)
 
 
-def _steps(session: Session, engine: Engine, mixed: Mixed, options: SoakOptions, steps: Steps) -> Measured:
-    """Load, look, churn, until the time is over."""
-    effort, elapsed_s, before = Effort(), 0.0, 0
+def _steps(
+    session: Session, engine: Engine, mixed: Mixed, options: SoakOptions, steps: SoakSamples
+) -> WindowResult:
+    """Load, sample and reconnect streams until the time is over."""
+    effort, elapsed_s, before = CpuShare(), 0.0, 0
     while elapsed_s < options.duration_s:
         engine.run(min(options.step_s, options.duration_s - elapsed_s))
         then_s, elapsed_s = elapsed_s, effort.elapsed_s()
@@ -89,10 +91,12 @@ def _steps(session: Session, engine: Engine, mixed: Mixed, options: SoakOptions,
         _look(session, mixed, steps, elapsed_s, rate)
         session.live.share(min(1.0, elapsed_s / options.duration_s), rate)
         mixed.churn(options.churn)
-    return Measured(elapsed_s=elapsed_s, count=before, timeline=tuple(steps.rates), cpu_share=effort.share())
+    return WindowResult(
+        elapsed_s=elapsed_s, count=before, timeline=tuple(steps.rates), cpu_share=effort.share()
+    )
 
 
-def _look(session: Session, mixed: Mixed, steps: Steps, elapsed_s: float, rate: float) -> None:
+def _look(session: Session, mixed: Mixed, steps: SoakSamples, elapsed_s: float, rate: float) -> None:
     steps.rates.append((round(elapsed_s, 3), round(rate, 1)))
     if session.pid is not None:
         steps.memory.append((elapsed_s, session.resident_bytes()))

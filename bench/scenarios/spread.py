@@ -11,7 +11,7 @@ from bench.load.engine import Engine
 from bench.load.wire import SMALLEST_STATE
 from bench.options import Timing, option
 from bench.results import Outcome, generator_facts
-from bench.scenarios.latency import Deliveries
+from bench.scenarios.latency import DeliveryTimes
 from bench.scenarios.pump import Pump
 from bench.scenarios.scenario import Scenario
 from bench.session import Session
@@ -37,7 +37,7 @@ def _run(session: Session, options: SpreadOptions) -> Outcome:
         streams = session.open_streams(
             engine, len(rooms) * options.streams, lambda nth: requests.stream(rooms[nth % len(rooms)])
         )
-        deliveries = Deliveries(engine)
+        deliveries = DeliveryTimes(engine)
         for stream in streams:
             stream.listen(deliveries.on_events, deliveries.on_end)
         connections = min(options.connections, options.rooms)

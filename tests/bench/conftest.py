@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bench.peers.catalogue import by_name
-from bench.servers import Running
+from bench.servers import RunningServer
 from bench.session import Session
 
 
 @pytest.fixture(scope="session")
-def bare_server() -> Iterator[Running]:
+def bare_server() -> Iterator[RunningServer]:
     with by_name("bare").started(None) as running:
         yield running
 
 
 @pytest.fixture
-def new_session(bare_server: Running) -> Callable[[], Session]:
+def new_session(bare_server: RunningServer) -> Callable[[], Session]:
     """Make sessions against that server, with rooms of their own."""
     return lambda: Session(address=bare_server.address, pid=bare_server.pid)
 
@@ -29,5 +29,5 @@ def session(new_session: Callable[[], Session]) -> Session:
 
 
 @pytest.fixture
-def url(bare_server: Running) -> str:
+def url(bare_server: RunningServer) -> str:
     return f"http://{bare_server.address.authority}"

@@ -4,7 +4,7 @@ import socket
 import time
 
 from bench.load.engine import Engine
-from bench.load.window import BOTTLENECK_SHARE, Measured, measure
+from bench.load.window import BOTTLENECK_SHARE, WindowResult, measure
 
 
 def test_timers_run_in_their_order_and_not_before_their_time() -> None:
@@ -67,8 +67,8 @@ def test_a_window_counts_only_what_happens_inside() -> None:
     assert len(measured.timeline) >= 2
 
 
-def of(cpu_share: float, server_share: float | None) -> Measured:
-    return Measured(elapsed_s=1, count=1, timeline=(), cpu_share=cpu_share, server_share=server_share)
+def of(cpu_share: float, server_share: float | None) -> WindowResult:
+    return WindowResult(elapsed_s=1, count=1, timeline=(), cpu_share=cpu_share, server_share=server_share)
 
 
 def test_a_generator_without_time_left_is_the_bottleneck() -> None:

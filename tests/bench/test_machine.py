@@ -12,7 +12,7 @@ from bench.errors import TargetError, UsageError
 from bench.load.sockets import Address, need_files, parse_url, raise_file_limit
 from bench.machine import Contention, facts, wait_for_quiet
 from bench.process import resident_bytes, tree, tree_cpu_s
-from bench.servers import Recipe, cores, pinned, running
+from bench.servers import ServerCommand, cores, pinned, running
 from tests.engines import free_port
 
 
@@ -77,7 +77,7 @@ def test_the_limit_on_open_files_is_lifted_and_respected() -> None:
 
 
 def test_a_server_that_ends_at_once_is_quoted() -> None:
-    recipe = Recipe(command=[sys.executable, "-c", "import sys; sys.exit('no port for me')"])
+    recipe = ServerCommand(command=[sys.executable, "-c", "import sys; sys.exit('no port for me')"])
 
     with (
         pytest.raises(TargetError, match="ended with 1 at its start: no port for me"),
@@ -87,7 +87,7 @@ def test_a_server_that_ends_at_once_is_quoted() -> None:
 
 
 def test_a_program_that_is_not_there_is_said() -> None:
-    nowhere = Recipe(command=["/nowhere/server"])
+    nowhere = ServerCommand(command=["/nowhere/server"])
 
     with pytest.raises(TargetError, match="cannot start /nowhere/server"), running(nowhere, free_port()):
         pass
@@ -101,7 +101,7 @@ def test_a_server_is_gone_after_its_run_with_all_it_started() -> None:
         f"s = socket.create_server(('127.0.0.1', {port}))\n"
         "time.sleep(60)\n"
     )
-    with running(Recipe(command=[sys.executable, "-c", script]), port) as server:
+    with running(ServerCommand(command=[sys.executable, "-c", script]), port) as server:
         pids = list(tree(server.pid))
 
     assert len(pids) == 2

@@ -8,16 +8,16 @@ import pytest
 from rich.console import Console
 
 from bench.errors import TargetError
-from bench.peers import contest as contests
+from bench.peers import comparison
 from bench.peers.catalogue import PEERS, Peer
-from bench.peers.contest import Contest, Line, hold
+from bench.peers.comparison import Comparison, ComparisonRow, run_comparison
 from bench.peers.rows import rows
-from bench.peers.table import markdown, show_contest
+from bench.peers.table import markdown, show_comparison
 from bench.results import Outcome
 
 
-def line(values: Mapping[str, list[float | None]]) -> Line:
-    made = Line(name="put", title="PUT/s", figure="requests_per_s", less_is_better=False)
+def line(values: Mapping[str, list[float | None]]) -> ComparisonRow:
+    made = ComparisonRow(name="put", title="PUT/s", figure="requests_per_s", less_is_better=False)
     made.values.update(values)
     return made
 
@@ -70,10 +70,10 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     fake = Fake()
-    monkeypatch.setattr(contests, "measured_once", fake.measure)
+    monkeypatch.setattr(comparison, "measured_once", fake.measure)
     absent = {"nchan": "nginx is not installed"}
     here = {peer.name: _Here(absent.get(peer.name)) for peer in PEERS}
-    monkeypatch.setattr(contests, "by_name", here.__getitem__)
+    monkeypatch.setattr(comparison, "by_name", here.__getitem__)
     return fake
 
 
@@ -87,10 +87,10 @@ class _Here:
         return self._reason
 
 
-def held(rounds: int) -> Contest:
+def held(rounds: int) -> Comparison:
     wanted = [row for row in rows(0.1) if row.name in {"put", "fanout_1000"}]
     names = ["greenroom", "node", "bare", "nchan"]
-    return hold(wanted, names, rounds=rounds, seed=1, command="bench peers", say=lambda _: None)
+    return run_comparison(wanted, names, rounds=rounds, seed=1, command="bench peers", say=lambda _: None)
 
 
 def test_rounds_are_interleaved_and_every_second_goes_backwards(fake: Fake) -> None:
@@ -113,10 +113,10 @@ def test_rounds_are_interleaved_and_every_second_goes_backwards(fake: Fake) -> N
 
 
 def test_who_is_absent_or_fails_is_said_and_ends_nothing(fake: Fake) -> None:
-    contest = held(1)
-    whole = contest.as_json()
+    comparison = held(1)
+    whole = comparison.as_json()
 
-    assert contest.absent == {"nchan": "nginx is not installed"}
+    assert comparison.absent == {"nchan": "nginx is not installed"}
     assert whole["lines"][0]["medians"] == {"greenroom": 10, "node": None, "bare": 30}
     assert whole["lines"][0]["ratios"]["bare"] == pytest.approx(1 / 3)
     assert "node: it fell over" in whole["lines"][0]["notes"]
@@ -136,7 +136,7 @@ def test_the_table_names_date_machine_command_and_everybody(fake: Fake) -> None:
 def test_the_terminal_gets_the_same(fake: Fake) -> None:
     console = Console(width=120, file=io.StringIO(), record=True)
 
-    show_contest(console, held(1))
+    show_comparison(console, held(1))
 
     said = console.export_text()
     assert "Node http" in said

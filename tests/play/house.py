@@ -16,7 +16,7 @@ import trio
 
 from actors.matches import Matches
 from dev.bot import Bot
-from dev.phoenix import Channel, Phoenix, phoenix
+from dev.phoenix import Channel, PhoenixSocket, phoenix
 from tests.engines import RedisServer
 from tests.fakes.api_server import ApiServer, api_server
 from tests.fakes.node import job
@@ -73,7 +73,7 @@ class House:
         )
 
     @asynccontextmanager
-    async def socket(self, user_id: str) -> AsyncIterator[Phoenix]:
+    async def socket(self, user_id: str) -> AsyncIterator[PhoenixSocket]:
         async with phoenix(self.url, token=token(user_id)) as socket:
             yield socket
 

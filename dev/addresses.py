@@ -1,4 +1,4 @@
-"""Where a running `greenroom dev` says how to reach it, so that `push-job` and `demo` find it."""
+"""The file with the addresses of a running `greenroom dev`; `push-job` and `demo` read it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """How to reach a running `dev`.
+class DevAddresses:
+    """Addresses of a running `greenroom dev`.
 
     Attributes:
-        url: The node.
-        redis_url: Its Redis.
-        jwt_secret: What it verifies tokens with; empty if others do.
+        url: Base URL of the node.
+        redis_url: URL of its Redis.
+        jwt_secret: Secret it verifies tokens with; empty where the API server verifies them.
     """
 
     url: str
@@ -25,20 +25,20 @@ class Notice:
     jwt_secret: str = ""
 
 
-def notice_path() -> Path:
-    """One per user: the runtime directory where there is one, else the temporary one."""
+def addresses_path() -> Path:
+    """Path of the user's file: in the runtime directory where there is one, else in the temporary one."""
     directory = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     return Path(directory) / f"greenroom-dev-{os.getuid()}.json"
 
 
-def post(notice: Notice) -> int | None:
-    """Leave a notice, unless that of another running `dev` is there.
+def post(addresses: DevAddresses) -> int | None:
+    """Write the file and lock it, unless another running `dev` holds it.
 
     Returns:
-        A descriptor whose lock says that the notice's author runs, however it ends; to be given to
+        A descriptor whose lock lasts until this process ends, however it ends; to be given to
         `take_down`. None if another `dev` holds it.
     """
-    path = notice_path()
+    path = addresses_path()
     while True:
         # Nobody else's link is followed.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -49,11 +49,11 @@ def post(notice: Notice) -> int | None:
             return None
         if _is_at(path, descriptor):
             break
-        # Its author took it down between our two calls.
+        # Its owner removed it between our two calls.
         os.close(descriptor)
     os.fchmod(descriptor, 0o600)
     os.ftruncate(descriptor, 0)
-    os.write(descriptor, json.dumps(asdict(notice)).encode())
+    os.write(descriptor, json.dumps(asdict(addresses)).encode())
     return descriptor
 
 
@@ -65,18 +65,18 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def take_down(descriptor: int) -> None:
-    """Remove the notice that `post` has left."""
-    if _is_at(notice_path(), descriptor):
-        notice_path().unlink(missing_ok=True)
+    """Remove the file that `post` has written."""
+    if _is_at(addresses_path(), descriptor):
+        addresses_path().unlink(missing_ok=True)
     os.close(descriptor)
 
 
-def read() -> Notice | None:
-    """The notice of a running `dev`; None if there is none of ours."""
-    path = notice_path()
+def read() -> DevAddresses | None:
+    """Return the addresses of the user's running `dev`, None without one."""
+    path = addresses_path()
     try:
         if path.stat().st_uid != os.getuid():
             return None
-        return Notice(**json.loads(path.read_text(encoding="utf-8")))
+        return DevAddresses(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None

@@ -1,8 +1,8 @@
-"""Everybody measured in one run: interleaved rounds, ratios of pairs, medians of ratios.
+"""Measure all peers in one run: interleaved rounds, ratios of pairs, medians of ratios.
 
 Within a round every row measures all peers one right after the other, each freshly
 started and alone on the server's core; every second round goes through them backwards,
-so that a machine that slowly gets hotter favours nobody. A ratio is taken within a
+so that thermal drift favours no peer. A ratio is taken within a
 round, ours to theirs, and the median over the rounds is what counts.
 """
 
@@ -26,8 +26,8 @@ OURSELVES: Final = "greenroom"
 
 
 @dataclass(slots=True, kw_only=True)
-class Line:
-    """What came out for one row.
+class ComparisonRow:
+    """The figures of one row, per peer and round.
 
     Attributes:
         name, title, figure, less_is_better: From the row.
@@ -57,8 +57,8 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contest:
-    """The whole run.
+class Comparison:
+    """The result of the whole run.
 
     Attributes:
         lines: One per row.
@@ -68,7 +68,7 @@ class Contest:
         command: The command line.
     """
 
-    lines: Sequence[Line]
+    lines: Sequence[ComparisonRow]
     absent: Mapping[str, str]
     rounds: int
     machine: Mapping[str, Any]
@@ -91,7 +91,7 @@ class Contest:
 Say = Callable[[str], None]
 
 
-def hold(
+def run_comparison(
     rows: Sequence[Row],
     names: Sequence[str],
     *,
@@ -100,15 +100,15 @@ def hold(
     command: str,
     say: Say,
     patience_s: float = 0,
-) -> Contest:
-    """Measure every row on every named peer that can run here.
+) -> Comparison:
+    """Measure every row on every named peer that is available.
 
     A peer that fails is noted and does not end the run.
     """
     machine = facts()
     absent = {name: reason for name in names if (reason := by_name(name).absent())}
     lines = [
-        Line(name=row.name, title=row.title, figure=row.figure, less_is_better=row.less_is_better)
+        ComparisonRow(name=row.name, title=row.title, figure=row.figure, less_is_better=row.less_is_better)
         for row in rows
     ]
     present = [peer for peer in PEERS if peer.name in names and peer.name not in absent]
@@ -119,13 +119,13 @@ def hold(
                 if peer.name in row.peers:
                     say(f"round {nth + 1} of {rounds}: {row.name} on {peer.name}")
                     _measure(row, peer, line, seed=seed, patience_s=patience_s)
-    return Contest(lines=lines, absent=absent, rounds=rounds, machine=machine, command=command)
+    return Comparison(lines=lines, absent=absent, rounds=rounds, machine=machine, command=command)
 
 
-def _measure(row: Row, peer: Peer, line: Line, *, seed: int, patience_s: float) -> None:
+def _measure(row: Row, peer: Peer, line: ComparisonRow, *, seed: int, patience_s: float) -> None:
     values = line.values.setdefault(peer.name, [])
     try:
-        outcome = _undisturbed(row, peer, seed=seed, patience_s=patience_s)
+        outcome = _measure_when_quiet(row, peer, seed=seed, patience_s=patience_s)
     except BenchError as wrong:
         values.append(None)
         line.notes.append(f"{peer.name}: {wrong}")
@@ -135,8 +135,8 @@ def _measure(row: Row, peer: Peer, line: Line, *, seed: int, patience_s: float) 
     line.notes.extend(f"{peer.name}: {said}" for said in _said(outcome))
 
 
-def _undisturbed(row: Row, peer: Peer, *, seed: int, patience_s: float) -> Outcome:
-    """Measure; again, for as long as patience lasts, while others used the cores too; keep the best."""
+def _measure_when_quiet(row: Row, peer: Peer, *, seed: int, patience_s: float) -> Outcome:
+    """Measure; repeat for up to `patience_s` while the cores were in use; keep the least disturbed."""
     deadline = time.monotonic() + patience_s
     best = None
     while best is None or (best.others_share > CONTENDED and time.monotonic() < deadline):

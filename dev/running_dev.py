@@ -1,4 +1,4 @@
-"""The `greenroom dev` that runs on this machine, or one of our own for as long as it is needed."""
+"""Find the `greenroom dev` that runs on this machine, or run one until the caller is done."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from typing import Final
 import httpx
 import trio
 
-from dev import notice
-from dev.notice import Notice
+from dev import addresses
+from dev.addresses import DevAddresses
 
 START_S: Final = 30.0
 STOP_S: Final = 20.0
 LOOK_EVERY_S: Final = 0.1
-# What our own says that is worth passing on.
+# Lines of the started process's output that are passed on.
 TOLD: Final = "API server <-"
 
 
-class NoDev(Exception):
-    """There is no `greenroom dev`, and none could be started."""
+class DevNotRunning(Exception):
+    """No `greenroom dev` runs, and none could be started."""
 
 
 @asynccontextmanager
-async def dev(say: Callable[[str], None]) -> AsyncIterator[Notice]:
-    """Find the one that runs; else run one until the block ends.
+async def dev(say: Callable[[str], None]) -> AsyncIterator[DevAddresses]:
+    """Yield the addresses of the running `greenroom dev`; without one, run one until the block ends.
 
     Raises:
-        NoDev: None could be started.
+        DevNotRunning: None could be started.
     """
-    found = notice.read()
+    found = addresses.read()
     if found is not None and await _answers(found):
         say(f"using the greenroom dev on {found.url}; its terminal shows what the API server is told")
         yield found
@@ -46,7 +46,7 @@ async def dev(say: Callable[[str], None]) -> AsyncIterator[Notice]:
 
 
 @asynccontextmanager
-async def _own(say: Callable[[str], None], stale: Notice | None) -> AsyncIterator[Notice]:
+async def _own(say: Callable[[str], None], stale: DevAddresses | None) -> AsyncIterator[DevAddresses]:
     env = os.environ | {"LOG_LEVEL": "critical", "PYTHONUNBUFFERED": "1"}
     process = await trio.lowlevel.open_process(
         # -P: `-m` would look for `web` in the current directory first, whatever is there.
@@ -65,17 +65,17 @@ async def _own(say: Callable[[str], None], stale: Notice | None) -> AsyncIterato
         await _end(process)
 
 
-async def _wait_for(process: trio.Process, stale: Notice | None) -> Notice:
+async def _wait_for(process: trio.Process, stale: DevAddresses | None) -> DevAddresses:
     with trio.move_on_after(START_S):
         while process.poll() is None:
-            found = notice.read()
+            found = addresses.read()
             if found is not None and found != stale and await _answers(found):
                 return found
             await trio.sleep(LOOK_EVERY_S)
-    raise NoDev("greenroom dev does not come up; run it by itself to see why")
+    raise DevNotRunning("greenroom dev does not come up; run it by itself to see why")
 
 
-async def _answers(found: Notice) -> bool:
+async def _answers(found: DevAddresses) -> bool:
     async with httpx.AsyncClient(trust_env=False, timeout=1.0) as client:
         try:
             return (await client.get(f"{found.url}/healthz")).status_code == httpx.codes.OK
