@@ -55,6 +55,11 @@ class State(Enum):
     TAKEN = "taken"
 
 
+# Python 3.11 takes 70 ns to find a member of an enum; what runs for every request uses these.
+IDLE: Final = State.IDLE
+ANSWERING: Final = State.ANSWERING
+
+
 class Timeouts(NamedTuple):
     """How long a client may take.
 
@@ -83,6 +88,7 @@ class Serve(NamedTuple):
         body_at: Where its body begins, counted from the beginning of the head.
         end: Where its body ends, unless it is chunked.
         head: What was parsed.
+        keep_alive: Whether the connection goes on after the answer.
         inline: Whether the answer needs no task, only actors, and the body is of a stated length.
     """
 
@@ -90,12 +96,8 @@ class Serve(NamedTuple):
     body_at: int
     end: int
     head: Head
+    keep_alive: bool
     inline: bool
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the connection goes on after the answer."""
-        return self.head.keep_alive
 
 
 class Upgrade(NamedTuple):
@@ -238,7 +240,7 @@ class Connection:
         self.sock = sock
         self.peer = peer
         self.data = b""
-        self.state = State.IDLE
+        self.state: State = IDLE
         self.deadline = math.inf
         self.mask = WRITABLE
         self.reader = HeadReader()
@@ -260,7 +262,7 @@ class Connection:
     def ready(self, mask: int) -> None:
         """The kernel says that the socket can do more than before."""
         self.mask |= mask
-        if self.state is State.ANSWERING:
+        if self.state is ANSWERING:
             if mask & ENDED and self.on_ended is not None:
                 self.on_ended()
         elif self._is_parked:

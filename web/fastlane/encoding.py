@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from email.utils import formatdate
 from http import HTTPStatus
+from time import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -15,7 +15,9 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 # RFC 9110, section 8.6: neither has a body, and 304 must not seem to have one.
 _WITHOUT_LENGTH: Final = frozenset({204, 304})
 
-_date: tuple[int, str] = (-1, "")
+# A second and its spelling.
+_second = -1.0
+_date = ""
 
 
 def encode_answer(answer: Answer, *, keep_alive: bool, method: str) -> bytes:
@@ -39,8 +41,9 @@ def encode_stream_head(headers: Headers, *, is_chunked: bool) -> bytes:
 
 
 def _http_date() -> str:
-    global _date  # noqa: PLW0603  # it changes once a second and is asked for thousands of times
-    now = int(time.time())
-    if _date[0] != now:
-        _date = (now, formatdate(now, usegmt=True))
-    return _date[1]
+    global _second, _date  # noqa: PLW0603  # it changes once a second and is asked for thousands of times
+    now = time()
+    if not 0.0 <= now - _second < 1.0:
+        _second = now // 1
+        _date = formatdate(_second, usegmt=True)
+    return _date

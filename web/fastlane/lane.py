@@ -17,7 +17,17 @@ import trio
 from actors.core import InlineCall, at_batch_end
 from web.channels.handshake import accept
 from web.fastlane.body import BadChunk, BodyTooLong, ChunkedBody, SizedBody
-from web.fastlane.connection import CachedHead, Connection, PendingWrite, Refuse, Serve, State, Upgrade
+from web.fastlane.connection import (
+    ANSWERING,
+    IDLE,
+    CachedHead,
+    Connection,
+    PendingWrite,
+    Refuse,
+    Serve,
+    State,
+    Upgrade,
+)
 from web.fastlane.encoding import CONTINUE, encode_answer, encode_stream_head
 from web.fastlane.head import END_OF_HEAD, BadHead, refuse_early
 from web.fastlane.poller import ENDED, READABLE
@@ -118,7 +128,7 @@ class Lane:
             What became of it, and what was read and not used.
         """
         connection = Connection(sock, peer)
-        connection.enter(State.IDLE, trio.current_time() + self._timeouts.idle_s)
+        connection.enter(IDLE, trio.current_time() + self._timeouts.idle_s)
         self._connections.add(connection)
         self._poller.add(sock.fileno(), connection)
         try:
@@ -185,8 +195,8 @@ class Lane:
             connection.call()
             return True
         body, connection.data = connection.data[parsed.body_at :], b""
-        connection.enter(State.ANSWERING)
-        done = partial(self._answered_inline, connection, parsed.head)
+        connection.enter(ANSWERING)
+        done = partial(self._answered_inline, connection, parsed)
         complete = cast("Coroutine[Any, Any, Answer]", self._dispatcher.complete(parsed.pending, body))
         InlineCall(complete, done).resume()
         return True
@@ -202,19 +212,18 @@ class Lane:
         if answer is None:
             return False
         connection.data = b""
-        connection.enter(State.ANSWERING)
-        self._answered_inline(connection, cached_head.parsed.head, answer)
+        self._answered_inline(connection, cached_head.parsed, answer)
         return True
 
-    def _answered_inline(self, connection: Connection, head: Head, answer: Answer) -> None:
+    def _answered_inline(self, connection: Connection, request: Serve, answer: Answer) -> None:
         self.answered += 1
-        keep_alive = head.keep_alive and not self.closing
-        encoded = encode_answer(answer, keep_alive=keep_alive, method=head.method)
+        keep_alive = request.keep_alive and not self.closing
+        encoded = encode_answer(answer, keep_alive=keep_alive, method=request.head.method)
         at_batch_end(self._send_inline, connection, encoded, keep_alive)
 
     def _send_inline(self, connection: Connection, encoded: bytes, keep_alive: bool) -> None:  # noqa: FBT001
         sent = connection.send_now(encoded)
-        connection.enter(State.IDLE, self._next_look + self._timeouts.idle_s)
+        connection.enter(IDLE, self._next_look + self._timeouts.idle_s)
         if sent != len(encoded) or not keep_alive:
             rest = memoryview(encoded)[sent:] if sent >= 0 else None
             connection.pending_write = PendingWrite(rest, keep_alive=keep_alive)
@@ -282,7 +291,7 @@ class Lane:
             # What is behind such a head is not worth reading.
             return Refuse(pending, len(head), read, read.keep_alive and not read.has_body)
         inline = pending.endpoint.waits_for_actors_only and not (fields.is_chunked or fields.expects_continue)
-        parsed = Serve(pending, len(head), len(head) + fields.content_length, read, inline)
+        parsed = Serve(pending, len(head), len(head) + fields.content_length, read, read.keep_alive, inline)
         connection.head, connection.parsed = head, parsed
         if inline and pending.route.ends_in_any_id:
             connection.cached_head = CachedHead.of(head, parsed)
@@ -294,8 +303,8 @@ class Lane:
             if connection.state is not State.READING_HEAD:
                 connection.enter(State.READING_HEAD, now + self._timeouts.head_s)
             return connection.receive()
-        if connection.state is not State.IDLE:
-            connection.enter(State.IDLE, now + self._timeouts.idle_s)
+        if connection.state is not IDLE:
+            connection.enter(IDLE, now + self._timeouts.idle_s)
         return connection.receive(None if connection.data else self._serve_inline)
 
     # -- answers ------------------------------------------------------------------------------
@@ -318,7 +327,7 @@ class Lane:
         if isinstance(body, Answer):
             answer = self._dispatcher.finalize(body, headers)
             return await self._send(connection, answer, keep_alive=False, method=method)
-        connection.enter(State.ANSWERING)
+        connection.enter(ANSWERING)
         made = await self._complete(connection, request, body)
         if made is None:
             return False
@@ -401,7 +410,7 @@ class Lane:
         """The answer is out: what the connection does next."""
         now = trio.current_time()
         if keep_alive:
-            connection.enter(State.IDLE, now + self._timeouts.idle_s)
+            connection.enter(IDLE, now + self._timeouts.idle_s)
         else:
             connection.enter(State.CLOSING, now + self._timeouts.linger_s)
         return keep_alive
@@ -439,7 +448,7 @@ class Lane:
         auth = cast("SocketAuth", self._auth)
         headers, query = asked.head.fields.headers, split_target(asked.head.target)[1]
         connection.data = connection.data[asked.body_at :]
-        connection.enter(State.ANSWERING)
+        connection.enter(ANSWERING)
         try:
             admitted = await auth.admit(query, headers, connection.peer)
         except Exception:  # noqa: BLE001  # as `Dispatcher.complete`: the client gets 500, the log the trace
@@ -488,7 +497,7 @@ class Lane:
         """End the connections that have asked for nothing; the others end with their answers."""
         self.closing = True
         for connection in tuple(self._connections):
-            if connection.state is State.IDLE and not connection.data:
+            if connection.state is IDLE and not connection.data:
                 connection.hang_up()
 
 

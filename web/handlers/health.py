@@ -51,7 +51,7 @@ class HealthHandlers:
     def routes(self) -> tuple[Route, ...]:
         """The paths and what answers them."""
         return (
-            Route("/healthz", {"GET": Endpoint(self.healthz)}),
+            Route("/healthz", {"GET": Endpoint(self.healthz, waits_for_actors_only=True)}),
             Route("/internal/health", {"GET": Endpoint(self.internal)}),
         )
 

@@ -108,8 +108,9 @@ if TYPE_CHECKING:
 
 def json_answer(status: int, value: object, headers: Headers = ()) -> Answer:
     """`value` as JSON, not to be cached unless `headers` say otherwise."""
-    says_so = any(name == CACHE_CONTROL for name, _ in headers)
-    return Answer(status, orjson.dumps(value), (JSON if says_so else FRESH_JSON) + headers)
+    if headers and any(name == CACHE_CONTROL for name, _ in headers):
+        return Answer(status, orjson.dumps(value), JSON + headers)
+    return Answer(status, orjson.dumps(value), FRESH_JSON + headers)
 
 
 def error(
