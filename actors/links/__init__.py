@@ -16,6 +16,7 @@ Reading order, each file leaning only on the ones above it:
     database_trip       several statements in one way there and back
     database            transactions, and the task that knows whether the database is there
     database_channel    what other nodes say through PostgreSQL
+    group_commit        an actor that writes many callers' entries in one transaction
 """
 
 from actors.links.database import Database, DatabaseStatistics, Unprepared, described
@@ -23,6 +24,7 @@ from actors.links.database_channel import DatabaseChannel
 from actors.links.database_engine import Limits, make_engine, normal_url
 from actors.links.database_trip import Step, in_one_trip
 from actors.links.errors import CannotListen, LinkDown, NotSent, OutcomeUnknown
+from actors.links.group_commit import Caller, GroupCommit, Writer
 from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_channels import ChannelStatistics, RedisChannels
@@ -34,12 +36,14 @@ from actors.links.redis_wire import Answered, RedisWire, WireStatistics
 __all__ = [
     "Answered",
     "BlockingCommand",
+    "Caller",
     "CannotListen",
     "ChannelStatistics",
     "Command",
     "Database",
     "DatabaseChannel",
     "DatabaseStatistics",
+    "GroupCommit",
     "HttpAnswer",
     "HttpCaller",
     "Limits",
@@ -57,6 +61,7 @@ __all__ = [
     "Subscription",
     "Unprepared",
     "WireStatistics",
+    "Writer",
     "check_url",
     "described",
     "in_one_trip",

@@ -10,7 +10,8 @@ from actors.core import CallTimeout, PendingCall
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actors.players.entry import Asker, Entry, Outcome, Refused
+    from actors.links import Caller
+    from actors.players.entry import Entry, Outcome, Refused
 
 
 class _Tally:
@@ -39,10 +40,10 @@ class _Slip:
         self._nth = nth
 
     def send(self, answer: object) -> None:
-        self._tally.take(self._nth, answer)  # type: ignore[arg-type]  # an Asker is sent outcomes
+        self._tally.take(self._nth, answer)  # type: ignore[arg-type]  # a Caller is sent outcomes
 
 
-HandOn = Callable[["Entry", "Asker"], "Refused | None"]
+HandOn = Callable[["Entry", "Caller"], "Refused | None"]
 
 
 async def gather(

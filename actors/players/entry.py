@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 
 class Entry(NamedTuple):
@@ -67,10 +67,3 @@ class Refused:
 
 
 Outcome = Posted | Refused
-
-
-class Asker(Protocol):
-    """Who waits for an outcome. Never waits or raises; later answers are dropped."""
-
-    def send(self, answer: object) -> None:
-        """Take the `Outcome`."""

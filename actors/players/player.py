@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.core import Event, Registry
+    from actors.links import Caller
     from actors.players.accounts import Accounts, Known
-    from actors.players.entry import Asker, Entry, Refused
+    from actors.players.entry import Entry, Refused
     from actors.players.ledger import Ledger
 
 
@@ -60,8 +61,8 @@ class Player(RetiringActor[Announce]):
         self._registry = registry
         self._event = event
 
-    def hand_on(self, entry: Entry, asker: Asker) -> Refused | None:
-        """Let the ledger count `entry` and answer `asker`, or say at once why not. Never waits.
+    def hand_on(self, entry: Entry, caller: Caller) -> Refused | None:
+        """Let the ledger count `entry` and answer `caller`, or say at once why not. Never waits.
 
         Raises:
             ActorGone: The player has retired; its successor may be asked.
@@ -69,7 +70,7 @@ class Player(RetiringActor[Announce]):
         if not self.is_alive:
             raise ActorGone(self.name, entry)
         self.touch()
-        return self._ledger.submit(entry, asker)
+        return self._ledger.submit(entry, caller)
 
     async def init(self) -> None:
         """Take the name, and tell what a life before may not have told."""

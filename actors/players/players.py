@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from actors.core import Member, Registry
-    from actors.links import Database
-    from actors.players.entry import Account, Asker, Entry, Outcome
+    from actors.links import Caller, Database
+    from actors.players.entry import Account, Entry, Outcome
     from actors.players.posting import HistoryRow, Rules
     from supervision import DynamicSupervisor, Life
 
@@ -140,17 +140,17 @@ class Players:
             return [UNAVAILABLE] * len(entries)
         return await gather(entries, self._hand_on, timeout_s=self._timeout_s, late=TIMED_OUT)
 
-    def _hand_on(self, entry: Entry, asker: Asker) -> Refused | None:
+    def _hand_on(self, entry: Entry, caller: Caller) -> Refused | None:
         for _ in range(ATTEMPTS):
             player = self._active.open(entry.steam_id)
             if isinstance(player, Unavailable):
                 break
             try:
-                return player.hand_on(entry, asker)
+                return player.hand_on(entry, caller)
             except ActorGone:
                 continue
         self._unaccompanied += 1
-        return self.ledger.submit(entry, asker)
+        return self.ledger.submit(entry, caller)
 
     # -- reading -----------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ BORDERS: Final = {
     "supervision/dynamic.py::_run_child": "a supervisor: what a child raises ends that child only",
     "supervision/dynamic.py::_give_up": "a hook of the supervisor's owner must not end the siblings",
     "actors/core/actor.py::_live_until_asked": "raises what is in the nursery's group, outside of it",
-    "actors/players/ledger.py::_commit": "one entry that cannot be posted must not cost the others",
+    "actors/links/group_commit.py::_commit_first": "one entry at fault must not cost the others",
     "web/server/connections.py::_run_one": "one connection's fault must not cost the others",
     "web/handlers/dispatcher.py::_check": "one request's fault is a 500, and a trace in the log",
     "web/handlers/dispatcher.py::complete": "one request's fault is a 500, and a trace in the log",
