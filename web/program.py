@@ -14,8 +14,8 @@ from supervision import SupervisionError
 from web.graceful_shutdown import NOTICE_S, close_streams, closing_s, finish
 from web.server.sockets import listen, raise_descriptor_limit
 from web.wiring.matches import CONSUMER
-from web.wiring.node import build_core, build_edge
-from web.wiring.tree import INTEGRATIONS, WEB, tree_of
+from web.wiring.node import build_node
+from web.wiring.tree import INTEGRATIONS, WEB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,8 +51,8 @@ class Program:
         put_log: Notes accepted PUTs.
 
     Attributes:
-        core: The actors' side.
-        edge: The web side.
+        core: The features.
+        edge: The HTTP side.
         tree: The supervisors.
         port: Where it listens; the real one if 0 was asked for.
 
@@ -65,11 +65,9 @@ class Program:
         self._settings = settings
         self._listener = listen(settings.host, settings.port, stall_s=settings.stream_stall_seconds)
         self.port: int = self._listener.getsockname()[1]
-        self.core = build_core(settings)
-        self.edge = build_edge(
-            settings, self.core, [self._listener], put_log=put_log, clock=trio.current_time
-        )
-        self.tree = tree_of(self.core, self.edge, put_log)
+        node = build_node(settings, [self._listener], put_log=put_log, clock=trio.current_time)
+        self.core, self.edge, self.tree = node.core, node.edge, node.tree
+        self._features = node.features
         self._wanted = trio.Event()
         self._hurry = False
         self._abandon = trio.CancelScope()
@@ -96,9 +94,8 @@ class Program:
     def reload(self) -> None:
         """Read certificates and policy files again; what is broken leaves the old in force."""
         logger.info("reloading")
-        if self.edge.certificates is not None:
-            self.edge.certificates.reload()
-        self.core.automation.files.refresh()
+        for feature in self._features:
+            feature.reload()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> bool:
         """Serve until stopped; whether it ended in order.
@@ -116,7 +113,8 @@ class Program:
         finally:
             self._listener.close()
             with trio.move_on_after(CLOSE_S, shield=True):
-                await self.edge.channels.aclose()
+                for feature in self._features:
+                    await feature.aclose()
         return not self._abandon.cancelled_caught
 
     async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
@@ -153,15 +151,15 @@ class Program:
             await self._stop_accepting()
         self.edge.fastlane.wind_up()
         await self.edge.hypercorn.wind_up()
-        await finish(self.edge.streams, self.edge.connections, self.edge.channels.sockets)
+        await finish(self.edge.streams, self.edge.connections, self.core.channels.sockets)
 
     async def _close_channels(self, over_s: float) -> None:
         """End what is played, as nobody can come back to it, and let the players go."""
-        making = self.core.integrations.match_making
+        making = self.core.matches.making
         if making is not None:
             await self._stop_taking_jobs()
             await making.matches.end_all()
-        await self.edge.channels.sockets.drain(over_s)
+        await self.core.channels.sockets.drain(over_s)
 
     async def _stop_taking_jobs(self) -> None:
         try:

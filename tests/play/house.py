@@ -107,7 +107,7 @@ class House:
     @property
     def matches(self) -> Matches:
         """The node's matches."""
-        making = self.node.program.core.integrations.match_making
+        making = self.node.program.core.matches.making
         assert making is not None
         return making.matches
 
@@ -128,7 +128,7 @@ async def house(redis_server: RedisServer, **overrides: object) -> AsyncIterator
         node = await stack.enter_async_context(serving("fast", **named))
         client = redis.Redis.from_url(redis_server.url, protocol=2)
         stack.callback(client.close)
-        link = node.program.core.integrations.link
+        link = node.program.core.redis.link
         assert link is not None
         await link.until_up()
         yield House(node, api, client, Path(str(named["DATA_DIR"])) / "persist_failed")

@@ -71,7 +71,7 @@ async def test_a_match_whose_channels_have_all_crashed_is_aborted_after_the_grac
         await h.ready()
         async with h.players() as players:
             await h.told("started")
-            monkeypatch.setattr(h.node.program.edge.channels.rooms, "broadcast", broken)
+            monkeypatch.setattr(h.node.program.core.matches.players, "broadcast", broken)
             for player in players:
                 await player.push("chat:send", {"content": "hi"})
                 await player.until("phx_error")
@@ -83,7 +83,7 @@ async def test_within_the_grace_everything_is_still_there(redis_server: RedisSer
         await h.ready()
         async with h.players() as (ann, _):
             hand = (await ann.until("game:started"))["your_hand"]
-        await eventually(lambda: h.node.program.edge.channels.rooms.connected_players == 0)
+        await eventually(lambda: h.node.program.core.matches.players.connected_players == 0)
         async with h.players() as (ann, bob):
             assert ann.joined["game"]["your_hand"][:3] == hand
             await play(ann, bob)

@@ -38,7 +38,8 @@ from tests.web.serving import serving
 from web.handlers.routes import Route, Routes
 from web.log import JsonFormatter, LineCollector, PutLog
 from web.settings import Settings
-from web.wiring import node as wiring
+from web.wiring import edge
+from web.wiring.node import build_node
 
 OPERATIONS: Final = ROOT / "docs" / "operations.md"
 CONFIGURATION: Final = ROOT / "docs" / "configuration.md"
@@ -275,10 +276,10 @@ def test_the_tables_of_calls_are_all_routes_there_are(monkeypatch: pytest.Monkey
         served.extend(routes)
         return Routes(routes)
 
-    monkeypatch.setattr(wiring, "Routes", remember)
+    monkeypatch.setattr(edge, "Routes", remember)
     settings = Settings.from_env({"ADMIN_TOKEN": "dev", "PORT": "0"})
     put_log = PutLog(LineCollector(lambda _lines: None, JsonFormatter()), enabled=False)
-    wiring.build_edge(settings, wiring.build_core(settings), [], put_log=put_log, clock=lambda: 0.0)
+    build_node(settings, [], put_log=put_log, clock=lambda: 0.0)
     there = {(method, _without_internal(route.pattern)) for route in served for method in route.endpoints}
     # Callbacks are calls of ours to somebody else's server; channels have a document of their own.
     told = {call for path in DOCUMENTS for call in calls(path) if not call[1].startswith("/rooms")}

@@ -41,7 +41,7 @@ async def test_health_is_degraded_while_redis_is_away_and_rooms_do_not_mind(
         return answer.status_code, answer.json()["status"]
 
     async with serve(REDIS_URL=redis_server.url) as node, node.watch("r") as watcher:
-        link = node.program.core.integrations.link
+        link = node.program.core.redis.link
         assert link is not None
         await eventually(lambda: link.state.up)
         assert await status() == (200, "ok")

@@ -125,7 +125,7 @@ def dead_letters(client: redis.Redis) -> object:
 
 async def test_without_an_api_server_jobs_stay_in_the_queue(serve: Serve, redis_server: RedisServer) -> None:
     async with serve(REDIS_URL=redis_server.url) as node:
-        link = node.program.core.integrations.link
+        link = node.program.core.redis.link
         assert link is not None
         await eventually(lambda: link.state.up)
         await push(redis_server, job("match-1"))

@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from supervision import Backoff, ChildSpec, Life, Supervisor
-from web.wiring.integrations import Restarting
+from web.wiring.tree import Restarting
 
 
 async def test_a_child_that_failed_is_named_until_it_runs_again(
@@ -22,21 +22,21 @@ async def test_a_child_that_failed_is_named_until_it_runs_again(
         raise OSError("no such server")
 
     restarting = Restarting()
-    assert restarting.names() == ()
+    assert restarting.away() == ()
     backoff = Backoff(first_s=1.0, ceiling_s=1.0)
     restarting.supervisor = Supervisor([ChildSpec(id="frail", start=run)], max_restarts=None, backoff=backoff)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(restarting.supervisor.run)
         await wait_all_tasks_blocked()
-        assert restarting.names() == ()
+        assert restarting.away() == ()
 
         gone.set()
         await wait_all_tasks_blocked()
-        assert restarting.names() == ("frail",)
+        assert restarting.away() == ("frail",)
         (reading,) = restarting.readings()
         assert reading.value == {"frail": 1.0}
 
         gone = trio.Event()
         await trio.sleep(3)
-        assert restarting.names() == ()
+        assert restarting.away() == ()
         nursery.cancel_scope.cancel()

@@ -2,14 +2,17 @@
 
 Reading order, each leaning only on the ones above it:
 
+    feature         what a feature brings, and how to add a topic, a route, a metric, a feature, a game
     database        which database there is, and its migrations
     on_demand       a database that is opened at its first use
-    metrics         the samples of `/metrics` that belong to no single feature
+    log             the log of accepted PUTs
+    redis           the link to Redis
+    rooms           rooms and the topic `state:*`
+    matches         matches, from the queue to the API server, and the topic `room:*`
     stats           players' stats
     automation      GRPS automation
-    matches         matches, from the queue to the API server
-    integrations    Redis and what needs it
-    channels        topics, sockets and tokens
-    node            the core and the edge of a node, from the settings
+    channels        sockets and tokens
+    edge            streams, HTTP in both lanes, connections
     tree            the supervision tree
+    node            all of it together, from the settings
 """

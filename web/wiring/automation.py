@@ -18,10 +18,11 @@ from actors.automation.open_cloud import OpenCloudSettings
 from actors.automation.policy_files import PolicyError, PolicyFiles
 from actors.automation.retention import Retention
 from actors.automation.roblox import Roblox
-from supervision import ChildSpec
+from supervision import ChildSpec, ChildType
 from web.handlers.automation import AutomationHandlers, now
 from web.handlers.metrics import counter, gauge
 from web.wiring.database import new_database
+from web.wiring.feature import Feature
 from web.wiring.on_demand import OnDemand
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class Applying:
 
 
 @dataclass(frozen=True, slots=True)
-class Automation:
-    """Everything about it.
+class AutomationFeature(Feature):
+    """GRPS automation.
 
     Attributes:
         on_demand: Looks after the database where nobody else does; None where somebody does.
@@ -76,6 +77,10 @@ class Automation:
     community: Community
     retention: Retention
     applying: Applying | None
+
+    def supervisors(self) -> list[ChildSpec]:
+        """The Roblox players' supervisor."""
+        return [ChildSpec(id="community", start=self.community.run, type=ChildType.SUPERVISOR)]
 
     def children(self) -> list[ChildSpec]:
         """Recipes, in the order of their start; what leans on the database stops before it."""
@@ -105,6 +110,10 @@ class Automation:
         """What `/internal/health` says of it."""
         return {} if self.applying is None else self.applying.health()
 
+    def reload(self) -> None:
+        """Read the policy files again."""
+        self.files.refresh()
+
     def readings(self) -> Iterator[Reading]:
         """What the parts count."""
         recorder = self.community.recorder.statistics()
@@ -123,7 +132,7 @@ class Automation:
             yield from _drain_readings(self.applying.drain)
 
 
-def build_automation(settings: Settings, registry: Registry, database: Database | None) -> Automation:
+def build_automation(settings: Settings, registry: Registry, database: Database | None) -> AutomationFeature:
     """What the settings ask for, nothing running yet.
 
     Args:
@@ -161,7 +170,7 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
         keep_decisions_s=settings.decision_ttl_seconds,
         now=now,
     )
-    return Automation(settings, used, on_demand, files, community, retention, applying)
+    return AutomationFeature(settings, used, on_demand, files, community, retention, applying)
 
 
 def cloud_settings(settings: Settings) -> OpenCloudSettings:

@@ -1,4 +1,4 @@
-"""Channels as configured: who may connect, and what topics there are.
+"""Channels as configured: who may connect, and the sessions of those who have; topics come from the features.
 
 Tokens are verified here when `JWT_SECRET` is set, and otherwise (or with
 `AUTH_VERIFY=remote`) by the API server. Where neither is configured nobody can
@@ -14,24 +14,22 @@ from typing import TYPE_CHECKING, Final
 from web.channels.logout import LogoutHandler
 from web.channels.long_poll import LongPolls
 from web.channels.remote import RemoteTokens
-from web.channels.room_channel import ROOM_PATTERN, RoomChannel
 from web.channels.router import ChannelRouter
 from web.channels.session_registry import SessionRegistry
 from web.channels.socket_auth import SocketAuth
-from web.channels.state_channel import STATE_PATTERN, StateChannel
 from web.channels.tokens import LocalTokens
 from web.handlers.cors import Cors
 from web.handlers.http import Answer, Request, error
 from web.handlers.metrics import counter, counters, gauge
 from web.handlers.paths import SOCKET_PATH
 from web.handlers.routes import Endpoint, Route
+from web.wiring.feature import Feature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from actors.matches.player_connection import MatchDirectory, MatchPort
     from web.channels.identity import User
-    from web.channels.state_channel import Records
+    from web.channels.router import JoinHandler
     from web.channels.tokens import Tokens
     from web.handlers.metrics import Reading
     from web.settings import Settings
@@ -43,14 +41,6 @@ UPGRADE_REQUIRED: Final = error(
 )
 
 
-class NoMatches:
-    """A node without a matchmaker."""
-
-    def find(self, room_id: str) -> MatchPort | None:  # noqa: ARG002  # whatever its id
-        """There is none."""
-        return None
-
-
 class NoTokens:
     """A node that cannot verify tokens."""
 
@@ -60,20 +50,18 @@ class NoTokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Channels:
-    """The channels of a node.
+class ChannelsFeature(Feature):
+    """The sockets of a node, whatever topics they join.
 
     Attributes:
         auth: Authenticates clients, and has the sessions.
         polls: The long-polling clients.
-        rooms: The players of matches.
         tokens: Verifies tokens.
         logout: Closes the sockets of a user.
     """
 
     auth: SocketAuth
     polls: LongPolls
-    rooms: RoomChannel
     tokens: Tokens
     logout: LogoutHandler
 
@@ -100,8 +88,6 @@ class Channels:
         yield counter("sockets_opened", "Sockets opened.", now.opened)
         yield counters("sockets_refused", "Connects turned down.", "reason", now.refused)
         yield counters("sockets_ended", "Sockets that ended.", "reason", now.ended)
-        yield gauge("connected_players", "Players with a live channel.", self.rooms.connected_players)
-        yield gauge("rooms_with_players", "Rooms with a player connected.", self.rooms.rooms)
 
 
 async def _no_upgrade(_request: Request) -> Answer:
@@ -109,24 +95,16 @@ async def _no_upgrade(_request: Request) -> Answer:
     return UPGRADE_REQUIRED
 
 
-def build_channels(settings: Settings, records: Records, matches: MatchDirectory | None) -> Channels:
-    """Build the channels that the settings ask for; nothing runs yet.
-
-    Args:
-        settings: The node's.
-        records: The rooms behind `state:*`.
-        matches: The matches behind `room:*`; None on a node without a matchmaker.
-    """
-    rooms = RoomChannel(NoMatches() if matches is None else matches)
-    router = ChannelRouter({ROOM_PATTERN: rooms.join, STATE_PATTERN: StateChannel(records).join})
-    sockets = SessionRegistry(router, max_sockets=settings.max_sockets)
+def build_channels(settings: Settings, topics: Mapping[str, JoinHandler]) -> ChannelsFeature:
+    """Sockets that can join `topics`, by pattern; nothing runs yet."""
+    sockets = SessionRegistry(ChannelRouter(topics), max_sockets=settings.max_sockets)
     tokens = tokens_of(settings)
     cors = Cors(frozenset(settings.cors_origins))
     auth = SocketAuth(
         sockets, tokens, cors, anonymous=isinstance(tokens, NoTokens), trusted=settings.trusted_proxies
     )
     logout = LogoutHandler(sockets, settings.admin_token)
-    return Channels(auth, LongPolls(auth), rooms, tokens, logout)
+    return ChannelsFeature(auth, LongPolls(auth), tokens, logout)
 
 
 def tokens_of(settings: Settings) -> Tokens:

@@ -1,7 +1,8 @@
-"""Matches as configured: from the matchmaker's queue to the word of the API server."""
+"""Matches as configured: the queue of jobs, the topic `room:*`, and callbacks to the API server."""
 
 from __future__ import annotations
 
+import logging
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -22,16 +23,22 @@ from actors.matches import (
     ResultSpool,
 )
 from actors.matches.rules import RulesRegistry
-from supervision import ChildSpec
+from supervision import ChildSpec, ChildType
+from web.channels.room_channel import ROOM_PATTERN, RoomChannel
 from web.handlers.metrics import counter, counters, gauge
+from web.wiring.feature import Feature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from actors.links import RedisLink
+    from actors.matches.player_connection import MatchPort
     from actors.rooms import Rooms
+    from web.channels.router import JoinHandler
     from web.handlers.metrics import Reading
     from web.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 # Longer than what each takes to finish what it has begun.
 CALLBACKS_SHUTDOWN_S: Final = 6.0
@@ -56,9 +63,17 @@ class RoomsOfMatches:
         self._rooms.remove(room_id)
 
 
+class NoMatches:
+    """A node without a matchmaker."""
+
+    def find(self, room_id: str) -> MatchPort | None:  # noqa: ARG002  # whatever its id
+        """There is none."""
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class MatchMaking:
-    """What plays matches.
+    """What runs matches: takes jobs, hosts the matches, reports results.
 
     Attributes:
         recovery: None where it is somebody else's work.
@@ -72,9 +87,9 @@ class MatchMaking:
     recovery: Recovery | None
 
     def children(self) -> list[ChildSpec]:
-        """Recipes, in the order of their start; the matches themselves stand elsewhere in the tree."""
+        """All but the matches' supervisor, in the order of their start."""
         children = [
-            # First, to be stopped last: what callbacks give back then comes here.
+            # Started first so that it stops last: callbacks hands it undelivered results on shutdown.
             ChildSpec(id="results", start=self.results.run, shutdown_s=RESULTS_SHUTDOWN_S),
             ChildSpec(id="callbacks", start=self.callbacks.run, shutdown_s=CALLBACKS_SHUTDOWN_S),
             ChildSpec(id=CONSUMER, start=self.consumer.run, shutdown_s=CONSUMER_SHUTDOWN_S),
@@ -85,7 +100,7 @@ class MatchMaking:
         return children
 
     def readings(self) -> Iterator[Reading]:
-        """What they count."""
+        """Matches, results, jobs and callbacks."""
         matches = self.matches.statistics()
         yield gauge("matches", "Matches that are not over.", matches.live)
         yield counter("matches_created", "Matches begun.", matches.created)
@@ -115,6 +130,54 @@ class MatchMaking:
             yield counter("recovery_rounds", "Looks for results in Redis.", recovery.rounds)
             yield counter("results_recovered", "Results in Redis that were told.", recovery.recovered)
             yield gauge("results_stalled", "Results in Redis for over half an hour.", recovery.stalled)
+
+
+@dataclass(frozen=True, slots=True)
+class MatchesFeature(Feature):
+    """Matches and their players.
+
+    Attributes:
+        making: None without `REDIS_URL` or `API_BASE_URL`.
+        players: The topic `room:*`. Without matches every join is refused.
+    """
+
+    making: MatchMaking | None
+    players: RoomChannel
+
+    def supervisors(self) -> list[ChildSpec]:
+        """The matches' supervisor."""
+        if self.making is None:
+            return []
+        return [ChildSpec(id="matches", start=self.making.matches.run, type=ChildType.SUPERVISOR)]
+
+    def children(self) -> list[ChildSpec]:
+        """What talks to Redis and the API server."""
+        return [] if self.making is None else self.making.children()
+
+    def topics(self) -> Mapping[str, JoinHandler]:
+        """`room:{id}`: the players of a match."""
+        return {ROOM_PATTERN: self.players.join}
+
+    def readings(self) -> Iterator[Reading]:
+        """Players, matches, jobs and callbacks."""
+        yield gauge("connected_players", "Players with a live channel.", self.players.connected_players)
+        yield gauge("rooms_with_players", "Rooms with a player connected.", self.players.rooms)
+        if self.making is not None:
+            yield from self.making.readings()
+
+
+def build_matches(settings: Settings, link: RedisLink | None, rooms: Rooms) -> MatchesFeature:
+    """What the settings ask for, nothing running yet.
+
+    Raises:
+        RulesError: A game that is installed cannot be used.
+    """
+    if link is None or settings.api_base_url is None:
+        if link is not None:
+            logger.warning("creation_consumer_off", extra={"reason": "API_BASE_URL is not set"})
+        return MatchesFeature(None, RoomChannel(NoMatches()))
+    making = build_match_making(settings, settings.api_base_url, link, rooms)
+    return MatchesFeature(making, RoomChannel(making.matches))
 
 
 def build_match_making(settings: Settings, api_base_url: str, link: RedisLink, rooms: Rooms) -> MatchMaking:

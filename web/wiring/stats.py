@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from actors.links import DatabaseChannel
 from actors.players import CHANNEL, GameConfig, LedgerSweeper, News, Players, Rules
-from supervision import ChildSpec
+from supervision import ChildSpec, ChildType
 from web.handlers.game_config import GameConfigHandlers
 from web.handlers.game_servers import GameServers
 from web.handlers.metrics import counter, counters, gauge
 from web.handlers.stats import StatsHandlers, StatsRules
+from web.wiring.feature import Feature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,8 +49,8 @@ class Keeping:
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
-    """Everything about stats; None for what is not configured."""
+class StatsFeature(Feature):
+    """Players' stats and the game's configuration; None for what is not configured."""
 
     keeping: Keeping | None
     config: GameConfig | None
@@ -59,6 +60,12 @@ class Stats:
     def away(self) -> tuple[str, ...]:
         """Names of configured engines that cannot be reached now."""
         return () if self.keeping is None or self.keeping.database.state.up else ("database",)
+
+    def supervisors(self) -> list[ChildSpec]:
+        """The players' supervisor."""
+        if self.keeping is None:
+            return []
+        return [ChildSpec(id="players", start=self.keeping.players.run, type=ChildType.SUPERVISOR)]
 
     def children(self) -> list[ChildSpec]:
         """Recipes, in the order of their start; what leans on the database stops before it."""
@@ -87,9 +94,9 @@ class Stats:
             yield from _readings_of(self.keeping)
 
 
-def build_stats(settings: Settings, registry: Registry, database: Database | None) -> Stats:
+def build_stats(settings: Settings, registry: Registry, database: Database | None) -> StatsFeature:
     """What the settings ask for, nothing running yet."""
-    return Stats(
+    return StatsFeature(
         keeping=None if database is None else _keeping(settings, registry, database),
         config=None if settings.game_config_file is None else GameConfig(settings.game_config_file),
         servers=GameServers(settings.game_server_tokens),

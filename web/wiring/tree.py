@@ -1,18 +1,18 @@
-"""The tree of supervisors, one function per subtree.
+"""The supervision tree, made from what the features bring.
 
 root                 one_for_one
-├─ core              log · registry · rooms (dynamic) · players (dynamic) · community (dynamic) ·
-│                    matches (dynamic) · sweeper
-├─ integrations      Redis link · callbacks · creation consumer · command listener ·
-│                    results · recovery · database · ledger · ledger sweeper · stats news · game config ·
-│                    policy files · recorder · retention · outbox;
+├─ core              registry, and the features' `supervisors`: log · rooms (dynamic) · sweeper ·
+│                    matches (dynamic) · players (dynamic) · community (dynamic)
+├─ integrations      the features' `children`: Redis link · results · callbacks · creation consumer ·
+│                    command listener · recovery · database · ledger · ledger sweeper · stats news ·
+│                    game config · policy files · recorder · retention · outbox;
 │                    restarts with a backoff, never escalates, absent when not configured
 ├─ fastlane          poller · raw_streams · lane
 ├─ channels          sockets: their idle limits, and joins nobody answers
 └─ web               the acceptors; last to start, first to stop accepting
 
-Trouble with Redis or the API server must not cost one stream: that is why
-integrations stand apart.
+A failure of Redis or of the API server must not cost a stream: that is why
+integrations have a supervisor of their own.
 
 Connections are not in it: their tasks belong to the program, so that a crash
 of an acceptor, or of this whole tree's web part, drops none of them.
@@ -23,14 +23,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from supervision import Backoff, ChildSpec, ChildType, Supervisor
+from supervision import Backoff, ChildSpec, ChildType, State, Supervisor
+from web.handlers.metrics import gauges
+from web.wiring.feature import Feature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from web.log import PutLog
+    from web.handlers.metrics import Reading
     from web.server.acceptor import Acceptor
-    from web.wiring.node import Core, Edge
+    from web.wiring.edge import Edge
+    from web.wiring.node import Core
 
 WEB: Final = "web"
 INTEGRATIONS: Final = "integrations"
@@ -49,39 +52,41 @@ class Tree:
     subtrees: Mapping[str, Supervisor]
 
 
-def tree_of(core: Core, edge: Edge, put_log: PutLog) -> Tree:
+class Restarting(Feature):
+    """Children of `integrations` that failed and wait for their next start: health and metrics.
+
+    Attributes:
+        supervisor: Theirs; None until the tree is made, or without any such child.
+    """
+
+    def __init__(self) -> None:
+        self.supervisor: Supervisor | None = None
+
+    def away(self) -> tuple[str, ...]:
+        """Their ids."""
+        children = () if self.supervisor is None else self.supervisor.which_children()
+        return tuple(str(child.id) for child in children if child.state is State.RESTARTING)
+
+    def readings(self) -> Iterator[Reading]:
+        """One for each that restarts now."""
+        names = dict.fromkeys(self.away(), 1.0)
+        yield gauges(
+            "child_restarting", "Children that failed and wait for their next start.", "child", names
+        )
+
+
+def build_tree(core: Core, edge: Edge, restarting: Restarting) -> Tree:
     """The whole tree, nothing running yet."""
-    subtrees = {"core": core_of(core, put_log)}
-    integrations = [
-        *core.integrations.children(),
-        *core.stats.children(),
-        *core.automation.children(),
-    ]
-    if integrations:
-        subtrees[INTEGRATIONS] = integrations_of(integrations)
-        core.restarting.supervisor = subtrees[INTEGRATIONS]
+    registry = ChildSpec(id="registry", start=core.registry.run)
+    supervisors = [child for feature in core.features for child in feature.supervisors()]
+    subtrees = {"core": Supervisor([registry, *supervisors])}
+    children = [child for feature in core.features for child in feature.children()]
+    if children:
+        subtrees[INTEGRATIONS] = restarting.supervisor = integrations_of(children)
     subtrees["fastlane"] = Supervisor(edge.fastlane.children())
-    subtrees["channels"] = Supervisor([ChildSpec(id="sockets", start=edge.channels.sockets.run)])
+    subtrees["channels"] = Supervisor([ChildSpec(id="sockets", start=core.channels.sockets.run)])
     subtrees[WEB] = web_of(edge.acceptors)
     return Tree(Supervisor([_subtree(name, below) for name, below in subtrees.items()]), subtrees)
-
-
-def core_of(core: Core, put_log: PutLog) -> Supervisor:
-    """What everything else leans on."""
-    children = [
-        ChildSpec(id="log", start=put_log.run),
-        ChildSpec(id="registry", start=core.registry.run),
-        ChildSpec(id="rooms", start=core.rooms.run, type=ChildType.SUPERVISOR),
-    ]
-    keeping = core.stats.keeping
-    if keeping is not None:
-        children.append(ChildSpec(id="players", start=keeping.players.run, type=ChildType.SUPERVISOR))
-    community = core.automation.community
-    children.append(ChildSpec(id="community", start=community.run, type=ChildType.SUPERVISOR))
-    making = core.integrations.match_making
-    if making is not None:
-        children.append(ChildSpec(id="matches", start=making.matches.run, type=ChildType.SUPERVISOR))
-    return Supervisor([*children, ChildSpec(id="sweeper", start=core.sweeper.run)])
 
 
 def integrations_of(children: Sequence[ChildSpec]) -> Supervisor:

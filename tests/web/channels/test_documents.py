@@ -9,7 +9,7 @@ from tests.repository.documents import ROOT, blocks, text_of
 from tests.web.channels.support import ANN, Client, reply
 from web.channels.identity import ANONYMOUS, User
 from web.channels.router import ChannelRouter
-from web.wiring import channels
+from web.wiring import feature
 
 PAGE: Final = ROOT / "docs" / "channels.md"
 TOPIC: Final = "shout:1"
@@ -47,7 +47,7 @@ def test_the_example_of_a_topic_refuses_and_forgets() -> None:
 
 
 def test_the_place_that_it_names_for_the_route_is_there() -> None:
-    [path, function] = re.findall(r"in `(\w+)` of `([\w/.]+)`", text_of(PAGE))[0][::-1]
+    [(method, path)] = re.findall(r"by `(\w+)` of a feature as `([\w/.]+)`", text_of(PAGE))
 
-    assert (ROOT / path).samefile(channels.__file__)
-    assert hasattr(channels, function)
+    assert (ROOT / path).samefile(feature.__file__)
+    assert hasattr(feature.Feature, method)

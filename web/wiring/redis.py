@@ -1,0 +1,59 @@
+"""The link to Redis, for whatever needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from actors.links import RedisLink
+from supervision import ChildSpec
+from web.handlers.metrics import counter, gauge, gauges
+from web.wiring.feature import Feature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from web.handlers.metrics import Reading
+    from web.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class RedisFeature(Feature):
+    """Redis as configured.
+
+    Attributes:
+        link: None without `REDIS_URL`.
+    """
+
+    link: RedisLink | None
+
+    def children(self) -> list[ChildSpec]:
+        """The link."""
+        return [] if self.link is None else [ChildSpec(id="redis_link", start=self.link.run)]
+
+    def away(self) -> tuple[str, ...]:
+        """Whether Redis cannot be reached, or refuses what is needed of it."""
+        return () if self.link is None or self.link.trouble is None else ("redis",)
+
+    def health(self) -> dict[str, object]:
+        """What is wrong with Redis, and at which address."""
+        trouble = None if self.link is None else self.link.trouble
+        return {} if trouble is None else {"redis": trouble}
+
+    def readings(self) -> Iterator[Reading]:
+        """Whether it is there, and what it refuses."""
+        if self.link is None:
+            return
+        link = self.link.statistics()
+        yield gauge("redis_up", "Whether Redis answers and refuses nothing that is needed.", link.healthy)
+        yield gauges("redis_refused", "Operations that Redis refuses now.", "code", link.refused)
+        trouble = self.link.trouble
+        causes = {} if trouble is None else {trouble: 1.0}
+        yield gauges("redis_trouble", "What is wrong with Redis, and where it is.", "cause", causes)
+        yield counter("redis_outages", "Times Redis went away.", link.outages)
+
+
+def build_redis(settings: Settings) -> RedisFeature:
+    """The link that the settings ask for, not running yet."""
+    url = settings.redis_url
+    return RedisFeature(None if url is None else RedisLink(url.get_secret_value()))
