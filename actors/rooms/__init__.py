@@ -3,6 +3,7 @@
 Reading order, each file leaning only on the ones above it:
 
     record    one version of a room, its bytes, and what a conditional write asks of it
+    store     what handlers, channels and matches ask of the rooms, whoever keeps the records
     table     every room's last record, and whether its task is idle; outlives all tasks
     room      the task through which one room's writes go, one at a time
     rooms     all rooms: what handlers, matches and the sweeper call
@@ -13,6 +14,7 @@ Reading order, each file leaning only on the ones above it:
 
 from actors.rooms.record import ALWAYS, Condition, Kind, Put, Record, Refusal, is_room_id
 from actors.rooms.rooms import Rooms, RoomStatistics
+from actors.rooms.store import Page, RoomRow, RoomStore
 from actors.rooms.sweeper import Sweeper
 from actors.rooms.table import RoomTable
 
@@ -20,10 +22,13 @@ __all__ = [
     "ALWAYS",
     "Condition",
     "Kind",
+    "Page",
     "Put",
     "Record",
     "Refusal",
+    "RoomRow",
     "RoomStatistics",
+    "RoomStore",
     "RoomTable",
     "Rooms",
     "Sweeper",

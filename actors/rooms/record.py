@@ -146,12 +146,14 @@ class Put(NamedTuple):
         condition: What must hold of the stored record.
         secret: The room's secret, as the writer knows it.
         is_admin: Whether the writer needs no secret.
+        idempotency_key: Names this write: a repeat of it with the same state writes nothing.
     """
 
     state: bytes
     condition: Condition = ALWAYS
     secret: str | None = None
     is_admin: bool = False
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

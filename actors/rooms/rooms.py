@@ -15,8 +15,9 @@ from actors.core import (
     Unavailable,
     at_batch_end,
 )
-from actors.rooms.record import Kind, Record, Refusal
+from actors.rooms.record import Kind, Record, Refusal, is_room_id
 from actors.rooms.room import Announce, Delete, Expire, Room
+from actors.rooms.store import Page, RoomRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ class RoomStatistics:
 
 
 class Rooms:
-    """Rooms by id, their tasks, and their audiences.
+    """The `RoomStore` of one process: rooms by id, their tasks, and their audiences.
 
     Reads come straight from the table; writes go through the room's task, started on demand, or are
     done inline while that task is idle. `run` is a child: a dynamic supervisor of the rooms' tasks.
@@ -94,9 +95,21 @@ class Rooms:
         """The last record."""
         return self._table.get(room_id)
 
-    def page(self, limit: int, after: str = "") -> list[Record]:
-        """At most `limit` records in the order of their ids, from the first id above `after`."""
-        return self._table.page(limit, after)
+    async def read(self, room_id: str) -> Record | None:
+        """As `get`: there is nothing to wait for."""
+        return self._table.get(room_id)
+
+    async def page(self, limit: int, cursor: str = "") -> Page | Refusal:
+        """At most `limit` rooms in the order of their ids, from the first id above `cursor`."""
+        if cursor and not is_room_id(cursor):
+            return Refusal("invalid_cursor")
+        records = self._table.page(limit, cursor)
+        next_cursor = records[-1].room_id if len(records) == limit else None
+        return Page(list(map(self._row, records)), next_cursor)
+
+    def _row(self, record: Record) -> RoomRow:
+        streams = self.streams(record.room_id)
+        return RoomRow(record.room_id, record.version, record.updated_at, streams, record.kind)
 
     def ids(self) -> Iterator[str]:
         """Ids of all rooms, as of now."""
@@ -114,6 +127,10 @@ class Rooms:
         )
 
     # -- listening -------------------------------------------------------------------
+
+    async def open(self, room_id: str) -> Refusal | None:  # noqa: ARG002  # whichever it is
+        """Nothing has to be done for a room to be listened to."""
+        return None
 
     def join(self, room_id: str, member: Member) -> tuple[Record | None, Event]:
         """Offer `member` the room's events from now on; returns the present record and its event.

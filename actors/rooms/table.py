@@ -106,7 +106,7 @@ class RoomTable:
 
     def refusal(self, room_id: str, put: Put) -> Refusal | None:
         """Why `put` would be refused now; None if it would not."""
-        state, condition, secret, is_admin = put
+        state, condition, secret, is_admin, _ = put
         slot = self._slots.get(room_id)
         if slot is not None and slot.life.kind is Kind.MATCH:
             return Refusal("room_is_authoritative")

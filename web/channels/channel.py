@@ -164,6 +164,11 @@ class ChannelSocket:
         else:
             self.end(LeaveReason.CLOSED)
 
+    def run(self, work: Callable[[], None]) -> None:
+        """Run the rest of a join handler that had to wait; if it crashes, so does the join."""
+        if not self._owner.guard(self, work):
+            self.crash()
+
     # -- talking to the client -------------------------------------------------------
 
     def push(self, event: str, payload: Payload) -> bool:

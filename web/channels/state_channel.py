@@ -12,8 +12,8 @@ from typing import Final, Protocol
 
 from orjson import Fragment
 
-from actors.core import ConflatingMember, Event, Member, TooMany
-from actors.rooms import Record, is_room_id
+from actors.core import ConflatingMember, Event, InlineCall, Member, TooMany
+from actors.rooms import Record, Refusal, is_room_id
 from web.channels.broadcast import Broadcast
 from web.channels.channel import ChannelSocket, LeaveReason, Push
 from web.handlers.resume import needs_reset, reset_data
@@ -26,6 +26,9 @@ PREFIX: Final = "state:"
 
 class Records(Protocol):
     """The rooms, as far as a listener needs them (`actors.rooms.Rooms` has these)."""
+
+    async def open(self, room_id: str) -> Refusal | None:
+        """Get ready for `join`, which has to follow at once."""
 
     def join(self, room_id: str, member: Member) -> tuple[Record | None, Event]:
         """Let `member` hear the room from now on; the event that tells how it stands.
@@ -57,6 +60,20 @@ class StateChannel:
         if not is_room_id(room_id):
             socket.refuse({"reason": "invalid_room_id"}, final=True)
             return
+
+        def opened(refusal: Refusal | None) -> None:
+            socket.run(lambda: self._opened(socket, payload, refusal))
+
+        InlineCall(self._records.open(room_id), opened).resume()
+
+    def _opened(self, socket: ChannelSocket, payload: object, refusal: Refusal | None) -> None:
+        """The room can be listened to now, or not; the client may have gone meanwhile."""
+        if not socket.joining:
+            return
+        if refusal is not None:
+            socket.refuse({"reason": refusal.code})
+            return
+        room_id = socket.topic.removeprefix(PREFIX)
         watcher = _Watcher(socket, self)
         try:
             record, event = self._records.join(room_id, watcher)

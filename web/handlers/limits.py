@@ -36,24 +36,27 @@ class PerMinute:
     Args:
         limit: How often a client may; 0 for as often as it likes.
         clock: Seconds.
+
+    Attributes:
+        limit: As given.
     """
 
     def __init__(self, limit: int, clock: Callable[[], float]) -> None:
-        self._limit = limit
+        self.limit = limit
         self._clock = clock
         self._windows: dict[str, tuple[float, int]] = {}
         self.refused = 0
 
     def take(self, client: str) -> int:
         """Count one; 0 if that is fine, else whole seconds until it is again."""
-        if not self._limit:
+        if not self.limit:
             return 0
         client = client_key(client)
         now = self._clock()
         start, count = self._windows.get(client, (now, 0))
         if now - start >= WINDOW_S:
             start, count = now, 0
-        if count >= self._limit:
+        if count >= self.limit:
             self.refused += 1
             return max(1, math.ceil(start + WINDOW_S - now))
         self._remember(client, start, count + 1)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from actors.core import Member
-    from actors.rooms import Record, Rooms
+    from actors.rooms import Record, RoomStore
+    from actors.rooms.store import RoomRow
     from web.handlers.http import Request
     from web.handlers.limits import PerMinute
 
@@ -54,6 +55,7 @@ REFUSALS: Final = {
     "room_exists": (409, "this room exists and has no secret; nothing was written"),
     "version_mismatch": (412, "the stored version does not meet the condition; nothing was written"),
     "room_is_authoritative": (409, "this room belongs to a match, which alone writes it"),
+    "invalid_cursor": (422, "wanted the next_cursor of the page before"),
     "rate_limited": (429, "too many rooms were created from this address"),
     "too_many_rooms": (503, "this server has as many rooms as it may have"),
     "too_much_state": (503, "the rooms of this server take as many bytes as they may"),
@@ -79,7 +81,7 @@ class RoomHandlers:
 
     def __init__(
         self,
-        rooms: Rooms,
+        rooms: RoomStore,
         *,
         admin_token: SecretStr | None,
         creations: PerMinute,
@@ -110,16 +112,19 @@ class RoomHandlers:
         """The record; 304 if `If-None-Match` names it."""
         room_id = request.segments[ROOM_ID_AT]
         answer = self.get_at_once(room_id, request.headers, b"")
-        return answer or (ROOM_NOT_FOUND if is_room_id(room_id) else INVALID_ROOM_ID)
+        if answer is not None:
+            return answer
+        if not is_room_id(room_id):
+            return INVALID_ROOM_ID
+        record = await self._rooms.read(room_id)
+        if isinstance(record, Refusal):
+            return refused(record)
+        return ROOM_NOT_FOUND if record is None else _record_answer(request.headers, record)
 
     def get_at_once(self, room_id: str, headers: Mapping[str, str], _body: bytes) -> Answer | None:
-        """As `get`, for a room that exists."""
+        """As `get`, for a room whose record is here."""
         record = self._rooms.get(room_id)
-        if record is None:
-            return None
-        if is_unchanged(headers, record.etag):
-            return Answer(304, headers=(*NO_CACHE, _etag(record)))
-        return Answer(200, record.body, (*FRESH_JSON, _etag(record)))
+        return None if record is None else _record_answer(headers, record)
 
     async def put(self, request: Request) -> Answer:
         """Write the next version.
@@ -128,15 +133,23 @@ class RoomHandlers:
             ActorCrashed: The room's task crashed on it.
         """
         room_id = request.segments[ROOM_ID_AT]
-        is_new = self._rooms.get(room_id) is None
-        if is_new and not is_room_id(room_id):
+        is_known = self._rooms.get(room_id) is not None
+        if not is_known and not is_room_id(room_id):
             return INVALID_ROOM_ID
         put = self._read_put(request.headers, request.body)
         if isinstance(put, Answer):
             return put
-        if is_new and (wait_s := self._creations.take(request.client)):
-            return refused(Refusal("rate_limited", retry_after_s=wait_s))
+        refusal = None if is_known or not self._creations.limit else await self._may_create(request)
+        if refusal is not None:
+            return refused(refusal)
         return self._put_answer(room_id, request.body, await self._rooms.put(room_id, put))
+
+    async def _may_create(self, request: Request) -> Refusal | None:
+        """Why the client may not write the room, if it does not exist yet."""
+        record = await self._rooms.read(request.segments[ROOM_ID_AT])
+        if record is None and (wait_s := self._creations.take(request.client)):
+            return Refusal("rate_limited", retry_after_s=wait_s)
+        return record if isinstance(record, Refusal) else None
 
     def put_at_once(self, room_id: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         """As `put`, for a room that can be written at once."""
@@ -192,27 +205,19 @@ class RoomHandlers:
         if not IS_PAGE_LIMIT(limit) or not 1 <= int(limit) <= MAX_PAGE:
             return error(422, "invalid_limit", f"wanted 1 to {MAX_PAGE}")
         cursor = query_value(request.query, "cursor") or ""
-        if cursor and not is_room_id(cursor):
-            return error(422, "invalid_cursor", "wanted the next_cursor of the page before")
-        records = self._rooms.page(int(limit), cursor)
-        next_cursor = records[-1].room_id if len(records) == int(limit) else None
-        page = {"rooms": list(map(self._row, records)), "next_cursor": next_cursor}
-        return json_answer(200, page)
-
-    def _row(self, record: Record) -> dict[str, Any]:
-        return {
-            "room_id": record.room_id,
-            "version": record.version,
-            "updated_at": record.updated_at,
-            "streams": self._rooms.streams(record.room_id),
-            "kind": record.kind.value,
-        }
+        page = await self._rooms.page(int(limit), cursor)
+        if isinstance(page, Refusal):
+            return refused(page)
+        return json_answer(200, {"rooms": list(map(_row, page.rows)), "next_cursor": page.next_cursor})
 
     async def stream(self, request: Request) -> Answer | OpenStream:
         """Every version of the room from now on, whether it exists or not."""
         room_id = request.segments[ROOM_ID_AT]
         if not is_room_id(room_id):
             return INVALID_ROOM_ID
+        refusal = await self._rooms.open(room_id)
+        if refusal is not None:
+            return refused(refusal)
         return OpenStream(
             source=self._streams,
             topic=room_id,
@@ -225,7 +230,7 @@ class RoomHandlers:
 class RoomStreams:
     """The source of rooms' streams. Topics are room ids."""
 
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, rooms: RoomStore) -> None:
         self._rooms = rooms
 
     def join(self, wanted: OpenStream, member: Member) -> Opening | Answer:
@@ -254,6 +259,17 @@ def refused(refusal: Refusal) -> Answer:
         return retry_later(status, refusal.code, refusal.retry_after_s, message)
     facts: dict[str, Any] = {} if refusal.version is None else {"version": refusal.version}
     return error(status, refusal.code, message, **facts)
+
+
+def _record_answer(headers: Mapping[str, str], record: Record) -> Answer:
+    """The record, or 304 if `If-None-Match` names it."""
+    if is_unchanged(headers, record.etag):
+        return Answer(304, headers=(*NO_CACHE, _etag(record)))
+    return Answer(200, record.body, (*FRESH_JSON, _etag(record)))
+
+
+def _row(row: RoomRow) -> dict[str, Any]:
+    return row._asdict() | {"kind": row.kind.value}
 
 
 def _etag(record: Record) -> tuple[str, str]:

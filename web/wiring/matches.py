@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from actors.links import RedisLink
     from actors.matches.player_connection import MatchPort
-    from actors.rooms import Rooms
+    from actors.rooms import RoomStore
     from web.channels.router import JoinHandler
     from web.handlers.metrics import Reading
     from web.settings import Settings
@@ -51,7 +51,7 @@ CONSUMER: Final = "creation_consumer"
 class RoomsOfMatches:
     """Shows matches as rooms that anybody may watch and nobody may PUT."""
 
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, rooms: RoomStore) -> None:
         self._rooms = rooms
 
     def publish(self, room_id: str, state: dict[str, Any]) -> None:
@@ -166,7 +166,7 @@ class MatchesFeature(Feature):
             yield from self.making.readings()
 
 
-def build_matches(settings: Settings, link: RedisLink | None, rooms: Rooms) -> MatchesFeature:
+def build_matches(settings: Settings, link: RedisLink | None, rooms: RoomStore) -> MatchesFeature:
     """What the settings ask for, nothing running yet.
 
     Raises:
@@ -180,7 +180,9 @@ def build_matches(settings: Settings, link: RedisLink | None, rooms: Rooms) -> M
     return MatchesFeature(making, RoomChannel(making.matches))
 
 
-def build_match_making(settings: Settings, api_base_url: str, link: RedisLink, rooms: Rooms) -> MatchMaking:
+def build_match_making(
+    settings: Settings, api_base_url: str, link: RedisLink, rooms: RoomStore
+) -> MatchMaking:
     """What the settings ask for, nothing running yet.
 
     Raises:

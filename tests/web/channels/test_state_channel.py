@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import json
 
-from actors.core import Audiences, Event, Member
-from actors.rooms import Record, RoomTable
+from actors.core import Audiences, Event, Member, PendingCall
+from actors.rooms import Record, Refusal, RoomTable
 from tests.web.channels.support import Client, reply
 from web.channels.router import ChannelRouter
 from web.channels.serializer import V1
@@ -16,6 +16,9 @@ class Records:
     def __init__(self, max_members: int = 100) -> None:
         self.audiences = Audiences(max_members=max_members)
         self.table = RoomTable(max_rooms=100, max_bytes=100_000)
+
+    async def open(self, room_id: str) -> Refusal | None:
+        return None
 
     def join(self, room_id: str, member: Member) -> tuple[Record | None, Event]:
         self.audiences.join(room_id, member)
@@ -70,6 +73,59 @@ def test_a_room_that_does_not_exist_is_version_0() -> None:
         "state": None,
         "id": "none-0",
     }
+
+
+class LateRecords(Records):
+    """Rooms that can be listened to only when the store has answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[PendingCall] = []
+
+    async def open(self, room_id: str) -> Refusal | None:
+        self.asked.append(PendingCall("store", room_id))
+        answer: Refusal | None = await self.asked[-1].wait(10)
+        return answer
+
+
+class LateNode(Node):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records = self.late = LateRecords()
+        self.router = ChannelRouter({"state:*": StateChannel(self.records).join})
+
+
+async def test_a_join_is_answered_once_the_store_is_ready() -> None:
+    node = LateNode()
+    client = node.client()
+    before = client.join("state:a")
+    node.late.asked[0].send(None)
+    [answer] = client.transport.take()
+
+    assert before == []
+    assert answer[4]["response"]["id"] == "none-0"
+
+
+async def test_a_join_that_the_store_cannot_serve_is_refused() -> None:
+    node = LateNode()
+    client = node.client()
+    client.join("state:a")
+    node.late.asked[0].send(Refusal("store_unavailable", retry_after_s=1))
+
+    assert client.transport.take() == [reply("1", "1", "state:a", "error", {"reason": "store_unavailable"})]
+    assert len(node.records.audiences) == 0
+
+
+async def test_a_client_that_left_before_the_store_was_ready_joins_nothing() -> None:
+    node = LateNode()
+    client = node.client()
+    client.join("state:a")
+    client.say("1", "2", "state:a", "phx_leave", {})
+    client.transport.take()
+    node.late.asked[0].send(None)
+
+    assert client.transport.take() == []
+    assert len(node.records.audiences) == 0
 
 
 def test_every_write_is_a_push_and_all_get_the_same_bytes() -> None:

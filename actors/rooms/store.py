@@ -1,0 +1,109 @@
+"""What handlers, channels and matches ask of the rooms, whoever keeps the records.
+
+Two adapters: `Rooms` keeps them in this process, `SharedRooms` in a Redis that many nodes use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from actors.core import Event, Member
+    from actors.rooms.record import Kind, Put, Record, Refusal
+
+
+class RoomRow(NamedTuple):
+    """A room in a list of rooms.
+
+    Attributes:
+        room_id: The room.
+        version: Of its record.
+        updated_at: When it was written, as in the record.
+        streams: How many streams and sockets listen to it, on all nodes.
+        kind: Who may write.
+    """
+
+    room_id: str
+    version: int
+    updated_at: str
+    streams: int
+    kind: Kind
+
+
+class Page(NamedTuple):
+    """A part of all rooms.
+
+    Attributes:
+        rows: The rooms.
+        next_cursor: Where the next part begins; None at the end.
+    """
+
+    rows: list[RoomRow]
+    next_cursor: str | None
+
+
+class RoomStore(Protocol):
+    """Rooms by id: their records, and who listens to them.
+
+    What waits (`read`, `open`, `put`, `delete`, `page`) awaits answers of actors and of the store only,
+    so that an `InlineCall` may run it, and answers trouble with a `Refusal`.
+    """
+
+    def get(self, room_id: str) -> Record | None:
+        """The record, where it is known without waiting to be as new as `read` promises."""
+
+    async def read(self, room_id: str) -> Record | Refusal | None:
+        """The record, with every write that was acknowledged before this call; None if there is no room."""
+
+    async def page(self, limit: int, cursor: str) -> Page | Refusal:
+        """At most `limit` rooms, from `cursor`, which is empty or the `next_cursor` of another page."""
+
+    def streams(self, room_id: str) -> int:
+        """How many streams and sockets of this process listen to the room."""
+
+    async def open(self, room_id: str) -> Refusal | None:
+        """Get ready for listeners: `join` has to follow at once, before anything else is awaited."""
+
+    def join(self, room_id: str, member: Member) -> tuple[Record | None, Event]:
+        """Offer `member` the room's events from now on; returns the present record and its event.
+
+        The caller has to send that event to `member` before it awaits anything: then there is neither
+        gap nor repeat.
+
+        Raises:
+            TooMany: A limit of the audiences is reached.
+        """
+
+    def leave(self, room_id: str, member: Member) -> None:
+        """Offer `member` no more events; nothing happens if it was not there."""
+
+    async def put(self, room_id: str, put: Put) -> Record | Refusal:
+        """Write the next version of a plain room.
+
+        Raises:
+            ActorCrashed: The room's task crashed on it; whether it was written is unknown.
+        """
+
+    def can_put_inline(self, room_id: str) -> bool:
+        """Whether `put_inline` may be called."""
+
+    def put_inline(self, room_id: str, put: Put) -> Record | Refusal:
+        """As `put`, without waiting, if `can_put_inline` is true."""
+
+    async def delete(
+        self, room_id: str, *, secret: str | None = None, is_admin: bool = False
+    ) -> Refusal | None:
+        """Remove a plain room, with its secret or as an admin; its streams go on with version 0.
+
+        Raises:
+            ActorCrashed: As for `put`.
+        """
+
+    def publish(self, room_id: str, state: bytes) -> object:
+        """Write the next version of a match's room, now or as soon as the store takes it.
+
+        Over a plain room it is the first version of a new epoch; streams stay open.
+        """
+
+    def remove(self, room_id: str) -> None:
+        """Remove a match's room; nothing happens if it is not there or not a match's."""
