@@ -1,38 +1,35 @@
-"""Rank decisions for Roblox communities: snapshots in, decisions out, Roblox told about them.
+"""Rank decisions for Roblox communities: stores snapshots, decides, and carries decisions out at Roblox.
 
 Reading order, each file leaning only on the ones above it:
 
-    times          UTC, as text and back
-    policy         ranks, punishments, permissions: frozen models and what they must obey
-    policy_files   the models' files: package data, overrides, reread when they change
-    schemas        JSON Schema of each policy file, written by `python -m actors.automation.schemas`
-    player         what is known of one player, and how the world sees it
-    decision       the one pure function that says what should happen to a player
-    validation     errors of a request, in one shape
-    snapshot       what a game server sends: body and headers
-    steps          what Roblox must be told for one decision, as a list that can be resumed
-    open_cloud     those steps as HTTP requests, byte by byte
-    outcome        what comes of a step: done, again later, not sent yet, refused
-    breaker        how many decisions may be begun while Roblox is in trouble
-    limiter        two restriction updates a minute per user
-    roblox         the client: sends one step, hears one outcome
-    tables         the database's tables
-    bulk           many rows in one statement
-    intake         one snapshot folded into one player, as values
-    queueing       from a verdict to a decision, given what waits already, as values
-    outbox         decisions waiting for Roblox: claimed, advanced, finished, given a connection
-    store          rows in, values out and back
-    batch          snapshots and decisions on their way through one transaction
-    transactions   snapshots and decisions written, given a connection
-    leaderboard    who leads, given a connection
-    drain          the loop that carries decisions from the outbox to Roblox
-    retention      forgets what is too old to be kept
-    requests       what is asked of the recorder, and what comes of it
-    recorder       the actor that commits everybody's snapshots together
-    roster         what this node knows of active players; outlives all tasks
-    board          the leaderboards, kept in memory
-    roblox_player  the actor through which one player's snapshots go, in order
-    community      all of them: what handlers call
+    times              UTC, as text and back
+    policy             ranks, punishments, permissions: frozen models and their rules
+    policy_files       the models' files: package data, overrides, reread when they change
+    schemas            JSON Schema of each policy file, written by `python -m actors.automation.schemas`
+    player             a player as stored, and as JSON
+    decision           the pure function that decides about a player
+    snapshot           the request of a game server: body and headers, validated
+    steps              a decision as a list of idempotent Open Cloud operations, resumable after each
+    open_cloud         a step as an HTTP request
+    outcome            judges the answer to a step: done, retry, rate limited, refused
+    breaker            circuit breaker: how many decisions may be begun while Roblox fails
+    limiter            rate limiter: two restriction updates a minute per user
+    roblox             the Open Cloud client: sends one step, returns its outcome
+    tables             the database's tables
+    bulk               many rows in one statement
+    merge              merges one snapshot into one player, as values
+    queueing           what a verdict does to the decisions already pending, as values
+    outbox             transactional outbox: pending decisions claimed, advanced, finished; per connection
+    store              loads and saves players and pending decisions; per connection
+    batch              snapshots and decisions of one transaction
+    transactions       the transactions: record snapshots, apply a decision, advance one; per connection
+    leaderboard        queries for leaderboards; per connection
+    relay              outbox relay worker: carries pending decisions out at Roblox
+    retention          deletes expired rows
+    recorder           the actor that commits the snapshots of many players in one transaction
+    player_cache       players that are active on this node, as last read or written
+    leaderboard_cache  the leaderboards, in memory
+    roblox_players     the API of this package: record, decide, read
 
 What is promised
     * `Recorded` is durable: it comes after a commit that has reached the disk.

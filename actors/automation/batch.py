@@ -1,4 +1,4 @@
-"""A batch of snapshots and decisions on its way through one transaction: read, change, write."""
+"""Snapshots and decisions of one transaction: reads their players, changes them, writes them back."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sqlalchemy import Connection, insert
 from actors.automation import outbox, steps, store
 from actors.automation.bulk import insert_many
 from actors.automation.decision import Decision, Verdict, decide
-from actors.automation.intake import Standing, Sync, digest_of, fold
+from actors.automation.merge import MergeResult, Sync, digest_of, merge_snapshot
 from actors.automation.outbox import Status
 from actors.automation.player import Player
 from actors.automation.policy import Policy
-from actors.automation.queueing import Queued, Waiting, queue, reported
+from actors.automation.queueing import PendingDecision, Queued, queue, reported
 from actors.automation.snapshot import Instructions, Snapshot
-from actors.automation.steps import Reach
+from actors.automation.steps import Capabilities
 from actors.automation.tables import automation_decisions, player_snapshots
 from actors.links import in_one_trip
 
@@ -26,15 +26,15 @@ OUT_OF_DATE: Final = "a newer snapshot has been applied"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What decisions are taken and applied by, all through one transaction.
+class DecisionContext:
+    """What decisions are taken by; one value for the whole of a transaction.
 
     Attributes:
-        inbound_key: Whether senders are known by a key; without one nothing is ever applied.
+        inbound_key: Whether senders authenticate with a key; without one nothing is ever applied.
     """
 
     policy: Policy
-    reach: Reach
+    capabilities: Capabilities
     inbound_key: bool
     now: datetime
 
@@ -44,7 +44,7 @@ class SnapshotEntry:
     """One snapshot to record.
 
     Attributes:
-        request_id: For the decision, should one be asked for; unique, at most 36 characters.
+        request_id: Of the decision, if one is asked for; unique, at most 36 characters.
     """
 
     snapshot: Snapshot
@@ -57,55 +57,57 @@ class SnapshotEntry:
 class Recorded:
     """The player afterwards, and the decision if one was asked for.
 
-    `queued` says that the outbox holds a new decision: time to wake whoever drains it.
+    Attributes:
+        result: What became of the snapshot; None for a manual decision.
+        queued: Whether the outbox holds a new decision, so that the relay is to be woken.
     """
 
     player: Player
     decision: Decision | None
-    standing: Standing | None
+    result: MergeResult | None
     queued: bool
 
 
-def by_hand(verdict: Verdict, reason: str | None) -> Verdict:
-    """The verdict with the reason of whoever asked for it."""
+def with_reason(verdict: Verdict, reason: str | None) -> Verdict:
+    """The verdict with a caller's reason in front of its own."""
     return replace(verdict, reason=f"{reason} ({verdict.reason})") if reason else verdict
 
 
 class Batch:
-    """Players locked for this transaction, as they change, and the rows to write at its end."""
+    """Locks and loads players, changes them as values, and writes all rows at the end."""
 
-    def __init__(self, connection: Connection, user_ids: Sequence[int], terms: Terms) -> None:
+    def __init__(self, connection: Connection, user_ids: Sequence[int], context: DecisionContext) -> None:
         self._connection = connection
-        self._terms = terms
+        self._context = context
         self._sync: dict[int, Sync] = store.lock(connection, user_ids)
         self.players: dict[int, Player] = store.load(connection, user_ids)
-        self._waiting: dict[int, list[Waiting]] = store.waiting_for(connection, user_ids, terms.now)
+        self._waiting: dict[int, list[PendingDecision]] = store.waiting_for(connection, user_ids, context.now)
         self._changed: set[int] = set()
         self._history: list[dict[str, Any]] = []
         self._decisions: dict[str, dict[str, Any]] = {}
         self._superseded: list[str] = []
 
     def record(self, entry: SnapshotEntry) -> Recorded:
-        """Fold one snapshot into its player, and decide if that is asked for."""
+        """Merge one snapshot into its player, and decide if that is asked for."""
         snapshot, instructions = entry.snapshot, entry.instructions
         user_id, payload = snapshot.user_id, snapshot.payload()
-        folded = fold(
+        merged = merge_snapshot(
             self.players.get(user_id),
             self._sync[user_id],
             snapshot,
             digest=digest_of(payload, instructions),
-            policy=self._terms.policy,
-            now=self._terms.now,
+            policy=self._context.policy,
+            now=self._context.now,
         )
-        self.players[user_id], self._sync[user_id] = folded.player, folded.sync
+        self.players[user_id], self._sync[user_id] = merged.player, merged.sync
         self._changed.add(user_id)
-        if not folded.heard:
+        if not merged.is_duplicate:
             self._history.append(self._history_row(entry, payload))
-        queued = self._decide(user_id, entry, folded.standing)
+        queued = self._decide(user_id, entry, merged.result)
         return Recorded(
-            player=folded.player,
+            player=merged.player,
             decision=None if queued is None else queued.decision,
-            standing=folded.standing,
+            result=merged.result,
             queued=queued is not None and queued.steps is not None,
         )
 
@@ -116,18 +118,18 @@ class Batch:
             "source": entry.source,
             "experience_key": entry.instructions.experience_key,
             "actor_user_id": entry.instructions.actor_user_id,
-            "created_at": self._terms.now,
+            "created_at": self._context.now,
         }
 
-    def _decide(self, user_id: int, entry: SnapshotEntry, standing: Standing) -> Queued | None:
+    def _decide(self, user_id: int, entry: SnapshotEntry, result: MergeResult) -> Queued | None:
         if not entry.instructions.evaluate:
             return None
-        if not entry.instructions.apply or standing is Standing.OUTDATED:
-            verdict = decide(self.players[user_id], self._terms.policy, self._terms.now)
+        if not entry.instructions.apply or result is MergeResult.OUTDATED:
+            verdict = decide(self.players[user_id], self._context.policy, self._context.now)
             return reported(verdict, entry.request_id, OUT_OF_DATE if entry.instructions.apply else None)
         sync = self._sync[user_id]
-        told = sync.applied if standing is Standing.REPEATED else None
-        # Whoever has not heard the answer sends the snapshot again, and means the same decision.
+        told = sync.applied if result is MergeResult.REPEATED else None
+        # A client that got no answer sends the snapshot again and means the same decision.
         if told is not None and self._waits(user_id, told.request_id):
             return Queued(decision=told)
         queued = self.queue(user_id, entry.request_id, entry.instructions.actor_user_id)
@@ -143,20 +145,20 @@ class Batch:
         return outbox.status_of(self._connection, request_id) is Status.DONE
 
     def queue(self, user_id: int, request_id: str, actor: int | None, reason: str | None = None) -> Queued:
-        """Decide about a player and put the decision in line."""
-        terms, player = self._terms, self.players[user_id]
-        verdict = by_hand(decide(player, terms.policy, terms.now), reason)
+        """Decide about a player, and add the decision to the outbox if it can be applied."""
+        context, player = self._context, self.players[user_id]
+        verdict = with_reason(decide(player, context.policy, context.now), reason)
         waiting = self._waiting.setdefault(user_id, [])
         queued = queue(
             player,
             verdict,
             waiting,
-            policy=terms.policy,
-            reach=terms.reach,
-            inbound_key=terms.inbound_key,
+            policy=context.policy,
+            capabilities=context.capabilities,
+            inbound_key=context.inbound_key,
             banned_at=self._sync[user_id].banned_at,
             request_id=request_id,
-            now=terms.now,
+            now=context.now,
         )
         if queued.steps is not None:
             self._enqueue(player, queued, queued.steps, waiting, actor)
@@ -167,7 +169,7 @@ class Batch:
         player: Player,
         queued: Queued,
         todo: tuple[steps.Step, ...],
-        waiting: list[Waiting],
+        waiting: list[PendingDecision],
         actor: int | None,
     ) -> None:
         for request_id in queued.supersedes:
@@ -175,7 +177,7 @@ class Batch:
             if self._decisions.pop(request_id, None) is None:
                 self._superseded.append(request_id)
         waiting[:] = [other for other in waiting if other.request_id not in queued.supersedes]
-        decision, now = queued.decision, self._terms.now
+        decision, now = queued.decision, self._context.now
         status, ends = queued.punishment
         self._decisions[decision.request_id] = {
             "request_id": decision.request_id,
@@ -194,7 +196,7 @@ class Batch:
             "updated_at": now,
         }
         waiting.append(
-            Waiting(
+            PendingDecision(
                 request_id=decision.request_id,
                 action=decision.verdict.action.value,
                 target_rank=decision.verdict.target_rank,
@@ -208,12 +210,12 @@ class Batch:
     def write(self) -> None:
         """Write everything that changed, in the fewest statements."""
         changed = {user_id: (self.players[user_id], self._sync[user_id]) for user_id in self._changed}
-        todo = list(store.saving(self._connection, changed, self._terms.policy)) if changed else []
+        todo = list(store.saving(self._connection, changed, self._context.policy)) if changed else []
         if self._history:
             todo.append(insert_many(self._connection, player_snapshots, self._history))
         if todo:
             in_one_trip(self._connection, *todo)
         if self._superseded:
-            self._connection.execute(outbox.supersede(self._superseded, self._terms.now))
+            self._connection.execute(outbox.supersede(self._superseded, self._context.now))
         if self._decisions:
             self._connection.execute(insert(automation_decisions), list(self._decisions.values()))

@@ -1,23 +1,23 @@
-"""Holds requests back while Roblox itself is the trouble, and sends one to see whether that is over."""
+"""Circuit breaker for Open Cloud: holds requests back while Roblox fails, then sends one as a probe."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Final
 
-from actors.automation.outcome import Held, RetryIn
+from actors.automation.outcome import RateLimited, RetryIn
 
 if TYPE_CHECKING:
     from actors.automation.outcome import Outcome
 
-# Failures in a row after which it is not the one decision: a single 500 may be.
+# A single failure may concern one decision only; so many in a row concern Roblox.
 FAILURES: Final = 3
 
 
 class Breaker:
     """Decides how many decisions may be begun.
 
-    States: closed (no limit), open (none until a time), probing (one, to see). A 429
+    States: closed (no limit), open (none until a time), half-open (one, as a probe). A 429
     opens it at once, since it concerns the key and so every decision; other failures do after
     `FAILURES` in a row. Any answer that settles a step closes it. Times are those of a clock that does
     not go back.
@@ -40,8 +40,8 @@ class Breaker:
         return max(0.0, self._open_until - now_s)
 
     def note(self, outcome: Outcome, now_s: float) -> None:
-        """Take note of what came of a request."""
-        if isinstance(outcome, Held):
+        """Record the outcome of a request."""
+        if isinstance(outcome, RateLimited):
             return
         if not isinstance(outcome, RetryIn):
             self._failures, self._open_until = 0, -math.inf

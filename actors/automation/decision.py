@@ -1,6 +1,6 @@
-"""What should happen to a player: one pure function.
+"""Decides about a player: one pure function.
 
-Rules in a fixed order; the first that speaks wins:
+Rules in a fixed order; the first that applies wins:
 
     1  so many warnings, or punished severely  → BAN
     2  some warnings, or a trial not yet over  → SUSPEND (NONE in a punishment rank)
@@ -42,7 +42,7 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the rules say, before anybody asks whether it is to be carried out.
+    """The result of the rules, before it is known whether it will be applied.
 
     Attributes:
         action: What to do.
@@ -57,11 +57,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A verdict with its answer to "and is it being done?".
+    """A verdict, and whether it is applied.
 
     Attributes:
-        apply: Whether it waits to be carried out (or is being carried out) at Roblox.
-        request_id: Names this decision in the outbox, the logs and the mirror.
+        apply: Whether it is, or will be, carried out at Roblox.
+        request_id: Identifies this decision in the outbox, the logs and the mirror.
     """
 
     verdict: Verdict
@@ -87,7 +87,7 @@ class Decision:
 
 
 def decide(player: Player, policy: Policy, now: datetime) -> Verdict:
-    """The verdict on a player as things stand at `now`. Changes nothing."""
+    """The verdict on a player at `now`. Changes nothing."""
     for rule in RULES:
         if (verdict := rule(player, policy, now)) is not None:
             return verdict

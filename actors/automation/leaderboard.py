@@ -1,4 +1,4 @@
-"""Who leads: by points, by knock-outs, by wipe-outs. Every order has its index."""
+"""Queries for leaderboards: by points, by knock-outs, by wipe-outs. Each order has its index."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def top(connection: Connection, *, limit: int, after: Place | None = None) -> li
 
 
 def place_of(player: Player) -> Place:
-    """Where a player stands in the order of `top`."""
+    """The position of a player in the order of `top`."""
     return Place(player.rank_points, player.kos, player.wos, player.user_id)
 
 

@@ -1,4 +1,4 @@
-"""At most two restriction updates a minute per user: Roblox's limit, kept on our side."""
+"""Rate limiter: at most two restriction updates a minute per user, as Roblox allows."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, assert_never
 from urllib.parse import quote
 
-from actors.automation.steps import Assign, Ban, Mirror, Reach, Unassign
+from actors.automation.steps import Assign, Ban, Capabilities, Mirror, Unassign
 
 if TYPE_CHECKING:
     from actors.automation.steps import Step
@@ -23,7 +23,7 @@ MAX_DISPLAY_REASON: Final = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenCloudSettings:
-    """Where and as whom to speak to Roblox. What is None cannot be done.
+    """Configuration of Open Cloud. Steps that need a value that is None cannot be carried out.
 
     Attributes:
         api_key: Secret; kept out of `repr`.
@@ -43,10 +43,10 @@ class OpenCloudSettings:
         return f"OpenCloudSettings(base_url={self.base_url!r}, group_id={self.group_id})"
 
     @property
-    def reach(self) -> Reach:
+    def capabilities(self) -> Capabilities:
         """Which steps can be carried out with these settings."""
         universe = self.universe_id is not None
-        return Reach(
+        return Capabilities(
             key=bool(self.api_key),
             group=self.group_id is not None,
             universe=universe,
@@ -64,7 +64,7 @@ class CloudRequest:
 
 
 def request_for(step: Step, user_id: int, settings: OpenCloudSettings) -> CloudRequest:
-    """The request that says this step of this user."""
+    """The request of one step for one user."""
     match step:
         case Assign(role_id):
             return _role("assignRole", role_id, user_id, settings)

@@ -1,11 +1,11 @@
-"""Decisions waiting for Roblox: queued, claimed, advanced, finished. Each function is part of a transaction.
+"""Transactional outbox: pending decisions claimed, advanced, finished; each function within a transaction.
 
 A decision is `pending` until it is `done`, `refused` (Roblox said no), or `superseded` (a different
 decision about the same player came while no request of this one was under way). Pending decisions of
 one player are carried out in order, one at a time.
 
-To claim is to hold a lease: nobody else is handed the decision before it ends. A node that dies keeps
-nothing: its leases lapse. Leases compare the clocks of nodes, which must agree to within a few seconds.
+A claim is a lease: no other node gets the decision before it ends. The leases of a node that dies lapse.
+Leases compare the clocks of nodes, which must agree to within a few seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, Select, Update, and_, delete, exists, func, or_, select, update
 
-from actors.automation.outcome import LONGEST_RETRY_S, Done, Held, Outcome, Refused, RetryIn
+from actors.automation.outcome import LONGEST_RETRY_S, Done, Outcome, RateLimited, Refused, RetryIn
 from actors.automation.steps import Step, from_json
 from actors.automation.tables import automation_decisions
 
@@ -30,7 +30,7 @@ decisions: Final = automation_decisions.c
 
 
 class Status(Enum):
-    """Where a decision stands."""
+    """The state of a decision."""
 
     PENDING = "pending"
     DONE = "done"
@@ -56,7 +56,7 @@ class Claimed:
 
     @property
     def step(self) -> Step:
-        """What Roblox is to be told now."""
+        """The step to send next."""
         return self.steps[self.next_step]
 
     def after(self, progress: Progress) -> Claimed | None:
@@ -68,7 +68,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where an outcome leaves a decision; not before `not_before` for the next attempt."""
+    """The state of a decision after an outcome; the next attempt not before `not_before`."""
 
     status: Status
     next_step: int
@@ -79,7 +79,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How much is waiting: the count, and when the oldest was decided."""
+    """How many decisions are pending, and when the oldest was decided."""
 
     pending: int
     oldest: datetime | None
@@ -96,7 +96,7 @@ def progress_after(job: Claimed, outcome: Outcome, now: datetime) -> Progress:
                 not_before=now + timedelta(seconds=delay_s),
                 problem=problem,
             )
-        case Held(delay_s):
+        case RateLimited(delay_s):
             return Progress(
                 status=Status.PENDING,
                 next_step=job.next_step,
@@ -167,7 +167,7 @@ def _claimed(row: RowMapping) -> Claimed:
 def record_progress(
     connection: Connection, job: Claimed, progress: Progress, *, owner: str, now: datetime
 ) -> bool:
-    """Write down where a decision stands; False when the lease was lost and nothing was written.
+    """Write the new state of a decision; False where the lease was lost and nothing was written.
 
     The lease goes on for a decision that goes on at once, and ends with every other.
     """
@@ -209,13 +209,13 @@ def supersede(request_ids: Sequence[str], now: datetime) -> Update:
 
 
 def status_of(connection: Connection, request_id: str) -> Status | None:
-    """Where a decision stands; None for one that was forgotten."""
+    """The state of a decision; None for one that was deleted."""
     found = connection.scalar(select(decisions.status).where(decisions.request_id == request_id))
     return None if found is None else Status(found)
 
 
 def release_decisions(connection: Connection, *, owner: str) -> int:
-    """Give back every lease of an owner who is not using them; how many there were."""
+    """End all leases of an owner; how many there were."""
     statement = (
         update(automation_decisions)
         .where(decisions.lease_owner == owner, decisions.status == Status.PENDING.value)
@@ -225,7 +225,7 @@ def release_decisions(connection: Connection, *, owner: str) -> int:
 
 
 def outbox_depth(connection: Connection) -> Depth:
-    """How much is waiting, for health and metrics."""
+    """The depth of the outbox, for health and metrics."""
     waiting = decisions.status == Status.PENDING.value
     statement = select(func.count(), func.min(decisions.created_at)).where(waiting)
     count, oldest = connection.execute(statement).one()
@@ -233,7 +233,7 @@ def outbox_depth(connection: Connection) -> Depth:
 
 
 def forget_settled(connection: Connection, *, before: datetime, limit: int) -> int:
-    """Drop those of the `limit` oldest settled decisions settled before a time; how many there were."""
+    """Delete those of the `limit` oldest settled decisions settled before a time; how many there were."""
     settled = decisions.status != Status.PENDING.value
     oldest = select(decisions.id).where(settled).order_by(decisions.id).limit(limit)
     statement = delete(automation_decisions).where(decisions.id.in_(oldest), decisions.updated_at < before)

@@ -1,4 +1,4 @@
-"""What comes of a step: done, again later, not sent yet, or refused. No clock, no network."""
+"""Judges the answer to a step: done, retry, rate limited, or refused. No clock, no network."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ MAX_MESSAGE: Final = 300
 MAX_DENIALS: Final = 3000
 
 _AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-# gRPC's words for "somebody else was faster; try again", which come as 4xx.
+# gRPC codes for conflicts and overload, which come as 4xx and are to be retried.
 _AGAIN_CODES: Final = frozenset({"ABORTED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED"})
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Roblox has said yes."""
+    """The step is in effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryIn:
-    """Not now.
+    """Failed for now; to be sent again.
 
     Attributes:
         delay_s: Not before so many seconds from the answer on.
@@ -52,15 +52,15 @@ class RetryIn:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Roblox has said no, and would say it again."""
+    """Failed for good: Roblox would answer the same again."""
 
     code: str
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Not sent yet, to stay within what Roblox takes; no fault of anybody, and no attempt.
+class RateLimited:
+    """Not sent: held back by our own rate limit or breaker. Does not count as an attempt.
 
     Attributes:
         delay_s: Not before so many seconds from now on.
@@ -69,17 +69,21 @@ class Held:
     delay_s: float
 
 
-Outcome = Done | RetryIn | Held | Refused
+Outcome = Done | RetryIn | RateLimited | Refused
 
 
 def judge(
     step: Step, status: int, headers: Mapping[str, str], body: bytes, *, attempts: int, now: datetime
 ) -> Outcome:
-    """What an answer to a step means, after so many attempts that failed.
+    """Judge an answer to a step.
 
-    Header names are lower-case, or the mapping does not mind; `now` is for a `retry-after` given as a
-    date. Trouble with the key (401, and 403 for about a day) is retried: it is the operator's to cure, and
-    no decision is to be lost over it.
+    A key that is refused (401, and 403 for about a day) is retried: the operator can mend it, and no
+    decision is lost meanwhile.
+
+    Args:
+        headers: With lower-case names, or a mapping that ignores case.
+        attempts: Failed attempts before this one.
+        now: For a `retry-after` given as a date.
     """
     if HTTPStatus(200) <= status < HTTPStatus(300):
         return Done()
@@ -89,7 +93,7 @@ def judge(
     problem = f"{status} {code}: {message}"
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         asked_s = read_retry_after(headers.get("retry-after"), now.timestamp()) or 0.0
-        # "0", or a date that has passed, is no leave to ask without end.
+        # "0", or a date that has passed, must not make a hot loop.
         wait_s = asked_s if asked_s >= SHORTEST_RETRY_AFTER_S else backoff(attempts)
         return RetryIn(min(wait_s, LONGEST_RETRY_S), problem, concerns_key=True)
     if status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.FORBIDDEN and attempts < MAX_DENIALS):
@@ -100,7 +104,7 @@ def judge(
 
 
 def unreachable(problem: str, *, attempts: int) -> RetryIn:
-    """What it means that there was no answer."""
+    """The outcome where no answer came."""
     return RetryIn(backoff(attempts), problem)
 
 

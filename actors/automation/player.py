@@ -1,4 +1,4 @@
-"""What is known of one player, and how the world sees it."""
+"""One player as stored, and as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Player(NamedTuple):
     Attributes:
         user_id: The Roblox user.
         rank: By name. The policy may have forgotten it since.
-        created_at: When this player was first heard of.
+        created_at: When the first snapshot of this player arrived.
         last_synced_at: When a snapshot last arrived, whatever it said of its own age.
         updated_at: When any of this last changed.
     """

@@ -1,4 +1,4 @@
-"""Ranks, punishments, permissions: what a community has decided beforehand.
+"""Ranks, punishments, permissions: the models of the policy files.
 
 The *ladder* is the ranks that are not punishments, in order of `minPoints`, ties by place in the file: a
 player's next and previous rank are the neighbours on it. A rank is *earned* when points alone can give
@@ -125,7 +125,7 @@ class Role(_File):
     """What holders of a rank may do, and whether automation leaves them alone.
 
     Attributes:
-        level: Standing among roles; for the programs that read this file.
+        level: MergeResult among roles; for the programs that read this file.
         can_earn: May earn rank points; for the programs that read this file, as the other `can_…`.
         ignored: Automation takes no decision about them but punishments.
         locked: As `ignored`; says that the rank is held on purpose.
@@ -211,8 +211,8 @@ class Policy:
         role = self.permissions.roles.get(name)
         return role is not None and role.blocks_decisions
 
-    def strangers(self) -> list[str]:
-        """Ranks `permissions.json` speaks of that `policy.ranks.json` does not have, but for `Guest`."""
+    def unknown_roles(self) -> list[str]:
+        """Ranks in `permissions.json` that `policy.ranks.json` does not have, except `Guest`."""
         return sorted(self.permissions.roles.keys() - self._by_name.keys() - {GUEST})
 
 

@@ -51,7 +51,7 @@ class PolicyError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyStatistics:
-    """How reading went so far: files taken anew, files refused."""
+    """Counts since the start: files reloaded, files refused."""
 
     reloads: int
     refusals: int
@@ -88,7 +88,7 @@ Found = dict[str, bytes | PolicyError | None]
 
 
 def _look(directory: Path | None) -> Found:
-    """What lies in the directory now, per policy file: its bytes, the fault, or None."""
+    """Each policy file in the directory now: its bytes, what is wrong with it, or None."""
     return {name: None if directory is None else _read(directory / name) for name in MODELS}
 
 
@@ -109,7 +109,7 @@ def _read(path: Path) -> bytes | PolicyError | None:
 
 
 class _File:
-    """One policy file: the value in force, and what was seen last."""
+    """One policy file: the value in force, and the content seen last."""
 
     __slots__ = ("_default", "_from_directory", "_missing", "_model", "_name", "_seen", "value")
 
@@ -124,7 +124,7 @@ class _File:
         self.value = parse(name, self._seen, model)
 
     def offer(self, found: bytes | PolicyError | None) -> bool:
-        """Take what was found now; whether the value in force is new.
+        """Take the content found now; True if the value in force has changed.
 
         Raises:
             PolicyError: It is broken in a way not reported before; the old value stays.
@@ -209,8 +209,8 @@ class PolicyFiles:
             punishments=cast("Punishments", self._files[PUNISHMENTS].value),
             permissions=cast("Permissions", self._files[PERMISSIONS].value),
         )
-        if strangers := policy.strangers():
-            logger.warning("permissions_without_rank", extra={"ranks": strangers})
+        if unknown_roles := policy.unknown_roles():
+            logger.warning("permissions_without_rank", extra={"ranks": unknown_roles})
         return policy
 
 
@@ -246,4 +246,4 @@ def check_policy(directory: Path | None) -> list[str]:
         return error.problems
     if directory is None or not (directory / PERMISSIONS).exists():
         return []
-    return [f"{PERMISSIONS}: roles.{name}: {RANKS} has no such rank" for name in policy.strangers()]
+    return [f"{PERMISSIONS}: roles.{name}: {RANKS} has no such rank" for name in policy.unknown_roles()]

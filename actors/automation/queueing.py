@@ -1,4 +1,4 @@
-"""From a verdict to a decision, and what it does to decisions still waiting. Values in, values out."""
+"""Turns a verdict into a decision, given the pending decisions of the player. Values in, values out."""
 
 from __future__ import annotations
 
@@ -10,18 +10,27 @@ from typing import Final
 from actors.automation.decision import Action, Decision, Verdict
 from actors.automation.player import Player
 from actors.automation.policy import Policy
-from actors.automation.steps import Assign, Ban, Reach, Step, Unassign, punishment_after, steps_for, why_not
+from actors.automation.steps import (
+    Assign,
+    Ban,
+    Capabilities,
+    Step,
+    Unassign,
+    punishment_after,
+    steps_for,
+    why_not,
+)
 
 PUNISHING: Final = frozenset({Action.SUSPEND, Action.BAN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class PendingDecision:
     """A pending decision of the player at hand.
 
     Attributes:
         next_step: How many of its steps are done.
-        touched: Roblox may have heard of it: a step is done, or an attempt was made.
+        touched: Roblox may have received a request of it: a step is done, or an attempt was made.
         leased: A node is carrying it out now.
     """
 
@@ -46,7 +55,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queued:
-    """What to do: the decision to answer with, and the outbox's part of it.
+    """The decision to answer with, and the changes to the outbox.
 
     Attributes:
         steps: To be stored as a new pending decision; None when nothing new is stored.
@@ -61,7 +70,7 @@ class Queued:
 
 
 def reported(verdict: Verdict, request_id: str, reason: str | None = None) -> Queued:
-    """A decision that is told and not carried out; `reason` says why not, when it was asked for."""
+    """A decision that is reported and not applied; `reason` says why, where applying was asked for."""
     decision = Decision(verdict=verdict, apply=False, reason=reason or verdict.reason, request_id=request_id)
     return Queued(decision=decision)
 
@@ -69,17 +78,17 @@ def reported(verdict: Verdict, request_id: str, reason: str | None = None) -> Qu
 def queue(
     player: Player,
     verdict: Verdict,
-    waiting: Sequence[Waiting],
+    waiting: Sequence[PendingDecision],
     *,
     policy: Policy,
-    reach: Reach,
+    capabilities: Capabilities,
     inbound_key: bool,
     banned_at: datetime | None,
     request_id: str,
     now: datetime,
 ) -> Queued:
-    """What becomes of a verdict that is to be applied, given what waits already (oldest first)."""
-    reason = why_not(verdict, policy, reach, inbound_key=inbound_key)
+    """Apply a verdict, given the pending decisions of the player (oldest first)."""
+    reason = why_not(verdict, policy, capabilities, inbound_key=inbound_key)
     if verdict.action is Action.NONE:
         return reported(verdict, request_id, None if inbound_key else reason)
     if reason is None:
@@ -88,7 +97,7 @@ def queue(
         return reported(verdict, request_id, reason)
     if (same := _same(verdict, waiting)) is not None:
         return Queued(decision=_applied(verdict, same.request_id))
-    steps = steps_for(player, verdict, policy, reach, request_id=request_id, now=now)
+    steps = steps_for(player, verdict, policy, capabilities, request_id=request_id, now=now)
     return Queued(
         decision=_applied(verdict, request_id),
         steps=_with_leftovers(steps, _kept(steps, player, policy, waiting), waiting),
@@ -101,13 +110,13 @@ def _applied(verdict: Verdict, request_id: str) -> Decision:
     return Decision(verdict=verdict, apply=True, reason=verdict.reason, request_id=request_id)
 
 
-def _same(verdict: Verdict, waiting: Sequence[Waiting]) -> Waiting | None:
+def _same(verdict: Verdict, waiting: Sequence[PendingDecision]) -> PendingDecision | None:
     asked = (verdict.action.value, verdict.target_rank)
     newest = waiting[-1] if waiting else None
     return newest if newest is not None and (newest.action, newest.target_rank) == asked else None
 
 
-def _already(verdict: Verdict, waiting: Sequence[Waiting], banned_at: datetime | None) -> str | None:
+def _already(verdict: Verdict, waiting: Sequence[PendingDecision], banned_at: datetime | None) -> str | None:
     if verdict.action is Action.BAN and banned_at is not None:
         return "banned already"
     # A step up or down counts from the stored rank, which a decision under way may be changing;
@@ -116,8 +125,10 @@ def _already(verdict: Verdict, waiting: Sequence[Waiting], banned_at: datetime |
     return "an earlier decision is being carried out" if moves and not _same(verdict, waiting) else None
 
 
-def _kept(steps: tuple[Step, ...], player: Player, policy: Policy, waiting: Sequence[Waiting]) -> set[int]:
-    """Roles that are nobody's leftovers: those the steps speak of themselves."""
+def _kept(
+    steps: tuple[Step, ...], player: Player, policy: Policy, waiting: Sequence[PendingDecision]
+) -> set[int]:
+    """Roles that must not be taken away as leftovers: those the steps themselves give or take."""
     if not isinstance(steps[0], Ban):
         return {step.role_id for step in steps if isinstance(step, Assign | Unassign)}
     # A ban changes no rank: the player stays with its role, or gets the one a node is giving now.
@@ -126,7 +137,9 @@ def _kept(steps: tuple[Step, ...], player: Player, policy: Policy, waiting: Sequ
     return own.union(*(other.assigns for other in waiting if other.leased))
 
 
-def _with_leftovers(steps: tuple[Step, ...], kept: set[int], waiting: Sequence[Waiting]) -> tuple[Step, ...]:
+def _with_leftovers(
+    steps: tuple[Step, ...], kept: set[int], waiting: Sequence[PendingDecision]
+) -> tuple[Step, ...]:
     """The steps, and the taking away of roles that decisions before this one may leave behind.
 
     One that is superseded half-done has given a role and not taken away the other; one of which no answer

@@ -1,8 +1,8 @@
-"""The recorder: takes everybody's snapshots, commits them together, then answers everybody.
+"""The recorder: group commit for snapshots and manual decisions of all players.
 
-As the ledger does: a commit costs little more for a hundred snapshots than for one. What has come in while
-one was under way makes the next, and before that the recorder waits as long as each turn of the loop brings
-company: those it has just answered are about to send again.
+A commit costs little more for a hundred entries than for one. Entries that arrive while one commit runs make
+the next; before it the recorder waits for as long as each turn of the loop brings more entries, since those
+just answered are about to send again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from itertools import groupby, islice
 from typing import ClassVar, Final, NamedTuple, Protocol, TypeVar
@@ -19,8 +20,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
 from actors.automation import transactions
-from actors.automation.batch import Recorded, SnapshotEntry, Terms
-from actors.automation.requests import Asker, ByHand, Entry, NotRecorded, Outcome, Unknown
+from actors.automation.batch import DecisionContext, Recorded, SnapshotEntry
+from actors.automation.snapshot import DecisionRequest
 from actors.core import Actor, write_batch
 from actors.links import LinkDown
 
@@ -35,15 +36,60 @@ MAX_WAIT_S: Final = 0.02
 PATIENCE: Final = 3
 
 
+class ManualDecision(NamedTuple):
+    """A decision that a person or program asked for, to be applied.
+
+    Attributes:
+        request_id: Unique, at most 36 characters.
+    """
+
+    request: DecisionRequest
+    request_id: str
+
+    @property
+    def user_id(self) -> int:
+        """The player it concerns."""
+        return self.request.user_id
+
+
+class NotRecorded(Enum):
+    """Why an entry was not recorded; except for BUSY it may have been. Snapshots may be sent again."""
+
+    BUSY = "busy"
+    UNAVAILABLE = "database_unavailable"
+    FAILED = "recording_failed"
+    TIMEOUT = "timeout"
+
+
+class Unknown(NamedTuple):
+    """There is no such player."""
+
+
+Entry = SnapshotEntry | ManualDecision
+RecordOutcome = Recorded | Unknown | NotRecorded
+
+
+def user_of(entry: Entry) -> int:
+    """The player an entry concerns."""
+    return entry.user_id if isinstance(entry, ManualDecision) else entry.snapshot.user_id
+
+
+class Asker(Protocol):
+    """Takes the outcome of an entry. Never waits or raises; only the first answer counts."""
+
+    def send(self, answer: object) -> None:
+        """Take the outcome."""
+
+
 class _Change(NamedTuple):
-    """One entry, and who waits for its outcome."""
+    """One entry, and who is answered."""
 
     entry: Entry
     asker: Asker
 
 
 class Gathered(NamedTuple):
-    """From the recorder to itself, a turn of the loop later: has that brought company?
+    """To itself, one turn of the loop later: commit unless more entries arrived.
 
     Attributes:
         size: How many entries were waiting then.
@@ -81,21 +127,25 @@ class RecorderStatistics:
     failed: int
 
 
-def record(connection: Connection, entries: Sequence[Entry], terms: Terms) -> list[Outcome]:
+def record(connection: Connection, entries: Sequence[Entry], context: DecisionContext) -> list[RecordOutcome]:
     """Write entries in order, in the transaction at hand; one outcome for each."""
-    outcomes: list[Outcome] = []
+    outcomes: list[RecordOutcome] = []
     for is_snapshot, run in groupby(entries, lambda entry: isinstance(entry, SnapshotEntry)):
         if is_snapshot:
             snapshots = [entry for entry in run if isinstance(entry, SnapshotEntry)]
-            outcomes += transactions.record_snapshots(connection, snapshots, terms)
+            outcomes += transactions.record_snapshots(connection, snapshots, context)
         else:
-            outcomes += [_by_hand(connection, entry, terms) for entry in run if isinstance(entry, ByHand)]
+            outcomes += [
+                _apply_manually(connection, entry, context)
+                for entry in run
+                if isinstance(entry, ManualDecision)
+            ]
     return outcomes
 
 
-def _by_hand(connection: Connection, entry: ByHand, terms: Terms) -> Outcome:
+def _apply_manually(connection: Connection, entry: ManualDecision, context: DecisionContext) -> RecordOutcome:
     recorded = transactions.apply_decision(
-        connection, entry.request, request_id=entry.request_id, terms=terms
+        connection, entry.request, request_id=entry.request_id, context=context
     )
     return Unknown() if recorded is None else recorded
 
@@ -103,14 +153,13 @@ def _by_hand(connection: Connection, entry: ByHand, terms: Terms) -> Outcome:
 class Recorder(Actor[Gathered]):
     """One transaction at a time.
 
-    An answer is given after the commit. Entries do not come as messages but are put where they wait for
-    the next transaction, so that whoever ends this life finds them: everybody left is answered, and the
-    next life begins empty.
+    Answers are sent after the commit. Entries are not messages but stand in a queue that outlives a run of
+    the task: when a run ends, every entry left is answered, and the next run begins with an empty queue.
 
     Args:
         database: Where it is written.
-        terms: What decisions are taken by, asked for anew for each transaction.
-        on_recorded: Hears what each transaction has written, before anybody is answered. Must not wait.
+        context: What decisions are taken by, asked for anew for each transaction.
+        on_recorded: Called with what each transaction has written, before answers are sent. Must not wait.
         max_wait_s: How long an entry waits for company while more and more comes.
         max_entries: Most entries of one transaction.
         max_waiting: Most entries waiting; more are refused.
@@ -120,6 +169,7 @@ class Recorder(Actor[Gathered]):
     traps_exit: ClassVar[bool] = True
 
     __slots__ = (
+        "_context",
         "_database",
         "_failed",
         "_is_gathering",
@@ -128,7 +178,6 @@ class Recorder(Actor[Gathered]):
         "_max_waiting",
         "_on_recorded",
         "_recorded",
-        "_terms",
         "_transactions",
         "_waiting",
     )
@@ -137,7 +186,7 @@ class Recorder(Actor[Gathered]):
         self,
         database: Writer,
         *,
-        terms: Callable[[], Terms],
+        context: Callable[[], DecisionContext],
         on_recorded: Callable[[Sequence[Recorded]], None],
         max_wait_s: float = MAX_WAIT_S,
         max_entries: int = MAX_ENTRIES,
@@ -145,7 +194,7 @@ class Recorder(Actor[Gathered]):
     ) -> None:
         super().__init__("recorder")
         self._database = database
-        self._terms = terms
+        self._context = context
         self._on_recorded = on_recorded
         self._max_wait_s = max_wait_s
         self._max_entries = max_entries
@@ -155,7 +204,7 @@ class Recorder(Actor[Gathered]):
         self._transactions = self._recorded = self._failed = 0
 
     def statistics(self) -> RecorderStatistics:
-        """How things stand."""
+        """Current counts."""
         return RecorderStatistics(
             waiting=len(self._waiting),
             transactions=self._transactions,
@@ -164,7 +213,7 @@ class Recorder(Actor[Gathered]):
         )
 
     def ended(self) -> None:
-        """Leave nobody waiting."""
+        """Answer every entry left."""
         self._is_gathering = False
         self._answer(self._take(len(self._waiting)), NotRecorded.FAILED)
 
@@ -235,7 +284,7 @@ class Recorder(Actor[Gathered]):
 
     async def _write(self, changes: Sequence[_Change]) -> None:
         entries = [change.entry for change in changes]
-        outcomes = await self._database.write(partial(record, entries=entries, terms=self._terms()))
+        outcomes = await self._database.write(partial(record, entries=entries, context=self._context()))
         self._transactions += 1
         self._recorded += len(changes)
         self._on_recorded([outcome for outcome in outcomes if isinstance(outcome, Recorded)])

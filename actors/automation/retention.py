@@ -1,4 +1,4 @@
-"""Forgets what is too old to be kept: snapshots' history, and decisions long settled."""
+"""Deletes expired rows: the history of snapshots, and decisions settled long ago."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAUSE_S: Final = 0.05
 
 
 class Retention:
-    """Looks once a minute; as a child of the tree it is `run`.
+    """Sweeps once a minute; `run` is a child for a supervisor.
 
     Args:
         keep_snapshots_s: Seconds that history is kept.
@@ -53,7 +53,7 @@ class Retention:
         self.forgotten = 0
 
     async def run(self, life: Life) -> None:
-        """Look again and again, until cancelled."""
+        """Sweep until cancelled."""
         life.started()
         while True:
             await self._database.until_up()

@@ -1,4 +1,4 @@
-"""The client: sends one step, hears one outcome. Needs a trio loop and an httpx client made for it."""
+"""The Open Cloud client: sends one step, returns its outcome."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import trio
 
 from actors.automation.limiter import RestrictionLimiter
 from actors.automation.open_cloud import request_for
-from actors.automation.outcome import LONGEST_RETRY_S, Done, Held, judge, unreachable
+from actors.automation.outcome import LONGEST_RETRY_S, Done, RateLimited, judge, unreachable
 from actors.automation.steps import Ban
 from actors.links import HttpCaller
 
@@ -34,11 +34,11 @@ def _utc_now() -> datetime:
 
 
 class OpenCloud:
-    """Roblox, as far as decisions need it.
+    """Roblox Open Cloud, as far as decisions need it.
 
     Args:
-        settings: Must hold a key and what the steps need; see `OpenCloudSettings.reach`.
-        caller: Where requests go out; closed by whoever made it.
+        settings: Must hold a key and what the steps need; see `OpenCloudSettings.capabilities`.
+        caller: Sends requests; its maker closes it.
         now: For dates in answers.
     """
 
@@ -56,15 +56,15 @@ class OpenCloud:
         self._now = now
 
     async def perform(self, step: Step, user_id: int, *, attempts: int) -> Outcome:
-        """Say one step to Roblox, once. Never raises for what Roblox or the network does."""
+        """Send one step, once. Never raises for what Roblox or the network does."""
         if isinstance(step, Ban) and (wait_s := self._limiter.wait_s(user_id, trio.current_time())):
-            return Held(min(wait_s, LONGEST_RETRY_S))
-        outcome = await self._say(step, user_id, attempts)
+            return RateLimited(min(wait_s, LONGEST_RETRY_S))
+        outcome = await self._send(step, user_id, attempts)
         if isinstance(step, Ban) and isinstance(outcome, Done):
             self._limiter.count(user_id, trio.current_time())
         return outcome
 
-    async def _say(self, step: Step, user_id: int, attempts: int) -> Outcome:
+    async def _send(self, step: Step, user_id: int, attempts: int) -> Outcome:
         request = request_for(step, user_id, self._settings)
         headers = {"x-api-key": self._settings.api_key or "", "content-type": "application/json"}
         answer = await self._caller.request(
@@ -83,9 +83,9 @@ def http_caller(settings: OpenCloudSettings, transport: httpx.AsyncBaseTransport
 
 
 class Roblox:
-    """Open Cloud with connections that are made and closed with each life of whoever speaks to it.
+    """Open Cloud with connections that are opened and closed with each run of the relay.
 
-    What it remembers of restriction updates outlives them.
+    The count of restriction updates outlives them.
     """
 
     def __init__(self, settings: OpenCloudSettings) -> None:

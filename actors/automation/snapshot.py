@@ -1,4 +1,4 @@
-"""What a game server sends: a player's state in the body, what to do with it in the headers.
+"""The requests of game servers, validated: a player's state in the body, instructions in the headers.
 
 Numbers must be whole and within the columns that keep them. Strings, those in `metadata` too, must not
 hold NUL: PostgreSQL cannot store it, and of a JSON column that has it no key can be read. Unknown keys
@@ -25,7 +25,6 @@ from pydantic.alias_generators import to_camel
 
 from actors.automation import times
 from actors.automation.policy import INT32_MAX, INT64_MAX
-from actors.automation.validation import Detail, Invalid, body_detail, header_fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +38,36 @@ BOOLEANS: Final = {
     "true": True, "1": True, "yes": True, "on": True,
     "false": False, "0": False, "no": False, "off": False,
 }  # fmt: skip
+
+
+Detail = list[dict[str, Any]]
+
+
+class Invalid(Exception):
+    """A request that fails validation.
+
+    Attributes:
+        detail: One `{loc, msg, type}` per fault; `loc` begins with `body` or `header`.
+    """
+
+    def __init__(self, detail: Detail) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in detail))
+        self.detail = detail
+
+    def to_json(self) -> dict[str, Any]:
+        """The body of the 422."""
+        return {"error": "validation_failed", "message": str(self), "detail": self.detail}
+
+
+def body_detail(error: ValidationError) -> Detail:
+    """Pydantic's errors without the input: bodies do not belong in answers or logs."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    return [{"loc": ["body", *fault["loc"]], "msg": fault["msg"], "type": fault["type"]} for fault in faults]
+
+
+def header_fault(name: str, message: str, kind: str) -> dict[str, Any]:
+    """One fault of one header."""
+    return {"loc": ["header", name], "msg": message, "type": kind}
 
 
 # `json.dumps` makes an encoder for each call.
@@ -142,7 +171,7 @@ class Snapshot(_Body):
 
 
 class DecisionRequest(_Body):
-    """A decision asked for by hand."""
+    """A decision asked for over HTTP."""
 
     user_id: UserId
     actor_user_id: UserId | None = None
@@ -179,7 +208,7 @@ def parse_snapshot(body: bytes, headers: Mapping[str, str]) -> tuple[Snapshot, I
 
 
 def parse_decision_request(body: bytes) -> DecisionRequest:
-    """Read the body of a decision asked for by hand.
+    """Read the body of `POST /automation/decisions`.
 
     Raises:
         Invalid: With every fault.

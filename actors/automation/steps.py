@@ -1,8 +1,8 @@
-"""What Roblox must be told for one decision: a short list, carried out in order, resumable after each.
+"""A decision as a list of Open Cloud operations, carried out in order, resumable after each.
 
-All facts are fixed when the decision is taken (role ids, the mirrored value), so a policy changed
-meanwhile cannot turn a half-done decision into another one. Each step is a statement about how things
-should be, so saying it twice is harmless.
+All facts are fixed when the decision is taken (role ids, the mirrored value), so that a policy changed
+meanwhile cannot turn a half-done decision into another one. Each step states the wanted result and is
+idempotent.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ DISPLAY_REASON: Final = "You have been banned from this experience."
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """Which parts of Open Cloud this installation can use.
+class Capabilities:
+    """What of Open Cloud is configured.
 
     Attributes:
         key: An API key is configured.
@@ -83,25 +83,31 @@ class Reach:
     mirror: bool
 
 
-def why_not(verdict: Verdict, policy: Policy, reach: Reach, *, inbound_key: bool) -> str | None:
+def why_not(verdict: Verdict, policy: Policy, capabilities: Capabilities, *, inbound_key: bool) -> str | None:
     """Why this verdict cannot be carried out here; None when it can."""
     if not inbound_key:
         return "no inbound key configured"
-    if not reach.key:
+    if not capabilities.key:
         return "no Open Cloud key configured"
     if verdict.action is Action.BAN:
-        return None if reach.universe else "no universe configured"
-    if not reach.group:
+        return None if capabilities.universe else "no universe configured"
+    if not capabilities.group:
         return "no group configured"
     target = policy.rank(verdict.target_rank or "")
     return None if target is not None and target.role_id else f"{verdict.target_rank} has no roleId"
 
 
 def steps_for(
-    player: Player, verdict: Verdict, policy: Policy, reach: Reach, *, request_id: str, now: datetime
+    player: Player,
+    verdict: Verdict,
+    policy: Policy,
+    capabilities: Capabilities,
+    *,
+    request_id: str,
+    now: datetime,
 ) -> tuple[Step, ...]:
     """The steps of a verdict that `why_not` has nothing against; none for NONE."""
-    mirror = (Mirror(_mirrored(player, verdict, policy, request_id, now)),) if reach.mirror else ()
+    mirror = (Mirror(_mirrored(player, verdict, policy, request_id, now)),) if capabilities.mirror else ()
     match verdict.action:
         case Action.NONE:
             return ()
@@ -153,7 +159,7 @@ def _mirrored(
 
 
 def to_json(steps: Sequence[Step]) -> list[dict[str, Any]]:
-    """The list as the outbox keeps it."""
+    """The list as the outbox stores it."""
     return [{"kind": _NAMES[type(step)], **asdict(step)} for step in steps]
 
 

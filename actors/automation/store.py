@@ -1,7 +1,7 @@
-"""Rows in, values out and back: players, what is remembered beside them, decisions that wait.
+"""Loads and saves players, their merge state, and pending decisions.
 
 Rows of `player_sync` are inserted and locked in order of user id before anything else of a player is
-read, so that nodes handling one player take turns, and nobody waits in a circle.
+read, so that nodes handling one player take turns, without deadlock.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from sqlalchemy import Connection, Row, RowMapping, TextClause, select, text
 from actors.automation import steps
 from actors.automation.bulk import add_missing, upsert_many
 from actors.automation.decision import Decision
-from actors.automation.intake import Sync
+from actors.automation.merge import Sync
 from actors.automation.outbox import Status
 from actors.automation.player import Player
 from actors.automation.policy import Policy
-from actors.automation.queueing import Waiting
+from actors.automation.queueing import PendingDecision
 from actors.automation.tables import automation_decisions, player_sync, players
 from actors.links import Step, in_one_trip
 
@@ -48,7 +48,7 @@ def _ids(connection: Connection, user_ids: Iterable[int]) -> dict[str, str]:
 
 
 def lock(connection: Connection, user_ids: Sequence[int]) -> dict[int, Sync]:
-    """Make these players this transaction's own until it ends; what is remembered beside each."""
+    """Lock these players until the transaction ends; returns the merge state of each."""
     ordered = sorted(set(user_ids))
     rows = [{"user_id": user_id, "rank_known": False} for user_id in ordered]
     in_one_trip(connection, add_missing(connection, player_sync, rows))
@@ -110,24 +110,26 @@ def _player_row(player: Player, policy: Policy) -> dict[str, Any]:
     }
 
 
-def waiting_for(connection: Connection, user_ids: Sequence[int], now: datetime) -> dict[int, list[Waiting]]:
+def waiting_for(
+    connection: Connection, user_ids: Sequence[int], now: datetime
+) -> dict[int, list[PendingDecision]]:
     """Pending decisions about these players, oldest first."""
     columns = automation_decisions.c
     statement = (
         select(automation_decisions)
         .where(_among(connection), columns.status == Status.PENDING.value)
         .order_by(columns.id)
-        # Held, so that none is claimed between being judged idle and being superseded.
+        # Locked, so that none is claimed between being judged idle and being superseded.
         .with_for_update()
     )
-    found: dict[int, list[Waiting]] = defaultdict(list)
+    found: dict[int, list[PendingDecision]] = defaultdict(list)
     for row in connection.execute(statement, _ids(connection, user_ids)).mappings():
         found[row["user_id"]].append(_waiting(row, now))
     return found
 
 
-def _waiting(row: RowMapping, now: datetime) -> Waiting:
-    return Waiting(
+def _waiting(row: RowMapping, now: datetime) -> PendingDecision:
+    return PendingDecision(
         request_id=row["request_id"],
         action=row["action"],
         target_rank=row["target_rank"],

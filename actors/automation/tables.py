@@ -115,8 +115,8 @@ player_snapshots: Final = Table(
     _time("created_at"),
 )
 
-# What folding the next snapshot needs to know beside the player; also the row that two nodes
-# handling one player's snapshots take turns on.
+# What merging the next snapshot needs beside the player; also the row that nodes lock to take turns
+# on one player.
 player_sync: Final = Table(
     "player_sync",
     metadata,

@@ -1,4 +1,4 @@
-"""Snapshots and decisions written. Each function is part of a transaction on the connection it is given.
+"""The transactions of automation. Each function runs inside one, on the connection it is given.
 
 Batches may hold several entries of one player; they are taken in order, each seeing the one before.
 """
@@ -11,9 +11,9 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, select
 
 from actors.automation import outbox, store
-from actors.automation.batch import Batch, Recorded, SnapshotEntry, Terms, by_hand
+from actors.automation.batch import Batch, DecisionContext, Recorded, SnapshotEntry, with_reason
 from actors.automation.decision import decide
-from actors.automation.intake import Sync
+from actors.automation.merge import Sync
 from actors.automation.outbox import Claimed, Progress
 from actors.automation.player import Player
 from actors.automation.policy import Policy
@@ -25,41 +25,43 @@ from actors.links import in_one_trip
 
 
 def record_snapshots(
-    connection: Connection, entries: Sequence[SnapshotEntry], terms: Terms
+    connection: Connection, entries: Sequence[SnapshotEntry], context: DecisionContext
 ) -> list[Recorded]:
-    """Fold snapshots into their players, keep them as history, decide and queue what is to be applied."""
+    """Merge snapshots into their players, keep them as history, decide, and queue what is to be applied."""
     if not entries:
         return []
-    batch = Batch(connection, [entry.snapshot.user_id for entry in entries], terms)
+    batch = Batch(connection, [entry.snapshot.user_id for entry in entries], context)
     recorded = [batch.record(entry) for entry in entries]
     batch.write()
     return recorded
 
 
 def apply_decision(
-    connection: Connection, request: DecisionRequest, *, request_id: str, terms: Terms
+    connection: Connection, request: DecisionRequest, *, request_id: str, context: DecisionContext
 ) -> Recorded | None:
-    """Decide about a player by hand and queue the decision; None for an unknown player."""
+    """Decide about a player on request and queue the decision; None for an unknown player."""
     if not store.load(connection, [request.user_id]):
         return None
-    batch = Batch(connection, [request.user_id], terms)
+    batch = Batch(connection, [request.user_id], context)
     queued = batch.queue(request.user_id, request_id, request.actor_user_id, request.reason)
     batch.write()
     return Recorded(batch.players[request.user_id], queued.decision, None, queued.steps is not None)
 
 
-def report_decision(player: Player, request: DecisionRequest, *, request_id: str, terms: Terms) -> Recorded:
+def report_decision(
+    player: Player, request: DecisionRequest, *, request_id: str, context: DecisionContext
+) -> Recorded:
     """The same decision without applying it: nothing is read or written."""
-    verdict = by_hand(decide(player, terms.policy, terms.now), request.reason)
+    verdict = with_reason(decide(player, context.policy, context.now), request.reason)
     return Recorded(player, reported(verdict, request_id).decision, None, queued=False)
 
 
 def advance(
     connection: Connection, job: Claimed, progress: Progress, *, owner: str, policy: Policy, now: datetime
 ) -> bool:
-    """Write down what Roblox said to one step; False when the lease was lost and nothing was written.
+    """Record the outcome of one step; False where the lease was lost and nothing was written.
 
-    With the first step's yes the stored player changes: new rank, or the punishment.
+    When the first step succeeds the stored player changes: new rank, or the punishment.
     """
     sync = store.lock(connection, [job.user_id])[job.user_id]
     if not outbox.record_progress(connection, job, progress, owner=owner, now=now):
@@ -94,7 +96,7 @@ def _take_effect(connection: Connection, job: Claimed, sync: Sync, policy: Polic
 
 
 def forget_snapshots(connection: Connection, *, before: datetime, limit: int) -> int:
-    """Drop those of the `limit` oldest rows of history that are older than a time; how many there were.
+    """Delete those of the `limit` oldest rows of history that are older than a time; how many there were.
 
     Rows are made in order of time, so the oldest are found without an index of their own.
     """

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from actors.automation.drain import DrainStatistics
+from actors.automation.relay import RelayStatistics
 from dev.open_cloud import OpenCloudStandIn
 from tests.fakes import open_cloud
 from tests.web.conftest import Serve
@@ -65,11 +65,11 @@ async def snapshot(node: Node, user_id: int = 5, *, apply: bool = False, **facts
     return await post(node, ACTIVITY, body_of(user_id, **facts), headers)
 
 
-def told(node: Node) -> DrainStatistics:
-    """What the node's drain says of itself."""
+def told(node: Node) -> RelayStatistics:
+    """Counts of the node's relay."""
     applying = node.program.core.automation.applying
     assert applying is not None
-    return applying.drain.statistics()
+    return applying.relay.statistics()
 
 
 def drained(node: Node) -> bool:

@@ -282,7 +282,7 @@ async def test_many_players_at_once_share_transactions(serve: Serve, tmp_path: P
         async with trio.open_nursery() as nursery:
             for user_id in range(1, 101):
                 nursery.start_soon(send, user_id)
-        recorder = node.program.core.automation.community.recorder.statistics()
+        recorder = node.program.core.automation.roblox_players.recorder.statistics()
 
     assert answers == {user_id: user_id for user_id in range(1, 101)}
     assert recorder.recorded == 100

@@ -12,9 +12,8 @@ from actors.automation import leaderboard, times
 from actors.automation.batch import SnapshotEntry
 from actors.automation.player import enriched
 from actors.automation.policy import INT64_MAX
-from actors.automation.requests import NotRecorded, Unknown
-from actors.automation.snapshot import MAX_BODY_BYTES, parse_decision_request, parse_snapshot
-from actors.automation.validation import Invalid
+from actors.automation.recorder import NotRecorded, Unknown
+from actors.automation.snapshot import MAX_BODY_BYTES, Invalid, parse_decision_request, parse_snapshot
 from actors.links import LinkDown
 from web.handlers.http import Answer, error, json_answer, retry_later
 from web.handlers.openapi import document
@@ -28,10 +27,10 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from actors.automation.batch import Recorded
-    from actors.automation.community import Community
     from actors.automation.player import Player
     from actors.automation.policy import Policy
-    from actors.automation.requests import Outcome
+    from actors.automation.recorder import RecordOutcome
+    from actors.automation.roblox_players import RobloxPlayers
     from web.handlers.http import Headers, Request
 
 logger = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ class AutomationHandlers:
     """The endpoints.
 
     Args:
-        community: Where players are recorded and read.
+        roblox_players: Where players are recorded and read.
         inbound_keys: Any of them opens the posting calls.
         is_open: Whether they are open to everybody where there are no keys; else they are 404 then.
         policy: The one in force, asked for anew each time.
@@ -79,13 +78,13 @@ class AutomationHandlers:
 
     def __init__(
         self,
-        community: Community,
+        roblox_players: RobloxPlayers,
         *,
         inbound_keys: Sequence[SecretStr],
         policy: Callable[[], Policy],
         is_open: bool = False,
     ) -> None:
-        self._community = community
+        self._players = roblox_players
         self._inbound_keys = inbound_keys
         self._is_closed = not inbound_keys and not is_open
         self._policy = policy
@@ -133,10 +132,10 @@ class AutomationHandlers:
             return json_answer(422, invalid.to_json())
         request_id = next(self._request_ids)
         entry = SnapshotEntry(snapshot=snapshot, instructions=instructions, request_id=request_id)
-        return self._answered(await self._community.record(entry))
+        return self._answered(await self._players.record(entry))
 
     async def decide(self, request: Request) -> Answer:
-        """Decide about one player by hand."""
+        """Decide about one player on request."""
         refusal = self._refusal(request.headers)
         if refusal is not None:
             return refusal
@@ -144,7 +143,7 @@ class AutomationHandlers:
             wanted = parse_decision_request(request.body)
         except Invalid as invalid:
             return json_answer(422, invalid.to_json())
-        return self._answered(await self._community.decide(wanted, request_id=next(self._request_ids)))
+        return self._answered(await self._players.decide(wanted, request_id=next(self._request_ids)))
 
     def check_caller(self, request: Request) -> Answer | None:
         """Refuse whoever may not write before the body is read."""
@@ -157,7 +156,7 @@ class AutomationHandlers:
             return UNAUTHORIZED
         return None if is_json(headers.get("content-type", "")) else NOT_JSON
 
-    def _answered(self, outcome: Outcome) -> Answer:
+    def _answered(self, outcome: RecordOutcome) -> Answer:
         if isinstance(outcome, NotRecorded):
             return not_recorded(outcome)
         if isinstance(outcome, Unknown):
@@ -182,7 +181,7 @@ class AutomationHandlers:
             }
             return json_answer(422, Invalid([fault]).to_json())
         try:
-            player = await self._community.read(user_id)
+            player = await self._players.read(user_id)
         except LinkDown:
             return not_recorded(NotRecorded.UNAVAILABLE)
         return PLAYER_NOT_FOUND if player is None else self._shown(player)
@@ -194,7 +193,7 @@ class AutomationHandlers:
         """Players by points; where there may be more, `Link` leads to the next page (RFC 8288)."""
         try:
             limit, after = read_limit(request.query, TOP), read_cursor(request.query)
-            players = await self._community.top(limit, after)
+            players = await self._players.top(limit, after)
         except Invalid as invalid:
             return json_answer(422, invalid.to_json())
         except LinkDown:
@@ -208,7 +207,7 @@ class AutomationHandlers:
     async def records(self, request: Request) -> Answer:
         """The leaders by knock-outs, and by wipe-outs."""
         try:
-            records = await self._community.records(read_limit(request.query, RECORDS))
+            records = await self._players.records(read_limit(request.query, RECORDS))
         except Invalid as invalid:
             return json_answer(422, invalid.to_json())
         except LinkDown:

@@ -1,6 +1,6 @@
-"""The answers of the automation routes as models: what `/openapi.json` says of them.
+"""Models of the answers of the automation routes, for `/openapi.json`.
 
-Answers themselves are made by hand, which is faster; a test holds the two together.
+Answers themselves are built without pydantic, which is faster; a test compares the two.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class SnapshotAnswer(_Answer):
 
 
 class DecidedAnswer(_Answer):
-    """The player, and the decision asked for by hand."""
+    """The player, and the decision that was asked for."""
 
     player: PlayerAnswer
     decision: DecisionAnswer

@@ -7,7 +7,7 @@ from typing import Final
 
 from actors.automation.leaderboard import MAX_LIMIT, Place
 from actors.automation.policy import INT32_MAX, INT64_MAX
-from actors.automation.validation import Invalid
+from actors.automation.snapshot import Invalid
 from web.handlers.paths import query_value
 
 _IS_LIMIT: Final = re.compile(r"[0-9]{1,3}\Z").match

@@ -1,7 +1,6 @@
-"""GRPS automation as configured: who may send, what is applied, and what runs for it.
+"""Wiring of GRPS automation: its children, routes, metrics and health.
 
-It is always there. A server whose environment says nothing of a database or of
-keys makes its file when the first snapshot comes.
+Without a configured database its file is made when the first snapshot arrives.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from actors.automation.batch import Terms
-from actors.automation.community import Community
-from actors.automation.drain import Drain, PatientDrain
+from actors.automation.batch import DecisionContext
 from actors.automation.open_cloud import OpenCloudSettings
 from actors.automation.policy_files import PolicyError, PolicyFiles
+from actors.automation.relay import Relay, RelayWorker
 from actors.automation.retention import Retention
 from actors.automation.roblox import Roblox
+from actors.automation.roblox_players import RobloxPlayers
 from supervision import ChildSpec, ChildType
 from web.handlers.automation import AutomationHandlers, now
 from web.handlers.metrics import counter, gauge
@@ -42,14 +41,14 @@ RECORDER_SHUTDOWN_S: Final = 9.0
 
 @dataclass(frozen=True, slots=True)
 class Applying:
-    """What carries decisions out. Roblox being away is no reason to send requests elsewhere."""
+    """What carries decisions out. An outage of Roblox does not make the node unhealthy for load balancers."""
 
-    drain: Drain
-    child: PatientDrain
+    relay: Relay
+    child: RelayWorker
 
     def health(self) -> dict[str, object]:
-        """For people: is Roblox told, and how far behind is it."""
-        told = self.drain.statistics()
+        """For `/internal/health`: whether Roblox answers, and how many decisions are pending."""
+        told = self.relay.statistics()
         waited_s = 0 if told.oldest is None else max(0, int((now() - told.oldest).total_seconds()))
         facts: dict[str, object] = {
             "decisions_waiting": told.waiting,
@@ -66,7 +65,7 @@ class AutomationFeature(Feature):
     """GRPS automation.
 
     Attributes:
-        on_demand: Looks after the database where nobody else does; None where somebody does.
+        on_demand: Runs the database where no other part does; else None.
         applying: None without a key of Open Cloud.
     """
 
@@ -74,20 +73,20 @@ class AutomationFeature(Feature):
     database: Database
     on_demand: OnDemand | None
     files: PolicyFiles
-    community: Community
+    roblox_players: RobloxPlayers
     retention: Retention
     applying: Applying | None
 
     def supervisors(self) -> list[ChildSpec]:
         """The Roblox players' supervisor."""
-        return [ChildSpec(id="community", start=self.community.run, type=ChildType.SUPERVISOR)]
+        return [ChildSpec(id="roblox_players", start=self.roblox_players.run, type=ChildType.SUPERVISOR)]
 
     def children(self) -> list[ChildSpec]:
-        """Recipes, in the order of their start; what leans on the database stops before it."""
+        """Child specs in the order of their start; what needs the database stops before it."""
         children = [ChildSpec(id="policy_files", start=self.files.run)]
         if self.on_demand is not None:
             children.append(ChildSpec(id="database", start=self.on_demand.run))
-        recorder = self.community.recorder
+        recorder = self.roblox_players.recorder
         children.append(ChildSpec(id="recorder", start=recorder.run, shutdown_s=RECORDER_SHUTDOWN_S))
         children.append(ChildSpec(id="retention", start=self.retention.run))
         if self.applying is not None:
@@ -99,7 +98,7 @@ class AutomationFeature(Feature):
         if self.settings.automation == "off":
             return ()
         handlers = AutomationHandlers(
-            self.community,
+            self.roblox_players,
             inbound_keys=self.settings.inbound_api_keys,
             policy=lambda: self.files.current,
             is_open=self.settings.automation == "open",
@@ -107,7 +106,7 @@ class AutomationFeature(Feature):
         return handlers.routes()
 
     def health(self) -> dict[str, object]:
-        """What `/internal/health` says of it."""
+        """What `/internal/health` shows of it."""
         return {} if self.applying is None else self.applying.health()
 
     def reload(self) -> None:
@@ -115,25 +114,25 @@ class AutomationFeature(Feature):
         self.files.refresh()
 
     def readings(self) -> Iterator[Reading]:
-        """What the parts count."""
-        recorder = self.community.recorder.statistics()
+        """Its metrics."""
+        recorder = self.roblox_players.recorder.statistics()
         yield gauge("snapshots_waiting", "Snapshots and decisions not answered yet.", recorder.waiting)
         yield counter("snapshot_transactions", "Transactions of the recorder.", recorder.transactions)
         yield counter("snapshots_recorded", "Snapshots and decisions recorded.", recorder.recorded)
         yield counter("snapshots_failed", "Snapshots and decisions not recorded.", recorder.failed)
-        community = self.community.statistics()
-        yield gauge("roblox_players_active", "Roblox players with a task.", community.active)
-        yield counter("roblox_player_crashes", "Their tasks that crashed.", community.crashes)
+        roblox_players = self.roblox_players.statistics()
+        yield gauge("roblox_players_active", "Roblox players with a task.", roblox_players.active)
+        yield counter("roblox_player_crashes", "Their tasks that crashed.", roblox_players.crashes)
         policy = self.files.statistics()
         yield counter("policy_reloads", "Policy files taken anew.", policy.reloads)
         yield counter("policy_refusals", "Policy files refused.", policy.refusals)
         yield counter("automation_rows_forgotten", "Rows too old to be kept.", self.retention.forgotten)
         if self.applying is not None:
-            yield from _drain_readings(self.applying.drain)
+            yield from _relay_readings(self.applying.relay)
 
 
 def build_automation(settings: Settings, registry: Registry, database: Database | None) -> AutomationFeature:
-    """What the settings ask for, nothing running yet.
+    """Build it from the settings; nothing runs yet.
 
     Args:
         database: One that runs already for others; if None, one of our own.
@@ -153,28 +152,30 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
             extra={"reason": "INBOUND_API_KEYS is empty: anybody may send snapshots; nothing is applied"},
         )
 
-    def terms() -> Terms:
+    def context() -> DecisionContext:
         has_key = bool(settings.inbound_api_keys)
-        return Terms(policy=files.current, reach=cloud.reach, inbound_key=has_key, now=now())
+        return DecisionContext(
+            policy=files.current, capabilities=cloud.capabilities, inbound_key=has_key, now=now()
+        )
 
     def on_queued() -> None:
         if applying is not None:
-            applying.drain.poke()
+            applying.relay.poke()
 
     wake = None if on_demand is None else on_demand.wake
-    community = Community(used, registry, terms=terms, on_queued=on_queued, wake=wake)
-    applying = _applying(settings, used, cloud, files, community) if cloud.reach.key else None
+    roblox_players = RobloxPlayers(used, registry, context=context, on_queued=on_queued, wake=wake)
+    applying = _applying(settings, used, cloud, files, roblox_players) if cloud.capabilities.key else None
     retention = Retention(
         used,
         keep_snapshots_s=settings.snapshot_ttl_seconds,
         keep_decisions_s=settings.decision_ttl_seconds,
         now=now,
     )
-    return AutomationFeature(settings, used, on_demand, files, community, retention, applying)
+    return AutomationFeature(settings, used, on_demand, files, roblox_players, retention, applying)
 
 
 def cloud_settings(settings: Settings) -> OpenCloudSettings:
-    """What is configured of Roblox Open Cloud."""
+    """The configuration of Roblox Open Cloud."""
     key = settings.roblox_open_cloud_api_key
     return OpenCloudSettings(
         base_url=settings.roblox_api_base,
@@ -192,24 +193,24 @@ def _applying(
     database: Database,
     cloud: OpenCloudSettings,
     files: PolicyFiles,
-    community: Community,
+    roblox_players: RobloxPlayers,
 ) -> Applying:
     roblox = Roblox(cloud)
-    drain = Drain(
+    relay = Relay(
         database.write,
         roblox,
         # Of this very process: two nodes may have been given one name.
         owner=f"{settings.node_name[:80]}:{secrets.token_hex(8)}",
         policy=lambda: files.current,
         now=now,
-        on_changed=community.outdate,
+        on_changed=roblox_players.outdate,
         read=database.read,
     )
-    return Applying(drain, PatientDrain(drain, database, roblox))
+    return Applying(relay, RelayWorker(relay, database, roblox))
 
 
-def _drain_readings(drain: Drain) -> Iterator[Reading]:
-    told = drain.statistics()
+def _relay_readings(relay: Relay) -> Iterator[Reading]:
+    told = relay.statistics()
     age_s = 0.0 if told.oldest is None else max(0.0, (now() - told.oldest).total_seconds())
     yield gauge("decisions_waiting", "Decisions Roblox is yet to hear, of all nodes.", told.waiting)
     yield gauge("decisions_oldest_seconds", "How long the oldest of them has waited.", age_s)

@@ -2,7 +2,7 @@
 
 root                 one_for_one
 ├─ core              registry, and the features' `supervisors`: log · rooms (dynamic) · sweeper ·
-│                    matches (dynamic) · players (dynamic) · community (dynamic)
+│                    matches (dynamic) · players (dynamic) · roblox_players (dynamic)
 ├─ integrations      the features' `children`: Redis link · results · callbacks · creation consumer ·
 │                    command listener · recovery · database · ledger · ledger sweeper · stats news ·
 │                    game config · policy files · recorder · retention · outbox;

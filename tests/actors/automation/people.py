@@ -6,14 +6,14 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from actors.automation.batch import SnapshotEntry, Terms
+from actors.automation.batch import DecisionContext, SnapshotEntry
 from actors.automation.player import Player
 from actors.automation.policy import Permissions, Policy, Punishments, RankTable
 from actors.automation.snapshot import Instructions, Snapshot, parse_snapshot
-from actors.automation.steps import Reach
+from actors.automation.steps import Capabilities
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-EVERYTHING = Reach(key=True, group=True, universe=True, mirror=True)
+EVERYTHING = Capabilities(key=True, group=True, universe=True, mirror=True)
 
 RANKS: list[dict[str, Any]] = [
     {"name": "Cell", "minPoints": 0, "level": 0, "roleId": 10, "isPunishment": True},
@@ -74,6 +74,6 @@ def entry(*, evaluate: bool = False, apply: bool = False, **facts: Any) -> Snaps
     return SnapshotEntry(snapshot=taken, instructions=instructions, request_id=f"request-{next(_counter)}")
 
 
-def terms(**facts: Any) -> Terms:
-    usual: dict[str, Any] = {"policy": policy(), "reach": EVERYTHING, "inbound_key": True, "now": NOW}
-    return Terms(**usual | facts)
+def context(**facts: Any) -> DecisionContext:
+    usual: dict[str, Any] = {"policy": policy(), "capabilities": EVERYTHING, "inbound_key": True, "now": NOW}
+    return DecisionContext(**usual | facts)

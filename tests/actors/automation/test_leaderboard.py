@@ -5,7 +5,7 @@ from sqlalchemy import Engine, text
 
 from actors.automation import leaderboard
 from actors.automation.transactions import record_snapshots
-from tests.actors.automation.people import entry, terms
+from tests.actors.automation.people import context, entry
 
 
 def _fill(engine: Engine) -> None:
@@ -15,7 +15,7 @@ def _fill(engine: Engine) -> None:
         for user, points, kos, wos in standings
     ]
     with engine.begin() as connection:
-        record_snapshots(connection, entries, terms())
+        record_snapshots(connection, entries, context())
 
 
 def test_the_top_is_by_points_then_kos_then_wos(engine: Engine) -> None:

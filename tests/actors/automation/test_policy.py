@@ -40,7 +40,7 @@ HIGH: dict[str, Any] = {"name": "high", "minPoints": 10, "level": 2}
 def test_what_ships_is_in_order(tmp_path: Path) -> None:
     assert check_policy(None) == []
     assert check_policy(tmp_path) == []
-    assert packaged_policy().strangers() == []
+    assert packaged_policy().unknown_roles() == []
     assert packaged_policy().punishment_rank is not None
 
 
@@ -101,7 +101,7 @@ def test_permissions_for_ranks_that_do_not_exist_are_found_by_the_check_only(tmp
     _write(tmp_path, PERMISSIONS, {"roles": {"Nobody": {"level": 1}}})
 
     assert check_policy(tmp_path) == ["permissions.json: roles.Nobody: policy.ranks.json has no such rank"]
-    assert PolicyFiles(tmp_path).current.strangers() == ["Nobody"]
+    assert PolicyFiles(tmp_path).current.unknown_roles() == ["Nobody"]
 
 
 def test_one_file_may_be_overridden_alone(tmp_path: Path) -> None:

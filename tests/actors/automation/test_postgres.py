@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from actors.automation import outbox
 from actors.automation.tables import metadata, players
 from actors.automation.transactions import record_snapshots
-from tests.actors.automation.people import NOW, entry, terms
+from tests.actors.automation.people import NOW, context, entry
 from web.migrations import migrate
 
 PLAYERS = {
@@ -150,9 +150,9 @@ def test_the_source_of_a_snapshot_is_roblox_unless_said_otherwise(database: Engi
 def test_nodes_that_claim_at_once_share_the_outbox_without_overlap(database: Engine) -> None:
     entries = [entry(userId=user, rank="New", rankPoints=150, apply=True) for user in range(1, 201)]
     with database.begin() as connection:
-        record_snapshots(connection, entries, terms())
+        record_snapshots(connection, entries, context())
 
-    def drain(owner: str) -> list[int]:
+    def relay(owner: str) -> list[int]:
         mine: list[int] = []
         while True:
             with database.begin() as connection:
@@ -163,17 +163,17 @@ def test_nodes_that_claim_at_once_share_the_outbox_without_overlap(database: Eng
             mine += [job.user_id for job in jobs]
 
     with ThreadPoolExecutor(4) as nodes:
-        claimed = [user for users in nodes.map(drain, ["a", "b", "c", "d"]) for user in users]
+        claimed = [user for users in nodes.map(relay, ["a", "b", "c", "d"]) for user in users]
 
     # A claimer may find every due row held by others for the moment and stop; the rest is still there.
     assert len(claimed) == len(set(claimed))
-    assert sorted(claimed + drain("late")) == list(range(1, 201))
+    assert sorted(claimed + relay("late")) == list(range(1, 201))
 
 
 def test_rows_another_node_is_claiming_are_passed_over(database: Engine) -> None:
     entries = [entry(userId=user, rank="New", rankPoints=150, apply=True) for user in (1, 2, 3)]
     with database.begin() as connection:
-        record_snapshots(connection, entries, terms())
+        record_snapshots(connection, entries, context())
 
     with database.begin() as one, database.begin() as two:
         first = outbox.claim_decisions(one, owner="one", limit=2, now=NOW)
@@ -190,7 +190,7 @@ def test_nodes_recording_the_same_players_take_turns_and_lose_nothing(database: 
             captured = f"2026-03-01T11:00:{kos:02}Z"
             entries = [entry(userId=user, kos=kos, wos=node, capturedAt=captured) for user in users]
             with database.begin() as connection:
-                record_snapshots(connection, entries, terms())
+                record_snapshots(connection, entries, context())
 
     with ThreadPoolExecutor(4) as nodes:
         list(nodes.map(record, range(4)))

@@ -13,13 +13,12 @@ from sqlalchemy.exc import DataError
 from trio.testing import MockClock
 
 from actors.automation.batch import Recorded, SnapshotEntry
-from actors.automation.recorder import Recorder
-from actors.automation.requests import ByHand, Entry, NotRecorded, Unknown
+from actors.automation.recorder import Entry, ManualDecision, NotRecorded, Recorder, Unknown
 from actors.automation.snapshot import DecisionRequest
 from actors.automation.tables import metadata, player_snapshots
 from actors.links import LinkDown
 from supervision import ChildSpec, Supervisor
-from tests.actors.automation.people import NOW, entry, terms
+from tests.actors.automation.people import NOW, context, entry
 
 T = TypeVar("T")
 
@@ -75,7 +74,7 @@ class Stage:
     def __init__(self, engine: Engine) -> None:
         self.writer = Writer(engine)
         self.told: list[int] = []
-        self.recorder = Recorder(self.writer, terms=terms, on_recorded=self._note)
+        self.recorder = Recorder(self.writer, context=context, on_recorded=self._note)
         self.supervisor = Supervisor([ChildSpec(id="recorder", start=self.recorder.run)])
 
     def _note(self, recorded: Sequence[Recorded]) -> None:
@@ -132,19 +131,23 @@ async def test_decisions_by_hand_and_snapshots_keep_their_order(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
     asked = DecisionRequest(user_id=5, apply=True)
-    before, first, by_hand, second = await stage.ask_all(
+    before, first, with_reason, second = await stage.ask_all(
         [
-            ByHand(asked, "too early"),
+            ManualDecision(asked, "too early"),
             entry(rank="New", rankPoints=150),
-            ByHand(asked, "in time"),
+            ManualDecision(asked, "in time"),
             entry(rank="Known", rankPoints=150, capturedAt=(NOW + timedelta(seconds=1)).isoformat()),
         ]
     )
 
     assert isinstance(before, Unknown)
-    assert isinstance(by_hand, Recorded)
-    assert by_hand.decision is not None
-    assert (by_hand.decision.request_id, by_hand.queued, by_hand.player.rank) == ("in time", True, "New")
+    assert isinstance(with_reason, Recorded)
+    assert with_reason.decision is not None
+    assert (with_reason.decision.request_id, with_reason.queued, with_reason.player.rank) == (
+        "in time",
+        True,
+        "New",
+    )
     assert isinstance(first, Recorded)
     assert isinstance(second, Recorded)
     assert second.player.rank == "Known"

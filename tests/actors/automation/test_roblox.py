@@ -17,8 +17,8 @@ from actors.automation.outcome import (
     LONGEST_RETRY_S,
     MAX_DENIALS,
     Done,
-    Held,
     Outcome,
+    RateLimited,
     Refused,
     RetryIn,
     backoff,
@@ -208,7 +208,7 @@ async def test_the_third_restriction_in_a_minute_is_not_sent() -> None:
         outcomes = [await cloud.perform(Ban("a", "b"), 5, attempts=0) for _ in range(3)]
 
     assert outcomes[:2] == [Done(), Done()]
-    assert outcomes[2] == Held(LONGEST_RETRY_S)
+    assert outcomes[2] == RateLimited(LONGEST_RETRY_S)
     assert len(there.calls) == 2
 
 

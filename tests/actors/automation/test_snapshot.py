@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.automation.snapshot import Snapshot, parse_decision_request, parse_snapshot
-from actors.automation.validation import Invalid
+from actors.automation.snapshot import Invalid, Snapshot, parse_decision_request, parse_snapshot
 
 LEAST: dict[str, Any] = {"userId": 5, "username": "ada", "rankPoints": 1, "kos": 2, "wos": 3}
 

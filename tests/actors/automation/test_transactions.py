@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Engine, func, inspect, select
 
 from actors.automation import outbox, transactions
-from actors.automation.batch import Recorded, SnapshotEntry, Terms
+from actors.automation.batch import DecisionContext, Recorded, SnapshotEntry
 from actors.automation.decision import Action
-from actors.automation.intake import Standing
+from actors.automation.merge import MergeResult
 from actors.automation.outbox import Claimed, Status, progress_after
 from actors.automation.outcome import Done, Outcome, Refused, RetryIn
 from actors.automation.player import enriched
@@ -19,7 +19,7 @@ from actors.automation.steps import Assign, Ban, Mirror, Unassign
 from actors.automation.store import load
 from actors.automation.tables import automation_decisions, metadata, player_snapshots, players
 from actors.automation.transactions import record_snapshots
-from tests.actors.automation.people import EVERYTHING, NOW, RANKS, entry, policy, terms
+from tests.actors.automation.people import EVERYTHING, NOW, RANKS, context, entry, policy
 
 SECOND = timedelta(seconds=1)
 
@@ -39,9 +39,9 @@ NO_ROLE_IDS = policy(
 )
 
 
-def _record(engine: Engine, *entries: SnapshotEntry, on: Terms | None = None) -> list[Recorded]:
+def _record(engine: Engine, *entries: SnapshotEntry, on: DecisionContext | None = None) -> list[Recorded]:
     with engine.begin() as connection:
-        return record_snapshots(connection, entries, on or terms())
+        return record_snapshots(connection, entries, on or context())
 
 
 def _claim(engine: Engine, owner: str = "one", limit: int = 10, **later: Any) -> list[Claimed]:
@@ -96,16 +96,16 @@ def test_a_first_snapshot_makes_a_player_and_a_row_of_history(engine: Engine) ->
     assert recorded.player.rank == row["rank"] == "Known"
     assert (row["next_rank"], row["previous_rank"], row["privileged"]) == ("Tried", "New", False)
     assert (row["created_at"], row["last_synced_at"], row["metadata"]) == (NOW, NOW, {"team": "red"})
-    assert (recorded.decision, recorded.standing, _history(engine)) == (None, Standing.APPLIED, 1)
+    assert (recorded.decision, recorded.result, _history(engine)) == (None, MergeResult.APPLIED, 1)
     with engine.connect() as connection:
         assert load(connection, [5]) == {5: recorded.player}
 
 
 def test_an_identical_repeat_moves_the_time_of_the_last_sync_and_nothing_else(engine: Engine) -> None:
     [first] = _record(engine, entry(rankPoints=150))
-    [again] = _record(engine, entry(rankPoints=150), on=terms(now=NOW + SECOND))
+    [again] = _record(engine, entry(rankPoints=150), on=context(now=NOW + SECOND))
 
-    assert again.standing is Standing.REPEATED
+    assert again.result is MergeResult.REPEATED
     assert again.player == first.player._replace(last_synced_at=NOW + SECOND)
     assert _history(engine) == 1
 
@@ -114,7 +114,7 @@ def test_a_snapshot_older_than_the_stored_one_is_history_only(engine: Engine) ->
     _record(engine, entry(kos=9, capturedAt="2026-03-01T11:00:10Z"))
     [late] = _record(engine, entry(kos=8, capturedAt="2026-03-01T11:00:09Z"))
 
-    assert (late.standing, late.player.kos, _row(engine)["kos"]) == (Standing.OUTDATED, 9, 9)
+    assert (late.result, late.player.kos, _row(engine)["kos"]) == (MergeResult.OUTDATED, 9, 9)
     assert _history(engine) == 2
 
 
@@ -122,7 +122,7 @@ def test_a_repeat_of_one_that_is_out_of_date_is_no_second_row_of_history(engine:
     _record(engine, entry(kos=9, capturedAt="2026-03-01T11:00:10Z"))
     late = [_record(engine, entry(kos=8, capturedAt="2026-03-01T11:00:09Z"))[0] for _ in range(3)]
 
-    assert {one.standing for one in late} == {Standing.OUTDATED}
+    assert {one.result for one in late} == {MergeResult.OUTDATED}
     assert _history(engine) == 2
 
 
@@ -138,9 +138,11 @@ def test_one_that_is_out_of_date_applies_nothing(engine: Engine) -> None:
 
 def test_a_clock_that_runs_ahead_does_not_lock_others_out(engine: Engine) -> None:
     _record(engine, entry(kos=1, capturedAt="2030-01-01T00:00:00Z"))
-    [next_one] = _record(engine, entry(kos=2, capturedAt="2026-03-01T12:00:01Z"), on=terms(now=NOW + SECOND))
+    [next_one] = _record(
+        engine, entry(kos=2, capturedAt="2026-03-01T12:00:01Z"), on=context(now=NOW + SECOND)
+    )
 
-    assert next_one.standing is Standing.APPLIED
+    assert next_one.result is MergeResult.APPLIED
 
 
 def test_several_snapshots_of_one_player_in_a_batch_are_taken_in_order(engine: Engine) -> None:
@@ -228,7 +230,7 @@ def test_a_repeat_is_told_the_decision_applied_and_applies_nothing(
     again = entry(rank="New", apply=True, **facts)
     answers = []
     for minutes in range(4):
-        later = terms(policy=NO_WAITING, now=NOW + timedelta(minutes=minutes))
+        later = context(policy=NO_WAITING, now=NOW + timedelta(minutes=minutes))
         repeat = replace(again, request_id=f"repeat-{minutes}")
         answers += [one.decision for one in _record(engine, repeat, repeat, on=later)]
         for job in _claim(engine, minutes=minutes):
@@ -257,7 +259,7 @@ def test_a_refused_decision_that_cannot_be_tried_again_is_not_told_as_applied(en
     _record(engine, again)
     _hear(engine, _claim(engine)[0], Refused("INVALID_ARGUMENT", "no such role"))
 
-    on = terms(reach=replace(EVERYTHING, key=False))
+    on = context(capabilities=replace(EVERYTHING, key=False))
     answers = _record(engine, *(replace(again, request_id=f"again-{at}") for at in range(2)), on=on)
 
     told = [(one.decision.apply, one.decision.reason) for one in answers if one.decision]
@@ -267,7 +269,7 @@ def test_a_refused_decision_that_cannot_be_tried_again_is_not_told_as_applied(en
 def test_an_unchanged_player_gets_one_step_after_the_other(engine: Engine) -> None:
     again = entry(rank="New", rankPoints=250, apply=True)
     for at in range(3):
-        _record(engine, replace(again, request_id=f"repeat-{at}"), on=terms(policy=NO_WAITING))
+        _record(engine, replace(again, request_id=f"repeat-{at}"), on=context(policy=NO_WAITING))
         for job in _claim(engine):
             _carry_out(engine, job)
 
@@ -334,7 +336,7 @@ def test_a_retried_snapshot_does_not_undo_or_repeat_a_decision_carried_out(engin
 
 def _tell_and_carry_out(engine: Engine, *, minutes: int, **facts: Any) -> None:
     later = timedelta(minutes=minutes)
-    _record(engine, entry(apply=True, **facts), on=terms(policy=NO_WAITING, now=NOW + later))
+    _record(engine, entry(apply=True, **facts), on=context(policy=NO_WAITING, now=NOW + later))
     for job in _claim(engine, minutes=minutes):
         _carry_out(engine, job)
 
@@ -358,7 +360,7 @@ def test_a_rank_the_game_goes_on_reporting_suspends_nobody_twice(engine: Engine)
 
 def test_a_rank_left_before_anybody_had_said_it_is_no_news_either(engine: Engine) -> None:
     _tell_and_carry_out(engine, minutes=0, rankPoints=150, warnings=4)
-    later = terms(now=NOW + timedelta(hours=1))
+    later = context(now=NOW + timedelta(hours=1))
 
     [lagging] = _record(engine, entry(rank="Known", rankPoints=150, warnings=4), on=later)
 
@@ -368,7 +370,7 @@ def test_a_rank_left_before_anybody_had_said_it_is_no_news_either(engine: Engine
 def test_a_rank_that_is_reported_to_change_is_believed(engine: Engine) -> None:
     _tell_and_carry_out(engine, minutes=0, rank="New", rankPoints=150)
     for minutes, rank in ((20, "Known"), (40, "New")):
-        later = terms(now=NOW + timedelta(minutes=minutes))
+        later = context(now=NOW + timedelta(minutes=minutes))
         [recorded] = _record(engine, entry(rank=rank, rankPoints=150), on=later)
 
         assert recorded.player.rank == rank
@@ -378,9 +380,9 @@ def test_after_a_day_without_a_word_a_reported_rank_is_believed(engine: Engine) 
     _tell_and_carry_out(engine, minutes=0, rank="New", rankPoints=150)
     told: dict[str, Any] = {"rank": "New", "rankPoints": 150}
 
-    [soon] = _record(engine, entry(**told, kos=1), on=terms(now=NOW + timedelta(hours=23)))
-    [still] = _record(engine, entry(**told, kos=2), on=terms(now=NOW + timedelta(hours=46)))
-    [anew] = _record(engine, entry(**told, kos=3), on=terms(now=NOW + timedelta(hours=70)))
+    [soon] = _record(engine, entry(**told, kos=1), on=context(now=NOW + timedelta(hours=23)))
+    [still] = _record(engine, entry(**told, kos=2), on=context(now=NOW + timedelta(hours=46)))
+    [anew] = _record(engine, entry(**told, kos=3), on=context(now=NOW + timedelta(hours=70)))
 
     assert [one.player.rank for one in (soon, still, anew)] == ["Known", "Known", "New"]
 
@@ -405,7 +407,7 @@ def test_a_step_does_not_wait_behind_one_that_roblox_may_have_heard_of(engine: E
     _hear(engine, job, RetryIn(1.0, "503"))
 
     [other] = _record(
-        engine, entry(rank="Known", rankPoints=250, apply=True), on=terms(now=NOW + timedelta(days=20))
+        engine, entry(rank="Known", rankPoints=250, apply=True), on=context(now=NOW + timedelta(days=20))
     )
 
     assert other.decision is not None
@@ -513,7 +515,7 @@ def test_a_trial_goes_on_while_snapshots_do_not_speak_of_it(
     _record(engine, entry(rank="New", warnings=4, apply=True))
     _carry_out(engine, _claim(engine)[0])
 
-    _record(engine, entry(rank="New", **said), on=terms(now=NOW + after))
+    _record(engine, entry(rank="New", **said), on=context(now=NOW + after))
 
     row = _row(engine)
     ends = NOW + timedelta(days=14) if status == "Trial_Punishment" else None
@@ -548,13 +550,13 @@ def test_a_ban_is_sent_once_until_a_snapshot_pardons(engine: Engine) -> None:
     ("change", "reason"),
     [
         ({"inbound_key": False}, "no inbound key configured"),
-        ({"reach": replace(EVERYTHING, key=False)}, "no Open Cloud key configured"),
-        ({"reach": replace(EVERYTHING, group=False)}, "no group configured"),
+        ({"capabilities": replace(EVERYTHING, key=False)}, "no Open Cloud key configured"),
+        ({"capabilities": replace(EVERYTHING, group=False)}, "no group configured"),
         ({"policy": NO_ROLE_IDS}, "Known has no roleId"),
     ],
 )
 def test_what_cannot_be_applied_says_why(engine: Engine, change: dict[str, Any], reason: str) -> None:
-    [recorded] = _record(engine, entry(rank="New", rankPoints=150, apply=True), on=terms(**change))
+    [recorded] = _record(engine, entry(rank="New", rankPoints=150, apply=True), on=context(**change))
 
     assert recorded.decision is not None
     assert (recorded.decision.verdict.action, recorded.decision.verdict.target_rank) == (
@@ -569,7 +571,7 @@ def test_a_decision_by_hand_is_queued_with_its_reason(engine: Engine) -> None:
     _record(engine, entry(rank="New", rankPoints=150))
     request = DecisionRequest(user_id=5, actor_user_id=9, apply=True, reason="a fine season")
     with engine.begin() as connection:
-        recorded = transactions.apply_decision(connection, request, request_id="by-hand", terms=terms())
+        recorded = transactions.apply_decision(connection, request, request_id="by-hand", context=context())
 
     assert recorded is not None
     assert recorded.decision is not None
@@ -577,7 +579,7 @@ def test_a_decision_by_hand_is_queued_with_its_reason(engine: Engine) -> None:
     assert _statuses(engine) == [("PROMOTE", "pending")]
     with engine.begin() as connection:
         stranger = DecisionRequest(user_id=404, apply=True)
-        assert transactions.apply_decision(connection, stranger, request_id="x", terms=terms()) is None
+        assert transactions.apply_decision(connection, stranger, request_id="x", context=context()) is None
 
 
 def test_a_claimed_decision_belongs_to_its_owner_until_the_lease_ends(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""The leaderboards in memory: what this node writes shows at once, what others write within a second."""
+"""Cache of the leaderboards: shows writes of this node at once, those of other nodes within a second."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _by_wos(player: Player) -> tuple[int, ...]:
     return player.wos, player.user_id
 
 
-class Leaders:
+class CachedLeaderboard:
     """The first `MAX_LIMIT` players of one order.
 
     Args:
@@ -63,27 +63,27 @@ class Leaders:
         self._ids: frozenset[int] = frozenset()
         self._as_of_s = 0.0
         self._changes, self._seen = 0, NEVER
-        # One asks, the others wait for what it is told.
+        # One caller reads, the others wait for its result.
         self._lock = trio.Lock()
 
     async def first(self, limit: int) -> list[Player]:
-        """The leaders; as last seen, while the database is away.
+        """The leaders; the last known ones while the database is away.
 
         Raises:
-            LinkDown: It is away and they were never seen.
+            LinkDown: It is away and they were never read.
         """
         async with self._lock:
             if self._players is None or self._is_old:
                 try:
-                    await self._ask()
+                    await self._read()
                 except LinkDown:
                     if self._players is None:
                         raise
             return (self._players or [])[:limit]
 
     def note(self, player: Player) -> None:
-        """Hear of a player as just written: does it matter here?"""
-        # While the database is being asked, or is going to be, nobody knows what matters.
+        """Invalidate if a player as just written may change the first `MAX_LIMIT`."""
+        # While a read is under way, or due, any write counts as a change.
         known = self._players if self._seen == self._changes else None
         if known is None or self._matters(player, known):
             self._changes += 1
@@ -94,14 +94,14 @@ class Leaders:
         return self._key(player) > self._key(known[-1])
 
     def outdate(self) -> None:
-        """Ask anew the next time."""
+        """Invalidate: the next read asks the database."""
         self._changes += 1
 
     @property
     def _is_old(self) -> bool:
         return self._seen != self._changes or self._clock() - self._as_of_s > FRESH_S
 
-    async def _ask(self) -> None:
+    async def _read(self) -> None:
         changes, self._as_of_s = self._changes, self._clock()
         self._seen = NEVER
         players = await self._reader.read(self._load)
@@ -110,15 +110,15 @@ class Leaders:
         self._seen = changes
 
 
-class Board:
+class LeaderboardCache:
     """All leaderboards."""
 
     def __init__(self, reader: Reader, clock: Callable[[], float]) -> None:
         self._reader = reader
         top = partial(leaderboard.top, limit=MAX_LIMIT)
-        self._top = Leaders(reader, top, _by_points, clock)
-        self._kos = Leaders(reader, leaderboard.most_kos, _by_kos, clock)
-        self._wos = Leaders(reader, leaderboard.most_wos, _by_wos, clock)
+        self._top = CachedLeaderboard(reader, top, _by_points, clock)
+        self._kos = CachedLeaderboard(reader, leaderboard.most_kos, _by_kos, clock)
+        self._wos = CachedLeaderboard(reader, leaderboard.most_wos, _by_wos, clock)
 
     async def top(self, limit: int, after: Place | None = None) -> list[Player]:
         """Players by points, from the first or from after a place; pages after the first are always read.
@@ -139,11 +139,11 @@ class Board:
         return Records(kos=await self._kos.first(limit), wos=await self._wos.first(limit))
 
     def note(self, player: Player) -> None:
-        """Hear of a player as just written."""
+        """Take account of a player as just written."""
         for leaders in (self._top, self._kos, self._wos):
             leaders.note(player)
 
     def outdate(self) -> None:
-        """Hear that somebody has changed in the database."""
+        """Invalidate all: a player has changed in the database."""
         for leaders in (self._top, self._kos, self._wos):
             leaders.outdate()

@@ -10,14 +10,14 @@ import trio
 from sqlalchemy import Connection, Engine, StaticPool, create_engine
 from trio.testing import MockClock
 
-from actors.automation.board import Board
 from actors.automation.leaderboard import MAX_LIMIT
+from actors.automation.leaderboard_cache import LeaderboardCache
 from actors.automation.player import Player
-from actors.automation.roster import Roster
+from actors.automation.player_cache import PlayerCache
 from actors.automation.tables import metadata
 from actors.automation.transactions import record_snapshots
 from actors.links import LinkDown
-from tests.actors.automation.people import entry, player, terms
+from tests.actors.automation.people import context, entry, player
 
 T = TypeVar("T")
 
@@ -31,49 +31,49 @@ class Clock:
 
 class TestRoster:
     def test_only_active_players_are_remembered(self) -> None:
-        roster = Roster(Clock())
-        roster.written([player()])
-        assert (roster.known(5), len(roster)) == (None, 0)
+        cache = PlayerCache(Clock())
+        cache.written([player()])
+        assert (cache.known(5), len(cache)) == (None, 0)
 
     def test_what_was_written_is_fresh_for_a_while_and_known_for_good(self) -> None:
         clock = Clock()
-        roster = Roster(clock, fresh_s=1)
-        roster.open(5)
+        cache = PlayerCache(clock, fresh_s=1)
+        cache.open(5)
         ada = player()
-        roster.written([ada])
+        cache.written([ada])
         clock.now = 1.0
-        assert roster.fresh(5) is ada
+        assert cache.fresh(5) is ada
         clock.now = 1.1
-        assert (roster.fresh(5), roster.known(5)) == (None, ada)
+        assert (cache.fresh(5), cache.known(5)) == (None, ada)
 
     def test_a_read_that_was_overtaken_by_a_write_is_dropped(self) -> None:
-        roster = Roster(Clock())
-        roster.open(5)
-        before = roster.changes(5)
+        cache = PlayerCache(Clock())
+        cache.open(5)
+        before = cache.changes(5)
         new = player(kos=2)
-        roster.written([new])
-        roster.read(5, player(kos=1), changes=before)
-        assert roster.fresh(5) is new
+        cache.written([new])
+        cache.read(5, player(kos=1), changes=before)
+        assert cache.fresh(5) is new
 
     def test_news_of_a_change_makes_the_next_read_ask_the_database(self) -> None:
-        roster = Roster(Clock())
-        roster.open(5)
+        cache = PlayerCache(Clock())
+        cache.open(5)
         old = player()
-        roster.written([old])
-        before = roster.changes(5)
-        roster.outdate(5)
-        assert (roster.fresh(5), roster.known(5)) == (None, old)
-        roster.read(5, player(kos=1), changes=before)
-        assert roster.fresh(5) is None
-        roster.read(5, new := player(kos=2), changes=roster.changes(5))
-        assert roster.fresh(5) is new
+        cache.written([old])
+        before = cache.changes(5)
+        cache.outdate(5)
+        assert (cache.fresh(5), cache.known(5)) == (None, old)
+        cache.read(5, player(kos=1), changes=before)
+        assert cache.fresh(5) is None
+        cache.read(5, new := player(kos=2), changes=cache.changes(5))
+        assert cache.fresh(5) is new
 
     def test_a_player_who_has_retired_is_forgotten(self) -> None:
-        roster = Roster(Clock())
-        roster.open(5)
-        roster.written([player()])
-        roster.close(5)
-        assert roster.known(5) is None
+        cache = PlayerCache(Clock())
+        cache.open(5)
+        cache.written([player()])
+        cache.close(5)
+        assert cache.known(5) is None
 
 
 class Reader:
@@ -103,23 +103,23 @@ def reader() -> Iterator[Reader]:
 
 
 @pytest.fixture
-def board(reader: Reader, autojump_clock: MockClock) -> Board:
-    return Board(reader, trio.current_time)
+def board(reader: Reader, autojump_clock: MockClock) -> LeaderboardCache:
+    return LeaderboardCache(reader, trio.current_time)
 
 
-def write(reader: Reader, board: Board, **facts: Any) -> Player:
+def write(reader: Reader, board: LeaderboardCache, **facts: Any) -> Player:
     with reader.engine.begin() as connection:
-        [recorded] = record_snapshots(connection, [entry(**facts)], terms())
+        [recorded] = record_snapshots(connection, [entry(**facts)], context())
     board.note(recorded.player)
     return recorded.player
 
 
-async def top(board: Board, limit: int = 3) -> list[int]:
+async def top(board: LeaderboardCache, limit: int = 3) -> list[int]:
     return [each.user_id for each in await board.top(limit)]
 
 
 async def test_a_thousand_readers_cost_one_read_a_second(
-    reader: Reader, board: Board, autojump_clock: MockClock
+    reader: Reader, board: LeaderboardCache, autojump_clock: MockClock
 ) -> None:
     write(reader, board, userId=1)
     for _ in range(10):
@@ -132,7 +132,7 @@ async def test_a_thousand_readers_cost_one_read_a_second(
 
 
 async def test_a_write_that_matters_shows_at_once_and_another_costs_nothing(
-    reader: Reader, board: Board, autojump_clock: MockClock
+    reader: Reader, board: LeaderboardCache, autojump_clock: MockClock
 ) -> None:
     for user_id in range(1, MAX_LIMIT + 1):
         write(reader, board, userId=user_id, rankPoints=100 + user_id)
@@ -149,7 +149,7 @@ async def test_a_write_that_matters_shows_at_once_and_another_costs_nothing(
 
 
 async def test_a_write_during_a_read_is_not_lost(
-    reader: Reader, board: Board, autojump_clock: MockClock
+    reader: Reader, board: LeaderboardCache, autojump_clock: MockClock
 ) -> None:
     write(reader, board, userId=1, rankPoints=1)
     await top(board)
@@ -163,7 +163,7 @@ async def test_a_write_during_a_read_is_not_lost(
 
 
 async def test_while_the_database_is_away_the_last_board_stands(
-    reader: Reader, board: Board, autojump_clock: MockClock
+    reader: Reader, board: LeaderboardCache, autojump_clock: MockClock
 ) -> None:
     reader.away = True
     with pytest.raises(LinkDown):

@@ -1,4 +1,4 @@
-"""One snapshot folded into one player, as values: no database, no clock.
+"""Merges one snapshot into one player, as values: no database, no clock.
 
 Rules, where a snapshot and what is stored disagree:
 
@@ -8,14 +8,14 @@ Rules, where a snapshot and what is stored disagree:
     otherwise                           → the snapshot is the player's whole state
 
 Absent `displayName` and `metadata` leave what is stored. So do absent `punishmentStatus` and
-`punishmentExpiresAt` while a trial runs and after a ban, for these may be ours, and the game has not heard
-of them; to end one early a snapshot says `null`. A ban by warnings ends too when a snapshot says fewer.
+`punishmentExpiresAt` while a trial runs and after a ban, for these may be ours, and unknown to
+the game; to end one early a snapshot says `null`. A ban by warnings ends too when a snapshot says fewer.
 An absent `rank` leaves what a snapshot or Roblox has said before; while nobody has, the rank follows
 from the points.
 
-A `rank` is news when it is not the one reported last. A Roblox server caches a player's group rank for
-the session and goes on reporting it whatever Roblox has confirmed since, so that saying it again says
-nothing: believed, it would call for the same role change once more.
+A `rank` is taken only where it differs from the one reported last. A Roblox server caches a player's group
+rank for the session and goes on reporting it after a role change has been confirmed; taken again, the old
+rank would call for the same role change once more.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from actors.automation.player import Player
 from actors.automation.policy import Policy
 from actors.automation.snapshot import Instructions, Snapshot
 
-# No session outlasts such a silence: what is reported after it was read anew.
+# After a silence this long the game server has read the rank anew: no session lasts longer.
 SESSION: Final = timedelta(days=1)
 # Another server may have read the rank a moment before the newest role change, and report it first now.
 RANK_LAG: Final = timedelta(minutes=15)
 PUNISHMENT: Final = frozenset({"punishment_status", "punishment_expires_at"})
 
 
-class Standing(Enum):
+class MergeResult(Enum):
     """What became of a snapshot."""
 
     APPLIED = "applied"
@@ -47,7 +47,7 @@ class Standing(Enum):
 
 
 class Sync(NamedTuple):
-    """What is remembered beside a player to judge the next snapshot by.
+    """State beside a player that merging the next snapshot needs.
 
     Attributes:
         captured_at: The newest `capturedAt` applied.
@@ -72,17 +72,21 @@ class Sync(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
-    """The player after a snapshot, and what became of it; `heard` says that it is history already."""
+class Merged:
+    """The player after a snapshot, and what became of it.
+
+    Attributes:
+        is_duplicate: This snapshot is stored already.
+    """
 
     player: Player
     sync: Sync
-    standing: Standing
-    heard: bool = False
+    result: MergeResult
+    is_duplicate: bool = False
 
 
 def digest_of(payload: str, instructions: Instructions) -> bytes:
-    """Equal for snapshots that say the same about the same moment and come from the same place.
+    """A digest of a snapshot and its source; equal snapshots from the same place have equal ones.
 
     Args:
         payload: `Snapshot.payload()`.
@@ -94,18 +98,18 @@ def digest_of(payload: str, instructions: Instructions) -> bytes:
     return hashlib.blake2b(said.encode(), digest_size=16).hexdigest().encode("ascii")
 
 
-def fold(
+def merge_snapshot(
     player: Player | None, sync: Sync, snapshot: Snapshot, *, digest: bytes, policy: Policy, now: datetime
-) -> Folded:
-    """The player as it stands after this snapshot, received at `now`."""
+) -> Merged:
+    """Merge a snapshot received at `now` into the stored player, if there is one."""
     # A server whose clock runs ahead must not make everybody else's snapshots out of date.
     captured_at = None if snapshot.captured_at is None else min(snapshot.captured_at, now)
     if player is not None:
         if digest == sync.digest:
-            return Folded(player._replace(last_synced_at=now), sync, Standing.REPEATED, heard=True)
+            return Merged(player._replace(last_synced_at=now), sync, MergeResult.REPEATED, is_duplicate=True)
         if captured_at is not None and sync.captured_at is not None and captured_at < sync.captured_at:
-            heard, sync = digest == sync.late_digest, sync._replace(late_digest=digest)
-            return Folded(player, sync, Standing.OUTDATED, heard=heard)
+            is_duplicate, sync = digest == sync.late_digest, sync._replace(late_digest=digest)
+            return Merged(player, sync, MergeResult.OUTDATED, is_duplicate=is_duplicate)
     known = sync.rank_known or snapshot.rank is not None
     kept = player is not None and _keeps_punishment(player, snapshot, policy, now)
     applied = _applied(player, snapshot, _rank(player, sync, snapshot, policy, now), now, kept=kept)
@@ -119,7 +123,7 @@ def fold(
         reported_rank=snapshot.rank or sync.reported_rank,
         banned_at=banned_at,
     )
-    return Folded(applied, remembered, Standing.APPLIED)
+    return Merged(applied, remembered, MergeResult.APPLIED)
 
 
 def _rank(player: Player | None, sync: Sync, snapshot: Snapshot, policy: Policy, now: datetime) -> str:

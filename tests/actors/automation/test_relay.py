@@ -14,14 +14,14 @@ import trio
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, select
 from trio.testing import MockClock
 
-from actors.automation.drain import Cloud, Drain, PatientDrain
 from actors.automation.outcome import Outcome
+from actors.automation.relay import Cloud, Relay, RelayWorker
 from actors.automation.roblox import OpenCloud, http_caller
 from actors.automation.steps import Step
 from actors.automation.tables import automation_decisions, metadata, players
 from actors.automation.transactions import record_snapshots
 from dev.open_cloud import OpenCloudResponse, OpenCloudStandIn, RecordedRequest, problem
-from tests.actors.automation.people import NOW, entry, policy, terms
+from tests.actors.automation.people import NOW, context, entry, policy
 from tests.fakes import open_cloud
 from tests.fakes.life import LoneLife
 
@@ -42,12 +42,12 @@ def _now() -> datetime:
 
 
 class Node:
-    """One node: a drain with a database and a cloud, which can be run and killed."""
+    """One node: a relay with a database and a cloud, which can be run and killed."""
 
     def __init__(self, engine: Engine, cloud: Cloud, owner: str) -> None:
         self._engine = engine
         self.changed: list[int] = []
-        self.drain = Drain(
+        self.relay = Relay(
             self._transact, cloud, owner=owner, policy=policy, now=_now, on_changed=self.changed.append
         )
 
@@ -58,7 +58,7 @@ class Node:
 
     async def run(self, seconds: float) -> None:
         with trio.move_on_after(seconds):
-            await self.drain.run(LoneLife())
+            await self.relay.run(LoneLife())
 
 
 @asynccontextmanager
@@ -125,7 +125,7 @@ def _promote(engine: Engine, users: int) -> None:
 def _decide(engine: Engine, users: int, **facts: Any) -> None:
     entries = [entry(userId=user, rank="New", apply=True, **facts) for user in range(1, users + 1)]
     with engine.begin() as connection:
-        record_snapshots(connection, entries, terms(now=_now()))
+        record_snapshots(connection, entries, context(now=_now()))
 
 
 def _ranks(engine: Engine) -> set[str]:
@@ -155,8 +155,8 @@ async def test_each_decision_is_carried_out_once_and_its_player_announced(
     assert (_ranks(database), _statuses(database)) == ({"Known"}, {"done"})
     assert len(there.calls) == 300
     assert sorted(node.changed) == list(range(1, 101))
-    assert node.drain.statistics().done == 100
-    assert node.drain.statistics().waiting == 0
+    assert node.relay.statistics().done == 100
+    assert node.relay.statistics().waiting == 0
 
 
 async def test_a_poke_starts_at_once_what_was_just_queued(
@@ -168,7 +168,7 @@ async def test_a_poke_starts_at_once_what_was_just_queued(
         nursery.start_soon(node.run, 60)
         await trio.sleep(10.5)
         _promote(database, users=1)
-        node.drain.poke()
+        node.relay.poke()
         await trio.sleep(0.1)
 
         assert _statuses(database) == {"done"}
@@ -189,14 +189,14 @@ async def test_an_outage_of_ten_minutes_loses_and_doubles_nothing(
         node = Node(database, cloud, "one")
         nursery.start_soon(node.run, 1200)
         await trio.sleep(600)
-        assert node.drain.statistics().waiting == 20
-        assert "503" in (node.drain.statistics().problem or "")
+        assert node.relay.statistics().waiting == 20
+        assert "503" in (node.relay.statistics().problem or "")
         assert _statuses(database) == {"pending"}
 
         there.down = False
         await trio.sleep(30)
         assert _statuses(database) == {"done"}
-        assert node.drain.statistics().problem is None
+        assert node.relay.statistics().problem is None
         nursery.cancel_scope.cancel()
 
     assert attempts.successes == dict.fromkeys(range(1, 21), 1)
@@ -248,12 +248,12 @@ async def test_a_refusal_is_an_answer_and_no_problem_of_roblox(
         there.script.append(problem(401, "UNAUTHENTICATED", "Invalid API key."))
         _promote(database, users=1)
         await trio.sleep(2)
-        assert "401" in (node.drain.statistics().problem or "")
+        assert "401" in (node.relay.statistics().problem or "")
 
         there.script.append(problem(404, "NOT_FOUND", "no such member"))
         _promote(database, users=2)
         await trio.sleep(2)
-        told = node.drain.statistics()
+        told = node.relay.statistics()
         assert (told.waiting, told.refused, told.problem) == (1, 1, None)
         nursery.cancel_scope.cancel()
 
@@ -268,7 +268,7 @@ async def test_a_refused_step_of_a_decision_that_is_done_is_counted_and_said(
         there.script += [OpenCloudResponse(200, {}), problem(400, "INVALID_ARGUMENT", "no such role")]
         _promote(database, users=1)
         await trio.sleep(2)
-        told = node.drain.statistics()
+        told = node.relay.statistics()
         nursery.cancel_scope.cancel()
 
     assert (told.done, told.refused, told.steps_refused) == (1, 0, 1)
@@ -283,17 +283,17 @@ async def test_a_crash_is_a_problem_until_nothing_waits(database: Engine, autoju
         faulty = Faulty(cloud)
         _promote(database, users=3)
         node = Node(database, faulty, "one")
-        patient = PatientDrain(node.drain, Up(), Connected())
+        patient = RelayWorker(node.relay, Up(), Connected())
         for _ in range(3):
             with pytest.RaisesGroup(*[SyntaxError] * 3, flatten_subgroups=True):
                 await patient.run(LoneLife())
-            told = node.drain.statistics()
+            told = node.relay.statistics()
             assert (told.waiting, told.problem) == (3, "the outbox crashed: SyntaxError; its log has more")
 
         faulty.well = True
         await node.run(10)
 
-    assert node.drain.statistics().problem is None
+    assert node.relay.statistics().problem is None
 
 
 async def test_a_wait_of_our_own_is_no_problem_of_roblox(database: Engine, autojump_clock: MockClock) -> None:
@@ -307,7 +307,7 @@ async def test_a_wait_of_our_own_is_no_problem_of_roblox(database: Engine, autoj
             _decide(database, users=1, warnings=0)
 
         assert _statuses(database) == {"done", "pending"}
-        assert (node.drain.statistics().problem, node.drain.statistics().retries) == (None, 0)
+        assert (node.relay.statistics().problem, node.relay.statistics().retries) == (None, 0)
         await trio.sleep(60)
         assert _statuses(database) == {"done"}
         nursery.cancel_scope.cancel()
@@ -337,8 +337,8 @@ async def test_two_nodes_on_one_outbox_apply_each_decision_once(
 
     assert _statuses(database) == {"done"}
     assert len(there.calls) == 300
-    assert one.drain.statistics().done + two.drain.statistics().done == 100
-    assert min(one.drain.statistics().done, two.drain.statistics().done) > 0
+    assert one.relay.statistics().done + two.relay.statistics().done == 100
+    assert min(one.relay.statistics().done, two.relay.statistics().done) > 0
 
 
 async def test_a_node_killed_at_any_moment_leaves_the_rest_to_the_next(
@@ -379,7 +379,7 @@ async def test_a_node_that_stops_gives_back_what_it_had_begun(
     there.delay_s = 10
     async with _client(there) as cloud:
         _promote(database, users=1)
-        stopping = PatientDrain(Node(database, cloud, "stopping").drain, Up(), Connected())
+        stopping = RelayWorker(Node(database, cloud, "stopping").relay, Up(), Connected())
         with trio.move_on_after(5):
             await stopping.run(LoneLife())
         there.delay_s = 0
@@ -394,7 +394,7 @@ async def test_a_banned_player_has_one_restriction_and_a_mirror_that_says_so(
     there = open_cloud.stand_in()
     async with _client(there) as cloud:
         with database.begin() as connection:
-            record_snapshots(connection, [entry(rank="New", warnings=7, apply=True)], terms())
+            record_snapshots(connection, [entry(rank="New", warnings=7, apply=True)], context())
         await Node(database, cloud, "one").run(30)
 
     assert [call.method for call in there.calls] == ["PATCH", "PATCH"]

@@ -12,30 +12,30 @@ import trio.lowlevel
 from sqlalchemy import Connection, func, select, update
 
 from actors.automation.batch import Recorded
-from actors.automation.community import Community
-from actors.automation.requests import NotRecorded
+from actors.automation.recorder import NotRecorded
 from actors.automation.retention import Retention
+from actors.automation.roblox_players import RobloxPlayers
 from actors.automation.tables import automation_decisions, metadata, player_snapshots
 from actors.core import Audiences, Registry
 from actors.links import Database
 from supervision import ChildSpec, ChildType, Supervisor
-from tests.actors.automation.people import NOW, entry, terms
+from tests.actors.automation.people import NOW, context, entry
 from tests.fakes.life import LoneLife
 from tests.fakes.waiting import until
 
 
 class Setting:
-    """A community with a real database."""
+    """Roblox players with a real database."""
 
     def __init__(self, directory: Path, **options: float) -> None:
         url = f"sqlite:///{directory / 'file.sqlite3'}"
         self.database = Database(url, prepare=metadata.create_all)
         self.registry = Registry(Audiences(max_members=10, max_members_per_topic=10))
         self.queued = 0
-        self.community = Community(
+        self.roblox_players = RobloxPlayers(
             self.database,
             self.registry,
-            terms=terms,
+            context=context,
             on_queued=self._note,
             max_active=int(options.get("max_active", 100)),
             idle_s=options.get("idle_s", 60),
@@ -43,9 +43,9 @@ class Setting:
         self.root = Supervisor(
             [
                 ChildSpec(id="registry", start=self.registry.run),
-                ChildSpec(id="community", start=self.community.run, type=ChildType.SUPERVISOR),
+                ChildSpec(id="roblox_players", start=self.roblox_players.run, type=ChildType.SUPERVISOR),
                 ChildSpec(id="database", start=self.database.run),
-                ChildSpec(id="recorder", start=self.community.recorder.run),
+                ChildSpec(id="recorder", start=self.roblox_players.recorder.run),
             ]
         )
 
@@ -65,38 +65,38 @@ async def running(directory: Path, **options: float) -> AsyncIterator[Setting]:
 
 async def test_a_player_becomes_active_with_a_snapshot_and_retires_when_idle(tmp_path: Path) -> None:
     async with running(tmp_path, idle_s=0.1) as setting:
-        await setting.community.record(entry(userId=5))
+        await setting.roblox_players.record(entry(userId=5))
         assert setting.registry.whereis(("roblox", 5)) is not None
-        assert setting.community.statistics().active == 1
-        await until(lambda: setting.community.statistics().active == 0)
+        assert setting.roblox_players.statistics().active == 1
+        await until(lambda: setting.roblox_players.statistics().active == 0)
 
         assert setting.registry.whereis(("roblox", 5)) is None
-        player = await setting.community.read(5)
+        player = await setting.roblox_players.read(5)
         assert player is not None
         assert player.user_id == 5
 
 
 async def test_a_read_of_nobody_makes_nobody_active(tmp_path: Path) -> None:
     async with running(tmp_path) as setting:
-        assert await setting.community.read(5) is None
-        assert setting.community.statistics().active == 0
+        assert await setting.roblox_players.read(5) is None
+        assert setting.roblox_players.statistics().active == 0
 
 
 async def test_past_the_limit_players_go_without_a_task(tmp_path: Path) -> None:
     async with running(tmp_path, max_active=2) as setting:
-        answers = [await setting.community.record(entry(userId=user_id)) for user_id in range(1, 6)]
-        statistics = setting.community.statistics()
+        answers = [await setting.roblox_players.record(entry(userId=user_id)) for user_id in range(1, 6)]
+        statistics = setting.roblox_players.statistics()
 
     assert [type(answer) for answer in answers] == [Recorded] * 5
-    assert (statistics.active, statistics.unaccompanied) == (2, 3)
+    assert (statistics.active, statistics.without_task) == (2, 3)
 
 
 async def test_a_player_that_crashes_comes_back(tmp_path: Path) -> None:
     async with running(tmp_path) as setting:
-        await setting.community.record(entry(userId=5, kos=1))
-        setting.community.supervisor.kill_child(5, "a test")
+        await setting.roblox_players.record(entry(userId=5, kos=1))
+        setting.roblox_players.supervisor.kill_child(5, "a test")
         await trio.lowlevel.checkpoint()
-        answer = await setting.community.record(entry(userId=5, kos=2))
+        answer = await setting.roblox_players.record(entry(userId=5, kos=2))
 
     assert isinstance(answer, Recorded)
     assert answer.player.kos == 2
@@ -104,15 +104,15 @@ async def test_a_player_that_crashes_comes_back(tmp_path: Path) -> None:
 
 async def test_what_was_queued_is_told_once_a_transaction(tmp_path: Path) -> None:
     async with running(tmp_path) as setting:
-        await setting.community.record(entry(userId=5, rank="New", rankPoints=150, apply=True))
-        await setting.community.record(entry(userId=5, rank="New", rankPoints=150, apply=True))
+        await setting.roblox_players.record(entry(userId=5, rank="New", rankPoints=150, apply=True))
+        await setting.roblox_players.record(entry(userId=5, rank="New", rankPoints=150, apply=True))
 
     assert setting.queued == 1
 
 
 async def test_without_a_database_everybody_is_told_at_once(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
-    assert await setting.community.record(entry()) is NotRecorded.UNAVAILABLE
+    assert await setting.roblox_players.record(entry()) is NotRecorded.UNAVAILABLE
 
 
 def _age(connection: Connection) -> None:
@@ -135,7 +135,7 @@ def _left(connection: Connection) -> tuple[int, int]:
 async def test_old_history_goes_and_what_is_pending_stays(tmp_path: Path) -> None:
     async with running(tmp_path) as setting, trio.open_nursery() as nursery:
         for user_id in range(1, 61):
-            await setting.community.record(entry(userId=user_id, rank="New", rankPoints=150, apply=True))
+            await setting.roblox_players.record(entry(userId=user_id, rank="New", rankPoints=150, apply=True))
         await setting.database.write(_age)
         day_s = 86_400.0
         retention = Retention(

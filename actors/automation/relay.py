@@ -1,4 +1,4 @@
-"""The loop that carries decisions from the outbox to Roblox. Any number of nodes may run one each."""
+"""Outbox relay worker: claims pending decisions and carries them out at Roblox. Each node may run one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from actors.automation import outbox, transactions
 from actors.automation.breaker import Breaker
 from actors.automation.outbox import Claimed, Depth, Status, progress_after
-from actors.automation.outcome import Held, Outcome, Refused, RetryIn
+from actors.automation.outcome import Outcome, RateLimited, Refused, RetryIn
 from actors.automation.policy import Policy
 from actors.automation.roblox import AT_ONCE
 from actors.automation.steps import Step
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class Transact(Protocol):
-    """Runs a function in a transaction of the database, elsewhere, and brings back what it returns."""
+    """Runs a function in a database transaction on another thread; returns its result."""
 
     def __call__(self, function: Callable[[Connection], T], /) -> Awaitable[T]:
         """Commit, then return; raise what the function or the database raises, with nothing written."""
@@ -45,15 +45,15 @@ class Transact(Protocol):
 
 
 class Cloud(Protocol):
-    """Roblox, as `actors.automation.roblox.OpenCloud` speaks to it."""
+    """The Open Cloud client: `actors.automation.roblox.OpenCloud`."""
 
     async def perform(self, step: Step, user_id: int, *, attempts: int) -> Outcome:
-        """Say one step, hear one outcome."""
+        """Send one step; return its outcome."""
         ...
 
 
 class Link(Protocol):
-    """A database, as `actors.links.Database` says whether it is there."""
+    """Availability of the database: `actors.links.Database`."""
 
     name: str
 
@@ -63,7 +63,7 @@ class Link(Protocol):
 
 
 class Connections(Protocol):
-    """Connections to Roblox, as `actors.automation.roblox.Roblox` has them."""
+    """Connections to Roblox: `actors.automation.roblox.Roblox`."""
 
     def connected(self) -> AbstractAsyncContextManager[None]:
         """Have them for as long as the block lasts."""
@@ -71,8 +71,8 @@ class Connections(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrainStatistics:
-    """Counts since the start, and how the outbox looked last.
+class RelayStatistics:
+    """Counts since the start, and the depth of the outbox as last read.
 
     Attributes:
         steps_refused: Steps after a decision's first that Roblox has refused: the decision was carried out
@@ -95,16 +95,16 @@ class DrainStatistics:
     problem: str | None
 
 
-class Drain:
+class Relay:
     """Claims decisions and carries them out, until cancelled.
 
-    A crash or a cancellation in the middle loses nothing: leases lapse, and somebody goes on from the
-    last step that was recorded.
+    A crash or a cancellation loses nothing: leases lapse, and the next claim continues after the last
+    recorded step.
 
     Args:
         owner: Unique to this node and boot; leases carry it.
         policy: The policy in force, asked for when a player's row is written.
-        on_changed: Hears the user ids whose stored player has changed. Must not wait or raise.
+        on_changed: Called with the user id of each stored player that has changed. Must not wait or raise.
         now: Aware, UTC.
         read: As `transact`, for what only reads, beside the writers; `transact` where there is no other.
     """
@@ -139,9 +139,9 @@ class Drain:
         self._depth = Depth(0, None)
         self._problem: str | None = None
 
-    def statistics(self) -> DrainStatistics:
+    def statistics(self) -> RelayStatistics:
         """For metrics and health."""
-        return DrainStatistics(
+        return RelayStatistics(
             done=self._counts[Status.DONE],
             refused=self._counts[Status.REFUSED],
             retries=self._retries,
@@ -154,11 +154,11 @@ class Drain:
         )
 
     def poke(self) -> None:
-        """Say that something was queued. Never waits."""
+        """Look at the outbox now. Never waits."""
         self._wake.set()
 
     def note_crash(self, crash: BaseException) -> None:
-        """Have health say that the loop has crashed. By its type only: the text may quote a secret."""
+        """Report a crash of the loop in health, by its type only: the text may quote a secret."""
         while isinstance(crash, BaseExceptionGroup):
             crash = crash.exceptions[0]
         self._problem = f"the outbox crashed: {type(crash).__name__}; its log has more"
@@ -172,7 +172,7 @@ class Drain:
         await self._transact(partial(outbox.release_decisions, owner=self._owner))
 
     async def run(self, life: Life) -> None:
-        """Drain until cancelled; a child for a supervisor."""
+        """Relay until cancelled; a child for a supervisor."""
         life.started()
         self._under_way = 0
         # What an earlier life of this owner left in the middle is free again at once.
@@ -186,7 +186,7 @@ class Drain:
                     await self._wake.wait()
 
     async def _look(self) -> None:
-        """See how much waits, now and then: counting a long backlog takes a while."""
+        """Read the depth, at most once a second: counting a long backlog takes a while."""
         # Before anything is claimed: a loop that crashes on what it claims still says how much waits.
         now_s = trio.current_time()
         if self._depth.pending and now_s < self._next_look:
@@ -222,7 +222,7 @@ class Drain:
         """One step; the decision as it goes on at once, or None."""
         held_s = self._breaker.held_s(trio.current_time())
         if held_s:
-            outcome: Outcome = Held(held_s)
+            outcome: Outcome = RateLimited(held_s)
         else:
             outcome = await self._cloud.perform(job.step, job.user_id, attempts=job.attempts)
             self._breaker.note(outcome, trio.current_time())
@@ -239,15 +239,15 @@ class Drain:
         # Roblox has answered: what it said is written down even while this node is stopping.
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
             written = await self._transact(record)
-            self._took_note(job, outcome, progress, written=written)
-            if written and isinstance(outcome, RetryIn | Held):
+            self._count(job, outcome, progress, written=written)
+            if written and isinstance(outcome, RetryIn | RateLimited):
                 return None
             return job.after(progress) if written else None
         return None
 
-    def _took_note(self, job: Claimed, outcome: Outcome, progress: outbox.Progress, *, written: bool) -> None:
+    def _count(self, job: Claimed, outcome: Outcome, progress: outbox.Progress, *, written: bool) -> None:
         facts = {"request_id": job.request_id, "action": job.action, "step": job.next_step}
-        if not isinstance(outcome, Held):
+        if not isinstance(outcome, RateLimited):
             # A refusal is an answer: the decision is the trouble, not Roblox.
             self._problem = outcome.problem if isinstance(outcome, RetryIn) else None
         if not written:
@@ -272,39 +272,39 @@ class Drain:
             self._on_changed(job.user_id)
 
 
-class PatientDrain:
-    """A drain that outlives outages of its database; a child for a supervisor is `run`."""
+class RelayWorker:
+    """Runs a relay while the database is up; `run` is a child for a supervisor."""
 
-    def __init__(self, drain: Drain, database: Link, roblox: Connections) -> None:
-        self._drain = drain
+    def __init__(self, relay: Relay, database: Link, roblox: Connections) -> None:
+        self._relay = relay
         self._database = database
         self._roblox = roblox
 
     async def run(self, life: Life) -> None:
-        """Drain whenever the database is there, until cancelled."""
+        """Relay whenever the database is there, until cancelled."""
         life.started()
         async with self._roblox.connected():
             try:
-                await self._drain_when_up(life)
+                await self._relay_when_up(life)
             finally:
                 await self._give_back()
 
     async def _give_back(self) -> None:
-        """Let another node go on at once; if the database is away, when the leases lapse."""
+        """Release the leases, so that another node continues at once; without a database they lapse."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + GIVE_BACK_S):
             try:
-                await self._drain.give_back()
+                await self._relay.give_back()
             except LinkDown:
                 logger.info("leases_kept", extra={"link": self._database.name})
 
-    async def _drain_when_up(self, life: Life) -> None:
+    async def _relay_when_up(self, life: Life) -> None:
         while True:
             await self._database.until_up()
             try:
-                await self._drain.run(life)
+                await self._relay.run(life)
             except* LinkDown:
-                logger.info("drain_interrupted", extra={"link": self._database.name})
+                logger.info("relay_interrupted", extra={"link": self._database.name})
             except* Exception as crashes:
-                # The supervisor's to handle; between its restarts health is to know.
-                self._drain.note_crash(crashes)
+                # The supervisor restarts it; until then health reports the crash.
+                self._relay.note_crash(crashes)
                 raise

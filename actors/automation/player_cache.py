@@ -1,4 +1,4 @@
-"""What this node knows of the players who are active on it; outlives their tasks."""
+"""Cache of the players that are active on this node; outlives their tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Entry:
         self.changes = 0
 
 
-class Roster:
+class PlayerCache:
     """The newest state of each active player. As large as the number of players with a task.
 
     Args:
@@ -38,7 +38,7 @@ class Roster:
         return len(self._entries)
 
     def open(self, user_id: int) -> None:
-        """Make a place for a player who becomes active."""
+        """Make an entry for a player who becomes active."""
         if user_id not in self._entries:
             self._entries[user_id] = _Entry()
 
@@ -51,30 +51,30 @@ class Roster:
         self._entries.clear()
 
     def known(self, user_id: int) -> Player | None:
-        """The player as last heard of, however long ago."""
+        """The player as last read or written, however long ago."""
         entry = self._entries.get(user_id)
         return None if entry is None else entry.player
 
     def fresh(self, user_id: int) -> Player | None:
-        """The player, if nobody is likely to know better."""
+        """The player, if read or written less than `fresh_s` ago."""
         entry = self._entries.get(user_id)
         if entry is None or entry.player is None or self._clock() - entry.as_of_s > self._fresh_s:
             return None
         return entry.player
 
     def changes(self, user_id: int) -> int:
-        """To be asked before the database is read, and handed to `read` afterwards."""
+        """The change counter; ask before reading the database and pass it to `read` afterwards."""
         entry = self._entries.get(user_id)
         return 0 if entry is None else entry.changes
 
     def read(self, user_id: int, player: Player, *, changes: int) -> None:
-        """Take what the database said, unless this node has written or heard of news meanwhile."""
+        """Store what the database returned, unless the player was written or invalidated meanwhile."""
         entry = self._entries.get(user_id)
         if entry is not None and entry.changes == changes:
             entry.player, entry.as_of_s = player, self._clock()
 
     def written(self, players: Iterable[Player]) -> None:
-        """Take what this node has just committed."""
+        """Store what this node has just committed."""
         now_s = self._clock()
         for player in players:
             entry = self._entries.get(player.user_id)
@@ -83,7 +83,7 @@ class Roster:
                 entry.player, entry.as_of_s = player, now_s
 
     def outdate(self, user_id: int) -> None:
-        """Say that the database knows better now."""
+        """Invalidate a player: the next read asks the database."""
         entry = self._entries.get(user_id)
         if entry is not None:
             entry.changes += 1

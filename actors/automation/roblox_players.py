@@ -1,4 +1,4 @@
-"""All Roblox players of this node: what handlers call to record, decide and read."""
+"""The API of automation: records snapshots, decides about players, reads them and the leaderboards."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ import trio
 from sqlalchemy import Connection
 
 from actors.automation import store
-from actors.automation.batch import Recorded, SnapshotEntry, Terms
-from actors.automation.board import Board
+from actors.automation.batch import DecisionContext, Recorded, SnapshotEntry
 from actors.automation.leaderboard import Place, Records
+from actors.automation.leaderboard_cache import LeaderboardCache
 from actors.automation.player import Player
-from actors.automation.recorder import Recorder
-from actors.automation.requests import Asker, ByHand, Entry, NotRecorded, Outcome, Unknown, user_of
-from actors.automation.roblox_player import IDLE_S, RobloxPlayer
-from actors.automation.roster import Roster
+from actors.automation.player_cache import PlayerCache
+from actors.automation.recorder import (
+    Asker,
+    Entry,
+    ManualDecision,
+    NotRecorded,
+    Recorder,
+    RecordOutcome,
+    Unknown,
+    user_of,
+)
 from actors.automation.snapshot import DecisionRequest
 from actors.automation.transactions import report_decision
-from actors.core import ActorGone, CallTimeout, Directory, PendingCall, Registry, Unavailable
+from actors.core import ActorGone, CallTimeout, Directory, PendingCall, Registry, RetiringActor, Unavailable
 from actors.links import Database, LinkDown
 from supervision import DynamicSupervisor, Life
 
@@ -32,36 +39,83 @@ MAX_ACTIVE: Final = 100_000
 TIMEOUT_S: Final = 10.0
 # A player that retires may be met at its very end, once.
 ATTEMPTS: Final = 2
+# A game server sends a snapshot at least every minute or so while somebody plays.
+IDLE_S: Final = 120.0
+# Nothing sends it messages.
+MAILBOX_SLOTS: Final = 1
+
+
+class RobloxPlayer(RetiringActor[None]):
+    """One active player: passes its snapshots to the recorder in order; never waits for a commit.
+
+    The recorder answers, so that snapshots of many players share a transaction. Callers pass an entry on
+    directly, without a message to the task: the task only keeps the player's entry in the cache, and
+    retires when idle. A crash loses nothing.
+
+    Args:
+        user_id: The name in the registry is `("roblox", user_id)`.
+        recorder: Where snapshots go.
+        cache: Holds the player's state.
+    """
+
+    __slots__ = ("_cache", "_recorder", "_registry", "user_id")
+
+    def __init__(self, user_id: int, *, recorder: Recorder, cache: PlayerCache, registry: Registry) -> None:
+        super().__init__(("roblox", user_id), mailbox_slots=MAILBOX_SLOTS)
+        self.user_id = user_id
+        self._recorder = recorder
+        self._cache = cache
+        self._registry = registry
+
+    async def init(self) -> None:
+        """Register, and make an entry in the cache."""
+        self._registry.register(self.name, self)
+        self._cache.open(self.user_id)
+
+    def submit(self, entry: Entry, asker: Asker) -> NotRecorded | None:
+        """Have the recorder record `entry` and answer `asker`; or return at once why not. Never waits.
+
+        Raises:
+            ActorGone: The player has retired; its successor may be asked.
+        """
+        if not self.is_alive:
+            raise ActorGone(self.name, entry)
+        self.touch()
+        return self._recorder.submit(entry, asker)
+
+    async def terminate(self) -> None:
+        """Drop the player from the cache."""
+        self._cache.close(self.user_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CommunityStatistics:
-    """Counts since the start, and how things stand.
+class RobloxPlayersStatistics:
+    """Current counts, and counts since the start.
 
     Attributes:
         active: Players with a task.
         crashes: Lives of players that crashed.
-        unaccompanied: Entries that went to the recorder without a task, for want of places.
+        without_task: Entries that went to the recorder without a task, since `max_active` was reached.
     """
 
     active: int
     crashes: int
-    unaccompanied: int
+    without_task: int
 
 
-class Community:
-    """Roblox players by user id, their tasks, and what is known of them.
+class RobloxPlayers:
+    """Roblox players by user id: their tasks, their cache, and the leaderboards.
 
     A snapshot goes through the player, who becomes active by it, to the recorder. Reads of active
-    players come from the roster while that is fresh, and while the database is away. As a child of the
+    players come from the cache while that is fresh, and while the database is away. As a child of the
     tree it is `run`: a dynamic supervisor of the players' tasks.
 
     Args:
         database: Where players are kept.
         registry: Names.
-        terms: What decisions are taken by, now.
+        context: What decisions are taken by, as of now.
         on_queued: Called when the outbox holds something new. Must not wait.
-        wake: Awaited when the database is not there: it may not have been asked for yet.
+        wake: Awaited where the database is not up: one opened on demand is opened by it.
         max_active: Most players with a task; past it, entries go to the recorder straight away.
         idle_s: After how long a player retires; at most twice that.
         timeout_s: Longest wait for an outcome.
@@ -75,7 +129,7 @@ class Community:
         database: Database,
         registry: Registry,
         *,
-        terms: Callable[[], Terms],
+        context: Callable[[], DecisionContext],
         on_queued: Callable[[], None],
         wake: Callable[[], Awaitable[None]] | None = None,
         max_active: int = MAX_ACTIVE,
@@ -85,20 +139,20 @@ class Community:
     ) -> None:
         self._database = database
         self._registry = registry
-        self._terms = terms
+        self._context = context
         self._on_queued = on_queued
         self._wake = wake
         self._timeout_s = timeout_s
-        self._unaccompanied = 0
-        self._roster = Roster(clock)
-        self._board = Board(database, clock)
-        self.recorder = Recorder(self, terms=terms, on_recorded=self._on_recorded)
+        self._without_task = 0
+        self._cache = PlayerCache(clock)
+        self._leaderboards = LeaderboardCache(database, clock)
+        self.recorder = Recorder(self, context=context, on_recorded=self._on_recorded)
         self._active = Directory[int, RobloxPlayer](
             "roblox",
             registry,
             self._make,
             max_actors=max_active,
-            on_given_up=lambda user_id, _: self._roster.close(user_id),
+            on_given_up=lambda user_id, _: self._cache.close(user_id),
             idle_s=idle_s,
         )
 
@@ -107,12 +161,12 @@ class Community:
         """Of the players' tasks."""
         return self._active.supervisor
 
-    def statistics(self) -> CommunityStatistics:
-        """How things stand."""
-        return CommunityStatistics(
+    def statistics(self) -> RobloxPlayersStatistics:
+        """Current counts."""
+        return RobloxPlayersStatistics(
             active=self.supervisor.count_children().active,
             crashes=self.supervisor.statistics().crashes,
-            unaccompanied=self._unaccompanied,
+            without_task=self._without_task,
         )
 
     # -- recording and deciding ----------------------------------------------------------
@@ -125,40 +179,40 @@ class Community:
         outcome = await self._ask(entry)
         return NotRecorded.FAILED if isinstance(outcome, Unknown) else outcome
 
-    async def decide(self, request: DecisionRequest, *, request_id: str) -> Outcome:
-        """Decide about a player by hand; only to apply it is anything written."""
+    async def decide(self, request: DecisionRequest, *, request_id: str) -> RecordOutcome:
+        """Decide about a player on request; something is written only where it is applied."""
         if request.apply:
-            return await self._ask(ByHand(request, request_id))
+            return await self._ask(ManualDecision(request, request_id))
         try:
             player = await self.read(request.user_id)
         except LinkDown:
             return NotRecorded.UNAVAILABLE
         if player is None:
             return Unknown()
-        return report_decision(player, request, request_id=request_id, terms=self._terms())
+        return report_decision(player, request, request_id=request_id, context=self._context())
 
-    async def _ask(self, entry: Entry) -> Outcome:
+    async def _ask(self, entry: Entry) -> RecordOutcome:
         if self._wake is None and not self._database.is_up:
             return NotRecorded.UNAVAILABLE
         reply = PendingCall(self.recorder.name, entry)
-        refused = self._hand_on(entry, reply)
+        refused = self._submit(entry, reply)
         if refused is not None:
             return refused
         try:
-            return await reply.wait(self._timeout_s)  # type: ignore[no-any-return]  # an Outcome
+            return await reply.wait(self._timeout_s)  # type: ignore[no-any-return]  # an RecordOutcome
         except CallTimeout:
             return NotRecorded.TIMEOUT
 
-    def _hand_on(self, entry: Entry, asker: Asker) -> NotRecorded | None:
+    def _submit(self, entry: Entry, asker: Asker) -> NotRecorded | None:
         for _ in range(ATTEMPTS):
             player = self._open(user_of(entry))
             if player is None:
                 break
             try:
-                return player.hand_on(entry, asker)
+                return player.submit(entry, asker)
             except ActorGone:
                 continue
-        self._unaccompanied += 1
+        self._without_task += 1
         return self.recorder.submit(entry, asker)
 
     async def write(self, function: Callable[[Connection], T], /) -> T:
@@ -167,56 +221,56 @@ class Community:
         Raises:
             LinkDown: As `Database.write`.
         """
-        await self._be_there()
+        await self._ensure_database()
         return await self._database.write(function)
 
-    async def _be_there(self) -> None:
+    async def _ensure_database(self) -> None:
         if self._wake is not None and not self._database.is_up:
             await self._wake()
 
     def _on_recorded(self, recorded: Sequence[Recorded]) -> None:
-        self._roster.written(each.player for each in recorded)
+        self._cache.written(each.player for each in recorded)
         for each in recorded:
-            self._board.note(each.player)
+            self._leaderboards.note(each.player)
         if any(each.queued for each in recorded):
             self._on_queued()
 
     # -- reading -------------------------------------------------------------------------
 
     async def read(self, user_id: int) -> Player | None:
-        """A player as it stands, at most a second behind other nodes; None for an unknown one.
+        """A player, at most a second behind other nodes; None for an unknown one.
 
         Raises:
             LinkDown: The database is away, and the player is not active here.
         """
-        known = self._roster.fresh(user_id)
+        known = self._cache.fresh(user_id)
         if known is not None:
             return known
-        await self._be_there()
-        changes = self._roster.changes(user_id)
+        await self._ensure_database()
+        changes = self._cache.changes(user_id)
         try:
             found = (await self._database.read(partial(store.load, user_ids=[user_id]))).get(user_id)
         except LinkDown:
-            if (known := self._roster.known(user_id)) is None:
+            if (known := self._cache.known(user_id)) is None:
                 raise
             return known
         if found is not None and self._open(user_id) is not None:
-            self._roster.read(user_id, found, changes=changes)
+            self._cache.read(user_id, found, changes=changes)
         return found
 
     def outdate(self, user_id: int) -> None:
-        """Hear that a player has changed in the database."""
-        self._roster.outdate(user_id)
-        self._board.outdate()
+        """Invalidate what is cached: a player has changed in the database."""
+        self._cache.outdate(user_id)
+        self._leaderboards.outdate()
 
     async def top(self, limit: int, after: Place | None = None) -> list[Player]:
         """Players by points, from the first or from after a place.
 
         Raises:
-            LinkDown: The database is away, and this was not asked before.
+            LinkDown: The database is away, and nothing is cached.
         """
-        await self._be_there()
-        return await self._board.top(limit, after)
+        await self._ensure_database()
+        return await self._leaderboards.top(limit, after)
 
     async def records(self, limit: int) -> Records:
         """The leaders by knock-outs, and by wipe-outs.
@@ -224,15 +278,15 @@ class Community:
         Raises:
             LinkDown: As for `top`.
         """
-        await self._be_there()
-        return await self._board.records(limit)
+        await self._ensure_database()
+        return await self._leaderboards.records(limit)
 
     # -- tasks ---------------------------------------------------------------------------
 
     async def run(self, life: Life) -> None:
         """Supervise the players' tasks until cancelled."""
         # Nobody is active yet; a run that crashed may have left some.
-        self._roster.clear()
+        self._cache.clear()
         await self._active.run(life)
 
     def _open(self, user_id: int) -> RobloxPlayer | None:
@@ -240,8 +294,8 @@ class Community:
         player = self._active.open(user_id)
         if isinstance(player, Unavailable):
             return None
-        self._roster.open(user_id)
+        self._cache.open(user_id)
         return player
 
     def _make(self, user_id: int) -> RobloxPlayer:
-        return RobloxPlayer(user_id, recorder=self.recorder, roster=self._roster, registry=self._registry)
+        return RobloxPlayer(user_id, recorder=self.recorder, cache=self._cache, registry=self._registry)
