@@ -3,6 +3,7 @@
 Reading order, each file leaning only on the ones above it:
 
     errors              the engine is away, or cannot be listened to
+    availability        whether an engine can be reached, and since when
     redis_refusals      what follows from an error of Redis: a table
     http_caller         requests to one HTTP peer, and whatever comes of them as a value
     redis_link          pipelines, and the task that knows whether Redis is there
@@ -19,6 +20,7 @@ Reading order, each file leaning only on the ones above it:
     group_commit        an actor that writes many callers' entries in one transaction
 """
 
+from actors.links.availability import Availability, LinkState
 from actors.links.database import Database, DatabaseStatistics, Unprepared, described
 from actors.links.database_channel import DatabaseChannel
 from actors.links.database_engine import Limits, make_engine, normal_url
@@ -28,13 +30,14 @@ from actors.links.group_commit import Caller, GroupCommit, Writer
 from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_channels import ChannelStatistics, RedisChannels
-from actors.links.redis_link import Command, LinkState, LinkStatistics, RedisLink, check_url
+from actors.links.redis_link import Command, LinkStatistics, RedisLink, check_url
 from actors.links.redis_refusals import LinkRefused, RefusalClass
 from actors.links.redis_subscription import Subscription
 from actors.links.redis_wire import Answered, RedisWire, WireStatistics
 
 __all__ = [
     "Answered",
+    "Availability",
     "BlockingCommand",
     "Caller",
     "CannotListen",

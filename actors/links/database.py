@@ -29,10 +29,10 @@ import trio
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
+from actors.links.availability import Availability, LinkState
 from actors.links.database_engine import SQLITE, Limits, make_engine, normal_url
 from actors.links.database_line import Line, NoTurn
 from actors.links.errors import LinkDown
-from actors.links.redis_link import LinkState
 from supervision import Backoff
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from supervision import Life
-
-logger: Final = logging.getLogger("actors.links")
 
 T = TypeVar("T")
 # Device and inode: which file it is, whatever its name.
@@ -122,12 +120,10 @@ class Database:
         self._file: FileId | None = None
         self._ping_every_s = ping_every_s
         self._backoff = backoff
-        self._clock = clock
-        self._up = False
-        self._reported: bool | None = None
-        self._since_s = clock()
-        self._changed = trio.Event()
-        self._failures = self._outages = self._writes = self._failed_writes = 0
+        self._availability = Availability(
+            "database", name, clock=clock, describe=described, down_level=logging.ERROR
+        )
+        self._failures = self._writes = self._failed_writes = 0
 
     # -- whether it is there -----------------------------------------------------------
 
@@ -139,29 +135,27 @@ class Database:
     @property
     def state(self) -> LinkState:
         """For health: up or down, and since when."""
-        return LinkState(self._up, self._since_s)
+        return self._availability.state
 
     @property
     def is_up(self) -> bool:
         """Whether it answered the last time it was asked."""
-        return self._up
+        return self._availability.is_up
 
     @property
     def outages(self) -> int:
         """Grows with every loss: who keeps a connection of its own sees that it is from before."""
-        return self._outages
+        return self._availability.outages
 
     def statistics(self) -> DatabaseStatistics:
-        """How things stand."""
+        """Current counts."""
         return DatabaseStatistics(
-            self._up, self._outages, self._writes, self._failed_writes, self._writer.is_busy
+            self.is_up, self.outages, self._writes, self._failed_writes, self._writer.is_busy
         )
 
     async def until_up(self) -> None:
         """Wait until the database is there; a checkpoint if it is."""
-        await trio.lowlevel.checkpoint()
-        while not self._up:
-            await self._changed.wait()
+        await self._availability.until_up()
 
     def note_outage(self, seen: int, error: BaseException) -> None:
         """Say that the database was not there.
@@ -170,22 +164,7 @@ class Database:
             seen: `outages` from before the attempt; the news is old if one has been counted since.
             error: What the driver said.
         """
-        if seen == self._outages and self._up:
-            self._outages += 1
-            self._turn(up=False, error=error)
-
-    def _turn(self, *, up: bool, error: BaseException | None = None) -> None:
-        """Take note of a change, and log it once."""
-        if self._up != up:
-            self._up, self._since_s = up, self._clock()
-            self._changed.set()
-            self._changed = trio.Event()
-        if self._reported is not up:
-            self._reported = up
-            if up:
-                logger.info("database_up", extra={"link": self.name})
-            else:
-                logger.error("database_down", extra={"link": self.name, "error": described(error)})
+        self._availability.note_outage(seen, error)
 
     # -- going there -------------------------------------------------------------------
 
@@ -210,11 +189,11 @@ class Database:
         return await self._transact(min(self._readers, key=lambda reader: reader.queue), function)
 
     async def _transact(self, line: Line, function: Callable[[Connection], T]) -> T:
-        if not self._up:
+        if not self.is_up:
             raise LinkDown(self.name)
-        seen = self._outages
+        seen = self.outages
         try:
-            result = await line.transact(function, is_wanted=lambda: self._up)
+            result = await line.transact(function, is_wanted=lambda: self.is_up)
         except NoTurn:
             raise LinkDown(self.name) from None
         except (IntegrityError, DataError):
@@ -256,17 +235,16 @@ class Database:
             try:
                 await self._visit()
             except (DBAPIError, NoTurn, Unprepared, OSError) as error:
-                self.note_outage(self._outages, error)
-                self._turn(up=False, error=error)
+                self._availability.note_down(error)
             except LinkDown:
                 pass  # of a link that was up: whoever has found out has said so
             else:
-                self._turn(up=True)
+                self._availability.note_up()
             life.started()
             await self._pause()
 
     async def _visit(self) -> None:
-        if self._up:
+        if self.is_up:
             await self.read(self._look)
             self._failures = 0
             return
@@ -296,10 +274,10 @@ class Database:
 
     async def _pause(self) -> None:
         """Until the next look: soon while there is trouble, and at once at news of some."""
-        if self._up:
+        if self.is_up:
             with trio.move_on_after(self._ping_every_s):
-                await self._changed.wait()
-            if self._up:
+                await self._availability.until_changed()
+            if self.is_up:
                 return
         await trio.sleep(self._backoff.delay(self._failures, random.random()))
         self._failures += 1

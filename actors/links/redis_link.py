@@ -27,6 +27,7 @@ import trio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from actors.links.availability import Availability, LinkState
 from actors.links.errors import LinkDown
 from actors.links.redis_refusals import PAUSES_S, LinkRefused
 from supervision import Backoff
@@ -46,19 +47,6 @@ Command = tuple[Part, ...]
 OUTAGES: Final = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 RECONNECT: Final = Backoff(first_s=0.1, factor=2.0, ceiling_s=5.0, jitter=0.5)
-
-
-@dataclass(frozen=True, slots=True)
-class LinkState:
-    """Whether the engine can be reached.
-
-    Attributes:
-        up: It answered the last time it was asked, with whatever.
-        since_s: Unix time of the last change; of the start, before the first answer.
-    """
-
-    up: bool
-    since_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +104,13 @@ class RedisLink:
         self._connect_timeout_s = connect_timeout_s
         self._ping_every_s = ping_every_s
         self._backoff = backoff
-        self._clock = clock
         self._client = self.new_client()
         self._limiter = trio.CapacityLimiter(threads)
         self._ended = True
-        self._up = False
-        self._reported: bool | None = None
-        self._since_s = clock()
-        self._changed = trio.Event()
-        self._outages = self._trips = self._failed_trips = 0
+        self._availability = Availability("redis", name, clock=clock, describe=_error_name)
+        self._trips = self._failed_trips = 0
         # Operations that are refused now, and why.
         self._refusals: dict[str, LinkRefused] = {}
-        self._last_error = ""
         self.address = address_of(self._client)
 
     # -- whether it is there -----------------------------------------------------------
@@ -135,34 +118,32 @@ class RedisLink:
     @property
     def state(self) -> LinkState:
         """For health: up or down, and since when."""
-        return LinkState(self._up, self._since_s)
+        return self._availability.state
 
     @property
     def outages(self) -> int:
         """Grows with every loss: who keeps a connection of its own sees that it is from before."""
-        return self._outages
+        return self._availability.outages
 
     def statistics(self) -> LinkStatistics:
         """Current counts."""
         busy = int(self._limiter.borrowed_tokens)
         refused = dict(Counter(refusal.code for refusal in self._refusals.values()))
+        link = self._availability
         return LinkStatistics(
-            self._up and not refused, refused, self._outages, self._trips, self._failed_trips, busy
+            link.is_up and not refused, refused, link.outages, self._trips, self._failed_trips, busy
         )
 
     async def until_up(self) -> None:
         """Wait until Redis is there; a checkpoint if it is."""
-        await trio.lowlevel.checkpoint()
-        while not self._up:
-            await self._changed.wait()
+        await self._availability.until_up()
 
     @property
     def trouble(self) -> str | None:
         """Why it is not healthy, with its address, for health and people; None if it is."""
-        if not self._up:
-            return f"{self.address} cannot be reached" + (
-                f" ({self._last_error})" if self._last_error else ""
-            )
+        if not self._availability.is_up:
+            error = self._availability.last_error
+            return f"{self.address} cannot be reached" + (f" ({error})" if error else "")
         if self._refusals:
             causes = sorted({f"{refused.code} on {name}" for name, refused in self._refusals.items()})
             return f"{self.address} refuses: {', '.join(causes)}"
@@ -204,23 +185,7 @@ class RedisLink:
             seen: `outages` from before the attempt; the news is old if one has been counted since.
             error: What the driver said.
         """
-        if seen == self._outages and self._up:
-            self._outages += 1
-            self._turn(up=False, error=error)
-
-    def _turn(self, *, up: bool, error: Exception | None = None) -> None:
-        """Take note of a change, and log it once."""
-        self._last_error = "" if error is None else type(error).__name__
-        if self._up != up:
-            self._up, self._since_s = up, self._clock()
-            self._changed.set()
-            self._changed = trio.Event()
-        if self._reported is not up:
-            self._reported = up
-            if up:
-                logger.info("redis_up", extra={"link": self.name})
-            else:
-                logger.warning("redis_down", extra={"link": self.name, "error": type(error).__name__})
+        self._availability.note_outage(seen, error)
 
     # -- going there -------------------------------------------------------------------
 
@@ -265,7 +230,7 @@ class RedisLink:
         Raises:
             LinkDown, LinkRefused: As for `pipeline`.
         """
-        if not self._up:
+        if not self._availability.is_up:
             raise LinkDown(self.name)
         operation = operation or do.__name__
         try:
@@ -277,7 +242,7 @@ class RedisLink:
         return result
 
     async def _trip(self, do: Callable[[redis.Redis], T]) -> T:
-        seen = self._outages
+        seen = self._availability.outages
         self._trips += 1
         try:
             # The engine may hang for as long as the time-outs let it; a shutdown need not.
@@ -330,7 +295,7 @@ class RedisLink:
             try:
                 await self._trip(redis.Redis.ping)
             except LinkDown as down:
-                self._turn(up=False, error=down.cause)
+                self._availability.note_down(down.cause)
                 await trio.sleep(self._backoff.delay(failures, random.random()))
                 failures += 1
                 continue
@@ -339,9 +304,14 @@ class RedisLink:
             else:
                 self.note_success(("PING",))
             failures = 0
-            self._turn(up=True)
+            self._availability.note_up()
             with trio.move_on_after(self._ping_every_s):
-                await self._changed.wait()
+                await self._availability.until_changed()
+
+
+def _error_name(error: BaseException | None) -> str:
+    """For the log: the driver's texts may quote what was sent."""
+    return "" if error is None else type(error).__name__
 
 
 class _Refused(Exception):
