@@ -79,7 +79,8 @@ class DynamicSupervisor:
             backoff: Delays before restarts. Without, the next life begins at once and no other task
                 runs in between, for at most `max_restarts` lives.
             on_given_up: Called with the spec of a child that used up its restarts and the reason its
-                last life ended, in the child's task. Must not wait.
+                last life ended, in its task and once it is dropped, so that a new child may have its id.
+                Must not wait.
             on_started: Called whenever a run has begun, to `spawn` the children it should begin
                 with. Must not wait.
 
@@ -275,7 +276,8 @@ class DynamicSupervisor:
                 child.is_started = False
                 child.state = State.STARTING if child.stop_reason is None else State.STOPPING
         finally:
-            self._forget(child)
+            if child.state is not State.STOPPED:
+                self._forget(child)
 
     async def _pause(self, child: DynamicChild, pause_s: float) -> None:
         child.state = State.RESTARTING
@@ -331,6 +333,7 @@ class DynamicSupervisor:
         self._given_up += 1
         facts = {"child": child.spec.id, "restarts": child.restarts, "last_reason": child.last_reason}
         logger.error("child_given_up", extra=facts)
+        self._forget(child)
         if self._on_given_up is None:
             return
         try:

@@ -172,8 +172,8 @@ class Directory(Generic[K, A]):
         max_actors: Most actors at a time.
         resume: Keys that need an actor whenever the supervisor has (re)started; by default those with
             listeners.
-        on_given_up: Called with the key and the last failure of an actor that used up its restarts.
-            Must not wait.
+        on_given_up: Called with the key and the last failure of an actor that used up its restarts; may
+            `open` a new one. Must not wait.
         has_cooldown: Whether a key is refused for a while after its actor was given up.
         idle_s: Seconds between two looks at the actors, which must then be `RetiringActor`s. At each look
             one that was given up and has listeners is started again.

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable
 from typing import Final, assert_never
 
-from actors.core import Actor, Timer, send_after
+from actors.core import Actor, Registry, Timer, send_after
 from actors.matches.context import MatchContext
 from actors.matches.handle import Asking, Item, Joining, MatchHandle, Wake
 from actors.matches.lifecycle import (
@@ -47,23 +47,30 @@ class MatchRoom(Actor[Wake]):
     Args:
         handle: The match; outlives every run of the task.
         context: Shared with all matches.
+        registry: Where it registers itself.
         forget: Removes the handle from the table.
     """
 
-    __slots__ = ("_context", "_deadline", "_forget", "_match_handle", "_timer")
+    __slots__ = ("_context", "_deadline", "_forget", "_match_handle", "_registry", "_timer")
 
     def __init__(
-        self, handle: MatchHandle, context: MatchContext, forget: Callable[[MatchHandle], None]
+        self,
+        handle: MatchHandle,
+        context: MatchContext,
+        registry: Registry,
+        forget: Callable[[MatchHandle], None],
     ) -> None:
         super().__init__(("match", handle.room_id))
         self._match_handle = handle
         self._context = context
+        self._registry = registry
         self._forget = forget
         self._timer: Timer | None = None
         self._deadline: float | None = None
 
     async def init(self) -> None:
-        """Publish the room, repeat what the API server has not acknowledged, and handle what waits."""
+        """Register, publish the room, repeat what the API server has not acknowledged, handle what waits."""
+        self._registry.register(self.name, self)
         handle = self._match_handle
         handle.woken()
         beyond_help = False

@@ -6,12 +6,13 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import trio
 
+from actors.core import Directory, Registry, Unavailable
 from actors.matches.callbacks import Callbacks
 from actors.matches.context import MatchContext, ResultKeeper, RoomPublisher, SteadyClock
 from actors.matches.creation_job import CreationJob
@@ -28,22 +29,10 @@ from actors.matches.lifecycle import (
 )
 from actors.matches.match import MatchRoom
 from actors.matches.rules import RulesRegistry, UnknownRules
-from supervision import (
-    BRUTAL_KILL,
-    AlreadyStarted,
-    ChildSpec,
-    DynamicSupervisor,
-    Life,
-    MaxChildren,
-    Restart,
-    SupervisorNotRunning,
-)
+from supervision import DynamicSupervisor, Life
 
 logger: Final = logging.getLogger("actors.matches")
 
-# A match that was given up gets a second child to linger, while the first is still counted.
-LINGERING: Final = "lingering"
-CHILDREN_PER_MATCH: Final = 2
 # A match takes a fraction of a millisecond to end.
 LAST_WORDS_S: Final = 2.0
 # Of the dice of a game: nobody can guess them, so nobody can foresee a deck.
@@ -78,13 +67,13 @@ class MatchStatistics:
 
 
 class Matches:
-    """Matches by room id, and their tasks.
+    """Matches by room id, and their actors.
 
-    As a child of the tree it is `run`: a dynamic supervisor. The table is
-    made before it and outlives it; a new life of the supervisor starts a task
-    for every match that is in the table.
+    As a child of the tree it is `run`: a dynamic supervisor. The table is made before it and outlives
+    it; a new life of the supervisor starts an actor for every match that is in the table.
 
     Args:
+        registry: Where the actors are registered, as `("match", room_id)`.
         callbacks: The way to the API server.
         publisher: Where matches show themselves.
         node_name: As told to the API server.
@@ -98,6 +87,7 @@ class Matches:
 
     def __init__(
         self,
+        registry: Registry,
         *,
         callbacks: Callbacks,
         publisher: RoomPublisher,
@@ -110,6 +100,7 @@ class Matches:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._table: dict[str, MatchHandle] = {}
+        self._registry = registry
         self._games = games
         self._max_matches = max_matches
         self._context = MatchContext(
@@ -123,10 +114,13 @@ class Matches:
         )
         self._created = self._repeats = self._given_up = self._refused = 0
         self._endings: Counter[str] = Counter()
-        self.supervisor = DynamicSupervisor(
-            max_children=CHILDREN_PER_MATCH * max_matches,
+        self._actors = Directory[str, MatchRoom](
+            "match",
+            registry,
+            self._make,
+            max_actors=max_matches,
+            resume=lambda: tuple(self._table),
             on_given_up=self._on_given_up,
-            on_started=self._resume,
         )
 
     # -- what others do ----------------------------------------------------------------
@@ -156,7 +150,7 @@ class Matches:
             timeouts=context.timeouts,
         ).match
         handle = self._table[job.room_id] = MatchHandle(match, context)
-        if not self._spawn(handle, handle.room_id):
+        if isinstance(self._actors.open(job.room_id), Unavailable):
             del self._table[job.room_id]
             return self._refuse(job, "not_running")
         self._created += 1
@@ -206,9 +200,7 @@ class Matches:
 
     def whereis(self, room_id: str) -> MatchRoom | None:
         """The actor of a match, if it is alive."""
-        handle = self._table.get(room_id)
-        actor = None if handle is None else handle.actor
-        return actor if isinstance(actor, MatchRoom) and actor.is_alive else None
+        return self._actors.find(room_id)
 
     @property
     def active(self) -> int:
@@ -230,25 +222,21 @@ class Matches:
 
     # -- the task ----------------------------------------------------------------------
 
+    @property
+    def supervisor(self) -> DynamicSupervisor:
+        """Of the matches' actors, by their room ids."""
+        return self._actors.supervisor
+
     async def run(self, life: Life) -> None:
         """Supervise the matches until cancelled."""
-        await self.supervisor.run(life)
+        await self._actors.run(life)
 
-    def _resume(self) -> None:
-        """Start a task for every match that lost its own with the supervisor's last run."""
-        for handle in tuple(self._table.values()):
-            self._spawn(handle, handle.room_id)
-
-    def _spawn(self, handle: MatchHandle, child_id: Hashable) -> bool:
-        actor = MatchRoom(handle, self._context, self._forget)
-        spec = ChildSpec(id=child_id, start=actor.run, restart=Restart.TRANSIENT, shutdown_s=BRUTAL_KILL)
-        try:
-            self.supervisor.spawn(spec)
-        except (AlreadyStarted, MaxChildren, SupervisorNotRunning):
-            return False
+    def _make(self, room_id: str) -> MatchRoom:
+        handle = self._table[room_id]
+        actor = MatchRoom(handle, self._context, self._registry, self._forget)
         handle.woken()
         handle.actor = actor
-        return True
+        return actor
 
     # -- coming and going ----------------------------------------------------------------
 
@@ -285,8 +273,8 @@ class Matches:
         self._context.publisher.remove(handle.room_id)
         logger.info("match_gone", extra={"room_id": handle.room_id, "status": handle.match.status})
 
-    def _on_given_up(self, spec: ChildSpec, error: BaseException) -> None:
-        room_id = str(spec.id[1] if isinstance(spec.id, tuple) else spec.id)
+    def _on_given_up(self, room_id: str, error: BaseException) -> None:
+        """End the match; another actor waits out the time it lingers."""
         handle = self._table.get(room_id)
         if handle is None:
             return
@@ -295,8 +283,7 @@ class Matches:
         was_over = handle.match.is_over
         handle.fail_under_way()
         handle.apply(ProcessFailed(), publish=False)
-        # The players have been told; a task that only lingers need not make them join again.
+        # The players have been told; an actor that only lingers need not make them join again.
         handle.interrupted = False
-        # This child is still counted, so the one that waits out the linger time has another id.
-        if was_over or handle.is_gone or not self._spawn(handle, (LINGERING, handle.room_id)):
+        if was_over or handle.is_gone or isinstance(self._actors.open(room_id), Unavailable):
             self._forget(handle)

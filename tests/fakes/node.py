@@ -13,6 +13,7 @@ from typing import Any, Final
 import redis
 import trio
 
+from actors.core import Audiences, Registry
 from actors.links import RedisLink
 from actors.matches import (
     Callbacks,
@@ -82,6 +83,7 @@ class Node:
             self.link, owner=f"{name}:{self.boot_id}", lease_s=policy.alive_s, over_s=linger_s
         )
         self.matches = Matches(
+            Registry(Audiences(max_members=10)),
             callbacks=self.callbacks,
             publisher=self.stage,
             node_name=name,

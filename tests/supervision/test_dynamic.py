@@ -303,16 +303,18 @@ async def test_a_hook_that_crashes_hurts_nobody(diary: Diary, caplog: pytest.Log
         assert "given_up_hook_crashed" in caplog.messages
 
 
-async def test_a_hook_may_put_another_child_in_the_place(diary: Diary) -> None:
+@pytest.mark.parametrize("successor", ["a", "after a"])
+async def test_a_hook_may_put_another_child_in_the_place(diary: Diary, successor: str) -> None:
     supervisor = DynamicSupervisor(
-        max_children=2,
+        max_children=1,
         max_restarts=0,
-        on_given_up=lambda child, _: supervisor.spawn(spec(diary, f"after {child.id}")),
+        on_given_up=lambda _, __: supervisor.spawn(spec(diary, successor)),
     )
     async with running(supervisor):
         supervisor.spawn(ChildSpec(id="a", start=crashing()))
         await wait_all_tasks_blocked()
-        assert states(supervisor) == {"after a": State.RUNNING}
+        assert states(supervisor) == {successor: State.RUNNING}
+        assert supervisor.count_children().specs == 1
 
 
 async def test_a_child_is_terminated_whatever_it_is_doing(autojump_clock: MockClock, diary: Diary) -> None:

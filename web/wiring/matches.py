@@ -31,6 +31,7 @@ from web.wiring.feature import Feature
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from actors.core import Registry
     from actors.links import RedisLink
     from actors.matches.player_connection import MatchPort
     from actors.rooms import RoomStore
@@ -166,7 +167,9 @@ class MatchesFeature(Feature):
             yield from self.making.readings()
 
 
-def build_matches(settings: Settings, link: RedisLink | None, rooms: RoomStore) -> MatchesFeature:
+def build_matches(
+    settings: Settings, registry: Registry, link: RedisLink | None, rooms: RoomStore
+) -> MatchesFeature:
     """What the settings ask for, nothing running yet.
 
     Raises:
@@ -176,12 +179,12 @@ def build_matches(settings: Settings, link: RedisLink | None, rooms: RoomStore) 
         if link is not None:
             logger.warning("creation_consumer_off", extra={"reason": "API_BASE_URL is not set"})
         return MatchesFeature(None, RoomChannel(NoMatches()))
-    making = build_match_making(settings, settings.api_base_url, link, rooms)
+    making = build_match_making(settings, settings.api_base_url, registry, link, rooms)
     return MatchesFeature(making, RoomChannel(making.matches))
 
 
 def build_match_making(
-    settings: Settings, api_base_url: str, link: RedisLink, rooms: RoomStore
+    settings: Settings, api_base_url: str, registry: Registry, link: RedisLink, rooms: RoomStore
 ) -> MatchMaking:
     """What the settings ask for, nothing running yet.
 
@@ -209,6 +212,7 @@ def build_match_making(
         lost_among=claims.lost_among,
     )
     matches = Matches(
+        registry,
         callbacks=callbacks,
         publisher=RoomsOfMatches(rooms),
         node_name=settings.node_name,

@@ -89,7 +89,7 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
     database = build_database(settings)
     redis = build_redis(settings)
     rooms = build_rooms(settings, registry, put_log, clock)
-    matches = build_matches(settings, redis.link, rooms.rooms)
+    matches = build_matches(settings, registry, redis.link, rooms.rooms)
     stats = build_stats(settings, registry, database)
     automation = build_automation(settings, registry, database)
     features: tuple[Feature, ...] = (LogFeature(put_log), rooms, redis, matches, stats, automation)

@@ -55,6 +55,7 @@ class Table:
         self.callbacks = Callbacks("http://api", keys=["k"], transport=Network(self._hear))
         publisher = RoomsOfMatches(self.rooms)
         self.matches = Matches(
+            registry,
             callbacks=self.callbacks,
             publisher=publisher,
             keeper=DirectKeeper(self.callbacks),

@@ -13,6 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from actors.core import Audiences, Registry
 from actors.matches import (
     Callbacks,
     CreationJob,
@@ -56,6 +57,7 @@ class MatchContext:
         self.stage = Stage()
         self.callbacks = Callbacks("http://api", keys=["k"], transport=Network(self.api))
         self.matches = Matches(
+            Registry(Audiences(max_members=10)),
             callbacks=self.callbacks,
             publisher=self.stage,
             node_name="node-a",

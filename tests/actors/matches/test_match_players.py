@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors.core import ActorGone, MailboxFull
+from actors.core import ActorGone, Audiences, MailboxFull, Registry
 from actors.matches import Callbacks, CreationJob, Matches, MatchHandle, MatchTimeouts, read_job
 from actors.matches.handle import INBOX_SLOTS
 from actors.matches.rules.simple_card_battle import SimpleCardBattle
@@ -31,6 +31,7 @@ class House:
         self.stage = Stage()
         self.callbacks = Callbacks("http://api", keys=["k"], transport=Network(self._hear))
         self.matches = Matches(
+            Registry(Audiences(max_members=10)),
             callbacks=self.callbacks,
             publisher=self.stage,
             node_name="node-a",
