@@ -27,7 +27,7 @@ LABEL org.opencontainers.image.title="Greenroom" \
       org.opencontainers.image.source="https://github.com/greenroom-server/greenroom" \
       org.opencontainers.image.licenses="MIT"
 
-# The only place the server writes to: the stats database and undelivered callbacks.
+# The only place the server writes to: the stats database, undelivered callbacks, and rooms over a restart.
 RUN groupadd --system --gid 10001 greenroom \
     && useradd --system --uid 10001 --gid greenroom --no-create-home --home-dir /var/lib/greenroom greenroom \
     && install --directory --owner=greenroom --group=greenroom /var/lib/greenroom

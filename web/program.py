@@ -38,6 +38,8 @@ STOP_TREE_S: Final = 20.0
 SPARE_DESCRIPTORS: Final = 64
 # For goodbyes to engines.
 CLOSE_S: Final = 1.0
+# For the snapshot of the rooms, with the waiting for the disk.
+SAVE_S: Final = 10.0
 
 
 class Program:
@@ -70,6 +72,7 @@ class Program:
         self._features = node.features
         self._wanted = trio.Event()
         self._hurry = False
+        self._has_served = False
         self._abandon = trio.CancelScope()
 
     def __enter__(self) -> Self:
@@ -106,10 +109,19 @@ class Program:
         """
         try:
             with self._abandon:
+                # What waits in the listening socket's queue is not accepted before this.
+                await trio.to_thread.run_sync(self.core.snapshot.take, abandon_on_cancel=True)
                 async with trio.open_nursery() as nursery:
                     await nursery.start(self.edge.connections.run)
                     await self._serve(nursery, task_status)
                     nursery.cancel_scope.cancel()
+                # No task is left that could write a room.
+                await self._keep_rooms()
+        except* SupervisionError:
+            if not self._has_served:
+                # A start that failed leaves the rooms to the next one.
+                await self._keep_rooms()
+            raise
         finally:
             self._listener.close()
             with trio.move_on_after(CLOSE_S, shield=True):
@@ -117,9 +129,16 @@ class Program:
                     await feature.aclose()
         return not self._abandon.cancelled_caught
 
+    async def _keep_rooms(self) -> None:
+        with trio.move_on_after(SAVE_S) as patience:
+            await trio.to_thread.run_sync(self.core.snapshot.save, abandon_on_cancel=True)
+        if patience.cancelled_caught:
+            logger.warning("room_snapshot_failed", extra={"reason": f"the disk took more than {SAVE_S:g} s"})
+
     async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         ended = trio.Event()
         tree = await nursery.start(self._run_tree, ended)
+        self._has_served = True
         task_status.started()
         logger.info("serving", extra={"port": self.port, "node_name": self._settings.node_name})
         await self._wanted.wait()

@@ -76,6 +76,7 @@ class Settings(BaseModel):
     cors_origins: Origins = ()
     max_state_bytes: Positive = 32_768
     room_ttl_seconds: Seconds = 86_400.0
+    room_snapshot: Switch = True
     heartbeat_seconds: Seconds = 15.0
     stream_stall_seconds: Seconds = 60.0
     max_streams: Positive = 20_000

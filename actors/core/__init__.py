@@ -6,6 +6,7 @@ Reading order, each file leaning only on the ones above it:
 
     errors        what can go wrong, and who has to act on it
     timers        one heap of deadlines for a whole trio loop
+    files         names in a directory, durable
     wall_time     Unix seconds as the text clients see
     inline_call   a coroutine that waits for actors without a task of its own
     write_batch   postpones socket writes until the current event-loop callback ends
@@ -51,6 +52,7 @@ from actors.core.errors import (
     NotDelivered,
     TooMany,
 )
+from actors.core.files import sync_directory
 from actors.core.inline_call import InlineCall
 from actors.core.mailbox import PendingCall
 from actors.core.registry import Registry
@@ -89,5 +91,6 @@ __all__ = [
     "iso_utc",
     "next_seq",
     "send_after",
+    "sync_directory",
     "write_batch",
 ]

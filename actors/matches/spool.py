@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import orjson
 
+from actors.core import sync_directory
+
 SUFFIX: Final = ".json"
 JOURNAL: Final = "journal"
 # Past it the log is written anew, with nothing in it but what is still kept.
@@ -73,8 +75,8 @@ class ResultSpool:
             os.fsync(journal.fileno())
             size = journal.tell()
         if is_new:
-            self._flush_names(self._directory)
-            self._flush_names(self._directory.parent)
+            sync_directory(self._directory)
+            sync_directory(self._directory.parent)
         if size > MOST_JOURNAL_BYTES:
             self._compact()
 
@@ -166,7 +168,7 @@ class ResultSpool:
             journal.flush()
             os.fsync(journal.fileno())
         beside.replace(self._journal)
-        self._flush_names(self._directory)
+        sync_directory(self._directory)
 
     def _write(self, name: str, body: bytes) -> None:
         # Under its own name only when it is whole.
@@ -176,14 +178,6 @@ class ResultSpool:
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}{SUFFIX}"
-
-    @staticmethod
-    def _flush_names(directory: Path) -> None:
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _record(line: bytes) -> Any:

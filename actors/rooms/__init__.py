@@ -8,12 +8,14 @@ Reading order, each file leaning only on the ones above it:
     room      the task through which one room's writes go, one at a time
     rooms     all rooms: what handlers, matches and the sweeper call
     sweeper   removes old rooms
+    snapshot  the file in which rooms outlive an orderly stop
     shared_record  keys, channels and header of a room that many nodes share
     shared_store   such rooms in Redis: one script a write; not wired into a node yet
 """
 
 from actors.rooms.record import ALWAYS, Condition, Kind, Put, Record, Refusal, is_room_id
 from actors.rooms.rooms import Rooms, RoomStatistics
+from actors.rooms.snapshot import RoomSnapshot
 from actors.rooms.store import Page, RoomRow, RoomStore
 from actors.rooms.sweeper import Sweeper
 from actors.rooms.table import RoomTable
@@ -27,6 +29,7 @@ __all__ = [
     "Record",
     "Refusal",
     "RoomRow",
+    "RoomSnapshot",
     "RoomStatistics",
     "RoomStore",
     "RoomTable",

@@ -6,6 +6,7 @@ event of the stream share those bytes.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import string
@@ -19,6 +20,7 @@ _ROOM_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 EPOCH_LENGTH: Final = 8
 _EPOCH_ALPHABET: Final = string.ascii_lowercase + string.digits
 NO_ROOM_ID: Final = "none-0"
+NO_DIGEST: Final = b"-" * 32
 _UPDATED_AT: Final = b'"updated_at":"'
 _UPDATED_AT_LENGTH: Final = len("2026-01-01T00:00:00.000Z")
 
@@ -89,6 +91,11 @@ class Record(NamedTuple):
 def is_room_id(text: str) -> bool:
     """Whether `text` may be a room's id, also a match's."""
     return _ROOM_ID.match(text) is not None
+
+
+def digest(text: bytes | None) -> bytes:
+    """32 hexadecimal digits for `text`, or 32 dashes for None: how secrets and bodies are kept."""
+    return NO_DIGEST if text is None else hashlib.sha256(text).hexdigest()[:32].encode()
 
 
 def new_epoch() -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import binascii
-import hashlib
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from actors.rooms.record import Kind
+from actors.rooms.record import NO_DIGEST, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORMAT: Final = b"gr1"
 HEADER_BYTES: Final = 152
-NO_DIGEST: Final = b"-" * 32
 PARTITIONS: Final = 256
 CLUSTER_SLOTS: Final = 16_384
 KIND_LETTERS: Final[Mapping[Kind, bytes]] = {Kind.PLAIN: b"p", Kind.MATCH: b"m"}
@@ -73,11 +71,6 @@ def decode(value: bytes) -> SharedRecord:
         )
     except ValueError as error:
         raise ForeignValue from error
-
-
-def digest(text: bytes | None) -> bytes:
-    """32 hexadecimal digits for `text`, or 32 dashes for None."""
-    return NO_DIGEST if text is None else hashlib.sha256(text).hexdigest()[:32].encode()
 
 
 @cache

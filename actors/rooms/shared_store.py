@@ -15,8 +15,8 @@ import redis
 
 from actors.core import CallTimeout
 from actors.links import LinkDown, NotSent, RedisWire
-from actors.rooms.record import ALWAYS, Kind, new_epoch
-from actors.rooms.shared_record import KIND_LETTERS, Layout, SharedRecord, decode, digest
+from actors.rooms.record import ALWAYS, Kind, digest, new_epoch
+from actors.rooms.shared_record import KIND_LETTERS, Layout, SharedRecord, decode
 
 if TYPE_CHECKING:
     from actors.rooms.record import Condition, Put

@@ -9,12 +9,23 @@ from __future__ import annotations
 import heapq
 import hmac
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from actors.rooms.record import ALWAYS, Kind, Record, Refusal, RoomEpoch, encode, new_epoch, no_room
+from actors.rooms.record import (
+    ALWAYS,
+    NO_DIGEST,
+    Kind,
+    Record,
+    Refusal,
+    RoomEpoch,
+    digest,
+    encode,
+    new_epoch,
+    no_room,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from actors.core import Event
     from actors.rooms.record import Put
@@ -54,8 +65,28 @@ class _Slot:
         self.is_idle = False
 
 
+class KeptRoom(NamedTuple):
+    """A plain room as it outlives the process.
+
+    Attributes:
+        room_id: The room.
+        epoch: Its epoch's name.
+        version: Its version.
+        age_s: Seconds since its last write.
+        secret: Digest of its secret; `NO_DIGEST` without one.
+        body: The record.
+    """
+
+    room_id: str
+    epoch: str
+    version: int
+    age_s: float
+    secret: bytes
+    body: bytes
+
+
 class RoomTable:
-    """Records by room id, with their secrets and a count of bytes.
+    """Records by room id, with digests of their secrets and a count of bytes.
 
     Rooms share an epoch until one of them is removed, since only the epochs of one room have to differ.
 
@@ -127,7 +158,7 @@ class RoomTable:
     def may_write(self, room_id: str, secret: str | None) -> bool:
         """Whether `secret` is the room's, if it has one; compared in constant time."""
         wanted = self._secrets.get(room_id)
-        return wanted is None or hmac.compare_digest(wanted, (secret or "").encode())
+        return wanted is None or hmac.compare_digest(wanted, digest((secret or "").encode()))
 
     def put(self, room_id: str, put: Put, now_s: float) -> Record | Refusal:
         """Store the next version of a plain room, unless it is refused."""
@@ -158,7 +189,7 @@ class RoomTable:
         if life is None:
             life = self._lives[kind] = RoomEpoch(new_epoch(), self._start, kind)
         if secret:
-            self._secrets[room_id] = secret.encode()
+            self._secrets[room_id] = digest(secret.encode())
         slot = self._slots[room_id] = _Slot(life, self._tick)
         return slot
 
@@ -189,3 +220,42 @@ class RoomTable:
         """At most `limit` records in the order of their ids, from the first id above `after`."""
         ids = heapq.nsmallest(limit, (room_id for room_id in self._slots if room_id > after))
         return [record for record in map(self.get, ids) if record is not None]
+
+    # -- outliving the process --------------------------------------------------------------
+
+    def kept(self, now_s: float) -> list[KeptRoom]:
+        """All plain rooms, the last written first. `now_s` is on the clock of `tick`."""
+        slots = [item for item in self._slots.items() if item[1].life.kind is Kind.PLAIN]
+        slots.sort(key=lambda item: item[1].tick.until_s, reverse=True)
+        return [
+            KeptRoom(
+                room_id,
+                slot.life.epoch,
+                slot.version,
+                max(0.0, now_s - slot.tick.until_s),
+                self._secrets.get(room_id, NO_DIGEST),
+                slot.body,
+            )
+            for room_id, slot in slots
+        ]
+
+    def restore(self, rooms: Iterable[KeptRoom], now_s: float) -> int:
+        """Take rooms of an earlier process over, before anything is written; how many were taken.
+
+        The limits hold: what comes after they are reached is left out.
+        """
+        lives: dict[str, RoomEpoch] = {}
+        ticks: dict[float, _Tick] = {}
+        taken = 0
+        for room in rooms:
+            if len(self._slots) >= self._max_rooms or self.bytes + len(room.body) > self._max_bytes:
+                continue
+            life = lives.setdefault(room.epoch, RoomEpoch(room.epoch, self._start, Kind.PLAIN))
+            slot = self._slots[room.room_id] = _Slot(life, ticks.setdefault(room.age_s, _Tick()))
+            slot.tick.until_s = now_s - room.age_s
+            slot.version, slot.body = room.version, room.body
+            self.bytes += len(room.body)
+            if room.secret != NO_DIGEST:
+                self._secrets[room.room_id] = room.secret
+            taken += 1
+        return taken

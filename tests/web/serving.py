@@ -6,10 +6,12 @@ import atexit
 import functools
 import io
 import json
+import os
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -20,7 +22,9 @@ from typing import Any, Final, TypeAlias
 import h11
 import httpx
 import trio
+import trio.lowlevel
 
+from tests.engines import free_port
 from web.log import JsonFormatter, LineCollector, PutLog
 from web.program import Program
 from web.settings import Settings
@@ -236,6 +240,7 @@ def settings_of(lane: str, overrides: Mapping[str, object]) -> Settings:
         "DRAIN_SECONDS": SMALL_DRAIN,
         "ADMIN_TOKEN": "let-me-in",
         "NODE_NAME": "node-under-test",
+        "ROOM_SNAPSHOT": "off",
     }
     if lane == "tls":
         env["TLS_CERT_FILE"], env["TLS_KEY_FILE"] = map(str, certificate())
@@ -254,7 +259,7 @@ async def serving(lane: str, **overrides: object) -> AsyncIterator[Node]:
     tls, scheme = (trusting("h2"), "https") if settings.tls_cert_file else (None, "http")
     lines = io.StringIO()
     async with trio.open_nursery() as nursery:
-        with Program(settings, _put_log(lines)) as program:
+        with Program(settings, put_log_into(lines)) as program:
             await nursery.start(program.run)
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
             async with httpx.AsyncClient(
@@ -267,8 +272,75 @@ async def serving(lane: str, **overrides: object) -> AsyncIterator[Node]:
             program.stop(hurry=True)
 
 
-def _put_log(lines: io.StringIO) -> PutLog:
+def put_log_into(lines: io.StringIO) -> PutLog:
+    """A log of PUTs that a test can read."""
+
     def write(written: list[str]) -> None:
         lines.writelines(f"{line}\n" for line in written)
 
     return PutLog(LineCollector(write, JsonFormatter()), enabled=True)
+
+
+# -- the program as a process -------------------------------------------------------------
+
+
+@dataclass
+class Served:
+    """A `greenroom serve` of the test's own."""
+
+    process: trio.Process
+    port: int
+    tls: ssl.SSLContext | None
+
+    @asynccontextmanager
+    async def watch(self, room_id: str, **headers: str) -> AsyncIterator[Watcher]:
+        """Hold a stream of a room."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with await connect(self.port, self.tls) as stream:
+            watcher = Watcher(stream)
+            await watcher.ask(f"/api/rooms/{room_id}/stream", named)
+            yield watcher
+
+    async def wait(self) -> int:
+        with trio.fail_after(PATIENCE_S):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def served(lane: str, env: Mapping[str, str]) -> AsyncIterator[Served]:
+    """Run `greenroom serve` until the block ends, which kills it unless it has ended."""
+    variables = {
+        "PORT": str(free_port()),
+        "HOST": "127.0.0.1",
+        "LOG_LEVEL": "warning",
+        "ROOM_SNAPSHOT": "off",
+        **env,
+    }
+    port = int(variables["PORT"])
+    if lane == "tls":
+        variables["TLS_CERT_FILE"], variables["TLS_KEY_FILE"] = map(str, certificate())
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "web.cli", "serve"],
+        env={"PATH": os.environ["PATH"], **variables},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        await wait_for_port(port)
+        yield Served(process, port, trusting("http/1.1") if lane == "tls" else None)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        await process.wait()
+
+
+async def wait_for_port(port: int) -> None:
+    """Wait until somebody listens there."""
+    with trio.fail_after(PATIENCE_S):
+        while True:
+            try:
+                stream = await trio.open_tcp_stream("127.0.0.1", port)
+            except OSError:
+                await trio.sleep(0.05)
+            else:
+                await stream.aclose()
+                return

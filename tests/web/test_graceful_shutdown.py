@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import ssl
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
 import trio
 import trio.lowlevel
 
-from tests.engines import free_port
 from tests.web.conftest import Serve
-from tests.web.serving import PATIENCE_S, Watcher, certificate, connect, eventually, trusting
+from tests.web.serving import Served, Watcher, connect, eventually, served
 from web.graceful_shutdown import farewell, plan, retry_ms
 
 
@@ -155,51 +148,6 @@ async def test_stopping_again_ends_at_once(serve: Serve) -> None:
 
 
 # -- the program as a process -------------------------------------------------------------
-
-
-@dataclass
-class Served:
-    """A `greenroom serve` of the test's own."""
-
-    process: trio.Process
-    port: int
-    tls: ssl.SSLContext | None
-
-    async def wait(self) -> int:
-        with trio.fail_after(PATIENCE_S):
-            return await self.process.wait()
-
-
-@asynccontextmanager
-async def served(lane: str, env: Mapping[str, str]) -> AsyncIterator[Served]:
-    port = free_port()
-    variables = {"PORT": str(port), "HOST": "127.0.0.1", "LOG_LEVEL": "warning", **env}
-    if lane == "tls":
-        variables["TLS_CERT_FILE"], variables["TLS_KEY_FILE"] = map(str, certificate())
-    process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "web.cli", "serve"],
-        env={"PATH": os.environ["PATH"], **variables},
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        await wait_for_port(port)
-        yield Served(process, port, trusting("http/1.1") if lane == "tls" else None)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        await process.wait()
-
-
-async def wait_for_port(port: int) -> None:
-    with trio.fail_after(PATIENCE_S):
-        while True:
-            try:
-                stream = await trio.open_tcp_stream("127.0.0.1", port)
-            except OSError:
-                await trio.sleep(0.05)
-            else:
-                await stream.aclose()
-                return
 
 
 async def open_stream(server: Served) -> Watcher:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from actors.rooms import Rooms
+    from actors.rooms import Rooms, RoomSnapshot
     from web.handlers.routes import Route
     from web.log import PutLog
     from web.settings import Settings
@@ -49,11 +49,13 @@ class Core:
     Attributes:
         registry: Addresses of all actors, and who listens to them.
         rooms: All rooms.
+        snapshot: Keeps them over an orderly restart.
         features: All of them, in the order in which their children start.
     """
 
     registry: Registry
     rooms: Rooms
+    snapshot: RoomSnapshot
     redis: RedisFeature
     matches: MatchesFeature
     stats: StatsFeature
@@ -95,7 +97,17 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
     features: tuple[Feature, ...] = (LogFeature(put_log), rooms, redis, matches, stats, automation)
     topics = {pattern: join for feature in features for pattern, join in feature.topics().items()}
     channels = build_channels(settings, topics)
-    return Core(registry, rooms.rooms, redis, matches, stats, automation, channels, (*features, channels))
+    return Core(
+        registry,
+        rooms.rooms,
+        rooms.snapshot,
+        redis,
+        matches,
+        stats,
+        automation,
+        channels,
+        (*features, channels),
+    )
 
 
 def build_node(

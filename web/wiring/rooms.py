@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from actors.rooms import Rooms, RoomTable, Sweeper
+from actors.rooms import Rooms, RoomSnapshot, RoomTable, Sweeper
 from supervision import ChildSpec, ChildType
 from web.channels.state_channel import STATE_PATTERN, StateChannel
 from web.handlers.limits import PerMinute
-from web.handlers.metrics import counter, gauge
+from web.handlers.metrics import counter, counters, gauge
 from web.handlers.rooms import RoomHandlers
 from web.wiring.feature import Feature
 
@@ -36,6 +36,7 @@ class RoomsFeature(Feature):
     settings: Settings
     rooms: Rooms
     sweeper: Sweeper
+    snapshot: RoomSnapshot
     handlers: RoomHandlers
 
     def supervisors(self) -> list[ChildSpec]:
@@ -62,6 +63,9 @@ class RoomsFeature(Feature):
         yield counter("room_writes", "Accepted writes.", now.writes)
         yield counter("rooms_removed", "Rooms removed on request or for their age.", now.removed)
         yield counter("rooms_given_up", "Times a room crashed past its limit.", now.given_up)
+        yield counter("rooms_restored", "Rooms taken over from the process before.", self.snapshot.restored)
+        left_out = self.snapshot.left_out
+        yield counters("rooms_left_out", "Rooms not taken over from it.", "reason", left_out)
         tasks = self.rooms.supervisor.statistics()
         yield gauge("room_tasks", "Rooms with a task.", self.rooms.supervisor.count_children().active)
         yield counter("room_crashes", "Room tasks that crashed.", tasks.crashes)
@@ -78,10 +82,13 @@ def build_rooms(
     rooms = Rooms(table, registry, max_tasks=settings.max_rooms)
     interval_s = min(MAX_SWEEP_INTERVAL_S, settings.room_ttl_seconds / SWEEPS_PER_TTL)
     sweeper = Sweeper(rooms, ttl_s=settings.room_ttl_seconds, interval_s=interval_s)
+    snapshot = RoomSnapshot(
+        settings.data_dir, table, ttl_s=settings.room_ttl_seconds, is_on=settings.room_snapshot
+    )
     handlers = RoomHandlers(
         rooms,
         admin_token=settings.admin_token,
         creations=PerMinute(settings.max_room_creates_per_ip_per_minute, clock),
         on_put=put_log.note,
     )
-    return RoomsFeature(settings, rooms, sweeper, handlers)
+    return RoomsFeature(settings, rooms, sweeper, snapshot, handlers)

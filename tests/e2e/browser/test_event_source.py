@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,7 +29,8 @@ def page(tab: tuple[Page, str]) -> Page:
 
 @pytest.fixture
 def node(tab: tuple[Page, str]) -> Iterator[ServedNode]:
-    with ServedNode(CORS_ORIGINS=tab[1], DRAIN_SECONDS="1", LOG_LEVEL="warning") as running:
+    env = {"CORS_ORIGINS": tab[1], "DRAIN_SECONDS": "1", "LOG_LEVEL": "warning", "ROOM_SNAPSHOT": "off"}
+    with ServedNode(**env) as running:
         yield running
 
 
@@ -100,6 +102,24 @@ def test_after_a_restart_a_page_comes_back_by_itself_and_is_told_of_the_loss(
     page.run("source.close()")
 
 
+def test_after_a_restart_that_kept_the_rooms_a_page_goes_on_without_a_reset(
+    page: Page, tab: tuple[Page, str], tmp_path: Path
+) -> None:
+    with ServedNode(CORS_ORIGINS=tab[1], DRAIN_SECONDS="1", DATA_DIR=str(tmp_path)) as node:
+        put(node, "r", {"turn": 1})
+        watch(page, node, "r")
+        heard_until(page, "heard.length == 1")
+
+        assert node.stop() == 0
+        node.start()
+        put(node, "r", {"turn": 2})
+        heard = heard_until(page, "heard.some((event) => event.data.state && event.data.state.turn == 2)")
+        page.run("source.close()")
+
+    assert [event["kind"] for event in heard] == ["state", "drain", "state"]
+    assert heard[-1]["data"]["version"] == 2
+
+
 def test_a_page_of_an_allowed_origin_writes_conditionally_and_reads_the_tag(
     page: Page, node: ServedNode
 ) -> None:
@@ -124,7 +144,9 @@ def test_a_page_of_an_allowed_origin_writes_conditionally_and_reads_the_tag(
 
 
 def test_a_page_of_another_origin_reads_nothing(page: Page) -> None:
-    with ServedNode(CORS_ORIGINS="https://elsewhere.example", LOG_LEVEL="warning") as closed:
+    with ServedNode(
+        CORS_ORIGINS="https://elsewhere.example", LOG_LEVEL="warning", ROOM_SNAPSHOT="off"
+    ) as closed:
         put(closed, "r", {})
         outcome = page.run(f"""fetch("{closed.url}/api/rooms/r").then(() => "read", (error) => error.name)""")
     assert outcome == "TypeError"
