@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import trio
 from sqlalchemy import Connection
@@ -12,20 +12,12 @@ from sqlalchemy import Connection
 from actors.automation import leaderboard
 from actors.automation.leaderboard import MAX_LIMIT, Place, Records
 from actors.automation.player import Player
-from actors.links import LinkDown
+from actors.links import LinkDown, Reader
 
 T = TypeVar("T")
 
 FRESH_S: Final = 1.0
 NEVER: Final = -1
-
-
-class Reader(Protocol):
-    """What runs transactions that only read: `actors.links.Database`."""
-
-    def read(self, function: Callable[[Connection], T], /) -> Awaitable[T]:
-        """Run `function`; raise `LinkDown` while the database is away."""
-        ...
 
 
 def _by_points(player: Player) -> tuple[int, ...]:

@@ -1,39 +1,30 @@
-"""The recorder: group commit for snapshots and manual decisions of all players.
-
-A commit costs little more for a hundred entries than for one. Entries that arrive while one commit runs make
-the next; before it the recorder waits for as long as each turn of the loop brings more entries, since those
-just answered are about to send again.
-"""
+"""The recorder: group commit for snapshots and manual decisions of all players."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from itertools import groupby, islice
-from typing import ClassVar, Final, NamedTuple, Protocol, TypeVar
+from itertools import groupby
+from typing import Final, NamedTuple
 
-import trio
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
 from actors.automation import transactions
 from actors.automation.batch import DecisionContext, Recorded, SnapshotEntry
 from actors.automation.snapshot import DecisionRequest
-from actors.core import Actor, write_batch
-from actors.links import LinkDown
+from actors.links import GroupCommit, Writer, described
 
-T = TypeVar("T")
+logger: Final = logging.getLogger(__name__)
 
 # A second of work or so at the rate `bench snapshots` measures; past that, a refusal is the better answer.
 MAX_WAITING: Final = 4096
 # More at once would gain little, and make the first wait.
 MAX_ENTRIES: Final = 256
 MAX_WAIT_S: Final = 0.02
-# From a socket that has become readable to this mailbox it takes two turns of the loop.
-PATIENCE: Final = 3
 
 
 class ManualDecision(NamedTuple):
@@ -72,42 +63,6 @@ RecordOutcome = Recorded | Unknown | NotRecorded
 def user_of(entry: Entry) -> int:
     """The player an entry concerns."""
     return entry.user_id if isinstance(entry, ManualDecision) else entry.snapshot.user_id
-
-
-class Asker(Protocol):
-    """Takes the outcome of an entry. Never waits or raises; only the first answer counts."""
-
-    def send(self, answer: object) -> None:
-        """Take the outcome."""
-
-
-class _Change(NamedTuple):
-    """One entry, and who is answered."""
-
-    entry: Entry
-    asker: Asker
-
-
-class Gathered(NamedTuple):
-    """To itself, one turn of the loop later: commit unless more entries arrived.
-
-    Attributes:
-        size: How many entries were waiting then.
-        patience: Turns without company before a commit.
-        until_s: When to wait no longer, on trio's clock.
-    """
-
-    size: int
-    patience: int
-    until_s: float
-
-
-class Writer(Protocol):
-    """What runs transactions: `actors.links.Database`."""
-
-    def write(self, function: Callable[[Connection], T], /) -> Awaitable[T]:
-        """Commit, then return; raise `LinkDown`, as a rule with nothing written."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,37 +105,19 @@ def _apply_manually(connection: Connection, entry: ManualDecision, context: Deci
     return Unknown() if recorded is None else recorded
 
 
-class Recorder(Actor[Gathered]):
-    """One transaction at a time.
-
-    Answers are sent after the commit. Entries are not messages but stand in a queue that outlives a run of
-    the task: when a run ends, every entry left is answered, and the next run begins with an empty queue.
+class Recorder(GroupCommit[Entry, list[RecordOutcome], NotRecorded]):
+    """Commits entries, one transaction at a time; an answer is sent after the commit.
 
     Args:
-        database: Where it is written.
+        database: Where entries are written.
         context: What decisions are taken by, asked for anew for each transaction.
         on_recorded: Called with what each transaction has written, before answers are sent. Must not wait.
-        max_wait_s: How long an entry waits for company while more and more comes.
+        max_wait_s: How long an entry waits for others while more and more come.
         max_entries: Most entries of one transaction.
         max_waiting: Most entries waiting; more are refused.
     """
 
-    # The last entries are committed before an orderly end.
-    traps_exit: ClassVar[bool] = True
-
-    __slots__ = (
-        "_context",
-        "_database",
-        "_failed",
-        "_is_gathering",
-        "_max_entries",
-        "_max_wait_s",
-        "_max_waiting",
-        "_on_recorded",
-        "_recorded",
-        "_transactions",
-        "_waiting",
-    )
+    __slots__ = ("_context", "_database", "_not_recorded", "_on_recorded", "_recorded")
 
     def __init__(
         self,
@@ -192,113 +129,48 @@ class Recorder(Actor[Gathered]):
         max_entries: int = MAX_ENTRIES,
         max_waiting: int = MAX_WAITING,
     ) -> None:
-        super().__init__("recorder")
+        super().__init__(
+            "recorder",
+            unavailable=NotRecorded.UNAVAILABLE,
+            failed=NotRecorded.FAILED,
+            busy=NotRecorded.BUSY,
+            max_wait_s=max_wait_s,
+            max_entries=max_entries,
+            max_waiting=max_waiting,
+        )
         self._database = database
         self._context = context
         self._on_recorded = on_recorded
-        self._max_wait_s = max_wait_s
-        self._max_entries = max_entries
-        self._max_waiting = max_waiting
-        self._waiting: deque[_Change] = deque()
-        self._is_gathering = False
-        self._transactions = self._recorded = self._failed = 0
+        self._recorded = self._not_recorded = 0
 
     def statistics(self) -> RecorderStatistics:
         """Current counts."""
         return RecorderStatistics(
-            waiting=len(self._waiting),
-            transactions=self._transactions,
+            waiting=self.waiting,
+            transactions=self.transactions,
             recorded=self._recorded,
-            failed=self._failed,
+            failed=self._not_recorded,
         )
 
-    def ended(self) -> None:
-        """Answer every entry left."""
-        self._is_gathering = False
-        self._answer(self._take(len(self._waiting)), NotRecorded.FAILED)
+    async def commit(self, entries: list[Entry]) -> list[RecordOutcome]:
+        """Write entries in one transaction."""
+        return await self._database.write(partial(record, entries=entries, context=self._context()))
 
-    def submit(self, entry: Entry, asker: Asker) -> NotRecorded | None:
-        """Record `entry` with the next transaction, and answer `asker` then; or say at once why not.
+    def outcomes(self, written: list[RecordOutcome]) -> list[RecordOutcome]:
+        """Count them, and hand on what was recorded."""
+        self._recorded += len(written)
+        self._on_recorded([outcome for outcome in written if isinstance(outcome, Recorded)])
+        return written
 
-        Never waits. Entries are taken in the order submitted.
-        """
-        if len(self._waiting) >= self._max_waiting:
-            return self._refused(NotRecorded.BUSY)
-        if not self.is_alive:
-            return self._refused(NotRecorded.FAILED)
-        self._waiting.append(_Change(entry, asker))
-        if not self._is_gathering:
-            self._gather()
-        return None
+    def refusal(self, entry: Entry, error: Exception) -> NotRecorded:
+        """Log why an entry cannot be written even alone."""
+        facts = {"user_id": user_of(entry)}
+        if isinstance(error, IntegrityError | DataError):
+            logger.error("snapshot_refused", extra=facts | {"error": described(error)})
+        else:
+            logger.error("snapshot_failed", extra=facts, exc_info=error)
+        return NotRecorded.FAILED
 
-    def _refused(self, why: NotRecorded) -> NotRecorded:
-        self._failed += 1
-        return why
-
-    async def receive(self, message: Gathered) -> None:
-        """Wait another turn, or commit."""
-        size = len(self._waiting)
-        patience = PATIENCE if size > message.size else message.patience - 1
-        if patience and size < self._max_entries and trio.current_time() < message.until_s:
-            await trio.lowlevel.checkpoint()
-            self.force_cast(Gathered(size, patience, message.until_s))
-            return
-        await self._commit()
-        self._is_gathering = False
-        if self._waiting:
-            self._gather()
-
-    async def terminate(self) -> None:
-        """Commit what is left."""
-        while self._waiting:
-            await self._commit()
-
-    def _gather(self) -> None:
-        self._is_gathering = True
-        until_s = trio.current_time() + self._max_wait_s
-        self.force_cast(Gathered(len(self._waiting), PATIENCE, until_s))
-
-    async def _commit(self) -> None:
-        changes = self._take(self._max_entries)
-        if not changes:
-            return
-        try:
-            await self._write(changes)
-        except (IntegrityError, DataError):
-            # One of them is not what the database takes: the others must not pay for it.
-            for change in changes:
-                await self._write_alone(change)
-        except LinkDown:
-            self._answer(changes, NotRecorded.UNAVAILABLE)
-        except BaseException:
-            self._answer(changes, NotRecorded.FAILED)
-            raise
-
-    async def _write_alone(self, change: _Change) -> None:
-        try:
-            await self._write([change])
-        except (IntegrityError, DataError):
-            self._answer([change], NotRecorded.FAILED)
-        except LinkDown:
-            self._answer([change], NotRecorded.UNAVAILABLE)
-
-    async def _write(self, changes: Sequence[_Change]) -> None:
-        entries = [change.entry for change in changes]
-        outcomes = await self._database.write(partial(record, entries=entries, context=self._context()))
-        self._transactions += 1
-        self._recorded += len(changes)
-        self._on_recorded([outcome for outcome in outcomes if isinstance(outcome, Recorded)])
-        with write_batch():
-            for change, outcome in zip(changes, outcomes, strict=True):
-                change.asker.send(outcome)
-
-    def _take(self, most: int) -> list[_Change]:
-        taken = list(islice(self._waiting, most))
-        for _ in taken:
-            self._waiting.popleft()
-        return taken
-
-    def _answer(self, changes: Sequence[_Change], refusal: NotRecorded) -> None:
-        self._failed += len(changes)
-        for change in changes:
-            change.asker.send(refusal)
+    def count(self, refusal: NotRecorded) -> None:  # noqa: ARG002  # one counter for all
+        """Count an entry that was not recorded."""
+        self._not_recorded += 1

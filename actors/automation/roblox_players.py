@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 import trio
-from sqlalchemy import Connection
 
 from actors.automation import store
 from actors.automation.batch import DecisionContext, Recorded, SnapshotEntry
@@ -17,7 +16,6 @@ from actors.automation.leaderboard_cache import LeaderboardCache
 from actors.automation.player import Player
 from actors.automation.player_cache import PlayerCache
 from actors.automation.recorder import (
-    Asker,
     Entry,
     ManualDecision,
     NotRecorded,
@@ -29,10 +27,8 @@ from actors.automation.recorder import (
 from actors.automation.snapshot import DecisionRequest
 from actors.automation.transactions import report_decision
 from actors.core import ActorGone, CallTimeout, Directory, PendingCall, Registry, RetiringActor, Unavailable
-from actors.links import Database, LinkDown
+from actors.links import Caller, LinkDown, Transactions
 from supervision import DynamicSupervisor, Life
-
-T = TypeVar("T")
 
 MAX_ACTIVE: Final = 100_000
 # Longer than any transaction takes that is going to succeed.
@@ -72,8 +68,8 @@ class RobloxPlayer(RetiringActor[None]):
         self._registry.register(self.name, self)
         self._cache.open(self.user_id)
 
-    def submit(self, entry: Entry, asker: Asker) -> NotRecorded | None:
-        """Have the recorder record `entry` and answer `asker`; or return at once why not. Never waits.
+    def submit(self, entry: Entry, caller: Caller) -> NotRecorded | None:
+        """Have the recorder record `entry` and answer `caller`; or return at once why not. Never waits.
 
         Raises:
             ActorGone: The player has retired; its successor may be asked.
@@ -81,7 +77,7 @@ class RobloxPlayer(RetiringActor[None]):
         if not self.is_alive:
             raise ActorGone(self.name, entry)
         self.touch()
-        return self._recorder.submit(entry, asker)
+        return self._recorder.submit(entry, caller)
 
     async def terminate(self) -> None:
         """Drop the player from the cache."""
@@ -115,7 +111,6 @@ class RobloxPlayers:
         registry: Names.
         context: What decisions are taken by, as of now.
         on_queued: Called when the outbox holds something new. Must not wait.
-        wake: Awaited where the database is not up: one opened on demand is opened by it.
         max_active: Most players with a task; past it, entries go to the recorder straight away.
         idle_s: After how long a player retires; at most twice that.
         timeout_s: Longest wait for an outcome.
@@ -126,12 +121,11 @@ class RobloxPlayers:
 
     def __init__(
         self,
-        database: Database,
+        database: Transactions,
         registry: Registry,
         *,
         context: Callable[[], DecisionContext],
         on_queued: Callable[[], None],
-        wake: Callable[[], Awaitable[None]] | None = None,
         max_active: int = MAX_ACTIVE,
         idle_s: float = IDLE_S,
         timeout_s: float = TIMEOUT_S,
@@ -141,12 +135,11 @@ class RobloxPlayers:
         self._registry = registry
         self._context = context
         self._on_queued = on_queued
-        self._wake = wake
         self._timeout_s = timeout_s
         self._without_task = 0
         self._cache = PlayerCache(clock)
         self._leaderboards = LeaderboardCache(database, clock)
-        self.recorder = Recorder(self, context=context, on_recorded=self._on_recorded)
+        self.recorder = Recorder(database, context=context, on_recorded=self._on_recorded)
         self._active = Directory[int, RobloxPlayer](
             "roblox",
             registry,
@@ -192,41 +185,28 @@ class RobloxPlayers:
         return report_decision(player, request, request_id=request_id, context=self._context())
 
     async def _ask(self, entry: Entry) -> RecordOutcome:
-        if self._wake is None and not self._database.is_up:
+        if not self._database.is_up:
             return NotRecorded.UNAVAILABLE
         reply = PendingCall(self.recorder.name, entry)
         refused = self._submit(entry, reply)
         if refused is not None:
             return refused
         try:
-            return await reply.wait(self._timeout_s)  # type: ignore[no-any-return]  # an RecordOutcome
+            return await reply.wait(self._timeout_s)  # type: ignore[no-any-return]  # a RecordOutcome
         except CallTimeout:
             return NotRecorded.TIMEOUT
 
-    def _submit(self, entry: Entry, asker: Asker) -> NotRecorded | None:
+    def _submit(self, entry: Entry, caller: Caller) -> NotRecorded | None:
         for _ in range(ATTEMPTS):
             player = self._open(user_of(entry))
             if player is None:
                 break
             try:
-                return player.submit(entry, asker)
+                return player.submit(entry, caller)
             except ActorGone:
                 continue
         self._without_task += 1
-        return self.recorder.submit(entry, asker)
-
-    async def write(self, function: Callable[[Connection], T], /) -> T:
-        """A transaction of the recorder, on the database as soon as that is there.
-
-        Raises:
-            LinkDown: As `Database.write`.
-        """
-        await self._ensure_database()
-        return await self._database.write(function)
-
-    async def _ensure_database(self) -> None:
-        if self._wake is not None and not self._database.is_up:
-            await self._wake()
+        return self.recorder.submit(entry, caller)
 
     def _on_recorded(self, recorded: Sequence[Recorded]) -> None:
         self._cache.written(each.player for each in recorded)
@@ -246,7 +226,6 @@ class RobloxPlayers:
         known = self._cache.fresh(user_id)
         if known is not None:
             return known
-        await self._ensure_database()
         changes = self._cache.changes(user_id)
         try:
             found = (await self._database.read(partial(store.load, user_ids=[user_id]))).get(user_id)
@@ -269,7 +248,6 @@ class RobloxPlayers:
         Raises:
             LinkDown: The database is away, and nothing is cached.
         """
-        await self._ensure_database()
         return await self._leaderboards.top(limit, after)
 
     async def records(self, limit: int) -> Records:
@@ -278,7 +256,6 @@ class RobloxPlayers:
         Raises:
             LinkDown: As for `top`.
         """
-        await self._ensure_database()
         return await self._leaderboards.records(limit)
 
     # -- tasks ---------------------------------------------------------------------------

@@ -21,12 +21,20 @@ Reading order, each file leaning only on the ones above it:
 """
 
 from actors.links.availability import Availability, LinkState
-from actors.links.database import Database, DatabaseStatistics, Unprepared, described
+from actors.links.database import (
+    Database,
+    DatabaseStatistics,
+    Reader,
+    Transactions,
+    Unprepared,
+    Writer,
+    described,
+)
 from actors.links.database_channel import DatabaseChannel
 from actors.links.database_engine import Limits, make_engine, normal_url
 from actors.links.database_trip import Step, in_one_trip
 from actors.links.errors import CannotListen, LinkDown, NotSent, OutcomeUnknown
-from actors.links.group_commit import Caller, GroupCommit, Writer
+from actors.links.group_commit import Caller, GroupCommit
 from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_channels import ChannelStatistics, RedisChannels
@@ -56,12 +64,14 @@ __all__ = [
     "LinkStatistics",
     "NotSent",
     "OutcomeUnknown",
+    "Reader",
     "RedisChannels",
     "RedisLink",
     "RedisWire",
     "RefusalClass",
     "Step",
     "Subscription",
+    "Transactions",
     "Unprepared",
     "WireStatistics",
     "Writer",

@@ -23,7 +23,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import trio
 from sqlalchemy import text
@@ -36,7 +36,7 @@ from actors.links.errors import LinkDown
 from supervision import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from sqlalchemy import Connection, Engine
 
@@ -53,6 +53,31 @@ CHECK_EVERY_S: Final = 0.25
 PREPARE_S: Final = 3600.0
 REPORTED_CHARACTERS: Final = 200
 _PING: Final = text("SELECT 1")
+
+
+class Reader(Protocol):
+    """What runs transactions that only read: a `Database`, or what stands in front of one."""
+
+    def read(self, function: Callable[[Connection], T], /) -> Awaitable[T]:
+        """Run `function`; raise `LinkDown` while the database is away."""
+        ...
+
+
+class Writer(Protocol):
+    """What runs transactions that write: a `Database`, or what stands in front of one."""
+
+    def write(self, function: Callable[[Connection], T], /) -> Awaitable[T]:
+        """Commit, then return; raise `LinkDown`, as a rule with nothing written."""
+        ...
+
+
+class Transactions(Reader, Writer, Protocol):
+    """Both, and whether it is of use to ask."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a transaction may succeed now; false where it would raise `LinkDown` at once."""
+        ...
 
 
 class Unprepared(Exception):

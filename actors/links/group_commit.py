@@ -18,12 +18,10 @@ from actors.core import Actor, send_after, write_batch
 from actors.links.errors import LinkDown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from sqlalchemy import Connection
-
-T = TypeVar("T")
 EntryT = TypeVar("EntryT")
+WrittenT = TypeVar("WrittenT")
 RefusalT = TypeVar("RefusalT")
 
 # An answer may run its caller's request to the end at once: about two milliseconds for this many.
@@ -37,14 +35,6 @@ class Caller(Protocol):
 
     def send(self, answer: object) -> None:
         """Take the outcome."""
-
-
-class Writer(Protocol):
-    """What runs transactions: `Database`, or what stands in front of it."""
-
-    def write(self, function: Callable[[Connection], T], /) -> Awaitable[T]:
-        """Commit, then return; raise `LinkDown`, as a rule with nothing written."""
-        ...
 
 
 class _Waiting(NamedTuple, Generic[EntryT]):
@@ -68,7 +58,7 @@ class Gathered(NamedTuple):
     until_s: float
 
 
-class GroupCommit(Actor[Gathered], Generic[EntryT, RefusalT]):
+class GroupCommit(Actor[Gathered], Generic[EntryT, WrittenT, RefusalT]):
     """One transaction at a time, for entries that many callers `submit`.
 
     A caller is answered after the commit. Entries are kept in a queue of their own instead of the mailbox,
@@ -78,8 +68,8 @@ class GroupCommit(Actor[Gathered], Generic[EntryT, RefusalT]):
     A transaction that fails with anything but `LinkDown` is tried again in halves, until the entry at
     fault is alone and refused.
 
-    A subclass says what a transaction is (`commit`) and what an entry is told that cannot be written
-    (`refusal`).
+    A subclass says what a transaction is (`commit`), what each caller is told of it (`outcomes`), and what
+    an entry is told that cannot be written (`refusal`).
 
     Args:
         name: In logs.
@@ -137,8 +127,8 @@ class GroupCommit(Actor[Gathered], Generic[EntryT, RefusalT]):
 
     # -- for subclasses to override -------------------------------------------------------
 
-    async def commit(self, entries: list[EntryT]) -> Sequence[object]:
-        """Write entries in one transaction; one outcome for each, in order.
+    async def commit(self, entries: list[EntryT]) -> WrittenT:
+        """Write entries in one transaction.
 
         Raises:
             LinkDown: The database is away.
@@ -146,12 +136,16 @@ class GroupCommit(Actor[Gathered], Generic[EntryT, RefusalT]):
         """
         raise NotImplementedError
 
+    def outcomes(self, written: WrittenT) -> Sequence[object]:
+        """What each caller is told, in order, after `commit`. What it raises crashes the actor."""
+        raise NotImplementedError
+
     def refusal(self, entry: EntryT, error: Exception) -> RefusalT:
         """What an entry is told that could not be written even alone."""
         raise NotImplementedError
 
     def count(self, refusal: RefusalT) -> None:
-        """Called for each entry that is refused without an outcome of `commit`."""
+        """Called for each entry that is refused without being written."""
 
     # -- for callers ----------------------------------------------------------------------
 
@@ -222,7 +216,7 @@ class GroupCommit(Actor[Gathered], Generic[EntryT, RefusalT]):
             return
         taken = self._take(most)
         try:
-            outcomes = await self.commit([waiting.entry for waiting in taken])
+            written = await self.commit([waiting.entry for waiting in taken])
         except LinkDown:
             self._refuse_all(taken, self._unavailable)
         except Exception as error:  # noqa: BLE001  # one entry's fault must not cost the others; `refusal` logs it
@@ -239,10 +233,15 @@ class GroupCommit(Actor[Gathered], Generic[EntryT, RefusalT]):
             raise
         else:
             self.transactions += 1
-            await self._answer(taken, outcomes)
+            await self._answer(taken, written)
 
-    async def _answer(self, taken: list[_Waiting[EntryT]], outcomes: Sequence[object]) -> None:
+    async def _answer(self, taken: list[_Waiting[EntryT]], written: WrittenT) -> None:
         """Answer in slices, between which other tasks run; all at once if this life is cancelled."""
+        try:
+            outcomes = self.outcomes(written)
+        except BaseException:
+            self._refuse_all(taken, self._failed)
+            raise
         rest = iter(zip(taken, outcomes, strict=True))
         try:
             while _answer_slice(islice(rest, ANSWERS_PER_SLICE)):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy.exc import DataError
 
 from actors.links import GroupCommit, described
+from actors.players.decision import Decided
 from actors.players.entry import Entry, Refused
 from actors.players.posting import post
 
@@ -56,7 +57,7 @@ class LedgerStatistics:
     refused: Mapping[str, int]
 
 
-class Ledger(GroupCommit[Entry, Refused]):
+class Ledger(GroupCommit[Entry, Decided, Refused]):
     """Commits entries, one transaction at a time; an answer is given after the commit, so it is durable.
 
     Args:
@@ -113,18 +114,21 @@ class Ledger(GroupCommit[Entry, Refused]):
             self.waiting, self.transactions, self._applied, self._repeated, dict(self._refused)
         )
 
-    async def commit(self, entries: list[Entry]) -> Sequence[Outcome]:
+    async def commit(self, entries: list[Entry]) -> Decided:
         """Decide about entries and write them in one transaction."""
         now_ms = int(self._clock() * 1000)
-        decided = await self._database.write(partial(post, entries=entries, rules=self._rules, now_ms=now_ms))
-        self._applied += len(decided.rows)
-        self._on_committed(decided.accounts)
-        for outcome in decided.outcomes:
+        return await self._database.write(partial(post, entries=entries, rules=self._rules, now_ms=now_ms))
+
+    def outcomes(self, written: Decided) -> Sequence[Outcome]:
+        """Count them, and hand on the accounts that have changed."""
+        self._applied += len(written.rows)
+        self._on_committed(written.accounts)
+        for outcome in written.outcomes:
             if isinstance(outcome, Refused):
                 self.count(outcome)
             elif not outcome.applied:
                 self._repeated += 1
-        return decided.outcomes
+        return written.outcomes
 
     def refusal(self, entry: Entry, error: Exception) -> Refused:
         """What an entry is told that cannot be written alone: for good, if no row can hold it."""

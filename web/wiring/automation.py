@@ -22,7 +22,7 @@ from web.handlers.automation import AutomationHandlers, now
 from web.handlers.metrics import counter, gauge
 from web.wiring.database import new_database
 from web.wiring.feature import Feature
-from web.wiring.on_demand import OnDemand
+from web.wiring.on_demand import OnDemandDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ class AutomationFeature(Feature):
 
     settings: Settings
     database: Database
-    on_demand: OnDemand | None
+    on_demand: OnDemandDatabase | None
     files: PolicyFiles
     roblox_players: RobloxPlayers
     retention: Retention
@@ -145,7 +145,7 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
     files = PolicyFiles(settings.config_dir)
     cloud = cloud_settings(settings)
     used = new_database(settings) if database is None else database
-    on_demand = OnDemand(used) if database is None else None
+    on_demand = OnDemandDatabase(used) if database is None else None
     if not settings.inbound_api_keys and settings.automation == "open":
         logger.warning(
             "snapshots_are_open",
@@ -162,8 +162,7 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
         if applying is not None:
             applying.relay.poke()
 
-    wake = None if on_demand is None else on_demand.wake
-    roblox_players = RobloxPlayers(used, registry, context=context, on_queued=on_queued, wake=wake)
+    roblox_players = RobloxPlayers(on_demand or used, registry, context=context, on_queued=on_queued)
     applying = _applying(settings, used, cloud, files, roblox_players) if cloud.capabilities.key else None
     retention = Retention(
         used,

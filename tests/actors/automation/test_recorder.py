@@ -39,6 +39,7 @@ class Writer:
         self.faults: list[Exception] = []
         self.transactions = 0
         self.poison: int | None = None
+        self.poisoning: Exception = DataError("poison", None, ValueError("poison"))
 
     async def write(self, function: Callable[[Connection], T], /) -> T:
         await trio.sleep(0.01)
@@ -53,7 +54,7 @@ class Writer:
     def _look_for_poison(self, connection: Connection) -> None:
         query = select(func.count()).where(player_snapshots.c.user_id == self.poison)
         if self.poison is not None and connection.execute(query).scalar():
-            raise DataError("poison", None, ValueError("poison"))
+            raise self.poisoning
 
 
 class Asker:
@@ -163,10 +164,11 @@ async def test_while_the_database_is_away_everybody_is_told_so(
     assert stage.recorder.statistics().failed == 3
 
 
-async def test_one_that_the_database_does_not_take_costs_the_others_nothing(
-    stage: Stage, autojump_clock: MockClock
+@pytest.mark.parametrize("fault", [DataError("poison", None, ValueError("poison")), RuntimeError("a bug")])
+async def test_one_that_cannot_be_written_costs_the_others_nothing(
+    stage: Stage, autojump_clock: MockClock, fault: Exception
 ) -> None:
-    stage.writer.poison = 2
+    stage.writer.poison, stage.writer.poisoning = 2, fault
     answers = await stage.ask_all(_entries(4))
 
     assert [type(answer) for answer in answers] == [Recorded, NotRecorded, Recorded, Recorded]
@@ -176,8 +178,14 @@ async def test_one_that_the_database_does_not_take_costs_the_others_nothing(
 async def test_a_crash_answers_everybody_and_the_next_life_goes_on(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
-    stage.writer.faults = [RuntimeError("a bug")]
-    assert await stage.ask_all(_entries(3)) == [NotRecorded.FAILED] * 3
+    askers = [Asker() for _ in range(3)]
+    for each, asker in zip(_entries(3), askers, strict=True):
+        stage.recorder.submit(each, asker)
+    await trio.sleep(0.005)  # a transaction takes twice that
+    stage.supervisor.kill_child("recorder", "a test")
+    for asker in askers:
+        await asker.answered.wait()
+    assert [asker.answer for asker in askers] == [NotRecorded.FAILED] * 3
 
     await trio.testing.wait_all_tasks_blocked()
     assert isinstance(await stage.ask(entry()), Recorded)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import chain
 
@@ -26,7 +26,7 @@ class Slip:
         self.answers.append(answer)
 
 
-class Doubler(GroupCommit[int, str]):
+class Doubler(GroupCommit[int, list[int], str]):
     """Answers with the double of each entry; cannot write `BAD`."""
 
     def __init__(self, *, max_entries: int = 100, max_waiting: int = 100, worth_waiting_for: int = 0) -> None:
@@ -44,15 +44,21 @@ class Doubler(GroupCommit[int, str]):
         self.counted: list[str] = []
         self.takes_s = 0.0
         self.is_away = False
+        self.fault: Exception | None = None
 
-    async def commit(self, entries: list[int]) -> Sequence[int]:
+    async def commit(self, entries: list[int]) -> list[int]:
         await trio.sleep(self.takes_s)
         if self.is_away:
             raise LinkDown("database")
         if BAD in entries:
             raise ValueError(BAD)
         self.committed.append(entries)
-        return [2 * entry for entry in entries]
+        return entries
+
+    def outcomes(self, written: list[int]) -> list[int]:
+        if self.fault is not None:
+            raise self.fault
+        return [2 * entry for entry in written]
 
     def refusal(self, entry: int, error: Exception) -> str:
         return f"{entry}: {type(error).__name__}"
@@ -149,3 +155,14 @@ async def test_nobody_is_left_waiting_at_the_end(autojump_clock: MockClock, *, i
     expected = [[2], [4], [6]] if is_orderly else [["failed"], ["failed"], ["failed"]]
     assert [slip.answers for slip in slips] == expected
     assert actor.submit(9, Slip()) == "failed"
+
+
+async def test_what_is_committed_is_never_written_twice(autojump_clock: MockClock) -> None:
+    actor = Doubler()
+    actor.fault = RuntimeError("after the commit")
+    async with running(actor):
+        slips = submitted(actor, 1, 2)
+        await trio.sleep(0.01)
+
+    assert actor.committed == [[1, 2]]
+    assert [slip.answers for slip in slips] == [["failed"], ["failed"]]
