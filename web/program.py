@@ -174,10 +174,10 @@ class Program:
 
     async def _close_channels(self, over_s: float) -> None:
         """End what is played, as nobody can come back to it, and let the players go."""
-        making = self.core.matches.making
-        if making is not None:
+        hosting = self.core.matches.hosting
+        if hosting is not None:
             await self._stop_taking_jobs()
-            await making.matches.end_all()
+            await hosting.matches.end_all()
         await self.core.channels.sockets.drain(over_s)
 
     async def _stop_taking_jobs(self) -> None:

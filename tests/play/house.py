@@ -107,9 +107,9 @@ class House:
     @property
     def matches(self) -> Matches:
         """The node's matches."""
-        making = self.node.program.core.matches.making
-        assert making is not None
-        return making.matches
+        hosting = self.node.program.core.matches.hosting
+        assert hosting is not None
+        return hosting.matches
 
 
 @asynccontextmanager

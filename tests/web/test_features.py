@@ -28,7 +28,7 @@ def test_the_example_of_a_feature_works_as_it_stands() -> None:
 
     assert list(lobby.topics()) == ["lobby:*"]
     assert [route.pattern for route in lobby.routes()] == ["/api/lobby"]
-    assert [(reading.name, reading.value) for reading in lobby.readings()] == [("lobby_guests", 2)]
+    assert [(sample.name, sample.value) for sample in lobby.metrics()] == [("lobby_guests", 2)]
     # What it does not say, it does not have.
     assert [*lobby.supervisors(), *lobby.children(), *lobby.away(), *lobby.health()] == []
 
@@ -37,7 +37,7 @@ async def test_features_get_into_each_others_way_nowhere(serve: Serve) -> None:
     async with serve() as node:
         core, edge = node.program.core, node.program.edge
         topics = [pattern for feature in core.features for pattern in feature.topics()]
-        names = [reading.name for feature in (*core.features, edge) for reading in feature.readings()]
+        names = [sample.name for feature in (*core.features, edge) for sample in feature.metrics()]
         children = [str(child.id) for feature in core.features for child in feature.supervisors()]
 
         assert sorted(topics) == ["room:*", "state:*"]

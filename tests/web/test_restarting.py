@@ -33,8 +33,8 @@ async def test_a_child_that_failed_is_named_until_it_runs_again(
         gone.set()
         await wait_all_tasks_blocked()
         assert restarting.away() == ("frail",)
-        (reading,) = restarting.readings()
-        assert reading.value == {"frail": 1.0}
+        (sample,) = restarting.metrics()
+        assert sample.value == {"frail": 1.0}
 
         gone = trio.Event()
         await trio.sleep(3)

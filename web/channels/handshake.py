@@ -1,4 +1,4 @@
-"""The opening of a WebSocket on a raw connection (RFC 6455, section 4.2)."""
+"""The server's half of a WebSocket opening handshake (RFC 6455, section 4.2)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from websockets.server import ServerProtocol
 
 from web.handlers.http import Answer, error
 
-__all__ = ["accept"]
+__all__ = ["upgrade"]
 
 SWITCHING: Final = 101
-# Offers of extensions and sub-protocols are left out: the first are all declined,
-# the second are chosen in `connect`, which reads more than their grammar allows.
-_READ: Final = (
+# The headers that decide. Extensions are not among them, since all are declined, nor sub-protocols:
+# `connect` chooses one, and accepts more than the library's grammar.
+_REQUIRED: Final = (
     "connection",
     "upgrade",
     "sec-websocket-key",
@@ -24,15 +24,15 @@ _READ: Final = (
 )
 
 
-def accept(headers: Mapping[str, str], subprotocol: str | None) -> bytes | Answer:
-    """The bytes of the 101, after which frames follow; an answer if the request is no proper handshake.
+def upgrade(headers: Mapping[str, str], subprotocol: str | None) -> bytes | Answer:
+    """The bytes of the response 101, after which frames follow; an error if the handshake is invalid.
 
     Args:
         headers: Of a GET in HTTP/1.1, by lower-case name.
         subprotocol: The chosen one, None to name none.
     """
-    asked = Headers((name, headers[name]) for name in _READ if name in headers)
-    response = ServerProtocol().accept(Request("/", asked))
+    relevant = Headers((name, headers[name]) for name in _REQUIRED if name in headers)
+    response = ServerProtocol().accept(Request("/", relevant))
     if response.status_code != SWITCHING:
         extra = tuple(
             (name, value) for name, value in response.headers.raw_items() if name in {"Upgrade", "Allow"}

@@ -1,4 +1,4 @@
-"""Who sits behind a socket."""
+"""The user of a socket, made from the claims of a token."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MAX_NAME_LENGTH: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person as the API server knows them.
+    """A user of the API server, or nobody in particular.
 
     Attributes:
-        user_id: At most 128 characters; empty for somebody who showed no token.
-        display_name: At most 100 characters; the id when there is no name.
+        user_id: At most 128 characters; empty for a client without a token.
+        display_name: At most 100 characters; the id where the token has no name.
     """
 
     user_id: str
@@ -29,16 +29,16 @@ class User:
 ANONYMOUS: Final = User("", "")
 
 
-def user_from(facts: Mapping[str, object]) -> User | None:
-    """The user that claims of a token, or the API server's answer, speak of.
+def user_from(claims: Mapping[str, object]) -> User | None:
+    """Make a user from a token's claims, or from the API server's answer about a token.
 
-    The id is `user_id`, or else `sub`; a number counts as its decimal digits.
-    None when there is no id that could be shown to others.
+    The id is `user_id`, or else `sub`; a number becomes its decimal digits. None if there is no id,
+    or one that is too long or cannot be encoded as UTF-8.
     """
-    user_id = _text(facts.get("user_id")) or _text(facts.get("sub"))
+    user_id = _text(claims.get("user_id")) or _text(claims.get("sub"))
     if user_id is None or len(user_id) > LONGEST_USER_ID:
         return None
-    name = _text(facts.get("display_name"))
+    name = _text(claims.get("display_name"))
     return User(user_id, user_id if name is None else name[:MAX_NAME_LENGTH])
 
 
@@ -48,7 +48,7 @@ def _text(value: object) -> str | None:
     if not isinstance(value, str) or not value:
         return None
     try:
-        # JSON can spell half a surrogate pair, which no frame could carry.
+        # JSON can hold half a surrogate pair, which has no UTF-8.
         value.encode()
     except UnicodeEncodeError:
         return None

@@ -114,6 +114,10 @@ class LongPollBuffer:
         self.closed = True
         self._wake()
 
+    def abort(self) -> None:
+        """End the session."""
+        self.end()
+
     def tick(self, now: float) -> None:
         """End the session of a client that has stopped polling, or that the server has closed."""
         if self.closed or (self._waiter is None and now - self._polled_at >= DEATH_S):

@@ -1,8 +1,6 @@
-"""Who is on a topic, in the shape the client's `Presence` class keeps.
+"""The presences of a topic, in the shape the client's `Presence` class keeps.
 
-A key (a user) has one meta per device. Every meta carries a `phx_ref` of its
-own; an update is the new meta joining, with the old one's ref as
-`phx_ref_prev`, and the old one leaving, in one diff.
+A key (a user) has one meta per device, and every meta a `phx_ref` of its own. A meta does not change.
 """
 
 from __future__ import annotations
@@ -62,7 +60,7 @@ class ForbiddenKey(ValueError):
 
 
 class Presence:
-    """The presences of one topic; a value that says what to broadcast.
+    """The presences of one topic; its methods return the diff to broadcast.
 
     Args:
         new_ref: Makes the `phx_ref`s; each must be new.
@@ -89,16 +87,6 @@ class Presence:
         added = {**meta, "phx_ref": ref}
         self._keys.setdefault(key, {})[ref] = added
         return ref, _diff(joins=_of(key, added))
-
-    def update(self, key: str, ref: str, meta: Meta) -> tuple[str, Diff] | None:
-        """Change what one device says of itself; its new ref and the diff, None if it is not tracked."""
-        metas = self._keys.get(key, {})
-        old = metas.pop(ref, None)
-        if old is None:
-            return None
-        new_ref = self._new_ref()
-        metas[new_ref] = new = {**meta, "phx_ref": new_ref, "phx_ref_prev": ref}
-        return new_ref, _diff(joins=_of(key, new), leaves=_of(key, old))
 
     def untrack(self, key: str, ref: str) -> Diff | None:
         """Remove one device; the diff, None if it was not tracked. The key goes with its last device."""

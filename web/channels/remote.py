@@ -1,9 +1,8 @@
-"""Is a token good, by asking the API server.
+"""Verification of tokens by the API server, with a short cache.
 
-`POST /auth/verify` with `{"token": …}` answers `{"valid": true, "user_id",
-"display_name", "role", "status"}` or `{"valid": false, "reason"}`. Answers are
-remembered for a short while, because a client that lost its connection asks
-again within seconds; failures to ask are not.
+`POST /auth/verify` with `{"token": …}` is answered `{"valid": true, "user_id", "display_name", "role",
+"status"}` or `{"valid": false, "reason"}`. Answers are cached for a few seconds, because a client that
+lost its connection comes back within seconds; failed requests are not.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ __all__ = ["RemoteTokens"]
 logger = logging.getLogger(__name__)
 
 DEADLINE_S: Final = 5.0
-# How long a user who has been locked out can still connect.
-REMEMBER_GOOD_S: Final = 30.0
-REMEMBER_BAD_S: Final = 5.0
-MAX_REMEMBERED: Final = 10_000
-# More than this at once is a mass reconnect; the others wait within their deadline.
+# A user who is locked out can still connect for as long.
+VALID_TTL_S: Final = 30.0
+INVALID_TTL_S: Final = 5.0
+MAX_CACHED: Final = 10_000
+# Enough for all but a mass reconnect; then the others wait, within their deadline.
 MAX_CONNECTIONS: Final = 16
 UNAUTHORIZED: Final = 401
 OK: Final = 200
@@ -42,7 +41,11 @@ class RemoteTokens:
     Args:
         base_url: Up to and without `/auth/verify`.
         keys: For `X-Internal-Api-Key`: the first is sent, after a 401 the second.
-        clock: Seconds that only go forward, for what is remembered.
+        clock: Seconds that only go forward, for the cache.
+
+    Attributes:
+        asked: Requests to the API server.
+        failed: Those that got no usable answer in time.
         transport: Replaces the network in tests.
     """
 
@@ -56,7 +59,7 @@ class RemoteTokens:
     ) -> None:
         self._keys = tuple(keys[:2]) or ("",)
         self._clock = clock
-        self._remembered: dict[bytes, tuple[float, User | None]] = {}
+        self._cache: dict[bytes, tuple[float, User | None]] = {}
         self._caller = HttpCaller(
             base_url, places=MAX_CONNECTIONS, deadline_s=DEADLINE_S, transport=transport
         )
@@ -68,27 +71,27 @@ class RemoteTokens:
         await self._caller.aclose()
 
     async def verify(self, token: str) -> User | None:
-        """The user a token stands for; None if it is not good, or nobody could be asked in time."""
+        """The user of a token; None if it is invalid, or the API server did not answer in time."""
         key = hashlib.sha256(token.encode(errors="replace")).digest()
-        until, user = self._remembered.get(key, (0.0, None))
+        until, user = self._cache.get(key, (0.0, None))
         if self._clock() < until:
             return user
-        facts = await self._ask(token)
-        if facts is None:
+        answer = await self._ask(token)
+        if answer is None:
             return None
-        user = _active(facts)
-        self._remember(key, user)
+        user = _active_user(answer)
+        self._keep(key, user)
         return user
 
     async def _ask(self, token: str) -> Mapping[str, object] | None:
         self.asked += 1
-        facts = None
-        # The wait for a place counts too: whoever connects is waiting.
+        body = None
+        # The wait for a connection counts too, since the client waits meanwhile.
         with trio.move_on_after(DEADLINE_S):
-            facts = _facts(await self._post(token))
-        if facts is None:
+            body = _body(await self._post(token))
+        if body is None:
             self.failed += 1
-        return facts
+        return body
 
     async def _post(self, token: str) -> HttpAnswer:
         body = json.dumps({"token": token}).encode()
@@ -100,27 +103,27 @@ class RemoteTokens:
         logger.error("auth_verify_unauthorized")
         return answer
 
-    def _remember(self, key: bytes, user: User | None) -> None:
-        self._remembered.pop(key, None)
-        if len(self._remembered) >= MAX_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
-        lasts_s = REMEMBER_BAD_S if user is None else REMEMBER_GOOD_S
-        self._remembered[key] = (self._clock() + lasts_s, user)
+    def _keep(self, key: bytes, user: User | None) -> None:
+        self._cache.pop(key, None)
+        if len(self._cache) >= MAX_CACHED:
+            del self._cache[next(iter(self._cache))]
+        ttl_s = INVALID_TTL_S if user is None else VALID_TTL_S
+        self._cache[key] = (self._clock() + ttl_s, user)
 
 
-def _facts(answer: HttpAnswer) -> Mapping[str, object] | None:
-    """What a good answer says; a body that is cut, or not JSON, says nothing."""
+def _body(answer: HttpAnswer) -> Mapping[str, object] | None:
+    """The JSON object of a 200; None for any other answer, or a body that is cut or not JSON."""
     if answer.status != OK:
         logger.warning("auth_verify_failed", extra={"status": answer.status, "problem": answer.problem})
         return None
     try:
-        facts = orjson.loads(answer.body)
+        body = orjson.loads(answer.body)
     except orjson.JSONDecodeError:
         return None
-    return facts if isinstance(facts, dict) else None
+    return body if isinstance(body, dict) else None
 
 
-def _active(facts: Mapping[str, object]) -> User | None:
-    if facts.get("valid") is not True or facts.get("status") != "active":
+def _active_user(answer: Mapping[str, object]) -> User | None:
+    if answer.get("valid") is not True or answer.get("status") != "active":
         return None
-    return user_from({"user_id": facts.get("user_id"), "display_name": facts.get("display_name")})
+    return user_from({"user_id": answer.get("user_id"), "display_name": answer.get("display_name")})

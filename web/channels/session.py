@@ -180,6 +180,11 @@ class Session:
         """Close the socket with 1012: this server is stopping. The client connects again."""
         self.close(CloseCode.RESTART, "restarting", EndReason.DRAINED)
 
+    def abort(self) -> None:
+        """End the connection now, without waiting for the client to answer our close."""
+        self.hang_up(EndReason.DRAINED)
+        self._transport.abort()
+
     def closed(self) -> None:
         """The transport has ended: end the channels and the session, if that has not happened."""
         self.hang_up()

@@ -148,9 +148,7 @@ class SessionRegistry:
     def abort_all(self) -> None:
         """Abort the connections whose client has not answered the close."""
         for session in tuple(self._sessions):
-            session.drain()
-            # Later than any timeout: the transport aborts the connection.
-            session.tick(math.inf)
+            session.abort()
 
     def _forget(self, session: Session) -> None:
         self._sessions.pop(session, None)

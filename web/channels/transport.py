@@ -70,5 +70,8 @@ class Transport(Protocol):
     def close(self, code: int, reason: str) -> None:
         """Close the connection after the frames already taken. Later calls do nothing."""
 
+    def abort(self) -> None:
+        """End the connection without a closing handshake; its owner calls `Session.closed`."""
+
     def tick(self, now: float) -> None:
         """Check timeouts; called every few seconds until the session has ended."""

@@ -1,15 +1,14 @@
-"""The WebSocket protocol over a raw socket, with no input or output of its own.
+"""A WebSocket connection, server side, as a sans-I/O state machine.
 
-The library reads frames and keeps the protocol's state; this class puts
-messages together, hands them to the session, and bounds what waits to be
-written. Whoever owns the socket lends it a `Sink` that takes bytes without
-waiting, and calls
+The `websockets` library parses frames and keeps the protocol's state; this class assembles messages
+from fragments, hands them to the session, and bounds the bytes that wait to be written. The owner of
+the socket provides a non-blocking `Sink`, and calls
 
-    feed(data, now)   bytes have come
-    flush()           the sink has room again, after it was asked to say so
-    eof()             the other side has closed, or the socket is broken
+    feed(data, now)   with bytes that were received
+    flush()           when the sink is writable again, after `want_flush`
+    eof()             when the peer has closed, or the connection is broken
 
-Time comes through the session, which is told it every few seconds.
+Timeouts are checked in `tick`, which the session registry calls every two seconds.
 
 Limits: a message of at most 1 MiB however many fragments it comes in; at most
 256 KiB waiting to be written (or one frame, if that is larger), after which the
@@ -43,31 +42,31 @@ from web.channels.transport import (
 
 __all__ = ["AbortReason", "Sink", "WebSocket"]
 
-# Half of the idle limit: a dead peer shows in the write, not only in the silence.
+# Half of the idle limit: writing finds a dead peer earlier than waiting for it does.
 PING_AFTER_S: Final = 30.0
 # A control frame carries 125 bytes, two of them the code (RFC 6455, section 5.5).
 MAX_REASON_BYTES: Final = 123
 
-# The library logs every connection; we log what our own words say.
+# The library logs each connection; the session logs what matters of it.
 _quiet: Final = logging.getLogger("web.channels.websocket.library")
 _quiet.setLevel(logging.ERROR)
 
 
 class Sink(Protocol):
-    """The socket's writing end. Nothing here waits or raises."""
+    """Writes to the socket. Nothing here waits or raises."""
 
     def write(self, data: bytes) -> int:
-        """How many of the bytes were taken now; 0 when there is no room, or nobody there."""
+        """Write what the kernel takes now; returns how many bytes, 0 if none or the peer is gone."""
 
     def want_flush(self) -> None:
-        """Bytes wait: call `WebSocket.flush` when there is room again."""
+        """Call `WebSocket.flush` once the socket is writable."""
 
     def finish(self, cut: AbortReason | None) -> None:
-        """Nothing will be written any more.
+        """End the connection.
 
-        Without `cut`, shut the writing side down and read on until the other side
-        ends; if that takes too long this is called again, with a cut. With `cut`,
-        reset the connection. The owner's read ends, and it calls `WebSocket.eof`.
+        Without `cut`, shut down the writing side and read until the peer closes; if that takes too
+        long this is called again, with a cut. With `cut`, reset the connection. Either way the owner's
+        read ends, and it calls `WebSocket.eof`.
         """
 
 
@@ -204,6 +203,11 @@ class WebSocket:
             if self._corked is None:
                 self._pump([])
 
+    def abort(self) -> None:
+        """Reset the connection, unless it is being reset already."""
+        if not self._finished or self._closing_since is not None:
+            self._abort(AbortReason.NO_CLOSE)
+
     def tick(self, now: float) -> None:
         """Ping a quiet client; abort one that does not read, or does not answer our close frame."""
         self._now = now
@@ -232,7 +236,7 @@ class WebSocket:
             self._gather(frame)
 
     def _gather(self, frame: LibraryFrame) -> None:
-        """Put a fragment to the others; the library has checked order and size."""
+        """Append a fragment to its message; the library has checked order and size."""
         if frame.opcode is not Opcode.CONT:
             # One buffer, not a list: a fragment may be empty, and there may be any number of them.
             self._fragments = bytearray()
@@ -271,7 +275,7 @@ class WebSocket:
     # -- writing ---------------------------------------------------------------------
 
     def _cork(self, data: bytes) -> None:
-        """Keep a frame for the end of the batch; what would be more than may wait is written before it."""
+        """Keep a frame until the write batch ends; past the limit, write the others first."""
         self._corked_bytes += len(data)
         if self._corked_bytes > self._max_waiting_bytes and self._corked:
             corked, self._corked = self._corked, []
@@ -281,22 +285,22 @@ class WebSocket:
             self._corked.append(data)
 
     def _uncork(self) -> None:
-        """Write the frames of this batch in one go. Does nothing if that has happened meanwhile."""
+        """Write the frames of this batch at once, unless that has happened already."""
         corked, self._corked = self._corked, None
         self._corked_bytes = 0
         if corked is not None:
             self._pump(corked)
 
     def _pump(self, before: list[bytes]) -> None:
-        """Write our frames, then the library's: pongs, a close, the end."""
+        """Write our frames, then the library's: pongs, the close frame, the end of the stream."""
         ours = b"".join(before)
         theirs = self._protocol.data_to_send()
         if ours or theirs:
             self._write(ours + b"".join(theirs))
         if self._protocol.eof_sent:
             if self._session is not None:
-                said_goodbye = self._protocol.close_rcvd is not None
-                self._session.hang_up(EndReason.CLIENT_GONE if said_goodbye else EndReason.PROTOCOL)
+                has_closed = self._protocol.close_rcvd is not None
+                self._session.hang_up(EndReason.CLIENT_GONE if has_closed else EndReason.PROTOCOL)
             self._finish_if_done()
 
     def _write(self, data: bytes) -> None:
@@ -332,7 +336,7 @@ class WebSocket:
         self._finished = True
         self._closing_since = None
         self._drop_waiting()
-        # Whatever is sent from here on goes nowhere.
+        # What is sent from here on is dropped.
         self._protocol.state = State.CLOSED
         self._sink.finish(why)
 

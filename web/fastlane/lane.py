@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import trio
 
 from actors.core import InlineCall, at_batch_end
-from web.channels.handshake import accept
+from web.channels.handshake import upgrade
 from web.fastlane.body import BadChunk, BodyTooLong, ChunkedBody, SizedBody
 from web.fastlane.connection import (
     ANSWERING,
@@ -453,7 +453,7 @@ class Lane:
             admitted = await auth.admit(query, headers, connection.peer)
         except Exception:  # noqa: BLE001  # as `Dispatcher.complete`: the client gets 500, the log the trace
             admitted = self._dispatcher.fault("GET", "/".join(("", *SOCKET_PATH)))
-        switch = admitted if isinstance(admitted, Answer) else accept(headers, admitted.subprotocol)
+        switch = admitted if isinstance(admitted, Answer) else upgrade(headers, admitted.subprotocol)
         if isinstance(admitted, Answer) or isinstance(switch, Answer):
             refusal = self._dispatcher.finalize(cast("Answer", switch), headers)
             await self._send(connection, refusal, keep_alive=False, method="GET")

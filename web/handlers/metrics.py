@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAMESPACE: Final = "greenroom"
 
 
-class Reading(NamedTuple):
+class Sample(NamedTuple):
     """One number, or one number for each value of a label, as of now.
 
     Attributes:
@@ -41,49 +41,49 @@ class Reading(NamedTuple):
     is_counter: bool = False
 
 
-def gauge(name: str, text: str, value: float) -> Reading:
+def gauge(name: str, text: str, value: float) -> Sample:
     """Something that goes up and down."""
-    return Reading(name, text, value)
+    return Sample(name, text, value)
 
 
-def gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Reading:
+def gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Sample:
     """Several that go up and down, told apart by a label."""
-    return Reading(name, text, values, label)
+    return Sample(name, text, values, label)
 
 
-def counter(name: str, text: str, value: float) -> Reading:
+def counter(name: str, text: str, value: float) -> Sample:
     """Something that only grows."""
-    return Reading(name, text, value, is_counter=True)
+    return Sample(name, text, value, is_counter=True)
 
 
-def counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Reading:
+def counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Sample:
     """Several that only grow, told apart by a label."""
-    return Reading(name, text, values, label, is_counter=True)
+    return Sample(name, text, values, label, is_counter=True)
 
 
-class Readings(Collector):
+class Samples(Collector):
     """Asks every source at a scrape."""
 
     def __init__(self) -> None:
-        self._sources: list[Callable[[], Iterable[Reading]]] = []
+        self._sources: list[Callable[[], Iterable[Sample]]] = []
 
-    def add(self, source: Callable[[], Iterable[Reading]]) -> None:
-        """Ask `source` too; its readings have names of their own."""
+    def add(self, source: Callable[[], Iterable[Sample]]) -> None:
+        """Ask `source` too; its samples have names of their own."""
         self._sources.append(source)
 
     def collect(self) -> Iterator[Metric]:
-        """All readings in Prometheus' form."""
+        """All samples in Prometheus' form."""
         for source in self._sources:
             yield from map(_metric, source())
 
 
-def _metric(reading: Reading) -> Metric:
-    family = CounterMetricFamily if reading.is_counter else GaugeMetricFamily
-    name = f"{NAMESPACE}_{reading.name}"
-    if isinstance(reading.value, float | int):
-        return family(name, reading.help, value=reading.value)
-    metric = family(name, reading.help, labels=[reading.label])
-    for label_value, number in reading.value.items():
+def _metric(sample: Sample) -> Metric:
+    family = CounterMetricFamily if sample.is_counter else GaugeMetricFamily
+    name = f"{NAMESPACE}_{sample.name}"
+    if isinstance(sample.value, float | int):
+        return family(name, sample.help, value=sample.value)
+    metric = family(name, sample.help, labels=[sample.label])
+    for label_value, number in sample.value.items():
         metric.add_metric([label_value], number)
     return metric
 
@@ -92,13 +92,13 @@ class MetricsHandlers:
     """`/metrics`.
 
     Args:
-        readings: What there is to read.
+        samples: What is served.
         token: Closes it to all who do not bear this token.
     """
 
-    def __init__(self, readings: Readings, *, token: SecretStr | None) -> None:
+    def __init__(self, samples: Samples, *, token: SecretStr | None) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(readings)
+        self._registry.register(samples)
         ProcessCollector(registry=self._registry)
         self._token = token
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from actors.core import Registry
     from actors.links import Database
-    from web.handlers.metrics import Reading
+    from web.handlers.metrics import Sample
     from web.handlers.routes import Route
     from web.settings import Settings
 
@@ -113,7 +113,7 @@ class AutomationFeature(Feature):
         """Read the policy files again."""
         self.files.refresh()
 
-    def readings(self) -> Iterator[Reading]:
+    def metrics(self) -> Iterator[Sample]:
         """Its metrics."""
         recorder = self.roblox_players.recorder.statistics()
         yield gauge("snapshots_waiting", "Snapshots and decisions not answered yet.", recorder.waiting)
@@ -128,7 +128,7 @@ class AutomationFeature(Feature):
         yield counter("policy_refusals", "Policy files refused.", policy.refusals)
         yield counter("automation_rows_forgotten", "Rows too old to be kept.", self.retention.forgotten)
         if self.applying is not None:
-            yield from _relay_readings(self.applying.relay)
+            yield from _relay_metrics(self.applying.relay)
 
 
 def build_automation(settings: Settings, registry: Registry, database: Database | None) -> AutomationFeature:
@@ -208,7 +208,7 @@ def _applying(
     return Applying(relay, RelayWorker(relay, database, roblox))
 
 
-def _relay_readings(relay: Relay) -> Iterator[Reading]:
+def _relay_metrics(relay: Relay) -> Iterator[Sample]:
     told = relay.statistics()
     age_s = 0.0 if told.oldest is None else max(0.0, (now() - told.oldest).total_seconds())
     yield gauge("decisions_waiting", "Decisions Roblox is yet to hear, of all nodes.", told.waiting)

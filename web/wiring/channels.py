@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from web.channels.identity import User
     from web.channels.router import JoinHandler
     from web.channels.tokens import Tokens
-    from web.handlers.metrics import Reading
+    from web.handlers.metrics import Sample
     from web.settings import Settings
 
 REMOTE: Final = "remote"
@@ -80,7 +80,7 @@ class ChannelsFeature(Feature):
         if isinstance(self.tokens, RemoteTokens):
             await self.tokens.aclose()
 
-    def readings(self) -> Iterator[Reading]:
+    def metrics(self) -> Iterator[Sample]:
         """The metrics of channels."""
         now = self.sockets.statistics()
         yield gauge("sockets", "Open sockets, long polls included.", now.open)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from web.channels.socket_auth import SocketAuth
-    from web.handlers.metrics import Reading
+    from web.handlers.metrics import Sample
     from web.handlers.routes import Route
     from web.handlers.streams import Streams
     from web.settings import Settings
@@ -47,10 +47,10 @@ class Edge(Feature):
         if self.certificates is not None:
             self.certificates.reload()
 
-    def readings(self) -> Iterator[Reading]:
+    def metrics(self) -> Iterator[Sample]:
         """Streams, requests and connections, with their limits."""
-        yield from self._stream_readings()
-        yield from self._request_readings()
+        yield from self._stream_metrics()
+        yield from self._request_metrics()
         now = self.connections.statistics()
         yield gauge("connections", "Open connections.", now.open)
         yield gauge("connections_limit", "MAX_CONNECTIONS.", self.settings.max_connections)
@@ -60,7 +60,7 @@ class Edge(Feature):
         pauses = sum(each.pauses for each in self.acceptors)
         yield counter("accept_pauses", "Pauses for want of descriptors.", pauses)
 
-    def _stream_readings(self) -> Iterator[Reading]:
+    def _stream_metrics(self) -> Iterator[Sample]:
         now = self.streams.statistics()
         yield gauge("streams", "Open streams.", now.open)
         yield gauge("streams_limit", "MAX_STREAMS.", self.settings.max_streams)
@@ -69,7 +69,7 @@ class Edge(Feature):
         yield counters("streams_refused", "Streams turned down.", "reason", now.refused)
         yield counters("streams_ended", "Streams that ended.", "reason", now.ended)
 
-    def _request_readings(self) -> Iterator[Reading]:
+    def _request_metrics(self) -> Iterator[Sample]:
         now = self.fastlane.statistics()
         yield counter("fastlane_answers", "Requests answered in the fast lane.", now.answered)
         yield counter("fastlane_refusals", "Connections ended because what came was no HTTP.", now.refused)

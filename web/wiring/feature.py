@@ -4,7 +4,7 @@ How to add
 
     a topic      an entry in `topics` of a feature
     a route      a handler in `web/handlers/`, and its `Route` in `routes` of a feature
-    a metric     a number the part counts by itself, and a line in `readings` of its feature
+    a metric     a number the part counts by itself, and a line in `metrics` of its feature
     a child      in `supervisors` if it keeps actors, in `children` if it needs a server outside
     a feature    a subclass of `Feature` beside this file, and its line in `build_core` of `node.py`
     a game       nothing here: `RulesRegistry` finds installed games (docs/games.md)
@@ -21,7 +21,7 @@ A whole feature::
         def routes(self) -> Sequence[Route]:
             return (Route("/api/lobby", {"GET": Endpoint(self.lobby.show)}),)
 
-        def readings(self) -> Iterator[Reading]:
+        def metrics(self) -> Iterator[Sample]:
             yield gauge("lobby_guests", "Guests in the lobby.", len(self.lobby.guests))
 """
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
     from supervision import ChildSpec
     from web.channels.router import JoinHandler
-    from web.handlers.metrics import Reading
+    from web.handlers.metrics import Sample
     from web.handlers.routes import Route
 
 
 class Feature:
     """One part of a node: what it adds to the supervision tree, to HTTP, channels, metrics and health.
 
-    A feature overrides what it has; by default there is none of it. All methods but `readings`, `away`
+    A feature overrides what it has; by default there is none of it. All methods but `metrics`, `away`
     and `health` are called once, while the node is built.
     """
 
@@ -63,7 +63,7 @@ class Feature:
         """Its HTTP routes."""
         return ()
 
-    def readings(self) -> Iterable[Reading]:
+    def metrics(self) -> Iterable[Sample]:
         """Samples for `/metrics`, taken at each scrape; their names are no other feature's."""
         return ()
 

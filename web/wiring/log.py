@@ -12,7 +12,7 @@ from web.wiring.feature import Feature
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from web.handlers.metrics import Reading
+    from web.handlers.metrics import Sample
     from web.log import PutLog
 
 
@@ -26,7 +26,7 @@ class LogFeature(Feature):
         """What flushes the lines."""
         return [ChildSpec(id="log", start=self.put_log.run)]
 
-    def readings(self) -> Iterator[Reading]:
+    def metrics(self) -> Iterator[Sample]:
         """Lines dropped."""
         yield counter(
             "log_lines_dropped", "Log lines dropped because nobody read them.", self.put_log.dropped

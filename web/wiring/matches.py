@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from actors.matches.player_connection import MatchPort
     from actors.rooms import RoomStore
     from web.channels.router import JoinHandler
-    from web.handlers.metrics import Reading
+    from web.handlers.metrics import Sample
     from web.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -73,8 +73,8 @@ class NoMatches:
 
 
 @dataclass(frozen=True, slots=True)
-class MatchMaking:
-    """What runs matches: takes jobs, hosts the matches, reports results.
+class MatchHosting:
+    """What hosts matches: takes jobs, runs the matches, reports results.
 
     Attributes:
         recovery: None where it is somebody else's work.
@@ -100,13 +100,13 @@ class MatchMaking:
             children.append(ChildSpec(id="recovery", start=self.recovery.run))
         return children
 
-    def readings(self) -> Iterator[Reading]:
+    def metrics(self) -> Iterator[Sample]:
         """Matches, results, jobs and callbacks."""
         matches = self.matches.statistics()
         yield gauge("matches", "Matches that are not over.", matches.live)
         yield counter("matches_created", "Matches begun.", matches.created)
         yield counters("match_endings", "How matches went.", "ending", matches.endings)
-        yield from self._result_readings()
+        yield from self._result_metrics()
         jobs = self.consumer.statistics()
         yield gauge("jobs_in_flight", "Jobs under way.", jobs.in_flight)
         yield counter("jobs_taken", "Jobs taken from the queue or found in the processing list.", jobs.taken)
@@ -119,7 +119,7 @@ class MatchMaking:
         yield counters("callbacks", "Callbacks by how they ended.", "verdict", calls.verdicts)
         yield counter("callback_security_events", "Callbacks refused with 401.", calls.security_events)
 
-    def _result_readings(self) -> Iterator[Reading]:
+    def _result_metrics(self) -> Iterator[Sample]:
         results = self.results.statistics()
         yield gauge("results_waiting", "Results neither Redis nor the API server has.", results.waiting)
         yield counter("results_kept", "Results the API server could not be told.", results.kept)
@@ -138,33 +138,33 @@ class MatchesFeature(Feature):
     """Matches and their players.
 
     Attributes:
-        making: None without `REDIS_URL` or `API_BASE_URL`.
+        hosting: None without `REDIS_URL` or `API_BASE_URL`.
         players: The topic `room:*`. Without matches every join is refused.
     """
 
-    making: MatchMaking | None
+    hosting: MatchHosting | None
     players: RoomChannel
 
     def supervisors(self) -> list[ChildSpec]:
         """The matches' supervisor."""
-        if self.making is None:
+        if self.hosting is None:
             return []
-        return [ChildSpec(id="matches", start=self.making.matches.run, type=ChildType.SUPERVISOR)]
+        return [ChildSpec(id="matches", start=self.hosting.matches.run, type=ChildType.SUPERVISOR)]
 
     def children(self) -> list[ChildSpec]:
         """What talks to Redis and the API server."""
-        return [] if self.making is None else self.making.children()
+        return [] if self.hosting is None else self.hosting.children()
 
     def topics(self) -> Mapping[str, JoinHandler]:
         """`room:{id}`: the players of a match."""
         return {ROOM_PATTERN: self.players.join}
 
-    def readings(self) -> Iterator[Reading]:
+    def metrics(self) -> Iterator[Sample]:
         """Players, matches, jobs and callbacks."""
         yield gauge("connected_players", "Players with a live channel.", self.players.connected_players)
         yield gauge("rooms_with_players", "Rooms with a player connected.", self.players.rooms)
-        if self.making is not None:
-            yield from self.making.readings()
+        if self.hosting is not None:
+            yield from self.hosting.metrics()
 
 
 def build_matches(
@@ -179,13 +179,13 @@ def build_matches(
         if link is not None:
             logger.warning("creation_consumer_off", extra={"reason": "API_BASE_URL is not set"})
         return MatchesFeature(None, RoomChannel(NoMatches()))
-    making = build_match_making(settings, settings.api_base_url, registry, link, rooms)
-    return MatchesFeature(making, RoomChannel(making.matches))
+    hosting = build_hosting(settings, settings.api_base_url, registry, link, rooms)
+    return MatchesFeature(hosting, RoomChannel(hosting.matches))
 
 
-def build_match_making(
+def build_hosting(
     settings: Settings, api_base_url: str, registry: Registry, link: RedisLink, rooms: RoomStore
-) -> MatchMaking:
+) -> MatchHosting:
     """What the settings ask for, nothing running yet.
 
     Raises:
@@ -235,4 +235,4 @@ def build_match_making(
     if settings.persist_recovery_enabled:
         interval_s = settings.persist_recovery_interval_seconds
         recovery = Recovery(link=link, callbacks=callbacks, interval_s=interval_s)
-    return MatchMaking(matches, results, callbacks, consumer, listener, recovery)
+    return MatchHosting(matches, results, callbacks, consumer, listener, recovery)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from actors.core import Audiences, Registry
 from web.handlers.health import HealthHandlers
-from web.handlers.metrics import MetricsHandlers, Readings
+from web.handlers.metrics import MetricsHandlers, Samples
 from web.handlers.streams import Streams
 from web.wiring.automation import build_automation
 from web.wiring.channels import build_channels
@@ -127,16 +127,16 @@ def build_node(
     core = build_core(settings, put_log=put_log, clock=clock)
     streams = Streams(per_client=settings.max_streams_per_ip)
     restarting = Restarting()
-    readings = Readings()
+    samples = Samples()
     watched = (*core.features, restarting)
     routes = [
         *chain.from_iterable(feature.routes() for feature in core.features),
         *_health_routes(settings, core, streams, watched, clock),
-        *MetricsHandlers(readings, token=settings.metrics_token).routes(),
+        *MetricsHandlers(samples, token=settings.metrics_token).routes(),
     ]
     edge = build_edge(settings, routes, streams, core.channels.auth, listeners)
     for feature in (*watched, edge):
-        readings.add(feature.readings)
+        samples.add(feature.metrics)
     return Node(core, edge, build_tree(core, edge, restarting))
 
 

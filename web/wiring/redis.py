@@ -13,7 +13,7 @@ from web.wiring.feature import Feature
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from web.handlers.metrics import Reading
+    from web.handlers.metrics import Sample
     from web.settings import Settings
 
 
@@ -40,7 +40,7 @@ class RedisFeature(Feature):
         trouble = None if self.link is None else self.link.trouble
         return {} if trouble is None else {"redis": trouble}
 
-    def readings(self) -> Iterator[Reading]:
+    def metrics(self) -> Iterator[Sample]:
         """Whether it is there, and what it refuses."""
         if self.link is None:
             return

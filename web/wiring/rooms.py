@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from actors.core import Registry
     from web.channels.router import JoinHandler
-    from web.handlers.metrics import Reading
+    from web.handlers.metrics import Sample
     from web.handlers.routes import Route
     from web.log import PutLog
     from web.settings import Settings
@@ -54,7 +54,7 @@ class RoomsFeature(Feature):
         """Reading, writing, removing and watching rooms."""
         return self.handlers.routes(self.settings.max_state_bytes)
 
-    def readings(self) -> Iterator[Reading]:
+    def metrics(self) -> Iterator[Sample]:
         """Rooms, the tasks that write them, and their limits."""
         now = self.rooms.statistics()
         yield gauge("rooms", "Rooms with a record.", now.rooms)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from actors.core import Registry
     from actors.links import Database
-    from web.handlers.metrics import Reading
+    from web.handlers.metrics import Sample
     from web.handlers.routes import Route
     from web.settings import Settings
 
@@ -88,10 +88,10 @@ class StatsFeature(Feature):
         stats = StatsHandlers(players, self.servers, self.rules)
         return stats.routes() + GameConfigHandlers(self.config, self.servers).routes()
 
-    def readings(self) -> Iterator[Reading]:
+    def metrics(self) -> Iterator[Sample]:
         """What the parts count."""
         if self.keeping is not None:
-            yield from _readings_of(self.keeping)
+            yield from _metrics_of(self.keeping)
 
 
 def build_stats(settings: Settings, registry: Registry, database: Database | None) -> StatsFeature:
@@ -121,7 +121,7 @@ def _keeping(settings: Settings, registry: Registry, database: Database) -> Keep
     return Keeping(database, players, sweeper, news)
 
 
-def _readings_of(keeping: Keeping) -> Iterator[Reading]:
+def _metrics_of(keeping: Keeping) -> Iterator[Sample]:
     link = keeping.database.statistics()
     yield gauge("database_up", "Whether the database answers.", link.up)
     yield counter("database_outages", "Times the database went away.", link.outages)

@@ -30,7 +30,7 @@ from web.wiring.feature import Feature
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from web.handlers.metrics import Reading
+    from web.handlers.metrics import Sample
     from web.server.acceptor import Acceptor
     from web.wiring.edge import Edge
     from web.wiring.node import Core
@@ -67,7 +67,7 @@ class Restarting(Feature):
         children = () if self.supervisor is None else self.supervisor.which_children()
         return tuple(str(child.id) for child in children if child.state is State.RESTARTING)
 
-    def readings(self) -> Iterator[Reading]:
+    def metrics(self) -> Iterator[Sample]:
         """One for each that restarts now."""
         names = dict.fromkeys(self.away(), 1.0)
         yield gauges(

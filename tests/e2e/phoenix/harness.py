@@ -17,7 +17,7 @@ import trio
 
 from tests.web.channels.support import Lobby, LobbyChannel
 from web.channels.channel import ChannelSocket, LeaveReason, Push
-from web.channels.handshake import accept
+from web.channels.handshake import upgrade
 from web.channels.identity import User
 from web.channels.long_poll import LongPolls
 from web.channels.room_presence import RoomPresence
@@ -183,7 +183,7 @@ class Harness:
         if not self.websockets_work:
             await trio.sleep_forever()
         admitted = await self.auth.admit(query, headers)
-        response = admitted if isinstance(admitted, Answer) else accept(headers, admitted.subprotocol)
+        response = admitted if isinstance(admitted, Answer) else upgrade(headers, admitted.subprotocol)
         if isinstance(response, Answer) or isinstance(admitted, Answer):
             await _send(sock, _http(admitted if isinstance(admitted, Answer) else Answer(400)))
             return

@@ -24,6 +24,7 @@ class MemoryTransport:
         self.closed: tuple[int, str] | None = None
         self.is_backpressured = False
         self.ticks: list[float] = []
+        self.aborted = False
 
     def send(self, frame: Frame) -> None:
         if self.closed is None:
@@ -31,6 +32,9 @@ class MemoryTransport:
 
     def close(self, code: int, reason: str) -> None:
         self.closed = self.closed or (code, reason)
+
+    def abort(self) -> None:
+        self.aborted = True
 
     def tick(self, now: float) -> None:
         self.ticks.append(now)

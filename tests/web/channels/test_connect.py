@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from web.channels.connect import ConnectRefused, ConnectRequest, decide, origin_allowed
-from web.channels.handshake import accept
+from web.channels.handshake import upgrade
 from web.channels.serializer import V1, V2
 from web.handlers.cors import Cors
 from web.handlers.http import Answer
@@ -230,7 +230,7 @@ def head_of(response: bytes | Answer) -> tuple[str, dict[str, str]]:
 
 
 def test_a_handshake_is_accepted() -> None:
-    status, headers = head_of(accept(UPGRADE, "phoenix"))
+    status, headers = head_of(upgrade(UPGRADE, "phoenix"))
 
     assert status == "HTTP/1.1 101 Switching Protocols"
     assert headers["sec-websocket-accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -244,7 +244,7 @@ def test_no_extension_is_ever_accepted_and_no_subprotocol_made_up() -> None:
         "sec-websocket-protocol": "x",
     }
 
-    _, headers = head_of(accept(UPGRADE | offers, None))
+    _, headers = head_of(upgrade(UPGRADE | offers, None))
 
     assert "sec-websocket-extensions" not in headers
     assert "sec-websocket-protocol" not in headers
@@ -261,7 +261,7 @@ def test_no_extension_is_ever_accepted_and_no_subprotocol_made_up() -> None:
     ],
 )
 def test_a_request_that_is_no_handshake_is_answered(change: dict[str, str], status: int) -> None:
-    answer = accept(UPGRADE | change, None)
+    answer = upgrade(UPGRADE | change, None)
 
     assert isinstance(answer, Answer)
     assert answer.status == status

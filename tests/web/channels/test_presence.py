@@ -49,26 +49,10 @@ def test_several_devices_are_several_metas_under_one_key() -> None:
     assert len(here) == 1
 
 
-def test_an_update_is_one_diff_with_the_ref_before() -> None:
-    here = presence()
-    ref, _ = here.track("u1", {"status": "here"})
-
-    assert here.update("u1", ref, {"status": "away"}) == (
-        "r2",
-        {
-            "joins": {"u1": {"metas": [{"status": "away", "phx_ref": "r2", "phx_ref_prev": "r1"}]}},
-            "leaves": {"u1": {"metas": [{"status": "here", "phx_ref": "r1"}]}},
-        },
-    )
-    assert here.state() == {"u1": {"metas": [{"status": "away", "phx_ref": "r2", "phx_ref_prev": "r1"}]}}
-
-
-def test_nobody_who_is_not_tracked_can_be_updated_or_untracked() -> None:
+def test_nobody_who_is_not_tracked_can_be_untracked() -> None:
     here = presence()
     ref, _ = here.track("u1", {})
 
-    assert here.update("u1", "other", {}) is None
-    assert here.update("u2", ref, {}) is None
     assert here.untrack("u1", "other") is None
     assert here.untrack("u2", ref) is None
     assert here.untrack("u1", ref) is not None
@@ -109,11 +93,7 @@ class NpmPresence:
                 del self.state[key]
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["track", "update", "untrack"]), st.sampled_from("abc"), st.integers(0, 9))
-    )
-)
+@given(st.lists(st.tuples(st.sampled_from(["track", "untrack"]), st.sampled_from("abc"), st.integers(0, 9))))
 def test_a_client_that_applies_the_diffs_has_the_state(steps: list[tuple[str, str, int]]) -> None:
     here, client = Presence(), NpmPresence({})
     refs: dict[str, list[str]] = {"a": [], "b": [], "c": []}
@@ -132,10 +112,4 @@ def _step(here: Presence, refs: list[str], what: str, key: str, number: int) -> 
         refs.append(ref)
         return diff
     ref = refs.pop(number % len(refs)) if refs else "nobody"
-    if what == "untrack":
-        return here.untrack(key, ref)
-    updated = here.update(key, ref, {"n": number})
-    if updated is None:
-        return None
-    refs.append(updated[0])
-    return updated[1]
+    return here.untrack(key, ref)

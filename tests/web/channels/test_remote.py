@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from tests.fakes.http import Network
 from web.channels.identity import User
-from web.channels.remote import DEADLINE_S, MAX_REMEMBERED, RemoteTokens
+from web.channels.remote import DEADLINE_S, MAX_CACHED, RemoteTokens
 
 ANN = {"valid": True, "user_id": "u1", "display_name": "Ann", "role": "player", "status": "active"}
 
@@ -123,8 +123,8 @@ async def test_what_is_remembered_has_a_limit() -> None:
     api = Api()
     tokens = api.tokens()
 
-    for number in range(MAX_REMEMBERED + 50):
-        tokens._remember(number.to_bytes(8, "big"), None)  # noqa: SLF001  # 10,000 requests take seconds
+    for number in range(MAX_CACHED + 50):
+        tokens._keep(number.to_bytes(8, "big"), None)  # noqa: SLF001  # 10,000 requests take seconds
 
-    assert len(tokens._remembered) == MAX_REMEMBERED  # noqa: SLF001
+    assert len(tokens._cache) == MAX_CACHED  # noqa: SLF001
     await tokens.aclose()

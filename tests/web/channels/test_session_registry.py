@@ -67,6 +67,16 @@ async def test_a_drain_closes_with_1012_in_batches_over_its_time(
     assert trio.current_time() - started == pytest.approx(5.0, abs=0.2)
 
 
+async def test_aborting_all_waits_for_no_client_and_no_clock() -> None:
+    house = sockets()
+    sessions, transports = zip(*(opened(house) for _ in range(3)), strict=True)
+
+    house.abort_all()
+
+    assert all(transport.aborted and not transport.ticks for transport in transports)
+    assert all(session.ended for session in sessions)
+
+
 async def test_sessions_are_forgotten_when_their_transport_is_gone() -> None:
     house = sockets()
     session, _ = opened(house)
