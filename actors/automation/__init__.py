@@ -13,7 +13,6 @@ Reading order, each file leaning only on the ones above it:
     open_cloud         a step as an HTTP request
     outcome            judges the answer to a step: done, retry, rate limited, refused
     breaker            circuit breaker: how many decisions may be begun while Roblox fails
-    limiter            rate limiter: two restriction updates a minute per user
     roblox             the Open Cloud client: sends one step, returns its outcome
     tables             the database's tables
     bulk               many rows in one statement

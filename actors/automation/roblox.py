@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from actors.automation.limiter import RestrictionLimiter
 from actors.automation.open_cloud import request_for
 from actors.automation.outcome import LONGEST_RETRY_S, Done, RateLimited, judge, unreachable
 from actors.automation.steps import Ban
+from actors.core import KeyedWindows, SlidingWindow
 from actors.links import HttpCaller
 
 if TYPE_CHECKING:
@@ -27,10 +27,18 @@ CONNECT_S: Final = 5.0
 REQUEST_S: Final = 15.0
 # Decisions under way at once; each waits for one answer at a time.
 AT_ONCE: Final = 32
+# Roblox's own limit. It counts for us (429) those of more users than are remembered.
+RESTRICTION_UPDATES: Final = SlidingWindow(most=2, span_s=60.0)
+MAX_RESTRICTED_USERS: Final = 10_000
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def restriction_limiter(max_users: int = MAX_RESTRICTED_USERS) -> KeyedWindows[int]:
+    """Counts restriction updates by user: those that Roblox has made, not those that it refused."""
+    return KeyedWindows(RESTRICTION_UPDATES, max_keys=max_users)
 
 
 class OpenCloud:
@@ -47,12 +55,12 @@ class OpenCloud:
         settings: OpenCloudSettings,
         caller: HttpCaller,
         *,
-        limiter: RestrictionLimiter | None = None,
+        limiter: KeyedWindows[int] | None = None,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._settings = settings
         self._caller = caller
-        self._limiter = RestrictionLimiter() if limiter is None else limiter
+        self._limiter = restriction_limiter() if limiter is None else limiter
         self._now = now
 
     async def perform(self, step: Step, user_id: int, *, attempts: int) -> Outcome:
@@ -61,7 +69,7 @@ class OpenCloud:
             return RateLimited(min(wait_s, LONGEST_RETRY_S))
         outcome = await self._send(step, user_id, attempts)
         if isinstance(step, Ban) and isinstance(outcome, Done):
-            self._limiter.count(user_id, trio.current_time())
+            self._limiter.add(user_id, trio.current_time())
         return outcome
 
     async def _send(self, step: Step, user_id: int, attempts: int) -> Outcome:
@@ -90,7 +98,7 @@ class Roblox:
 
     def __init__(self, settings: OpenCloudSettings) -> None:
         self._settings = settings
-        self._limiter = RestrictionLimiter()
+        self._limiter = restriction_limiter()
         self._cloud: OpenCloud | None = None
 
     @asynccontextmanager

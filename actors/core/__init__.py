@@ -4,17 +4,18 @@ One trio loop per process: write batches, inline calls and spare queues are proc
 
 Reading order, each file leaning only on the ones above it:
 
-    errors        what can go wrong, and who has to act on it
-    timers        one heap of deadlines for a whole trio loop
-    files         names in a directory, durable
-    wall_time     Unix seconds as the text clients see
-    inline_call   a coroutine that waits for actors without a task of its own
-    write_batch   postpones socket writes until the current event-loop callback ends
-    mailbox       an actor's bounded message queue; the pending answer of a call
-    actor         an address and its task: cast, call, monitor, send_after
-    audience      publish and subscribe: topics, members, one event for all, conflation
-    registry      unique names of actors
-    directory     finds or starts the actor of a key; cooldowns, retiring when idle
+    errors          what can go wrong, and who has to act on it
+    timers          one heap of deadlines for a whole trio loop
+    files           names in a directory, durable
+    wall_time       Unix seconds as the text clients see
+    sliding_window  rate limits: pure values that are given the time
+    inline_call     a coroutine that waits for actors without a task of its own
+    write_batch     postpones socket writes until the current event-loop callback ends
+    mailbox         an actor's bounded message queue; the pending answer of a call
+    actor           an address and its task: cast, call, monitor, send_after
+    audience        publish and subscribe: topics, members, one event for all, conflation
+    registry        unique names of actors
+    directory       finds or starts the actor of a key; cooldowns, retiring when idle
 
 What is promised
     * An actor handles one message at a time, to its end, before the next.
@@ -56,6 +57,7 @@ from actors.core.files import sync_directory
 from actors.core.inline_call import InlineCall
 from actors.core.mailbox import PendingCall
 from actors.core.registry import Registry
+from actors.core.sliding_window import KeyedWindows, SlidingWindow
 from actors.core.timers import Timer
 from actors.core.wall_time import iso_utc
 from actors.core.write_batch import at_batch_end, write_batch
@@ -78,12 +80,14 @@ __all__ = [
     "Down",
     "Event",
     "InlineCall",
+    "KeyedWindows",
     "MailboxFull",
     "Member",
     "NotDelivered",
     "PendingCall",
     "Registry",
     "RetiringActor",
+    "SlidingWindow",
     "Timer",
     "TooMany",
     "Unavailable",

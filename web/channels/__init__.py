@@ -17,7 +17,7 @@ Reading order, each file leaning only on the ones above it:
     tokens, remote    verify tokens: by signature, or by asking the API server
     socket_auth       authenticates a connect request
     logout            the admin's call that closes all sockets of a user
-    presence, limits  pure: presences of a topic; a sliding window
+    presence          pure: presences of a topic
     chat              which chat messages are valid, and how many a player may send
     room_presence, room_channel           `room:{id}`
     state_channel                         `state:{id}`

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from web.channels.limits import RateLimit
+from actors.core import SlidingWindow
 
 __all__ = ["MAX_CONTENT_LENGTH", "ChatLimits", "content_of"]
 
-MAX_MESSAGES: Final = 5
 SPAN_S: Final = 10.0
+MESSAGES: Final = SlidingWindow(most=5, span_s=SPAN_S)
 MAX_CONTENT_LENGTH: Final = 500
 
 
@@ -38,7 +38,7 @@ class ChatLimits:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._limits: dict[str, dict[str, RateLimit]] = {}
+        self._limits: dict[str, dict[str, SlidingWindow]] = {}
         # Rooms without players, the one that has been empty longest first.
         self._empty_since: dict[str, float] = {}
 
@@ -57,6 +57,8 @@ class ChatLimits:
     def allow(self, room_id: str, user_id: str) -> bool:
         """Whether the player may send one more message now; if so it counts."""
         limits = self._limits.setdefault(room_id, {})
-        if user_id not in limits:
-            limits[user_id] = RateLimit(MAX_MESSAGES, SPAN_S)
-        return limits[user_id].allow(self._clock())
+        admitted = limits.get(user_id, MESSAGES).admit(self._clock())
+        if admitted is None:
+            return False
+        limits[user_id] = admitted
+        return True

@@ -6,14 +6,15 @@ import ipaddress
 import math
 from typing import TYPE_CHECKING, Final
 
+from actors.core import KeyedWindows, SlidingWindow
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 # What a home or a machine is given whole (RFC 6177): one client of a limit has all its addresses.
 CLIENT_PREFIX: Final = 64
 WINDOW_S: Final = 60.0
-# Past this many addresses in one minute the oldest is forgotten: the limit
-# gets softer for a few, and memory stays where it is.
+# Addresses remembered in one minute.
 MAX_CLIENTS: Final = 100_000
 
 
@@ -31,7 +32,7 @@ def client_key(address: str) -> str:
 
 
 class PerMinute:
-    """Counts what each client does within one minute, starting with its first.
+    """Limits what each client does within any minute.
 
     Args:
         limit: How often a client may; 0 for as often as it likes.
@@ -44,30 +45,20 @@ class PerMinute:
     def __init__(self, limit: int, clock: Callable[[], float]) -> None:
         self.limit = limit
         self._clock = clock
-        self._windows: dict[str, tuple[float, int]] = {}
+        self._windows = KeyedWindows[str](SlidingWindow(limit, WINDOW_S), max_keys=MAX_CLIENTS)
         self.refused = 0
 
     def take(self, client: str) -> int:
         """Count one; 0 if that is fine, else whole seconds until it is again."""
         if not self.limit:
             return 0
-        client = client_key(client)
-        now = self._clock()
-        start, count = self._windows.get(client, (now, 0))
-        if now - start >= WINDOW_S:
-            start, count = now, 0
-        if count >= self.limit:
+        key, now = client_key(client), self._clock()
+        wait_s = self._windows.wait_s(key, now)
+        if wait_s:
             self.refused += 1
-            return max(1, math.ceil(start + WINDOW_S - now))
-        self._remember(client, start, count + 1)
+            return math.ceil(wait_s)
+        self._windows.add(key, now)
         return 0
-
-    def _remember(self, client: str, start: float, count: int) -> None:
-        if count == 1:
-            self._windows.pop(client, None)
-            if len(self._windows) >= MAX_CLIENTS:
-                del self._windows[next(iter(self._windows))]
-        self._windows[client] = (start, count)
 
 
 class ConcurrentPerClient:

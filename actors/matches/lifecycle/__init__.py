@@ -48,7 +48,6 @@ from actors.matches.lifecycle.events import (
     Terminated,
     Tick,
 )
-from actors.matches.lifecycle.limits import Window
 from actors.matches.lifecycle.machine import begin, step
 from actors.matches.lifecycle.match import Match, MatchTimeouts, Seat
 from actors.matches.lifecycle.status import OVER, TRANSITIONS, AbortReason, Status, Trigger
@@ -83,7 +82,6 @@ __all__ = [
     "Tick",
     "Trigger",
     "WakeAt",
-    "Window",
     "begin",
     "join_reply",
     "record",

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+from actors.core import SlidingWindow
 
 # 64-bit numbers have 20 digits; identifiers that clients make up have about 36 characters.
 LONGEST_NONCE: Final = 128
 NONCES_KEPT: Final = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """At most so many in any span of so many seconds. What was not admitted does not count.
-
-    Attributes:
-        most: How many.
-        span_s: The span.
-        admitted_at: When, oldest first; never more than `most`.
-    """
-
-    most: int
-    span_s: float
-    admitted_at: tuple[float, ...] = ()
-
-    def admit(self, now: float) -> Window | None:
-        """The window with one more in it; None if that is one too many."""
-        recent = tuple(at for at in self.admitted_at if now - at < self.span_s)
-        return replace(self, admitted_at=(*recent, now)) if len(recent) < self.most else None
-
-
-ACTIONS: Final = Window(most=5, span_s=1.0)
+ACTIONS: Final = SlidingWindow(most=5, span_s=1.0)
 
 
 def read_nonce(value: object) -> str | None:

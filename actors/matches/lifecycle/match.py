@@ -6,10 +6,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from actors.core import SlidingWindow
 from actors.matches.callback import Callback
 from actors.matches.creation_job import CreationJob
 from actors.matches.job_outcome import JobEnd
-from actors.matches.lifecycle.limits import ACTIONS, Window
+from actors.matches.lifecycle.limits import ACTIONS
 from actors.matches.lifecycle.status import OVER, TRANSITIONS, AbortReason, Status, Trigger
 from actors.matches.rules.contract import GameRules, JsonObject, Outcome
 from actors.matches.rules.play import AnyPlay
@@ -50,7 +51,7 @@ class Seat:
     came: bool = False
     left: bool = False
     nonces: tuple[str, ...] = ()
-    actions: Window = ACTIONS
+    actions: SlidingWindow = ACTIONS
 
     @property
     def is_connected(self) -> bool:

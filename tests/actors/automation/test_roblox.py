@@ -11,7 +11,6 @@ import httpx
 import pytest
 from trio.testing import MockClock
 
-from actors.automation.limiter import RestrictionLimiter
 from actors.automation.open_cloud import OpenCloudSettings, request_for
 from actors.automation.outcome import (
     LONGEST_RETRY_S,
@@ -24,7 +23,7 @@ from actors.automation.outcome import (
     backoff,
     judge,
 )
-from actors.automation.roblox import OpenCloud, http_caller
+from actors.automation.roblox import OpenCloud, http_caller, restriction_limiter
 from actors.automation.steps import Assign, Ban, Mirror, Step, Unassign, from_json, to_json
 from dev.open_cloud import OpenCloudStandIn, problem
 from tests.actors.automation.people import NOW
@@ -156,25 +155,25 @@ def test_waits_double_up_to_their_limit() -> None:
 
 
 def test_two_restriction_updates_a_minute_are_room_for_per_user() -> None:
-    limiter = RestrictionLimiter()
+    limiter = restriction_limiter()
 
     waits = []
     for now in (0.0, 10.0, 20.0, 59.0, 60.0, 61.0):
         waits.append(limiter.wait_s(5, now))
         if not waits[-1]:
-            limiter.count(5, now)
+            limiter.add(5, now)
 
     assert waits == [0, 0, 40, 1, 0, 9]
     assert limiter.wait_s(6, 20.0) == 0
 
 
 def test_the_limiter_forgets_users_after_a_minute_and_the_quietest_of_too_many() -> None:
-    limiter = RestrictionLimiter(max_users=3)
+    limiter = restriction_limiter(max_users=3)
     for user_id in range(10):
-        limiter.count(user_id, float(user_id))
+        limiter.add(user_id, float(user_id))
 
     assert len(limiter) == 3
-    limiter.count(99, 500.0)
+    limiter.add(99, 500.0)
     assert len(limiter) == 1
 
 
