@@ -169,8 +169,9 @@ class Refusal:
 
     Attributes:
         code: `room_not_found`, `forbidden`, `room_exists`, `version_mismatch`, `room_is_authoritative`,
-            `rate_limited`, `too_many_rooms`, `too_much_state`, `room_down` or `busy`.
-        version: The stored version, with `version_mismatch`; 0 if there is no room.
+            `idempotency_mismatch`, `superseded`, `rate_limited`, `too_many_rooms`, `too_much_state`,
+            `room_down` or `busy`.
+        version: The stored version, with `version_mismatch` and `superseded`; 0 if there is no room.
         retry_after_s: With the last five: seconds after which to try again.
     """
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.core import Event, Registry
+    from actors.rooms.record import Record
     from actors.rooms.table import RoomTable
 
 
@@ -101,10 +102,11 @@ class Room(Actor[Message]):
         """Forbid inline writes: there is no task whose work they would do."""
         self._table.note_idle(self.room_id, is_idle=False)
 
-    def _put(self, put: Put) -> Refusal | None:
+    def _put(self, put: Put) -> Record | Refusal | None:
+        writes = self._table.writes
         answer = self._table.put(self.room_id, put, self._clock())
-        if isinstance(answer, Refusal):
-            return answer
+        if isinstance(answer, Refusal) or self._table.writes == writes:
+            return answer  # refused, or written before
         reply = self.defer()
         if reply is not None:
             reply.send(answer)

@@ -84,7 +84,7 @@ class Rooms:
         self._registry = registry
         self._clock = clock
         self._steady = steady
-        self._writes = self._removed = 0
+        self._removed = 0
         self._tasks = Directory[str, Room](
             "room", registry, self._make, max_actors=max_tasks, resume=self._to_resume, has_cooldown=True
         )
@@ -123,7 +123,7 @@ class Rooms:
         """Current counts."""
         table, tasks = self._table, self._tasks
         return RoomStatistics(
-            len(table), table.bytes, self._writes, self._removed, tasks.given_up, tasks.cooling
+            len(table), table.bytes, table.writes, self._removed, tasks.given_up, tasks.cooling
         )
 
     # -- listening -------------------------------------------------------------------
@@ -157,11 +157,12 @@ class Rooms:
             ActorCrashed: The room's task crashed on it; whether it was written is unknown.
         """
         if self._tasks.find(room_id) is None:
-            # A task is not started for a write that is refused anyway.
-            refusal = self._table.refusal(room_id, put)
-            if refusal is not None:
-                return refusal
-        return self._counted(await self._ask(room_id, put))
+            # A task is not started for a write that is refused anyway, or was written before.
+            answer = self._table.earlier(room_id, put) or self._table.refusal(room_id, put)
+            if answer is not None:
+                return answer
+        answered: Record | Refusal = await self._ask(room_id, put)
+        return answered
 
     def can_put_inline(self, room_id: str) -> bool:
         """Whether `put_inline` may be called: the room exists, its task is idle, and few listen."""
@@ -172,7 +173,8 @@ class Rooms:
         """As `put`, without waiting, if `can_put_inline` is true.
 
         The caller does the work of the idle task, which saves two iterations of the event loop. The
-        event is offered to the audience at the end of the write batch.
+        event is offered to the audience at the end of the write batch. A repeat of a write is not to be
+        done here.
 
         Raises:
             ActorCrashed: As for `put`.
@@ -187,10 +189,6 @@ class Rooms:
             raise ActorCrashed(topic, put, reason) from reason
         if isinstance(answer, Record) and self._registry.audiences.count(topic):
             at_batch_end(self._registry.audiences.offer, topic, answer.event)
-        return self._counted(answer)
-
-    def _counted(self, answer: Record | Refusal) -> Record | Refusal:
-        self._writes += isinstance(answer, Record)
         return answer
 
     async def delete(
@@ -231,7 +229,6 @@ class Rooms:
         Over a plain room it is the first version of a new epoch; streams stay open.
         """
         record = self._table.write(room_id, state, now_s=self._clock(), kind=Kind.MATCH)
-        self._writes += 1
         self._announce(room_id)
         return record
 

@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from actors.core import sync_directory
 from actors.rooms.record import is_room_id
-from actors.rooms.table import KeptRoom
+from actors.rooms.table import KeptOutcome, KeptRoom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,10 +43,12 @@ _NAME: Final = b"greenroom rooms "
 _FORMAT: Final = _NAME + b"1\n"
 # Header: Unix seconds at which it was written.
 _HEADER: Final = struct.Struct(">d")
-# An entry: tag, lengths of id, epoch and body, version, age in seconds, digest of the secret. The last
-# one has the tag of the end and the count of rooms as its version; a CRC-32 of all bytes before follows.
+# An entry: tag, lengths of what follows (room id, epoch, body), version, age in seconds, and a digest: of
+# the secret with a room, of the state with the outcome of a write, whose body is the idempotency key. The
+# last one has the count of the others as its version; a CRC-32 of all bytes before follows.
 _ENTRY: Final = struct.Struct(">cBBIQd32s")
 _ROOM: Final = b"r"
+_OUTCOME: Final = b"o"
 _END: Final = b"e"
 _CHECKSUM: Final = struct.Struct(">I")
 # A gigabyte takes 1 to 2 s where the disk keeps up. What is not written by then is left out, oldest first.
@@ -64,10 +66,12 @@ class Snapshot(NamedTuple):
     Attributes:
         written_at: Unix seconds.
         rooms: The last written first.
+        outcomes: Of writes with an idempotency key, the oldest first.
     """
 
     written_at: float
     rooms: list[KeptRoom]
+    outcomes: list[KeptOutcome]
 
 
 class RoomSnapshot:
@@ -144,7 +148,9 @@ class RoomSnapshot:
         stopped_s = max(0.0, self._clock() - snapshot.written_at)
         aged = [room._replace(age_s=room.age_s + stopped_s) for room in snapshot.rooms]
         young = [room for room in aged if room.age_s <= self._ttl_s]
+        outcomes = [each._replace(age_s=each.age_s + stopped_s) for each in snapshot.outcomes]
         self.restored = self._table.restore(young, self._steady())
+        self._table.restore_outcomes(outcomes, self._steady())
         reasons = Counter(expired=len(aged) - len(young), limit=len(young) - self.restored)
         self.left_out = dict(reasons)
         logger.info(
@@ -187,7 +193,9 @@ class RoomSnapshot:
         descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123  # it is open already
-                written = write(file, rooms, written_at=self._clock(), until_s=time.monotonic() + WRITE_S)
+                outcomes = self._table.kept_outcomes(self._steady())
+                until_s = time.monotonic() + WRITE_S
+                written = write(file, rooms, outcomes, written_at=self._clock(), until_s=until_s)
                 size = file.tell()
                 file.flush()
                 os.fsync(descriptor)
@@ -202,28 +210,41 @@ class RoomSnapshot:
 # -- the format ------------------------------------------------------------------------------------
 
 
-def write(file: IO[bytes], rooms: Iterable[KeptRoom], *, written_at: float, until_s: float) -> int:
+def write(
+    file: IO[bytes],
+    rooms: Iterable[KeptRoom],
+    outcomes: Iterable[KeptOutcome] = (),
+    *,
+    written_at: float,
+    until_s: float,
+) -> int:
     """Write a snapshot; how many rooms are in it. None is begun after `until_s` on the monotonic clock."""
-    checksum = 0
-    count = 0
+    checksum = entries = written = 0
 
     def put(data: bytes) -> None:
         nonlocal checksum
         checksum = zlib.crc32(data, checksum)
         file.write(data)
 
+    def put_entry(
+        tag: bytes, room_id: str, epoch: str, version: int, age_s: float, digest: bytes, body: bytes
+    ) -> None:
+        lengths = len(room_id), len(epoch), len(body)
+        put(_ENTRY.pack(tag, *lengths, version, age_s, digest) + (room_id + epoch).encode())
+        put(body)
+
     put(_FORMAT + _HEADER.pack(written_at))
+    for outcome in outcomes:
+        put_entry(_OUTCOME, *outcome)
+        entries += 1
     for room in rooms:
         if time.monotonic() > until_s:
             break
-        room_id, epoch = room.room_id.encode(), room.epoch.encode()
-        lengths = len(room_id), len(epoch), len(room.body)
-        put(_ENTRY.pack(_ROOM, *lengths, room.version, room.age_s, room.secret) + room_id + epoch)
-        put(room.body)
-        count += 1
-    put(_ENTRY.pack(_END, 0, 0, 0, count, 0.0, b""))
+        put_entry(_ROOM, *room)
+        written += 1
+    put_entry(_END, "", "", entries + written, 0.0, b"", b"")
     file.write(_CHECKSUM.pack(checksum))
-    return count
+    return written
 
 
 def read(file: IO[bytes], *, until_s: float) -> Snapshot:
@@ -240,31 +261,38 @@ def read(file: IO[bytes], *, until_s: float) -> Snapshot:
     if not math.isfinite(written_at):
         raise BadSnapshot("damaged")
     rooms: list[KeptRoom] = []
-    while (entry := _ENTRY.unpack(reader.take(_ENTRY.size)))[0] == _ROOM:
-        rooms.append(_read_room(reader, *entry[1:]))
+    outcomes: list[KeptOutcome] = []
+    while (entry := _ENTRY.unpack(reader.take(_ENTRY.size)))[0] != _END:
+        fields = _read_entry(reader, *entry[1:])
+        if entry[0] == _ROOM:
+            rooms.append(KeptRoom(*fields))
+        elif entry[0] == _OUTCOME:
+            outcomes.append(KeptOutcome(*fields))
+        else:
+            raise BadSnapshot("damaged")
         if time.monotonic() > until_s:
             raise BadSnapshot("too big to be read in time")
     checksum = reader.checksum
     is_whole = _CHECKSUM.unpack(reader.take(_CHECKSUM.size))[0] == checksum and not reader.left
-    if not is_whole or entry[0] != _END or entry[4] != len(rooms):
+    if not is_whole or entry[4] != len(rooms) + len(outcomes):
         raise BadSnapshot("damaged")
-    return Snapshot(written_at, rooms)
+    return Snapshot(written_at, rooms, outcomes)
 
 
-def _read_room(
+def _read_entry(
     reader: _Reader,
     id_length: int,
     epoch_length: int,
     body_length: int,
     version: int,
     age_s: float,
-    secret: bytes,
-) -> KeptRoom:
+    digest: bytes,
+) -> tuple[str, str, int, float, bytes, bytes]:
     names = reader.take(id_length + epoch_length).decode("ascii", "replace")
     room_id, epoch = names[:id_length], names[id_length:]
     if not is_room_id(room_id) or not (version and age_s >= 0):
         raise BadSnapshot("damaged")
-    return KeptRoom(room_id, epoch, version, age_s, secret, reader.take(body_length))
+    return room_id, epoch, version, age_s, digest, reader.take(body_length)
 
 
 class _Reader:

@@ -85,7 +85,7 @@ class RoomStore(Protocol):
         """
 
     def can_put_inline(self, room_id: str) -> bool:
-        """Whether `put_inline` may be called."""
+        """Whether `put_inline` may be called, with a write that has no idempotency key."""
 
     def put_inline(self, room_id: str, put: Put) -> Record | Refusal:
         """As `put`, without waiting, if `can_put_inline` is true."""

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from actors.rooms.record import Put
 
 
+# For how long, and how many at most, outcomes of writes with an Idempotency-Key are kept.
+OUTCOME_TTL_S: Final = 3600.0
+MAX_OUTCOMES: Final = 65_536
 # Event numbers of one epoch of a room; enough for a century of 80,000 writes a second.
 NUMBERS_PER_EPOCH: Final = 1 << 48
 
@@ -65,6 +68,22 @@ class _Slot:
         self.is_idle = False
 
 
+class _Outcome(NamedTuple):
+    """What a write with an Idempotency-Key came to.
+
+    Attributes:
+        state: Digest of what was written.
+        epoch: Of the version that it made.
+        version: The version.
+        tick: When.
+    """
+
+    state: bytes
+    epoch: str
+    version: int
+    tick: _Tick
+
+
 class KeptRoom(NamedTuple):
     """A plain room as it outlives the process.
 
@@ -85,14 +104,38 @@ class KeptRoom(NamedTuple):
     body: bytes
 
 
+class KeptOutcome(NamedTuple):
+    """The outcome of a write with an Idempotency-Key as it outlives the process.
+
+    Attributes:
+        room_id: The room.
+        epoch: Of the version that was written.
+        version: The version.
+        age_s: Seconds since then.
+        state: Digest of what was written.
+        key: The idempotency key.
+    """
+
+    room_id: str
+    epoch: str
+    version: int
+    age_s: float
+    state: bytes
+    key: bytes
+
+
 class RoomTable:
-    """Records by room id, with digests of their secrets and a count of bytes.
+    """Records by room id, with digests of their secrets, a count of bytes, and outcomes by idempotency key.
 
     Rooms share an epoch until one of them is removed, since only the epochs of one room have to differ.
 
     Args:
         max_rooms: How many records there may be.
         max_bytes: How many bytes of records there may be.
+
+    Attributes:
+        bytes: Of all records.
+        writes: Versions stored since the start.
     """
 
     def __init__(self, *, max_rooms: int, max_bytes: int) -> None:
@@ -103,7 +146,9 @@ class RoomTable:
         self._start = NUMBERS_PER_EPOCH
         self._lives: dict[Kind, RoomEpoch] = {}
         self._tick = _Tick()
+        self._outcomes: dict[tuple[str, str], _Outcome] = {}
         self.bytes = 0
+        self.writes = 0
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -161,9 +206,35 @@ class RoomTable:
         return wanted is None or hmac.compare_digest(wanted, digest((secret or "").encode()))
 
     def put(self, room_id: str, put: Put, now_s: float) -> Record | Refusal:
-        """Store the next version of a plain room, unless it is refused."""
+        """Store the next version of a plain room, unless it is refused or was written before."""
+        if put.idempotency_key is not None:
+            return self._put_once(room_id, put, put.idempotency_key, now_s)
         refusal = self.refusal(room_id, put)
         return refusal or self.write(room_id, put.state, now_s=now_s, secret=put.secret)
+
+    def earlier(self, room_id: str, put: Put) -> Record | Refusal | None:
+        """What is answered to the repeat of a write: its outcome. None where `put` is no repeat."""
+        if put.idempotency_key is None:
+            return None
+        outcome = self._outcomes.get((room_id, put.idempotency_key))
+        if outcome is None:
+            return None
+        if outcome.state != digest(put.state):
+            return Refusal("idempotency_mismatch")
+        record = self.get(room_id)
+        if record is None or (record.epoch, record.version) != (outcome.epoch, outcome.version):
+            return Refusal("superseded", version=0 if record is None else record.version)
+        return record
+
+    def _put_once(self, room_id: str, put: Put, key: str, now_s: float) -> Record | Refusal:
+        answer = self.earlier(room_id, put) or self.refusal(room_id, put)
+        if answer is not None:
+            return answer
+        record = self.write(room_id, put.state, now_s=now_s, secret=put.secret)
+        if len(self._outcomes) >= MAX_OUTCOMES:
+            del self._outcomes[next(iter(self._outcomes))]
+        self._outcomes[room_id, key] = _Outcome(digest(put.state), record.epoch, record.version, self._tick)
+        return record
 
     def write(
         self, room_id: str, state: bytes, *, now_s: float, kind: Kind = Kind.PLAIN, secret: str | None = None
@@ -181,6 +252,7 @@ class RoomTable:
         if slot is None:
             slot = self._open(room_id, kind, secret)
         self.bytes += len(body) - len(slot.body)
+        self.writes += 1
         slot.body, slot.version, slot.tick = body, version, self._tick
         return Record(room_id, slot.life, version, body)
 
@@ -201,6 +273,15 @@ class RoomTable:
         """
         self._tick.until_s = now_s
         self._tick = _Tick()
+        self._forget_outcomes(now_s - OUTCOME_TTL_S)
+
+    def _forget_outcomes(self, before_s: float) -> None:
+        """Drop outcomes older than that; they stand in the order of their age."""
+        while self._outcomes:
+            oldest = next(iter(self._outcomes))
+            if self._outcomes[oldest].tick.until_s >= before_s:
+                return
+            del self._outcomes[oldest]
 
     def is_older(self, room_id: str, before_s: float) -> bool:
         """Whether it is a plain room whose last write was certainly before `before_s`, as told to `tick`."""
@@ -238,6 +319,30 @@ class RoomTable:
             )
             for room_id, slot in slots
         ]
+
+    def kept_outcomes(self, now_s: float) -> list[KeptOutcome]:
+        """Outcomes of writes with an Idempotency-Key, the oldest first."""
+        return [
+            KeptOutcome(
+                room_id,
+                outcome.epoch,
+                outcome.version,
+                max(0.0, now_s - outcome.tick.until_s),
+                outcome.state,
+                key.encode(),
+            )
+            for (room_id, key), outcome in self._outcomes.items()
+        ]
+
+    def restore_outcomes(self, outcomes: Iterable[KeptOutcome], now_s: float) -> None:
+        """Take outcomes of an earlier process over, the oldest first, before anything is written."""
+        ticks: dict[float, _Tick] = {}
+        for each in outcomes:
+            tick = ticks.setdefault(each.age_s, _Tick())
+            tick.until_s = now_s - each.age_s
+            outcome = _Outcome(each.state, each.epoch, each.version, tick)
+            self._outcomes[each.room_id, each.key.decode("latin-1")] = outcome
+        self._forget_outcomes(now_s - OUTCOME_TTL_S)
 
     def restore(self, rooms: Iterable[KeptRoom], now_s: float) -> int:
         """Take rooms of an earlier process over, before anything is written; how many were taken.

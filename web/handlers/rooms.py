@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 ROOM_ID_AT: Final = 2  # in /api/rooms/{id}
 IS_PAGE_LIMIT: Final = re.compile(r"[0-9]{1,4}\Z").match
 MAX_SECRET: Final = 256
+IS_IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,64}\Z").match
 PAGE: Final = 100
 MAX_PAGE: Final = 1000
 
@@ -55,6 +56,8 @@ REFUSALS: Final = {
     "room_exists": (409, "this room exists and has no secret; nothing was written"),
     "version_mismatch": (412, "the stored version does not meet the condition; nothing was written"),
     "room_is_authoritative": (409, "this room belongs to a match, which alone writes it"),
+    "idempotency_mismatch": (422, "this Idempotency-Key came with another state before; nothing was written"),
+    "superseded": (409, "this write was done before, and another one came after it; nothing was written"),
     "invalid_cursor": (422, "wanted the next_cursor of the page before"),
     "rate_limited": (429, "too many rooms were created from this address"),
     "too_many_rooms": (503, "this server has as many rooms as it may have"),
@@ -139,6 +142,12 @@ class RoomHandlers:
         put = self._read_put(request.headers, request.body)
         if isinstance(put, Answer):
             return put
+        key = request.headers.get("idempotency-key")
+        if key is not None:
+            if not IS_IDEMPOTENCY_KEY(key):
+                message = "an Idempotency-Key is 1 to 64 visible ASCII characters"
+                return error(422, "invalid_idempotency_key", message)
+            put = put._replace(idempotency_key=key)
         refusal = None if is_known or not self._creations.limit else await self._may_create(request)
         if refusal is not None:
             return refused(refusal)
@@ -153,7 +162,7 @@ class RoomHandlers:
 
     def put_at_once(self, room_id: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         """As `put`, for a room that can be written at once."""
-        if not self._rooms.can_put_inline(room_id):
+        if not self._rooms.can_put_inline(room_id) or "idempotency-key" in headers:
             return None
         put = self._read_put(headers, body)
         if isinstance(put, Answer):

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import pytest
 
-from actors.rooms import Kind, Put, Record, RoomSnapshot, RoomTable
+from actors.rooms import Kind, Put, Record, Refusal, RoomSnapshot, RoomTable
 from actors.rooms.snapshot import FILE, NEW, OWNER, BadSnapshot, open_regular, read, write
-from actors.rooms.table import KeptRoom
+from actors.rooms.table import OUTCOME_TTL_S, KeptRoom
 from tests.actors.rooms.conftest import Clock
 
 TTL_S: Final = 3600.0
@@ -25,16 +25,21 @@ STATE: Final = b'{"n":1}'
 class Node:
     """The rooms of one process in a directory."""
 
-    def __init__(self, directory: Path, clock: Clock, *, max_rooms: int = 100, **options: Any) -> None:
+    def __init__(
+        self, directory: Path, clock: Clock, *, max_rooms: int = 100, ttl_s: float = TTL_S, **options: Any
+    ) -> None:
         self.clock = clock
         self.table = RoomTable(max_rooms=max_rooms, max_bytes=100_000)
-        self.snapshot = RoomSnapshot(directory, self.table, ttl_s=TTL_S, clock=clock, steady=clock, **options)
+        self.snapshot = RoomSnapshot(directory, self.table, ttl_s=ttl_s, clock=clock, steady=clock, **options)
         self.snapshot.take()
 
     def put(self, room_id: str, *, secret: str | None = None) -> Record:
         record = self.table.put(room_id, Put(STATE, secret=secret), self.clock())
         assert isinstance(record, Record)
         return record
+
+    def once(self, room_id: str, state: bytes = STATE) -> Record | Refusal:
+        return self.table.put(room_id, Put(state, idempotency_key="k1"), self.clock())
 
     def code(self, room_id: str, put: Put) -> str | None:
         refusal = self.table.refusal(room_id, put)
@@ -352,3 +357,25 @@ def test_what_is_no_file_stops_nothing(
     assert list(start().table) == []
     assert [record.getMessage() for record in caplog.records] == ["room_snapshot_refused"]
     assert elsewhere.exists()
+
+
+def test_the_repeat_of_a_write_is_known_after_a_restart(start: Start, clock: Clock) -> None:
+    before = start()
+    first = before.once("a")
+    before.table.tick(clock())
+    before.snapshot.save()
+    clock.now_s += 60
+
+    after = start()
+
+    assert after.once("a") == first
+    assert after.table.writes == 0
+    assert after.once("a", b'{"n":2}') == Refusal("idempotency_mismatch")
+    after.put("a")
+    assert after.once("a") == Refusal("superseded", version=2)
+    after.snapshot.save()
+    clock.now_s += OUTCOME_TTL_S
+
+    again = start(ttl_s=2 * OUTCOME_TTL_S).once("a")
+    assert isinstance(again, Record)
+    assert again.version == 3
