@@ -19,6 +19,7 @@ Reading order, each file leaning only on the ones above it:
     merge              merges one snapshot into one player, as values
     queueing           what a verdict does to the decisions already pending, as values
     outbox             transactional outbox: pending decisions claimed, advanced, finished; per connection
+    decision_log       queries for stored decisions; per connection
     store              loads and saves players and pending decisions; per connection
     batch              snapshots and decisions of one transaction
     transactions       the transactions: record snapshots, apply a decision, advance one; per connection

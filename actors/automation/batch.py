@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, insert
 
-from actors.automation import outbox, steps, store
+from actors.automation import decision_log, outbox, steps, store
 from actors.automation.bulk import insert_many
-from actors.automation.decision import Decision, Verdict, decide
+from actors.automation.decision import Decision, Verdict, decide, why_forbidden
+from actors.automation.decision_log import StoredDecision
 from actors.automation.merge import MergeResult, Sync, digest_of, merge_snapshot
 from actors.automation.outbox import Status
 from actors.automation.player import Player
@@ -22,6 +23,8 @@ from actors.automation.steps import Capabilities
 from actors.automation.tables import automation_decisions, player_snapshots
 from actors.links import in_one_trip
 
+# Unapplied decisions that differ in nothing else are stored once.
+_SAME: Final = ("action", "from_rank", "target_rank", "reason", "actor_user_id", "status", "problem")
 OUT_OF_DATE: Final = "a newer snapshot has been applied"
 
 
@@ -52,6 +55,11 @@ class SnapshotEntry:
     request_id: str
     source: str = "roblox"
 
+    @property
+    def is_applied_by_actor(self) -> bool:
+        """Whether an actor asks for a decision to be applied."""
+        return self.instructions.apply and self.instructions.actor_user_id is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -60,12 +68,14 @@ class Recorded:
     Attributes:
         result: What became of the snapshot; None for a manual decision.
         queued: Whether the outbox holds a new decision, so that the relay is to be woken.
+        forbidden: Why the actor may not have the decision applied; None where it may.
     """
 
     player: Player
     decision: Decision | None
     result: MergeResult | None
     queued: bool
+    forbidden: str | None = None
 
 
 def with_reason(verdict: Verdict, reason: str | None) -> Verdict:
@@ -74,18 +84,39 @@ def with_reason(verdict: Verdict, reason: str | None) -> Verdict:
 
 
 class Batch:
-    """Locks and loads players, changes them as values, and writes all rows at the end."""
+    """Locks and loads players, changes them as values, and writes all rows at the end.
 
-    def __init__(self, connection: Connection, user_ids: Sequence[int], context: DecisionContext) -> None:
+    Args:
+        actors: Who asks for decisions to be applied.
+        logged: Players about whom a decision may be stored that is not applied.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        user_ids: Sequence[int],
+        context: DecisionContext,
+        *,
+        actors: Collection[int] = (),
+        logged: Collection[int] = (),
+    ) -> None:
         self._connection = connection
         self._context = context
         self._sync: dict[int, Sync] = store.lock(connection, user_ids)
         self.players: dict[int, Player] = store.load(connection, user_ids)
         self._waiting: dict[int, list[PendingDecision]] = store.waiting_for(connection, user_ids, context.now)
+        self._actors: dict[int, Player] = self._load_actors(actors)
+        self._newest = decision_log.newest_of_each(connection, logged) if logged else {}
         self._changed: set[int] = set()
         self._history: list[dict[str, Any]] = []
         self._decisions: dict[str, dict[str, Any]] = {}
         self._superseded: list[str] = []
+
+    def _load_actors(self, actors: Collection[int]) -> dict[int, Player]:
+        missing = set(actors) - self.players.keys()
+        if not missing or not self._context.policy.permissions.roles:
+            return {}
+        return store.load(self._connection, sorted(missing))
 
     def record(self, entry: SnapshotEntry) -> Recorded:
         """Merge one snapshot into its player, and decide if that is asked for."""
@@ -109,6 +140,7 @@ class Batch:
             decision=None if queued is None else queued.decision,
             result=merged.result,
             queued=queued is not None and queued.steps is not None,
+            forbidden=None if queued is None else queued.forbidden,
         )
 
     def _history_row(self, entry: SnapshotEntry, payload: str) -> dict[str, Any]:
@@ -132,7 +164,8 @@ class Batch:
         # A client that got no answer sends the snapshot again and means the same decision.
         if told is not None and self._waits(user_id, told.request_id):
             return Queued(decision=told)
-        queued = self.queue(user_id, entry.request_id, entry.instructions.actor_user_id)
+        actor = entry.instructions.actor_user_id
+        queued = self.queue(user_id, entry.request_id, actor, is_logged=actor is not None)
         if told is not None and queued.steps is None and self._is_done(told.request_id):
             return Queued(decision=told)
         self._sync[user_id] = sync._replace(applied=queued.decision if queued.decision.apply else None)
@@ -144,10 +177,20 @@ class Batch:
     def _is_done(self, request_id: str) -> bool:
         return outbox.status_of(self._connection, request_id) is Status.DONE
 
-    def queue(self, user_id: int, request_id: str, actor: int | None, reason: str | None = None) -> Queued:
-        """Decide about a player, and add the decision to the outbox if it can be applied."""
+    def queue(
+        self, user_id: int, request_id: str, actor: int | None, reason: str | None = None, *, is_logged: bool
+    ) -> Queued:
+        """Decide about a player, and add the decision to the outbox if it can be applied.
+
+        Args:
+            is_logged: Whether to store the decision where it is not applied, too.
+        """
         context, player = self._context, self.players[user_id]
         verdict = with_reason(decide(player, context.policy, context.now), reason)
+        forbidden = self._why_forbidden(verdict, player, actor)
+        if forbidden is not None:
+            queued = replace(reported(verdict, request_id, forbidden), forbidden=forbidden)
+            return self._log(player, queued, actor, Status.FORBIDDEN)
         waiting = self._waiting.setdefault(user_id, [])
         queued = queue(
             player,
@@ -162,6 +205,28 @@ class Batch:
         )
         if queued.steps is not None:
             self._enqueue(player, queued, queued.steps, waiting, actor)
+        elif is_logged and not queued.decision.apply:
+            return self._log(player, queued, actor, Status.NOT_APPLIED)
+        return queued
+
+    def _why_forbidden(self, verdict: Verdict, player: Player, actor: int | None) -> str | None:
+        if actor is None:
+            return None
+        known = self.players.get(actor) or self._actors.get(actor)
+        return (
+            None if known is None else why_forbidden(verdict, known.rank, player.rank, self._context.policy)
+        )
+
+    def _log(self, player: Player, queued: Queued, actor: int | None, status: Status) -> Queued:
+        """Store a decision that is not applied, unless the newest stored one says the same."""
+        row = self._row(player, queued, (), actor, status)
+        same, decision = self._newest.get(player.user_id), queued.decision
+        if same is not None and all(getattr(same, name) == row[name] for name in _SAME):
+            return replace(queued, decision=replace(decision, request_id=same.request_id))
+        self._decisions[decision.request_id] = row
+        self._newest[player.user_id] = StoredDecision(
+            id=0, attempts=0, **{name: row[name] for name in StoredDecision._fields if name in row}
+        )
         return queued
 
     def _enqueue(
@@ -177,24 +242,9 @@ class Batch:
             if self._decisions.pop(request_id, None) is None:
                 self._superseded.append(request_id)
         waiting[:] = [other for other in waiting if other.request_id not in queued.supersedes]
-        decision, now = queued.decision, self._context.now
-        status, ends = queued.punishment
-        self._decisions[decision.request_id] = {
-            "request_id": decision.request_id,
-            "user_id": player.user_id,
-            "action": decision.verdict.action.value,
-            "from_rank": player.rank,
-            "target_rank": decision.verdict.target_rank,
-            "reason": decision.reason,
-            "actor_user_id": actor,
-            "punishment_status": status,
-            "punishment_expires_at": ends,
-            "steps": steps.to_json(todo),
-            "status": Status.PENDING.value,
-            "not_before": now,
-            "created_at": now,
-            "updated_at": now,
-        }
+        decision = queued.decision
+        self._decisions[decision.request_id] = self._row(player, queued, todo, actor, Status.PENDING)
+        self._newest.pop(player.user_id, None)
         waiting.append(
             PendingDecision(
                 request_id=decision.request_id,
@@ -206,6 +256,34 @@ class Batch:
                 leased=False,
             )
         )
+
+    def _row(
+        self,
+        player: Player,
+        queued: Queued,
+        todo: tuple[steps.Step, ...],
+        actor: int | None,
+        status: Status,
+    ) -> dict[str, Any]:
+        decision, now = queued.decision, self._context.now
+        punishment, ends = queued.punishment
+        return {
+            "request_id": decision.request_id,
+            "user_id": player.user_id,
+            "action": decision.verdict.action.value,
+            "from_rank": player.rank,
+            "target_rank": decision.verdict.target_rank,
+            "reason": decision.verdict.reason,
+            "actor_user_id": actor,
+            "punishment_status": punishment,
+            "punishment_expires_at": ends,
+            "steps": steps.to_json(todo),
+            "status": status.value,
+            "problem": None if decision.reason == decision.verdict.reason else decision.reason,
+            "not_before": now,
+            "created_at": now,
+            "updated_at": now,
+        }
 
     def write(self) -> None:
         """Write everything that changed, in the fewest statements."""

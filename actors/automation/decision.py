@@ -40,6 +40,9 @@ class Action(Enum):
     BAN = "BAN"
 
 
+PUNISHING: Final = frozenset({Action.SUSPEND, Action.BAN})
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The result of the rules, before it is known whether it will be applied.
@@ -84,6 +87,22 @@ class Decision:
         """A decision that was carried out, as it was told."""
         verdict = Verdict(Action(said["action"]), said["targetRank"], said["reason"])
         return cls(verdict=verdict, apply=said["apply"], reason=said["reason"], request_id=said["requestId"])
+
+
+def why_forbidden(verdict: Verdict, actor_rank: str, rank: str, policy: Policy) -> str | None:
+    """Why an actor of one rank may not have a player of another suspended or banned; None where it may.
+
+    Actors whose rank `permissions.json` does not name are not restricted.
+    """
+    role = policy.permissions.roles.get(actor_rank)
+    if role is None or verdict.action not in PUNISHING:
+        return None
+    flag, has_flag = ("canBan", role.can_ban) if verdict.action is Action.BAN else ("canWarn", role.can_warn)
+    if not has_flag:
+        return f"{actor_rank} has no {flag}"
+    if not policy.is_above(actor_rank, rank):
+        return f"the level of {actor_rank} is not above that of {rank}"
+    return None
 
 
 def decide(player: Player, policy: Policy, now: datetime) -> Verdict:

@@ -2,7 +2,8 @@
 
 A decision is `pending` until it is `done`, `refused` (Roblox said no), or `superseded` (a different
 decision about the same player came while no request of this one was under way). Pending decisions of
-one player are carried out in order, one at a time.
+one player are carried out in order, one at a time. Others are stored only to be read: `not_applied`, and
+`forbidden` where the actor may not.
 
 A claim is a lease: no other node gets the decision before it ends. The leases of a node that dies lapse.
 Leases compare the clocks of nodes, which must agree to within a few seconds.
@@ -36,6 +37,9 @@ class Status(Enum):
     DONE = "done"
     REFUSED = "refused"
     SUPERSEDED = "superseded"
+    # Never pending: stored to be read.
+    NOT_APPLIED = "not_applied"
+    FORBIDDEN = "forbidden"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,8 +125,10 @@ class Role(_File):
     """What holders of a rank may do, and whether automation leaves them alone.
 
     Attributes:
-        level: MergeResult among roles; for the programs that read this file.
-        can_earn: May earn rank points; for the programs that read this file, as the other `can_…`.
+        level: A word or a number. An actor suspends and bans only players of a lower level.
+        can_earn: May earn rank points; for the programs that read this file, as `can_adjust`.
+        can_warn: As the actor of a decision, may have players suspended.
+        can_ban: As the actor of a decision, may have players banned.
         ignored: Automation takes no decision about them but punishments.
         locked: As `ignored`; says that the rank is held on purpose.
     """
@@ -205,6 +207,25 @@ class Policy:
         """The highest rank these points earn; the lowest rank for those below all of them."""
         at = bisect_right(self._earned, points, key=lambda rank: rank.min_points)
         return self._earned[max(at - 1, 0)]
+
+    def is_above(self, name: str, other: str) -> bool:
+        """Whether the level of a rank in `permissions.json` is above that of another, or they have no order.
+
+        Numbers are compared. Of different words the rank with more points is above; equal levels are not.
+        """
+        level, below = self._level(name), self._level(other)
+        if level is None or below is None:
+            return True
+        if isinstance(level, int) and isinstance(below, int):
+            return level > below
+        rank, other_rank = self.rank(name), self.rank(other)
+        if level == below or rank is None or other_rank is None:
+            return level != below
+        return rank.min_points > other_rank.min_points
+
+    def _level(self, name: str) -> int | str | None:
+        role = self.permissions.roles.get(name)
+        return None if role is None else role.level
 
     def blocks_decisions(self, name: str) -> bool:
         """Whether the rank is `ignored` or `locked`."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
-from actors.automation.decision import Action, Decision, Verdict
+from actors.automation.decision import PUNISHING, Action, Decision, Verdict
 from actors.automation.player import Player
 from actors.automation.policy import Policy
 from actors.automation.steps import (
@@ -20,8 +19,6 @@ from actors.automation.steps import (
     steps_for,
     why_not,
 )
-
-PUNISHING: Final = frozenset({Action.SUSPEND, Action.BAN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +58,14 @@ class Queued:
         steps: To be stored as a new pending decision; None when nothing new is stored.
         supersedes: Request ids of waiting decisions this one takes the place of.
         punishment: Status and end the player takes over when it is carried out.
+        forbidden: Why the actor may not have it applied; None where it may.
     """
 
     decision: Decision
     steps: tuple[Step, ...] | None = None
     supersedes: tuple[str, ...] = ()
     punishment: tuple[str | None, datetime | None] = (None, None)
+    forbidden: str | None = None
 
 
 def reported(verdict: Verdict, request_id: str, reason: str | None = None) -> Queued:

@@ -9,8 +9,9 @@ from typing import Final
 
 import trio
 
-from actors.automation import store
+from actors.automation import decision_log, store
 from actors.automation.batch import DecisionContext, Recorded, SnapshotEntry
+from actors.automation.decision_log import StoredDecision
 from actors.automation.leaderboard import Place, Records
 from actors.automation.leaderboard_cache import LeaderboardCache
 from actors.automation.player import Player
@@ -236,6 +237,25 @@ class RobloxPlayers:
         if found is not None and self._open(user_id) is not None:
             self._cache.read(user_id, found, changes=changes)
         return found
+
+    async def decision(self, request_id: str) -> StoredDecision | None:
+        """A stored decision; None for an unknown one.
+
+        Raises:
+            LinkDown: The database is away.
+        """
+        return await self._database.read(partial(decision_log.find, request_id=request_id))
+
+    async def decisions(
+        self, user_id: int | None, limit: int, before: int | None = None
+    ) -> list[StoredDecision]:
+        """Stored decisions about one player, or about all, newest first; `before` the id of one.
+
+        Raises:
+            LinkDown: The database is away.
+        """
+        query = partial(decision_log.newest, user_id=user_id, before=before, limit=limit)
+        return await self._database.read(query)
 
     def outdate(self, user_id: int) -> None:
         """Invalidate what is cached: a player has changed in the database."""

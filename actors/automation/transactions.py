@@ -30,7 +30,14 @@ def record_snapshots(
     """Merge snapshots into their players, keep them as history, decide, and queue what is to be applied."""
     if not entries:
         return []
-    batch = Batch(connection, [entry.snapshot.user_id for entry in entries], context)
+    told = [entry for entry in entries if entry.is_applied_by_actor]
+    batch = Batch(
+        connection,
+        [entry.snapshot.user_id for entry in entries],
+        context,
+        actors=[entry.instructions.actor_user_id or 0 for entry in told],
+        logged=[entry.snapshot.user_id for entry in told],
+    )
     recorded = [batch.record(entry) for entry in entries]
     batch.write()
     return recorded
@@ -42,10 +49,18 @@ def apply_decision(
     """Decide about a player on request and queue the decision; None for an unknown player."""
     if not store.load(connection, [request.user_id]):
         return None
-    batch = Batch(connection, [request.user_id], context)
-    queued = batch.queue(request.user_id, request_id, request.actor_user_id, request.reason)
+    user_id, actor = request.user_id, request.actor_user_id
+    actors = () if actor is None else (actor,)
+    batch = Batch(connection, [user_id], context, actors=actors, logged=[user_id])
+    queued = batch.queue(user_id, request_id, actor, request.reason, is_logged=True)
     batch.write()
-    return Recorded(batch.players[request.user_id], queued.decision, None, queued.steps is not None)
+    return Recorded(
+        player=batch.players[user_id],
+        decision=queued.decision,
+        result=None,
+        queued=queued.steps is not None,
+        forbidden=queued.forbidden,
+    )
 
 
 def report_decision(

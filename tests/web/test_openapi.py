@@ -15,6 +15,7 @@ from tests.web.conftest import Serve
 from tests.web.serving import Node
 from web.handlers.automation_api import (
     DecidedAnswer,
+    DecisionsAnswer,
     InvalidAnswer,
     LiveAnswer,
     PlayerAnswer,
@@ -64,19 +65,24 @@ async def test_answers_are_what_the_models_say(serve: Serve, tmp_path: Path) -> 
             ("/health/live", LiveAnswer),
         ):
             model.model_validate((await node.http.get(path)).json())
+        asked = {"userId": 5, "apply": True}
+        said = (await post(node, "/automation/decisions", asked)).json()["decision"]
+        listed = await node.http.get("/automation/decisions", headers={"x-grps-api-key": KEY})
+        assert DecisionsAnswer.model_validate(listed.json()).decisions[0].request_id == said["requestId"]
 
 
 @pytest.mark.parametrize("key", [KEY, ""], ids=["with keys", "open"])
 async def test_nothing_the_document_allows_brings_a_5xx_or_an_answer_it_does_not_name(
     serve: Serve, tmp_path: Path, key: str
 ) -> None:
-    async with serve(**env_of(tmp_path) | {"INBOUND_API_KEYS": key}) as node:
+    env = {"INBOUND_API_KEYS": key, "AUTOMATION": "on" if key else "open"}
+    async with serve(**env_of(tmp_path) | env) as node:
         await post(node, ACTIVITY, body_of(1))
         result = await trio.to_thread.run_sync(_ask_everything, node.url, tmp_path, key)
         metrics = (await node.http.get("/metrics")).text
 
     assert result.returncode == 0, result.stdout[-4000:]
-    assert "Tested: 6" in result.stdout
+    assert "Tested: 8" in result.stdout
     assert 'greenroom_http_answers_total{status="200"}' in metrics
     assert "greenroom_http_faults_total 0.0" in metrics
 
@@ -86,7 +92,7 @@ def _ask_everything(url: str, directory: Path, key: str) -> subprocess.Completed
     (directory / "schemathesis.toml").write_text("[generation]\nallow-extra-parameters = false\n")
     options: dict[str, Any] = {
         "--checks": ",".join(CHECKS),
-        "--max-examples": "40",
+        "--max-examples": "30",
         "--seed": "7",
         "--generation-database": "none",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,7 @@ from actors.automation.snapshot import MAX_BODY_BYTES, Invalid, parse_decision_r
 from actors.links import LinkDown
 from web.handlers.http import Answer, error, json_answer, retry_later
 from web.handlers.openapi import document
-from web.handlers.paging import cursor_of, read_cursor, read_limit
+from web.handlers.paging import cursor_of, read_before, read_cursor, read_limit, read_user
 from web.handlers.routes import Endpoint, Route
 from web.handlers.tokens import matches_any
 
@@ -37,10 +38,12 @@ logger = logging.getLogger(__name__)
 
 TOP: Final = 25
 RECORDS: Final = 5
+DECISIONS: Final = 25
 RETRY_AFTER_S: Final = 2
 MAX_DIGITS: Final = 19
 ID_BYTES: Final = 16
 IDS_AT_ONCE: Final = 256
+IS_REQUEST_ID: Final = re.compile(r"[0-9a-zA-Z-]{1,36}").fullmatch
 NO_STORE: Final = (("Cache-Control", "no-store"),)
 NO_CACHE: Final = (("Cache-Control", "no-cache"),)
 
@@ -52,6 +55,9 @@ INVALID_USER_ID: Final = json_answer(
     Invalid(
         [{"loc": ["path", "userId"], "msg": "Input should be a Roblox user id", "type": "int_parsing"}]
     ).to_json(),
+)
+DECISION_NOT_FOUND: Final = error(
+    404, "decision_not_found", "there is no such decision, or it was not stored"
 )
 PLAYER_NOT_FOUND: Final = error(404, "player_not_found")
 MESSAGES: Final = {
@@ -106,8 +112,12 @@ class AutomationHandlers:
             ),
             Route(
                 "/automation/decisions",
-                {"POST": Endpoint(self.decide, MAX_BODY_BYTES, check=self.check_caller)},
+                {
+                    "GET": Endpoint(self.decisions),
+                    "POST": Endpoint(self.decide, MAX_BODY_BYTES, check=self.check_caller),
+                },
             ),
+            Route("/automation/decisions/{requestId}", {"GET": Endpoint(self.decision)}),
             Route("/players/{userId}", {"GET": Endpoint(self.player)}),
             Route("/leaderboard/top", {"GET": Endpoint(self.top)}),
             Route("/leaderboard/records", {"GET": Endpoint(self.records)}),
@@ -150,17 +160,26 @@ class AutomationHandlers:
         return self._refusal(request.headers)
 
     def _refusal(self, headers: Mapping[str, str]) -> Answer | None:
+        refusal = self._stranger(headers)
+        if refusal is not None:
+            return refusal
+        return None if is_json(headers.get("content-type", "")) else NOT_JSON
+
+    def _stranger(self, headers: Mapping[str, str]) -> Answer | None:
         if self._is_closed:
             return CLOSED
         if self._inbound_keys and not matches_any(headers.get("x-grps-api-key"), self._inbound_keys):
             return UNAUTHORIZED
-        return None if is_json(headers.get("content-type", "")) else NOT_JSON
+        return None
 
     def _answered(self, outcome: RecordOutcome) -> Answer:
         if isinstance(outcome, NotRecorded):
             return not_recorded(outcome)
         if isinstance(outcome, Unknown):
             return PLAYER_NOT_FOUND
+        if outcome.forbidden is not None:
+            said = {"error": "actor_may_not", "message": outcome.forbidden}
+            return json_answer(403, said | self._recorded(outcome))
         return json_answer(200, self._recorded(outcome))
 
     def _recorded(self, recorded: Recorded) -> dict[str, object]:
@@ -169,6 +188,37 @@ class AutomationHandlers:
             "player": enriched(recorded.player, self._policy()),
             "decision": None if decision is None else decision.to_json(),
         }
+
+    async def decisions(self, request: Request) -> Answer:
+        """Stored decisions about one player or about all, newest first, in pages linked by `Link`."""
+        refusal = self._stranger(request.headers)
+        if refusal is not None:
+            return refusal
+        try:
+            user_id, limit = read_user(request.query), read_limit(request.query, DECISIONS)
+            found = await self._players.decisions(user_id, limit, read_before(request.query))
+        except Invalid as invalid:
+            return json_answer(422, invalid.to_json())
+        except LinkDown:
+            return not_recorded(NotRecorded.UNAVAILABLE)
+        headers: Headers = NO_STORE
+        if len(found) == limit:
+            whose = "" if user_id is None else f"userId={user_id}&"
+            target = f"/automation/decisions?{whose}limit={limit}&cursor={found[-1].id}"
+            headers += (("Link", f'<{target}>; rel="next"'),)
+        return json_answer(200, {"decisions": [decision.to_json() for decision in found]}, headers)
+
+    async def decision(self, request: Request) -> Answer:
+        """One stored decision."""
+        refusal = self._stranger(request.headers)
+        if refusal is not None:
+            return refusal
+        request_id = request.segments[-1]
+        try:
+            found = await self._players.decision(request_id) if IS_REQUEST_ID(request_id) else None
+        except LinkDown:
+            return not_recorded(NotRecorded.UNAVAILABLE)
+        return DECISION_NOT_FOUND if found is None else json_answer(200, found.to_json(), NO_STORE)
 
     async def player(self, request: Request) -> Answer:
         """One player."""

@@ -64,6 +64,36 @@ class DecidedAnswer(_Answer):
     decision: DecisionAnswer
 
 
+class StoredDecisionAnswer(DecisionAnswer):
+    """A decision as it was stored, and what became of it."""
+
+    user_id: int
+    from_rank: str
+    actor_user_id: int | None
+    status: Literal["pending", "done", "refused", "superseded", "not_applied", "forbidden"]
+    problem: str | None
+    attempts: int
+    punishment_status: str | None
+    punishment_expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class DecisionsAnswer(_Answer):
+    """Stored decisions, newest first."""
+
+    decisions: list[StoredDecisionAnswer]
+
+
+class ForbiddenAnswer(_Answer):
+    """The actor may not have this decision applied. The snapshot that came with it is recorded."""
+
+    error: Literal["actor_may_not"]
+    message: str
+    player: PlayerAnswer
+    decision: DecisionAnswer
+
+
 class LeaderAnswer(_Answer):
     """One line of a leaderboard."""
 

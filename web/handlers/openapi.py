@@ -11,12 +11,15 @@ from actors.automation.policy import INT64_MAX
 from actors.automation.snapshot import BOOLEANS, MAX_KEY, DecisionRequest, Snapshot
 from web.handlers.automation_api import (
     DecidedAnswer,
+    DecisionsAnswer,
     ErrorAnswer,
+    ForbiddenAnswer,
     InvalidAnswer,
     LiveAnswer,
     PlayerAnswer,
     RecordsAnswer,
     SnapshotAnswer,
+    StoredDecisionAnswer,
     TopAnswer,
 )
 from web.handlers.paging import CURSOR_PATTERN
@@ -28,18 +31,21 @@ if TYPE_CHECKING:
 TAKEN: Final[tuple[type[BaseModel], ...]] = (Snapshot, DecisionRequest)
 GIVEN: Final[tuple[type[BaseModel], ...]] = (
     DecidedAnswer,
+    DecisionsAnswer,
     ErrorAnswer,
+    ForbiddenAnswer,
     InvalidAnswer,
     LiveAnswer,
     PlayerAnswer,
     RecordsAnswer,
     SnapshotAnswer,
+    StoredDecisionAnswer,
     TopAnswer,
 )
 REASONS: Final = {
     "400": "The request cannot be understood.",
     "401": "The key is missing or wrong.",
-    "404": "There is no such player.",
+    "404": "There is no such player or decision, or no key is configured.",
     "413": "The body is too large.",
     "415": "The body is not announced as JSON.",
     "500": "A fault of ours.",
@@ -62,7 +68,8 @@ def document() -> Json:
         "paths": {
             "/health/live": {"get": _read("live", "The process answers", LiveAnswer, (), ())},
             "/roblox/events/player-activity": {"post": _snapshot()},
-            "/automation/decisions": {"post": _decision()},
+            "/automation/decisions": {"get": _decisions(), "post": _decision()},
+            "/automation/decisions/{requestId}": {"get": _stored_decision()},
             "/players/{userId}": {"get": _player()},
             "/leaderboard/top": {"get": _top()},
             "/leaderboard/records": {"get": _records()},
@@ -116,7 +123,8 @@ def _post(name: str, summary: str, body: type[BaseModel], ok: type[BaseModel], *
         "security": [{"key": []}, {}],
         "parameters": list(headers),
         "requestBody": {"required": True, **_ref(body)},
-        "responses": _answers(ok, ("401", "404", "415", "503"), checked=True),
+        "responses": _answers(ok, ("401", "404", "415", "503"), checked=True)
+        | {"403": {"description": "The actor may not have it applied.", **_ref(ForbiddenAnswer)}},
     }
 
 
@@ -150,7 +158,29 @@ def _snapshot() -> Json:
 
 
 def _decision() -> Json:
-    return _post("decide", "Decide about one player by hand", DecisionRequest, DecidedAnswer)
+    return _post("decide", "Decide about one player", DecisionRequest, DecidedAnswer)
+
+
+def _with_key(operation: Json) -> Json:
+    return operation | {"security": [{"key": []}, {}]}
+
+
+def _decisions() -> Json:
+    user = _query("userId", USER_ID, "Whose; of all players without it.")
+    text = "Where the page before ended: from its `Link` header."
+    cursor = _query("cursor", {"type": "integer", "minimum": 1, "maximum": INT64_MAX}, text)
+    parameters = (user, _limit(25), cursor)
+    refusals = ("401", "404", "503")
+    return _with_key(
+        _read("decisions", "Stored decisions, newest first", DecisionsAnswer, parameters, refusals)
+    )
+
+
+def _stored_decision() -> Json:
+    schema = {"type": "string", "minLength": 1, "maxLength": 36}
+    path = {"name": "requestId", "in": "path", "required": True, "schema": schema}
+    refusals = ("401", "404", "503")
+    return _with_key(_read("decision", "One stored decision", StoredDecisionAnswer, (path,), refusals))
 
 
 def _player() -> Json:

@@ -1,4 +1,4 @@
-"""`limit` and `cursor` of the leaderboards."""
+"""`limit` and `cursor` of the leaderboards and of stored decisions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from actors.automation.snapshot import Invalid
 from web.handlers.paths import query_value
 
 _IS_LIMIT: Final = re.compile(r"[0-9]{1,3}\Z").match
+_IS_ID: Final = re.compile(r"[0-9]{1,19}").fullmatch
 _LARGEST: Final = Place(INT32_MAX, INT32_MAX, INT32_MAX, INT64_MAX)
 # What `/openapi.json` says of a cursor.
 CURSOR_PATTERN: Final = r"^([0-9]{1,10})-([0-9]{1,10})-([0-9]{1,10})-([0-9]{1,19})$"
@@ -50,6 +51,33 @@ def read_cursor(query: str) -> Place | None:
     if place is None or any(part > most for part, most in zip(place, _LARGEST, strict=True)):
         raise _fault("cursor", "Input should be the cursor of a page before", "cursor")
     return place
+
+
+def read_before(query: str) -> int | None:
+    """The id of a stored decision that the page begins after; None for the first page.
+
+    Raises:
+        Invalid: It is none of ours.
+    """
+    return _read_id(query, "cursor", "Input should be the cursor of a page before", "cursor")
+
+
+def read_user(query: str) -> int | None:
+    """`userId`; None where it is left out.
+
+    Raises:
+        Invalid: It is no Roblox user id.
+    """
+    return _read_id(query, "userId", "Input should be a Roblox user id", "int_parsing")
+
+
+def _read_id(query: str, name: str, message: str, kind: str) -> int | None:
+    said = query_value(query, name)
+    if said is None:
+        return None
+    if not _IS_ID(said) or not 1 <= int(said) <= INT64_MAX:
+        raise _fault(name, message, kind)
+    return int(said)
 
 
 def cursor_of(place: Place) -> str:

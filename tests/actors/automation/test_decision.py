@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.automation.decision import Action, decide
+from actors.automation.decision import Action, Verdict, decide, why_forbidden
 from actors.automation.player import Player
 from tests.actors.automation.people import NOW, RANKS, player, policy
 
@@ -159,3 +159,34 @@ def test_automation_moves_one_step_and_never_into_or_out_of_punishment(
     if verdict.action in {Action.BAN, Action.NONE}:
         assert verdict.target_rank is None
     assert decide(somebody, rules, NOW) == verdict
+
+
+@pytest.mark.parametrize(
+    ("level", "below", "is_above"),
+    [
+        (2, 1, True),
+        (1, 1, False),
+        (1, 2, False),
+        ("a", "a", False),
+        ("a", "b", True),
+        ("b", "a", False),
+        (1, "a", True),
+        ("a", 9, True),
+        ("1", 1, True),
+    ],
+)
+def test_levels_are_compared_as_numbers_and_words_by_the_points_of_their_ranks(
+    level: int | str, below: int | str, is_above: bool
+) -> None:
+    roles: dict[str, Any] = {"Kept": {"level": level, "canWarn": True}, "New": {"level": below}}
+    ranks = ("Kept", "New")
+    if (level, below) == ("b", "a"):
+        roles, ranks = {"New": {"level": level, "canWarn": True}, "Kept": {"level": below}}, ("New", "Kept")
+    verdict = Verdict(Action.SUSPEND, "Cell", "why")
+
+    assert (why_forbidden(verdict, *ranks, policy(roles=roles)) is None) == is_above
+
+
+@pytest.mark.parametrize("action", [Action.NONE, Action.PROMOTE, Action.DEMOTE])
+def test_only_punishments_need_a_permission(action: Action) -> None:
+    assert why_forbidden(Verdict(action, None, "why"), "Cell", "Owner", policy()) is None
