@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from codecs import BOM_UTF8
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Final, cast
 
-import trio
 from pydantic import BaseModel, ValidationError
 
 from actors.automation.policy import Permissions, Policy, Punishments, RankTable, unknown_keys
+from actors.links import FileWatcher, read_file, why_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,6 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
 # A change must be in force within 2 s. A look each half second leaves room for the second
 # look that a vanished file is given.
 CHECK_EVERY_S: Final = 0.5
-MAX_FILE_BYTES: Final = 1 << 20
 MAX_KEYS_LOGGED: Final = 20
 
 
@@ -94,18 +94,14 @@ def _look(directory: Path | None) -> Found:
 
 def _read(path: Path) -> bytes | PolicyError | None:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        return read_file(path)
     except FileNotFoundError:
         # Said of each file, so that the log names what is really gone.
         if not path.parent.is_dir():
             return PolicyError([f"{path.name}: there is no directory {path.parent}"])
         return None
     except OSError as error:
-        return PolicyError([f"{path.name}: cannot be read: {error.strerror}"])
-    if len(content) > MAX_FILE_BYTES:
-        return PolicyError([f"{path.name}: is larger than {MAX_FILE_BYTES} bytes"])
-    return content
+        return PolicyError([f"{path.name}: {why_unreadable(error)}"])
 
 
 class _File:
@@ -165,7 +161,7 @@ class PolicyFiles:
 
     def __init__(self, directory: Path | None, *, check_every_s: float = CHECK_EVERY_S) -> None:
         self._directory = directory
-        self._check_every_s = check_every_s
+        self._watcher = FileWatcher(partial(_look, directory), self._take, check_every_s=check_every_s)
         self._files = _opened(_look(directory))
         self._reloads = 0
         self._refusals = 0
@@ -177,11 +173,11 @@ class PolicyFiles:
 
     async def run(self, life: Life) -> None:
         """Look for changes until cancelled; a child for a supervisor."""
-        life.started()
-        while True:
-            await trio.sleep(self._check_every_s)
-            # Reading leaves the loop: CONFIG_DIR may be a network file system that hangs.
-            self._take(await trio.to_thread.run_sync(_look, self._directory, abandon_on_cancel=True))
+        await self._watcher.run(life)
+
+    def reload(self) -> None:
+        """Look soon."""
+        self._watcher.read_soon()
 
     def refresh(self) -> None:
         """Look once. A broken file is logged, once per fault, and leaves the old policy in force."""

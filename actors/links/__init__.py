@@ -1,10 +1,11 @@
-"""Connections to Redis, the database and HTTP peers, and whether each is there.
+"""What lies outside of the process: Redis, the database, HTTP peers, files; and whether it is there.
 
 Reading order, each file leaning only on the ones above it:
 
     errors              the engine is away, or cannot be listened to
     availability        whether an engine can be reached, and since when
     redis_refusals      what follows from an error of Redis: a table
+    file_watcher        files that may change: read every so often
     http_caller         requests to one HTTP peer, and whatever comes of them as a value
     redis_link          pipelines, and the task that knows whether Redis is there
     redis_blocking      a command that waits inside Redis and can be called back
@@ -34,6 +35,7 @@ from actors.links.database_channel import DatabaseChannel
 from actors.links.database_engine import Limits, make_engine, normal_url
 from actors.links.database_trip import Step, in_one_trip
 from actors.links.errors import CannotListen, LinkDown, NotSent, OutcomeUnknown
+from actors.links.file_watcher import MAX_FILE_BYTES, FileWatcher, read_file, why_unreadable
 from actors.links.group_commit import Caller, GroupCommit
 from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
 from actors.links.redis_blocking import BlockingCommand
@@ -44,6 +46,7 @@ from actors.links.redis_subscription import Subscription
 from actors.links.redis_wire import Answered, RedisWire, WireStatistics
 
 __all__ = [
+    "MAX_FILE_BYTES",
     "Answered",
     "Availability",
     "BlockingCommand",
@@ -54,6 +57,7 @@ __all__ = [
     "Database",
     "DatabaseChannel",
     "DatabaseStatistics",
+    "FileWatcher",
     "GroupCommit",
     "HttpAnswer",
     "HttpCaller",
@@ -80,5 +84,7 @@ __all__ = [
     "in_one_trip",
     "make_engine",
     "normal_url",
+    "read_file",
     "read_retry_after",
+    "why_unreadable",
 ]

@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import orjson
-import trio
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -24,13 +23,16 @@ from pydantic import (
     ValidationError,
 )
 
+from actors.links import FileWatcher, read_file, why_unreadable
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from supervision import Life
 
 logger: Final = logging.getLogger(__name__)
 
 CHECK_EVERY_S: Final = 1.0
-MAX_FILE_BYTES: Final = 1 << 20
 INT32: Final = range(-(2**31), 2**31)
 
 Scalar = StrictBool | StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictStr | None
@@ -69,7 +71,7 @@ class GameConfig:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._watcher = FileWatcher(partial(_read, path), self.refresh, check_every_s=CHECK_EVERY_S)
         self._seen: bytes | str | None = None
         self._file: _File | None = None
         self._served: dict[str | None, Served] = {}
@@ -85,16 +87,12 @@ class GameConfig:
         return self._served[known]
 
     async def run(self, life: Life) -> None:
-        """Watch the file for ever."""
-        self.refresh(await self._read())
-        life.started()
-        while True:
-            await trio.sleep(CHECK_EVERY_S)
-            self.refresh(await self._read())
+        """Watch the file until cancelled."""
+        await self._watcher.run(life)
 
-    async def _read(self) -> bytes | str:
-        # The file may lie on a network that hangs.
-        return await trio.to_thread.run_sync(_read, self._path, abandon_on_cancel=True)
+    def reload(self) -> None:
+        """Read the file again soon."""
+        self._watcher.read_soon()
 
     def refresh(self, found: bytes | str) -> None:
         """Take the content of the file, or hear why there is none; says each thing once."""
@@ -120,11 +118,9 @@ class GameConfig:
 
 def _read(path: Path) -> bytes | str:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        return read_file(path)
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    return content if len(content) <= MAX_FILE_BYTES else f"larger than {MAX_FILE_BYTES} bytes"
+        return why_unreadable(error)
 
 
 def _served(variables: Variables) -> Served:

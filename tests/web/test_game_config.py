@@ -88,6 +88,19 @@ async def test_a_change_of_the_file_takes_effect(node: Node, file: Path) -> None
     assert await until_changed(node, before) == {"sm_rate": 31}
 
 
+async def test_a_reload_reads_the_file_without_waiting(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(game_config, "CHECK_EVERY_S", 3600)
+    settings = {"DATA_DIR": tmp_path, "GAME_SERVER_TOKENS": "plain", "GAME_CONFIG_FILE": file}
+    async with serving(LANES[0], **settings) as node:
+        before = (await config(node, TOKEN)).json()
+        replace(file, '{"defaults":{"sm_rate":31}}')
+        node.program.reload()  # as SIGHUP does
+
+        assert await until_changed(node, before) == {"sm_rate": 31}
+
+
 @pytest.mark.parametrize(
     "broken", ["", "{", '{"defaults":{"a":[1]}}', '{"defaults":{"a":NaN}}', '{"default":{}}', "[]"]
 )

@@ -111,7 +111,7 @@ class AutomationFeature(Feature):
 
     def reload(self) -> None:
         """Read the policy files again."""
-        self.files.refresh()
+        self.files.reload()
 
     def metrics(self) -> Iterator[Sample]:
         """Its metrics."""

@@ -88,6 +88,11 @@ class StatsFeature(Feature):
         stats = StatsHandlers(players, self.servers, self.rules)
         return stats.routes() + GameConfigHandlers(self.config, self.servers).routes()
 
+    def reload(self) -> None:
+        """Read the game's configuration again."""
+        if self.config is not None:
+            self.config.reload()
+
     def metrics(self) -> Iterator[Sample]:
         """What the parts count."""
         if self.keeping is not None:
