@@ -17,6 +17,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY actors actors
 COPY supervision supervision
 COPY web web
+# What web/static links to.
+COPY clients/js/greenroom.js clients/js/greenroom.js
 RUN /opt/build/bin/python -m hatchling build --target wheel --directory /tmp/dist \
     && python -m pip --python /opt/greenroom/bin/python install --no-deps --no-index /tmp/dist/*.whl
 

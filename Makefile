@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-NPM := tests/e2e/phoenix bench/peers/ws
+NPM := tests/e2e/phoenix tests/e2e/clients bench/peers/ws
 BIN := $(VENV)/bin
 # Tests wait for servers and clocks half of the time: two processes a core keep it busy.
 WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
@@ -59,7 +59,7 @@ $(VENV)/.locked: requirements/dev.txt
 	$(PYTHON) scripts/make_venv.py $(VENV) requirements/dev.txt
 	@touch $@
 
-# The real Phoenix client, for the tests that drive it, and what the bench of channels is held against.
+# The real Phoenix client and React, for the tests that drive them, and what the bench of channels is held against.
 %/node_modules/.installed: %/package-lock.json
 	cd $* && npm ci --no-audit --no-fund --silent
 	@touch $@

@@ -27,6 +27,7 @@ Reading order, each file leaning only on the ones above it:
     automation_api  the answers of the automation routes as models
     automation  snapshots in, decisions out, players and leaderboards
     openapi     /openapi.json
+    client_script  /greenroom.js
     health      /healthz and /internal/health
     metrics     /metrics
 """

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from actors.core import Audiences, Registry
+from web.handlers.client_script import ClientScript
 from web.handlers.health import HealthHandlers
 from web.handlers.metrics import MetricsHandlers, Samples
 from web.handlers.streams import Streams
@@ -133,6 +134,7 @@ def build_node(
         *chain.from_iterable(feature.routes() for feature in core.features),
         *_health_routes(settings, core, streams, watched, clock),
         *MetricsHandlers(samples, token=settings.metrics_token).routes(),
+        *ClientScript().routes(),
     ]
     edge = build_edge(settings, routes, streams, core.channels.auth, listeners)
     for feature in (*watched, edge):

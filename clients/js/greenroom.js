@@ -1,0 +1,257 @@
+// Watches and writes the rooms of a Greenroom server, and always comes back.
+//
+// Streams are read with fetch: an EventSource gives up for good on any answer but 200, sends no token in a
+// header, and does not notice a connection that has silently died.
+
+/** What went wrong. `status` is 0 where no answer came. */
+export class GreenroomError extends Error {
+  constructor(status, body, retryAfterMs = 0, cause) {
+    super(body?.message ?? body?.error ?? (status ? `HTTP ${status}` : "no answer"), { cause });
+    Object.assign(this, { name: "GreenroomError", status, code: body?.error ?? "", body, retryAfterMs });
+  }
+
+  /** Whether the same request may succeed later by itself. */
+  get isTemporary() {
+    return !this.status || this.status >= 500 || [408, 425, 429].includes(this.status);
+  }
+}
+
+export class Greenroom {
+  #url; #options; #token; #isClosed = false;
+  #rooms = new Map(); // what is watched
+  #puts = new Map(); // what is written
+  #pauses = new Set();
+  #goOn = () => { for (const end of [...this.#pauses]) end(); };
+
+  constructor(url = "", options = {}) {
+    this.#url = url.replace(/\/+$/, "");
+    this.#options = { longestMs: 30_000, quietMs: 45_000, retryMs: 2000, ...options };
+    globalThis.addEventListener?.("online", this.#goOn);
+  }
+
+  /** Calls `onRecord` with the newest record, now if it is known and whenever it changes; returns how to stop. */
+  watch(id, onRecord) {
+    let room = this.#rooms.get(id);
+    if (!room) this.#rooms.set(id, room = { id, listeners: new Set() });
+    const listener = (record) => queueMicrotask(() => room.listeners.has(listener) && onRecord(record));
+    room.listeners.add(listener);
+    if (room.record) listener(room.record);
+    if (room.listeners.size === 1) this.#follow(room);
+    return () => {
+      if (!room.listeners.delete(listener) || room.listeners.size) return;
+      this.#rooms.delete(id);
+      room.end?.();
+      this.#goOn();
+    };
+  }
+
+  /** The newest record that has come of a watched room. */
+  record(id) {
+    return this.#rooms.get(id)?.record;
+  }
+
+  /** The record now; null if there is no room. */
+  async get(id) {
+    return (await this.#get(id)).record;
+  }
+
+  /**
+   * Overwrites the room. While an earlier put waits for its answer, or nobody answers, only the newest state is kept,
+   * and sent until it is answered; the promises of those it replaces resolve with its record.
+   */
+  put(id, state, { secret } = {}) {
+    return new Promise((resolve, reject) => {
+      const queue = this.#puts.get(id);
+      const waiters = [...(queue?.next?.waiters ?? []), { resolve, reject }];
+      const next = { body: JSON.stringify({ state }), secret, key: newKey(), waiters };
+      if (queue) queue.next = next;
+      else this.#sendPuts(id, { next });
+    });
+  }
+
+  /** Writes what `change(state, record)` makes of the newest state, again if somebody was quicker; undefined: nothing. */
+  async update(id, change, { secret } = {}) {
+    for (let attempt = 0; ; attempt++) {
+      const { record, tag } = await this.#get(id);
+      const state = await change(record && structuredClone(record.state), record);
+      if (state === undefined) return record;
+      const condition = record ? { "If-Match": `"${tag}"` } : { "If-None-Match": "*" };
+      try {
+        return await this.#insist(id, { body: JSON.stringify({ state }), secret, key: newKey() }, condition);
+      } catch (error) {
+        if (error.status !== 412 || attempt > 30) throw error;
+        await this.#pause(Math.random() * 20 * attempt);
+      }
+    }
+  }
+
+  /** Ends all streams, and gives up what could not be written. */
+  close() {
+    this.#isClosed = true;
+    globalThis.removeEventListener?.("online", this.#goOn);
+    for (const room of this.#rooms.values()) room.end?.();
+    this.#rooms.clear();
+    this.#goOn();
+  }
+
+  // -- requests
+
+  async #fetch(path, init, isAgain) {
+    const { token, fetch = globalThis.fetch } = this.#options;
+    const used = this.#token ??= (async () => token?.call ? token() : token)();
+    const forget = () => { if (this.#token === used) this.#token = undefined; };
+    const bearer = await used.catch((error) => { forget(); throw error; });
+    const headers = { ...init.headers, ...(bearer && { Authorization: `Bearer ${bearer}` }) };
+    const answer = await fetch(this.#url + path, { cache: "no-store", ...init, headers });
+    if (answer.ok) return answer;
+    if (answer.status === 401) {
+      forget();
+      if (token?.call && !isAgain) return this.#fetch(path, init, true);
+    }
+    const body = await answer.json().catch(() => null);
+    throw new GreenroomError(answer.status, body, 1000 * answer.headers.get("Retry-After") || 0);
+  }
+
+  async #ask(id, init = {}) {
+    try {
+      const answer = await this.#fetch(pathOf(id), { signal: AbortSignal.timeout?.(20_000), ...init });
+      return { record: await answer.json(), tag: answer.headers.get("ETag")?.replace(/^(W\/)?"|"$/g, "") };
+    } catch (error) {
+      throw asError(error);
+    }
+  }
+
+  #get(id) {
+    return this.#ask(id).catch((error) => {
+      if (error.code === "room_not_found") return { record: null };
+      throw error;
+    });
+  }
+
+  /** Puts until there is an answer that stays; before a repeat, `newest` may give another put in its place. */
+  async #insist(id, put, condition, newest = () => put) {
+    for (let failures = 0; ; failures++) {
+      const { body, secret, key } = newest();
+      const headers = { "Content-Type": "application/json", "Idempotency-Key": key, ...condition };
+      if (secret) headers["X-Room-Secret"] = secret;
+      try {
+        return (await this.#ask(id, { method: "PUT", headers, body })).record;
+      } catch (error) {
+        if (error.code === "superseded") return this.get(id); // written, and overwritten since
+        if (this.#isClosed || !error.isTemporary) throw error;
+        await this.#pause(this.#backOff(failures, error));
+        if (this.#isClosed) throw error;
+      }
+    }
+  }
+
+  async #sendPuts(id, queue) {
+    this.#puts.set(id, queue);
+    while (queue.next) {
+      let put;
+      const newest = () => {
+        if (queue.next) put = { ...queue.next, waiters: [...(put?.waiters ?? []), ...queue.next.waiters] };
+        queue.next = undefined;
+        return put;
+      };
+      try {
+        const record = await this.#insist(id, undefined, {}, newest);
+        for (const waiter of put.waiters) waiter.resolve(record);
+      } catch (error) {
+        for (const waiter of put.waiters) waiter.reject(error);
+      }
+    }
+    this.#puts.delete(id);
+  }
+
+  // -- streams
+
+  async #follow(room) {
+    const isOver = () => this.#isClosed || !room.listeners.size;
+    const tell = (status) => this.#options.onStatus?.({ room_id: room.id, ...status });
+    for (let failures = 0; !isOver(); ) {
+      let error;
+      room.pauseMs = undefined;
+      try {
+        await this.#read(room, () => { failures = 0; tell({ isOpen: true }); });
+      } catch (caught) {
+        error = asError(caught);
+      }
+      if (isOver()) return;
+      const pauseMs = room.pauseMs ?? this.#backOff(failures++, error);
+      tell({ isOpen: false, error, pauseMs });
+      await this.#pause(pauseMs);
+    }
+  }
+
+  async #read(room, onOpen) {
+    const ending = new AbortController();
+    room.end = () => ending.abort();
+    let timer;
+    const heard = () => { clearTimeout(timer); timer = setTimeout(room.end, this.#options.quietMs); };
+    heard();
+    try {
+      const resume = room.tag ? `?last_event_id=${room.tag}` : "";
+      const init = { headers: { Accept: EVENTS }, signal: ending.signal };
+      const answer = await this.#fetch(`${pathOf(room.id)}/stream${resume}`, init);
+      // A login page may be a 200 too.
+      if (!answer.headers.get("Content-Type")?.startsWith(EVENTS)) throw new GreenroomError(0, { error: "no_events" });
+      onOpen();
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (let text = ""; ; ) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        heard();
+        const frames = (text + value).split("\n\n");
+        text = frames.pop();
+        for (const frame of frames) this.#hear(room, frame);
+      }
+    } finally {
+      clearTimeout(timer);
+      ending.abort();
+    }
+  }
+
+  #hear(room, frame) {
+    const fields = {};
+    for (const line of frame.split("\n")) fields[line.split(":", 1)] = line.slice(line.indexOf(":") + 1).trim();
+    if (fields.retry) this.#options.retryMs = +fields.retry;
+    const data = fields.data && JSON.parse(fields.data);
+    if (fields.event === "state") {
+      Object.assign(room, { record: data, tag: fields.id });
+      for (const listener of room.listeners) listener(data);
+    } else if (fields.event === "reset") {
+      this.#options.onReset?.(data);
+    } else if (fields.event === "drain") {
+      room.pauseMs = data.retry_ms;
+    } else if (fields.event === "expired") {
+      this.#token = undefined;
+      room.pauseMs = 0;
+    }
+  }
+
+  // -- waiting
+
+  /** How long to wait after so many failures: doubling, spread, and not sooner than the answer allows. */
+  #backOff(failures, error) {
+    const { retryMs, longestMs } = this.#options;
+    // Who is refused for good may come back when somebody has changed that, which is not soon.
+    const most = error && !error.isTemporary ? longestMs : Math.min(longestMs, retryMs * 2 ** failures);
+    const asked = Math.min(longestMs, error?.retryAfterMs ?? 0);
+    return Math.max(most * (0.5 + Math.random() / 2), asked * (1 + Math.random() / 4));
+  }
+
+  #pause(ms) {
+    return new Promise((resolve) => {
+      const end = () => { clearTimeout(timer); this.#pauses.delete(end); resolve(); };
+      const timer = setTimeout(end, ms);
+      this.#pauses.add(end);
+    });
+  }
+}
+
+const EVENTS = "text/event-stream";
+const pathOf = (id) => `/api/rooms/${encodeURIComponent(id)}`;
+// crypto.randomUUID is there in secure contexts only.
+const newKey = () => Array.from({ length: 4 }, () => Math.random().toString(36).slice(2, 10)).join("");
+const asError = (error) => error instanceof GreenroomError ? error : new GreenroomError(0, null, 0, error);
