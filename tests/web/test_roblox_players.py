@@ -12,7 +12,7 @@ from actors.automation.leaderboard import Place
 from tests.web.automation_node import ACTIVITY, body_of, env_of, post
 from tests.web.conftest import Serve
 from tests.web.serving import Node
-from web.handlers.openapi import document
+from web.handlers.documents import openapi
 from web.handlers.paging import cursor_of, read_cursor
 
 
@@ -139,7 +139,7 @@ def test_a_cursor_of_ours_is_one_by_the_openapi_document(place: Place) -> None:
     cursor = cursor_of(place)
     [pattern] = [
         said["schema"]["pattern"]
-        for said in document()["paths"]["/leaderboard/top"]["get"]["parameters"]
+        for said in openapi()["paths"]["/leaderboard/top"]["get"]["parameters"]
         if said["name"] == "cursor"
     ]
 

@@ -26,8 +26,9 @@ Reading order, each file leaning only on the ones above it:
     paging      `limit` and `cursor` of the leaderboards
     automation_api  the answers of the automation routes as models
     automation  snapshots in, decisions out, players and leaderboards
-    openapi     /openapi.json
     client_script  /greenroom.js
     health      /healthz and /internal/health
     metrics     /metrics
+    description  what the documents say of all of them
+    documents   /openapi.json, /openapi-callbacks.json, /asyncapi.json, /docs
 """

@@ -17,7 +17,6 @@ from actors.automation.recorder import NotRecorded, Unknown
 from actors.automation.snapshot import MAX_BODY_BYTES, Invalid, parse_decision_request, parse_snapshot
 from actors.links import LinkDown
 from web.handlers.http import Answer, error, json_answer, retry_later
-from web.handlers.openapi import document
 from web.handlers.paging import cursor_of, read_before, read_cursor, read_limit, read_user
 from web.handlers.routes import Endpoint, Route
 from web.handlers.tokens import matches_any
@@ -95,13 +94,11 @@ class AutomationHandlers:
         self._is_closed = not inbound_keys and not is_open
         self._policy = policy
         self._request_ids = request_ids()
-        self._document = document()
 
     def routes(self) -> tuple[Route, ...]:
         """The paths and what answers them."""
         return (
             Route("/health/live", {"GET": Endpoint(self.live)}),
-            Route("/openapi.json", {"GET": Endpoint(self.openapi)}),
             Route(
                 "/roblox/events/player-activity",
                 {
@@ -126,10 +123,6 @@ class AutomationHandlers:
     async def live(self, _request: Request) -> Answer:
         """Whether the process answers."""
         return json_answer(200, {"status": "ok", "timestamp": times.text(now())}, NO_STORE)
-
-    async def openapi(self, _request: Request) -> Answer:
-        """These routes, described."""
-        return json_answer(200, self._document)
 
     async def activity(self, request: Request) -> Answer:
         """Record one snapshot; 200 is durable."""

@@ -126,13 +126,6 @@ class LiveAnswer(_Answer):
     timestamp: datetime
 
 
-class ErrorAnswer(BaseModel):
-    """Any refusal."""
-
-    error: str = Field(pattern=r"^[a-z_]+$")
-    message: str | None = None
-
-
 class Fault(BaseModel):
     """One thing that is wrong with a request."""
 

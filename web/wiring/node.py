@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from actors.core import Audiences, Registry
 from web.handlers.client_script import ClientScript
+from web.handlers.documents import DocumentHandlers
 from web.handlers.health import HealthHandlers
 from web.handlers.metrics import MetricsHandlers, Samples
 from web.handlers.streams import Streams
@@ -136,6 +137,7 @@ def build_node(
         *MetricsHandlers(samples, token=settings.metrics_token).routes(),
         *ClientScript().routes(),
     ]
+    routes += DocumentHandlers([route.pattern for route in routes]).routes()
     edge = build_edge(settings, routes, streams, core.channels.auth, listeners)
     for feature in (*watched, edge):
         samples.add(feature.metrics)

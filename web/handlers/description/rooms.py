@@ -1,0 +1,171 @@
+"""Rooms and their streams, described."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from web.handlers.description.openapi import SSE_TYPE, Operation, header, part, path, query
+
+ROOM_ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
+ETAG: Final = {"type": "string"}
+LAST_EVENT_ID: Final = {"type": "string", "maxLength": 64}
+TAG: Final = "rooms"
+
+
+class RoomRecord(BaseModel):
+    """A room as it is: every event of its stream is one, too."""
+
+    room_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    version: int = Field(ge=1, description="1 for the first write of an epoch, then one more each.")
+    updated_at: datetime
+    state: dict[str, Any] | list[Any]
+
+
+class RoomWrite(BaseModel):
+    """What a room is to become. Unknown keys are ignored."""
+
+    model_config = ConfigDict(extra="allow")
+
+    state: dict[str, Any] | list[Any] = Field(description="Kept as the same JSON value.")
+    client_id: str | None = Field(None, description="For whoever reads the request on its way; not kept.")
+    client_ts: datetime | None = Field(None, description="As `client_id`.")
+
+
+class RoomRow(BaseModel):
+    """A room in the list."""
+
+    room_id: str
+    version: int
+    updated_at: datetime
+    streams: int = Field(ge=0, description="How many watch it.")
+    kind: Literal["plain", "match"]
+
+
+class RoomPage(BaseModel):
+    """A page of the list."""
+
+    rooms: list[RoomRow]
+    next_cursor: str | None
+
+
+_RECORD: Final = {
+    "room_id": "board",
+    "version": 1,
+    "updated_at": "2026-02-10T01:00:00.000Z",
+    "state": {"hello": "world"},
+}
+_ID: Final = path("id", ROOM_ID, "The room.")
+_INVALID_ID: Final = {422: ("invalid_room_id",)}
+
+PART: Final = part(
+    {
+        "/api/rooms/{id}": {
+            "get": Operation(
+                id="get_room",
+                summary="Read a room's record",
+                tag=TAG,
+                parameters=(_ID, header("If-None-Match", ETAG, "Answer 304 if this is still its `ETag`.")),
+                ok={200: ("The record, with its `ETag`.", RoomRecord), 304: ("It has not changed.", None)},
+                refusals={404: ("room_not_found",), **_INVALID_ID},
+                answer=_RECORD,
+            ),
+            "put": Operation(
+                id="put_room",
+                summary="Write a room: the last write wins, unless a condition is given",
+                tag=TAG,
+                parameters=(
+                    _ID,
+                    header("If-Match", ETAG, 'An `ETag`, a bare `"<version>"`, or `*`: the room must exist.'),
+                    header("If-None-Match", {"type": "string", "enum": ["*"]}, "Only create."),
+                    header("X-Room-Secret", {"type": "string", "maxLength": 256}, "Of a room that has one."),
+                    header(
+                        "Idempotency-Key",
+                        {"type": "string", "pattern": "^[!-~]{1,64}$"},
+                        "The repeat of a write gets the first outcome and writes nothing.",
+                    ),
+                ),
+                body=RoomWrite,
+                example={"state": {"hello": "world"}},
+                answer=_RECORD,
+                ok={200: ("The new record, with its `ETag`.", RoomRecord)},
+                refusals={
+                    403: ("forbidden",),
+                    409: ("room_exists", "room_is_authoritative", "superseded"),
+                    412: ("version_mismatch",),
+                    422: (
+                        "invalid_room_id",
+                        "invalid_state",
+                        "invalid_client_id",
+                        "invalid_client_ts",
+                        "invalid_room_secret",
+                        "invalid_idempotency_key",
+                        "idempotency_mismatch",
+                    ),
+                    429: ("rate_limited",),
+                    503: (
+                        "busy",
+                        "room_down",
+                        "too_many_rooms",
+                        "too_much_state",
+                        "store_unavailable",
+                        "outcome_unknown",
+                    ),
+                },
+            ),
+            "delete": Operation(
+                id="delete_room",
+                summary="Remove a room",
+                tag=TAG,
+                parameters=(_ID,),
+                security=("admin",),
+                ok={204: ("It is gone; its streams hear version 0 and stay open.", None)},
+                refusals={
+                    401: ("unauthorized",),
+                    404: ("room_not_found", "not_found"),
+                    409: ("room_is_authoritative",),
+                    503: ("busy", "store_unavailable", "outcome_unknown"),
+                    **_INVALID_ID,
+                },
+            ),
+        },
+        "/api/rooms/{id}/stream": {
+            "get": Operation(
+                id="watch_room",
+                summary="Watch a room: its record now, and each one that follows",
+                tag=TAG,
+                parameters=(
+                    _ID,
+                    header("Last-Event-ID", LAST_EVENT_ID, "The last event seen; resumes there."),
+                    query("last_event_id", LAST_EVENT_ID, "The same, for a first connect."),
+                ),
+                ok={200: ("Server-sent events; `/asyncapi.json` describes them.", SSE_TYPE)},
+                refusals={
+                    429: ("too_many_streams",),
+                    503: ("too_many_streams", "draining", "store_unavailable"),
+                    **_INVALID_ID,
+                },
+            ),
+        },
+        "/api/rooms": {
+            "get": Operation(
+                id="list_rooms",
+                summary="List all rooms",
+                tag=TAG,
+                security=("admin",),
+                parameters=(
+                    query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "100 if absent."),
+                    query("cursor", {"type": "string"}, "`next_cursor` of the page before."),
+                ),
+                ok={200: ("A page, in the order of the ids.", RoomPage)},
+                refusals={
+                    401: ("unauthorized",),
+                    422: ("invalid_limit", "invalid_cursor"),
+                    503: ("store_unavailable",),
+                },
+            ),
+        },
+    }
+)
