@@ -58,6 +58,7 @@ class Sync(NamedTuple):
         reported_rank: What the newest snapshot with a rank said, believed or not.
         left_rank: Where the newest role change confirmed by Roblox led away from, at `left_at`.
         banned_at: When Roblox confirmed a ban that snapshots still call for.
+        restricted_at: Unix times of the newest restriction updates that Roblox has made.
     """
 
     captured_at: datetime | None = None
@@ -69,6 +70,7 @@ class Sync(NamedTuple):
     left_rank: str | None = None
     left_at: datetime | None = None
     banned_at: datetime | None = None
+    restricted_at: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,16 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, Select, Update, and_, delete, exists, func, or_, select, update
 
 from actors.automation.outcome import LONGEST_RETRY_S, Done, Outcome, RateLimited, Refused, RetryIn
-from actors.automation.steps import Step, from_json
-from actors.automation.tables import automation_decisions
+from actors.automation.steps import Ban, Step, from_json
+from actors.automation.tables import automation_decisions, player_sync
+from actors.core import SlidingWindow
 
 # A dead node's decisions wait no longer than any retry does, and the outbox has to notice these too.
 # The longest request to Roblox and the writing down of its answer take 20 s.
 LEASE: Final = timedelta(seconds=LONGEST_RETRY_S)
+
+# Roblox's limit per user. Kept beside the player, since all processes share it.
+RESTRICTION_UPDATES: Final = SlidingWindow(most=2, span_s=60.0)
 
 decisions: Final = automation_decisions.c
 
@@ -44,7 +48,11 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """A decision this node may carry out while its lease lasts."""
+    """A decision this node may carry out while its lease lasts.
+
+    Attributes:
+        restricted_at: When Roblox has made restriction updates of this user; Unix times.
+    """
 
     id: int
     request_id: str
@@ -57,6 +65,13 @@ class Claimed:
     steps: tuple[Step, ...]
     next_step: int
     attempts: int
+    restricted_at: tuple[float, ...] = ()
+
+    def wait_s(self, now: datetime) -> float:
+        """Seconds until the limit of Roblox leaves room for the next step; 0 if it does now."""
+        if not isinstance(self.step, Ban):
+            return 0.0
+        return replace(RESTRICTION_UPDATES, admitted_at=self.restricted_at).wait_s(now.timestamp())
 
     @property
     def step(self) -> Step:
@@ -141,7 +156,19 @@ def claim_decisions(connection: Connection, *, owner: str, limit: int, now: date
         .returning(automation_decisions)
     )
     rows = connection.execute(claim).mappings().all()
-    return sorted((_claimed(row) for row in rows), key=lambda job: job.id)
+    jobs = sorted((_claimed(row) for row in rows), key=lambda job: job.id)
+    restricted = _restrictions(connection, [job.user_id for job in jobs if isinstance(job.step, Ban)])
+    return [replace(job, restricted_at=restricted.get(job.user_id, ())) for job in jobs]
+
+
+def _restrictions(connection: Connection, user_ids: Sequence[int]) -> dict[int, tuple[float, ...]]:
+    if not user_ids:
+        return {}
+    columns = player_sync.c
+    rows = connection.execute(
+        select(columns.user_id, columns.restricted_at).where(columns.user_id.in_(user_ids))
+    )
+    return {user_id: tuple(times or ()) for user_id, times in rows}
 
 
 def _due(now: datetime) -> Select[tuple[int]]:
@@ -164,7 +191,7 @@ def _due(now: datetime) -> Select[tuple[int]]:
 
 
 def _claimed(row: RowMapping) -> Claimed:
-    fields = {name: row[name] for name in Claimed.__slots__ if name != "steps"}
+    fields = {name: row[name] for name in Claimed.__slots__ if name not in {"steps", "restricted_at"}}
     return Claimed(**fields, steps=from_json(row["steps"]))
 
 

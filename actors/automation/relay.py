@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from actors.automation import outbox, transactions
 from actors.automation.breaker import Breaker
 from actors.automation.outbox import Claimed, Depth, Status, progress_after
-from actors.automation.outcome import Outcome, RateLimited, Refused, RetryIn
+from actors.automation.outcome import LONGEST_RETRY_S, Outcome, RateLimited, Refused, RetryIn
 from actors.automation.policy import Policy
 from actors.automation.roblox import AT_ONCE
 from actors.automation.steps import Step
@@ -220,9 +220,9 @@ class Relay:
 
     async def _advance(self, job: Claimed) -> Claimed | None:
         """One step; the decision as it goes on at once, or None."""
-        held_s = self._breaker.held_s(trio.current_time())
+        held_s = self._breaker.held_s(trio.current_time()) or job.wait_s(self._now())
         if held_s:
-            outcome: Outcome = RateLimited(held_s)
+            outcome: Outcome = RateLimited(min(held_s, LONGEST_RETRY_S))
         else:
             outcome = await self._cloud.perform(job.step, job.user_id, attempts=job.attempts)
             self._breaker.note(outcome, trio.current_time())

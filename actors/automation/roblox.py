@@ -6,12 +6,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-import trio
-
 from actors.automation.open_cloud import request_for
-from actors.automation.outcome import LONGEST_RETRY_S, Done, RateLimited, judge, unreachable
-from actors.automation.steps import Ban
-from actors.core import KeyedWindows, SlidingWindow
+from actors.automation.outcome import judge, unreachable
 from actors.links import HttpCaller
 
 if TYPE_CHECKING:
@@ -27,18 +23,10 @@ CONNECT_S: Final = 5.0
 REQUEST_S: Final = 15.0
 # Decisions under way at once; each waits for one answer at a time.
 AT_ONCE: Final = 32
-# Roblox's own limit. It counts for us (429) those of more users than are remembered.
-RESTRICTION_UPDATES: Final = SlidingWindow(most=2, span_s=60.0)
-MAX_RESTRICTED_USERS: Final = 10_000
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-def restriction_limiter(max_users: int = MAX_RESTRICTED_USERS) -> KeyedWindows[int]:
-    """Counts restriction updates by user: those that Roblox has made, not those that it refused."""
-    return KeyedWindows(RESTRICTION_UPDATES, max_keys=max_users)
 
 
 class OpenCloud:
@@ -55,24 +43,14 @@ class OpenCloud:
         settings: OpenCloudSettings,
         caller: HttpCaller,
         *,
-        limiter: KeyedWindows[int] | None = None,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._settings = settings
         self._caller = caller
-        self._limiter = restriction_limiter() if limiter is None else limiter
         self._now = now
 
     async def perform(self, step: Step, user_id: int, *, attempts: int) -> Outcome:
         """Send one step, once. Never raises for what Roblox or the network does."""
-        if isinstance(step, Ban) and (wait_s := self._limiter.wait_s(user_id, trio.current_time())):
-            return RateLimited(min(wait_s, LONGEST_RETRY_S))
-        outcome = await self._send(step, user_id, attempts)
-        if isinstance(step, Ban) and isinstance(outcome, Done):
-            self._limiter.add(user_id, trio.current_time())
-        return outcome
-
-    async def _send(self, step: Step, user_id: int, attempts: int) -> Outcome:
         request = request_for(step, user_id, self._settings)
         headers = {"x-api-key": self._settings.api_key or "", "content-type": "application/json"}
         answer = await self._caller.request(
@@ -91,21 +69,17 @@ def http_caller(settings: OpenCloudSettings, transport: httpx.AsyncBaseTransport
 
 
 class Roblox:
-    """Open Cloud with connections that are opened and closed with each run of the relay.
-
-    The count of restriction updates outlives them.
-    """
+    """Open Cloud with connections that are opened and closed with each run of the relay."""
 
     def __init__(self, settings: OpenCloudSettings) -> None:
         self._settings = settings
-        self._limiter = restriction_limiter()
         self._cloud: OpenCloud | None = None
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
         """Have connections for as long as the block lasts."""
         caller = http_caller(self._settings)
-        self._cloud = OpenCloud(self._settings, caller, limiter=self._limiter)
+        self._cloud = OpenCloud(self._settings, caller)
         try:
             yield
         finally:

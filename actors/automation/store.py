@@ -59,7 +59,10 @@ def lock(connection: Connection, user_ids: Sequence[int]) -> dict[int, Sync]:
 def _sync_of(row: Row[Any]) -> Sync:
     sync = Sync._make(row[1:])
     said: Any = sync.applied
-    return sync if said is None else sync._replace(applied=Decision.from_json(said))
+    return sync._replace(
+        applied=None if said is None else Decision.from_json(said),
+        restricted_at=tuple(sync.restricted_at or ()),
+    )
 
 
 def load(connection: Connection, user_ids: Sequence[int]) -> dict[int, Player]:
@@ -91,6 +94,7 @@ def _sync_row(player: Player, sync: Sync) -> dict[str, Any]:
         "digest": _text(sync.digest),
         "late_digest": _text(sync.late_digest),
         "applied": None if sync.applied is None else json.dumps(sync.applied.to_json()),
+        "restricted_at": json.dumps(sync.restricted_at) if sync.restricted_at else None,
     }
 
 

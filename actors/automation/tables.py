@@ -130,6 +130,8 @@ player_sync: Final = Table(
     Column("left_rank", String(64)),
     _time("left_at", nullable=True),
     _time("banned_at", nullable=True),
+    # Unix times of the newest restriction updates that Roblox has made; see `outbox.RESTRICTION_UPDATES`.
+    Column("restricted_at", JSON(none_as_null=True)),
     # What the newest snapshot that spoke of a rank has said.
     Column("reported_rank", String(64)),
     # Of the newest snapshot that was out of date when it came.

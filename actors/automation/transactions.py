@@ -6,6 +6,7 @@ Batches may hold several entries of one player; they are taken in order, each se
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, select
@@ -96,7 +97,8 @@ def _take_effect(connection: Connection, job: Claimed, sync: Sync, policy: Polic
             punishment_expires_at=job.punishment_expires_at,
         )
     if isinstance(job.steps[0], Ban):
-        sync = sync._replace(banned_at=now)
+        made = replace(outbox.RESTRICTION_UPDATES, admitted_at=sync.restricted_at).add(now.timestamp())
+        sync = sync._replace(banned_at=now, restricted_at=made.admitted_at)
     else:
         player = player._replace(rank=job.target_rank or player.rank)
         sync = sync._replace(

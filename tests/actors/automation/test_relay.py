@@ -81,6 +81,15 @@ class Attempts:
             self._times[int(user)].append(trio.current_time())
             self.successes[int(user)] += call.status == 200
 
+    def shortest_span_s(self, calls: int) -> float:
+        """The shortest time that so many successive calls of one user take."""
+        spans = [
+            times[at + calls - 1] - times[at]
+            for times in self._times.values()
+            for at in range(len(times) - calls + 1)
+        ]
+        return min(spans)
+
     @property
     def longest_gap_s(self) -> float:
         """Between two, of whichever users."""
@@ -402,3 +411,56 @@ async def test_a_banned_player_has_one_restriction_and_a_mirror_that_says_so(
     assert "duration" not in there.restrictions[5]
     [value] = there.entries.values()
     assert (value["action"], value["punishmentStatus"], value["rank"]) == ("BAN", "Punishment_Severe", "New")
+
+
+async def _ban_again(engine: Engine, warnings: int = 7) -> None:
+    """Pardon the player and call for a ban anew, as of a second later."""
+    for count in (0, warnings):
+        await trio.sleep(0.5)
+        with engine.begin() as connection:
+            record_snapshots(connection, [entry(rank="New", warnings=count, apply=True)], context(now=_now()))
+
+
+async def test_two_restriction_updates_a_minute_are_made_per_user_by_all_nodes(
+    database: Engine, autojump_clock: MockClock
+) -> None:
+    attempts = Attempts("user-restrictions")
+    there = open_cloud.stand_in()
+    there.on_call = attempts.note
+    async with _client(there) as cloud, trio.open_nursery() as nursery:
+        for at in range(3):
+            await _ban_again(database)
+            # Each ban is made by a node that has made none before, as after a restart.
+            nursery.start_soon(Node(database, cloud, f"node {at}").run, 200)
+            await trio.sleep(4)
+        at_first = attempts.successes[5]
+        await trio.sleep(100)
+
+    assert (at_first, attempts.successes[5], len(there.calls)) == (2, 3, 6)
+    assert attempts.shortest_span_s(3) >= 60
+    assert _statuses(database) == {"done"}
+
+
+async def test_users_do_not_share_the_limit_of_restriction_updates(
+    database: Engine, autojump_clock: MockClock
+) -> None:
+    there = open_cloud.stand_in()
+    async with _client(there) as cloud, trio.open_nursery() as nursery:
+        _decide(database, 20, warnings=7)
+        nursery.start_soon(Node(database, cloud, "one").run, 3)
+
+    assert len(there.restrictions) == 20
+
+
+async def test_a_restriction_that_roblox_did_not_take_is_none_of_the_two_a_minute(
+    database: Engine, autojump_clock: MockClock
+) -> None:
+    attempts = Attempts("user-restrictions")
+    there = open_cloud.stand_in()
+    there.on_call = attempts.note
+    there.script += [problem(500, "INTERNAL", "no")] * 5
+    async with _client(there) as cloud, trio.open_nursery() as nursery:
+        await _ban_again(database)
+        nursery.start_soon(Node(database, cloud, "one").run, 50)
+
+    assert (attempts.successes[5], _statuses(database)) == (1, {"done"})

@@ -17,13 +17,12 @@ from actors.automation.outcome import (
     MAX_DENIALS,
     Done,
     Outcome,
-    RateLimited,
     Refused,
     RetryIn,
     backoff,
     judge,
 )
-from actors.automation.roblox import OpenCloud, http_caller, restriction_limiter
+from actors.automation.roblox import OpenCloud, http_caller
 from actors.automation.steps import Assign, Ban, Mirror, Step, Unassign, from_json, to_json
 from dev.open_cloud import OpenCloudStandIn, problem
 from tests.actors.automation.people import NOW
@@ -154,29 +153,6 @@ def test_waits_double_up_to_their_limit() -> None:
     assert [backoff(attempts) for attempts in (0, 1, 2, 5, 6, 1000)] == [0.5, 1, 2, 16, 28, 28]
 
 
-def test_two_restriction_updates_a_minute_are_room_for_per_user() -> None:
-    limiter = restriction_limiter()
-
-    waits = []
-    for now in (0.0, 10.0, 20.0, 59.0, 60.0, 61.0):
-        waits.append(limiter.wait_s(5, now))
-        if not waits[-1]:
-            limiter.add(5, now)
-
-    assert waits == [0, 0, 40, 1, 0, 9]
-    assert limiter.wait_s(6, 20.0) == 0
-
-
-def test_the_limiter_forgets_users_after_a_minute_and_the_quietest_of_too_many() -> None:
-    limiter = restriction_limiter(max_users=3)
-    for user_id in range(10):
-        limiter.add(user_id, float(user_id))
-
-    assert len(limiter) == 3
-    limiter.add(99, 500.0)
-    assert len(limiter) == 1
-
-
 async def test_the_stand_in_sees_exactly_the_documented_calls() -> None:
     async with _cloud() as (there, cloud):
         for step in (Assign(7), Unassign(6), Mirror({"rank": "x"}), Ban("why", "shown")):
@@ -200,25 +176,6 @@ async def test_a_scripted_429_is_waited_for() -> None:
         outcome = await cloud.perform(Assign(7), 5, attempts=0)
 
     assert outcome == RetryIn(9.0, "429 RESOURCE_EXHAUSTED: slow down")
-
-
-async def test_the_third_restriction_in_a_minute_is_not_sent() -> None:
-    async with _cloud() as (there, cloud):
-        outcomes = [await cloud.perform(Ban("a", "b"), 5, attempts=0) for _ in range(3)]
-
-    assert outcomes[:2] == [Done(), Done()]
-    assert outcomes[2] == RateLimited(LONGEST_RETRY_S)
-    assert len(there.calls) == 2
-
-
-async def test_a_restriction_that_roblox_did_not_take_is_none_of_the_two_a_minute() -> None:
-    async with _cloud() as (there, cloud):
-        there.down = True
-        for _ in range(5):
-            assert isinstance(await cloud.perform(Ban("a", "b"), 5, attempts=0), RetryIn)
-        there.down = False
-
-        assert await cloud.perform(Ban("a", "b"), 5, attempts=0) == Done()
 
 
 async def test_a_cloud_that_is_not_there_is_tried_again() -> None:

@@ -24,7 +24,7 @@ from web.migrations import VERSION_TABLE, migrate, version_of
 
 # A file as the first release of the ledger left it, with two players in it.
 OLD_FILE = Path(__file__).with_name("ledger_0001.sql")
-NEWEST = "0004"
+NEWEST = "0005"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
