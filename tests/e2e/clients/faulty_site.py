@@ -70,6 +70,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self._answer()
 
+    def do_POST(self) -> None:
+        self._answer()
+
     def _answer(self) -> None:
         target = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
