@@ -80,7 +80,7 @@ class RedisServer:
                 connection.sendall(b"PING\r\n")
                 if not connection.recv(4096).startswith(b"-LOADING"):
                     return
-                time.sleep(0.01)
+                time.sleep(0.01)  # real time: the engine starts
 
     def stop(self) -> None:
         """End it in order; nothing happens if it does not run."""
@@ -160,7 +160,7 @@ def wait_until_accepting(port: int, process: subprocess.Popen[bytes], log: Path)
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
-        time.sleep(0.01)
+        time.sleep(0.01)  # real time: the engine starts
     process.kill()
     process.wait()
     said = log.read_text(encoding="utf-8", errors="replace")[-2000:] if log.exists() else "nothing"

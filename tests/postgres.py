@@ -133,7 +133,7 @@ class PostgresServer:
         while not self._takes_queries():
             if time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL takes no queries: {self.log.read_text()[-2000:]}")
-            time.sleep(0.01)
+            time.sleep(0.01)  # real time: the engine starts
 
     def stop(self) -> None:
         """End it in order, whoever is still connected; nothing happens if it does not run."""

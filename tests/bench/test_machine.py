@@ -14,6 +14,7 @@ from bench.machine import Contention, facts, wait_for_quiet
 from bench.process import resident_bytes, tree, tree_cpu_s
 from bench.servers import ServerCommand, cores, pinned, running
 from tests.engines import free_port
+from tests.fakes.waiting import until_now
 
 
 def test_the_machine_is_described_in_scalars() -> None:
@@ -99,21 +100,18 @@ def test_a_server_is_gone_after_its_run_with_all_it_started() -> None:
         "import socket, subprocess, sys, time\n"
         "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         f"s = socket.create_server(('127.0.0.1', {port}))\n"
-        "time.sleep(60)\n"
+        "s.accept()\n"
     )
     with running(ServerCommand(command=[sys.executable, "-c", script]), port) as server:
         pids = list(tree(server.pid))
 
     assert len(pids) == 2
-    assert all(_is_over(pid) for pid in pids)
+    until_now(lambda: all(_is_over(pid) for pid in pids))
 
 
 def _is_over(pid: int) -> bool:
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.01)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
     return False

@@ -162,7 +162,7 @@ class ApiServer:
     async def _answer(self, request: Received) -> Reply | Fault:
         self.received.append(request)
         self._tell()
-        await trio.sleep(self.delay_s)
+        await trio.sleep(self.delay_s)  # real time: a slow server, where a test asks for one
         faults = self._faults[request.room_id]
         answer = faults.popleft() if faults else self._always or self._behave(request)
         if isinstance(answer, Reply) and answer.status == 200 and b'"acknowledged": true' in answer.body:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import httpx
 import trio
 
+from tests.fakes.waiting import until
 from tests.web.serving import Node
 
 # What a PUT may hear while something is broken.
@@ -50,7 +51,7 @@ class Load:
             else:
                 assert answer.status_code in EXCUSES, answer.text
                 assert answer.status_code == 500 or "retry-after" in answer.headers
-            await trio.sleep(PAUSE_S)
+            await trio.sleep(PAUSE_S)  # real time: the load
 
     async def _put(self, room_id: str, number: int) -> httpx.Response:
         return await self.node.put(room_id, {"n": number})
@@ -88,15 +89,11 @@ async def under_load(node: Node, *rooms: str) -> AsyncIterator[Load]:
                 writers.start_soon(load.write, room_id)
             yield load
             writers.cancel_scope.cancel()
-        with trio.fail_after(10):
-            while not load.newest_is_known_to_all():  # noqa: ASYNC110
-                await trio.sleep(0.01)
+        await until(load.newest_is_known_to_all)
         watchers.cancel_scope.cancel()
 
 
 async def progress(load: Load, writes: int = 5) -> None:
     """Wait until every room has had some more writes acknowledged."""
     goal = {room_id: load.acknowledged.get(room_id, 0) + writes for room_id in load.rooms}
-    with trio.fail_after(20):
-        while any(load.acknowledged.get(room_id, 0) < goal[room_id] for room_id in load.rooms):  # noqa: ASYNC110
-            await trio.sleep(0.01)
+    await until(lambda: all(load.acknowledged.get(room_id, 0) >= goal[room_id] for room_id in load.rooms))

@@ -122,7 +122,7 @@ class Season:
             server.earn(player, deltas)
             if self.rng.random() < 0.1:
                 await server.disconnect(player)
-            await trio.sleep(self.rng.uniform(0, 0.01))
+            await trio.sleep(self.rng.uniform(0, 0.01))  # real time: the load
 
     async def end(self) -> None:
         """Send and repeat until all is acknowledged."""
@@ -148,7 +148,7 @@ async def survive(urls: list[str], kills: int, kill: Callable[[], Awaitable[None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(season.play)
             for _ in range(kills):
-                await trio.sleep(season.rng.uniform(0.05, 0.4))
+                await trio.sleep(season.rng.uniform(0.05, 0.4))  # real time: any moment
                 await kill()
             nursery.cancel_scope.cancel()
         await season.end()

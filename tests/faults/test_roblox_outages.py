@@ -20,6 +20,7 @@ import trio
 from dev.open_cloud import OpenCloudStandIn, problem, serve
 from tests.engines import free_port
 from tests.fakes import open_cloud
+from tests.fakes.waiting import until, until_some
 from tests.postgres import PostgresServer
 from tests.web.automation_node import (
     ACTIVITY,
@@ -111,7 +112,7 @@ async def test_two_nodes_on_one_outbox_apply_each_decision_once(
             nursery.start_soon(promote, one, users[::2])
             nursery.start_soon(promote, two, users[1::2])
         await eventually(lambda: told(one).done + told(two).done == len(users))
-        await trio.sleep(1.5)
+        await trio.sleep(1.5)  # real time: more looks of both nodes, which find nothing
         seen = {(await two.http.get(f"/players/{user_id}")).json()["rank"] for user_id in users}
 
         assert min(told(one).done, told(two).done) > 0
@@ -146,15 +147,15 @@ class Process:
 
     async def until_up(self) -> None:
         async with self.client as http:
-            with trio.fail_after(PATIENCE_S):
-                while True:
-                    try:
-                        health = await http.get("/internal/health")
-                        if health.status_code == 200:
-                            return
-                    except httpx.TransportError:
-                        assert self._process.poll() is None, self.log.read_text()
-                    await trio.sleep(0.05)
+
+            async def is_up() -> bool:
+                try:
+                    return (await http.get("/internal/health")).status_code == 200
+                except httpx.TransportError:
+                    assert self._process.poll() is None, self.log.read_text()
+                    return False
+
+            await until_some(is_up)
 
     async def promote(self, users: range) -> None:
         async with self.client as http:
@@ -191,16 +192,14 @@ async def test_a_process_killed_between_commit_and_roblox_loses_and_doubles_noth
     async with process(tmp_path, url) as first:
         await first.promote(users)
         # Most attempts are over by then; a decision claimed in this moment takes 30 s more.
-        await trio.sleep(1.2)
+        await trio.sleep(1.2)  # real time: of another process
         first.kill()
     assert statuses(tmp_path) == {"pending": 20}
 
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve, cloud, port=port))
         async with process(tmp_path, url):
-            with trio.fail_after(60):
-                while statuses(tmp_path) != {"done": 20}:  # noqa: ASYNC110  # another process's file
-                    await trio.sleep(0.2)
+            await until(lambda: statuses(tmp_path) == {"done": 20}, within_s=60)
         nursery.cancel_scope.cancel()
 
     assert given(cloud) == dict.fromkeys(users, 1)
@@ -216,11 +215,9 @@ async def test_processes_killed_at_any_moment_leave_the_rest_to_the_next(tmp_pat
         for nth in range(rounds):
             async with process(tmp_path, url) as doomed:
                 await doomed.promote(range(nth * 10 + 1, nth * 10 + 11))
-                await trio.sleep(0.15 * nth)
+                await trio.sleep(0.15 * nth)  # real time: any moment
         async with process(tmp_path, url):
-            with trio.fail_after(90):
-                while statuses(tmp_path) != {"done": rounds * 10}:  # noqa: ASYNC110  # another process's file
-                    await trio.sleep(0.5)
+            await until(lambda: statuses(tmp_path) == {"done": rounds * 10}, within_s=90)
 
     assert cloud.roles == {user_id: {12} for user_id in range(1, rounds * 10 + 1)}
     assert given(cloud).keys() == cloud.roles.keys()

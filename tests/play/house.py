@@ -20,6 +20,7 @@ from dev.phoenix import Channel, PhoenixSocket, phoenix
 from tests.engines import RedisServer
 from tests.fakes.api_server import ApiServer, api_server
 from tests.fakes.node import job
+from tests.fakes.waiting import until_some
 from tests.web.serving import Node, serving
 
 SECRET: Final = "a-secret-for-tests-that-is-long-enough-for-HS256"
@@ -95,10 +96,12 @@ class House:
 
     async def until_status(self, status: str, room_id: str = ROOM) -> Any:
         """Wait for a status of the match; its public state."""
-        with trio.fail_after(WITHIN_S):
-            while (state := await self.state(room_id))["status"] != status:  # noqa: ASYNC110
-                await trio.sleep(0.02)
-        return state
+
+        async def reached() -> Any:
+            state = await self.state(room_id)
+            return state if state["status"] == status else None
+
+        return await until_some(reached, within_s=WITHIN_S)
 
     def kill_match(self, room_id: str = ROOM) -> None:
         """Crash the match's task."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-import trio
+from trio.testing import wait_all_tasks_blocked
 from websockets.exceptions import InvalidStatus
 
 from dev.phoenix import Disconnected, JoinRefused, phoenix
 from tests.engines import RedisServer
+from tests.fakes.waiting import until
 from tests.play.house import ROOM, house, play, token
 from tests.web.serving import eventually
 
@@ -96,8 +97,7 @@ async def test_an_operator_ends_a_match(redis_server: RedisServer) -> None:
         async with h.players() as (ann, bob):
             await h.told("started")
             command = {"command": "terminate", "room_id": ROOM, "reason": "admin_terminated"}
-            while not h.queue.publish("room_commands", json.dumps(command)):  # noqa: ASYNC110
-                await trio.sleep(0.02)
+            await until(lambda: h.queue.publish("room_commands", json.dumps(command)))
             assert (await ann.until("game:aborted"))["reason"] == "admin_terminated"
             await bob.until("game:aborted")
             aborted = await h.told("aborted")
@@ -111,7 +111,7 @@ async def test_a_match_that_crashes_past_its_limit_is_given_up(redis_server: Red
             await h.told("started")
             for _ in range(4):
                 h.kill_match()
-                await trio.sleep(0.05)
+                await wait_all_tasks_blocked(0.02)
             await ann.until("phx_error")
             assert (await h.told("aborted"))["reason"] == "process_error"
             assert (await ann.join())["status"] == "aborted"

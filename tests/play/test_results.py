@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import trio
-
 from tests.engines import RedisServer
 from tests.fakes.api_server import Reply
 from tests.play.house import ROOM, House, house, play
@@ -62,7 +60,6 @@ async def test_with_redis_away_too_it_waits_on_the_disk(redis_server: RedisServe
             await play(*players)
         await eventually(lambda: h.spool.is_dir() and any(h.spool.glob("*.json")))
         kept = json.loads((h.spool / f"{ROOM}.json").read_bytes())
-        await trio.sleep(0.1)
         redis_server.start()
 
         await eventually(lambda: not any(h.spool.iterdir()))

@@ -64,5 +64,5 @@ async def test_bots_finish_a_match_whose_task_is_killed_again_and_again(redis_se
 
 async def _kill_now_and_then(h: House) -> None:
     while True:
-        await trio.sleep(2.0)
+        await trio.sleep(2.0)  # real time: between moves of the bots
         h.kill_match()

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Final
 import httpx
 
 from tests.engines import free_port
+from tests.fakes.waiting import until_now
 from tests.repository.documents import ROOT
 
 # What the documents write.
@@ -112,10 +112,11 @@ class DevServer:
 
     def hears(self, pattern: str) -> None:
         """Wait until it has printed something like that."""
-        deadline = time.monotonic() + COMMAND_S
-        while not re.search(pattern, self.said.read_text(encoding="utf-8")):
-            assert time.monotonic() < deadline, f"never said: {pattern}{self.tail()}"
-            time.sleep(0.05)
+        until_now(
+            lambda: re.search(pattern, self.said.read_text(encoding="utf-8")),
+            within_s=COMMAND_S,
+            why=lambda: f"never said: {pattern}{self.tail()}",
+        )
 
     def tail(self) -> str:
         """The last of what it printed."""
@@ -149,11 +150,11 @@ def running(directory: Path) -> Iterator[DevServer]:
 
 
 def _wait_until_up(server: DevServer, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_S
-    while not list(server.directory.glob("greenroom-dev-*.json")):
+    def is_up() -> bool:
         assert process.poll() is None, server.tail()
-        assert time.monotonic() < deadline, server.tail()
-        time.sleep(0.05)
+        return any(server.directory.glob("greenroom-dev-*.json"))
+
+    until_now(is_up, within_s=START_S, why=server.tail)
 
 
 def redis_url(server: DevServer) -> str:

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ import httpx
 import pytest
 
 from tests.engines import free_port
+from tests.fakes.waiting import until_now
 from web import cli
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -71,17 +71,15 @@ def base_url(environment: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def wait_until_healthy(base_url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
+    def is_healthy() -> bool:
         assert process.poll() is None, f"greenroom serve ended with {process.returncode}"
         try:
             with client(base_url) as http:
-                assert http.get("/healthz").json() == {"ok": True}
+                return bool(http.get("/healthz").json() == {"ok": True})
         except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail(f"not healthy after {START_S:.0f} s")
+            return False
+
+    until_now(is_healthy, within_s=START_S, why=lambda: "not healthy")
 
 
 def client(base_url: str) -> httpx.Client:

@@ -25,6 +25,7 @@ import trio
 import trio.lowlevel
 
 from tests.engines import free_port
+from tests.fakes.waiting import until, until_some
 from web.log import JsonFormatter, LineCollector, PutLog
 from web.program import Program
 from web.settings import Settings
@@ -106,10 +107,8 @@ async def connect(port: int, tls: ssl.SSLContext | None, receive_buffer: int | N
 
 
 async def eventually(fact: Callable[[], object]) -> None:
-    """Wait until `fact` holds; for what no event tells of."""
-    with trio.fail_after(PATIENCE_S):
-        while not fact():  # noqa: ASYNC110
-            await trio.sleep(0.01)
+    """See `tests.fakes.waiting.until`."""
+    await until(fact, within_s=PATIENCE_S)
 
 
 async def read_all(stream: trio.abc.ReceiveStream, quiet_s: float = 1.0) -> bytes:
@@ -335,12 +334,13 @@ async def served(lane: str, env: Mapping[str, str]) -> AsyncIterator[Served]:
 
 async def wait_for_port(port: int) -> None:
     """Wait until somebody listens there."""
-    with trio.fail_after(PATIENCE_S):
-        while True:
-            try:
-                stream = await trio.open_tcp_stream("127.0.0.1", port)
-            except OSError:
-                await trio.sleep(0.05)
-            else:
-                await stream.aclose()
-                return
+
+    async def is_open() -> bool:
+        try:
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+        except OSError:
+            return False
+        await stream.aclose()
+        return True
+
+    await until_some(is_open)

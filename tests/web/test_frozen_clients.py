@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.web.conftest import Serve
 from tests.web.serving import PATIENCE_S, Node, Stream, eventually
@@ -77,7 +78,7 @@ async def test_a_client_that_takes_a_little_now_and_then_is_spared(serve: Serve)
             for _ in range(2):
                 await stream.receive_some(16_384)
             await node.put("r", BIG)
-            await trio.sleep(0.3)
+            await trio.sleep(0.3)  # real time: the client is slow, which is the test
 
         assert node.program.core.rooms.streams("r") == 1
 
@@ -99,7 +100,7 @@ async def test_a_client_frozen_in_the_middle_of_its_request_does_not_delay_the_s
         await node.connect() as stream,
     ):
         await stream.send_all(b"PUT /api/rooms/r HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-        await trio.sleep(0.1)
+        await wait_all_tasks_blocked(0.02)
         start = trio.current_time()
         node.program.stop()
         with trio.fail_after(PATIENCE_S):

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-import trio
 
 from actors.players import game_config
+from tests.fakes.waiting import until_some
 from tests.web.serving import LANES, Node, eventually, serving
 
 TOKEN = {"Authorization": "Bearer plain"}
@@ -52,10 +52,11 @@ async def config(node: Node, headers: dict[str, str], path: str = "/config") -> 
 
 
 async def until_changed(node: Node, before: Any) -> Any:
-    with trio.fail_after(5):
-        while (found := (await config(node, TOKEN)).json()) == before:  # noqa: ASYNC110 - nobody tells
-            await trio.sleep(0.05)
-    return found
+    async def changed() -> Any:
+        found = (await config(node, TOKEN)).json()
+        return found if found != before else None
+
+    return await until_some(changed)
 
 
 async def test_a_server_gets_the_defaults_with_its_own_over_them(node: Node) -> None:

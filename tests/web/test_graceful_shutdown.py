@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.lowlevel
+from trio.testing import wait_all_tasks_blocked
 
 from tests.web.conftest import Serve
 from tests.web.serving import Served, Watcher, connect, eventually, served
@@ -116,9 +117,9 @@ async def test_a_request_under_way_is_finished(serve: Serve) -> None:
         await node.connect() as stream,
     ):
         await stream.send_all(b"PUT /api/rooms/r HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n")
-        await trio.sleep(0.1)
+        await wait_all_tasks_blocked(0.02)
         node.program.stop()
-        await trio.sleep(0.2)
+        await wait_all_tasks_blocked(0.02)
         await stream.send_all(b'{"state":{}}')
         answer = await stream.receive_some()
 
@@ -139,7 +140,7 @@ async def test_stopping_again_ends_at_once(serve: Serve) -> None:
     async with serve(DRAIN_SECONDS=60) as node, node.watch("r") as watcher:
         await watcher.event()
         node.program.stop()
-        await trio.sleep(0.05)
+        await wait_all_tasks_blocked(0.02)
         start = trio.current_time()
         node.program.stop()
         await node.program.edge.connections.wait_none()
@@ -186,7 +187,7 @@ async def test_a_second_sigterm_ends_it_at_once(lane: str) -> None:
     async with served(lane, {"DRAIN_SECONDS": "60"}) as server:
         watchers = [await open_stream(server) for _ in range(3)]
         server.process.send_signal(signal.SIGTERM)
-        await trio.sleep(0.3)
+        await farewell_of(watchers[0])
         assert server.process.poll() is None
         start = trio.current_time()
         server.process.send_signal(signal.SIGTERM)

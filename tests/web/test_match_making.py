@@ -8,6 +8,7 @@ from functools import partial
 
 import redis
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.engines import RedisServer
 from tests.fakes.api_server import api_server
@@ -129,6 +130,6 @@ async def test_without_an_api_server_jobs_stay_in_the_queue(serve: Serve, redis_
         assert link is not None
         await eventually(lambda: link.state.up)
         await push(redis_server, job("match-1"))
-        await trio.sleep(0.3)
+        await wait_all_tasks_blocked(0.02)
         async with client_of(redis_server.url) as client:
             assert client.llen(QUEUE) == 1

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-import trio
+from trio.testing import wait_all_tasks_blocked
 
 from actors.automation.leaderboard import Place
 from tests.web.automation_node import ACTIVITY, body_of, env_of, post
@@ -63,7 +63,7 @@ async def test_a_player_survives_a_restart(serve: Serve, tmp_path: Path) -> None
 async def test_a_server_open_to_snapshots_makes_its_file_with_the_first(serve: Serve, tmp_path: Path) -> None:
     async with serve(DATA_DIR=tmp_path, AUTOMATION="open") as node:
         assert (await node.http.get("/internal/health")).json()["status"] == "ok"
-        await trio.sleep(0.2)
+        await wait_all_tasks_blocked(0.02)
         assert not list(tmp_path.iterdir())
         nobody = await node.http.get("/players/5")
         answer = await node.http.post(ACTIVITY, json=body_of())

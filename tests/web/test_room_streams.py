@@ -103,7 +103,7 @@ async def test_neither_gap_nor_repeat_between_the_snapshot_and_live_events(node:
         nursery.start_soon(write)
         for _ in range(15):
             nursery.start_soon(watch)
-            await trio.sleep(0.005)
+            await trio.sleep(0.005)  # real time: streams open all along the writes
 
 
 class TestComingBack:
@@ -203,7 +203,7 @@ async def test_a_busy_stream_gets_heartbeats_as_well(serve: Serve) -> None:
         async def write() -> None:
             while True:
                 await node.put("r", {})
-                await trio.sleep(0.01)
+                await trio.sleep(0.01)  # real time: far more often than heartbeats
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write)

@@ -209,7 +209,7 @@ class TestPatience:
                 nursery.start_soon(stream.send_all, bytes(3_000_000))
                 while received < 3_000_000:
                     received += len(await peer.receive_some(400_000))
-                    await trio.sleep(0.05)
+                    await trio.sleep(0.05)  # real time: the peer is slow, which is the test
 
         assert not stream.stalled
 
@@ -240,7 +240,7 @@ class TestPatience:
             async def send_much_and_then_listen() -> None:
                 for _ in range(5):
                     await peer.send_all(bytes(100_000))
-                    await trio.sleep(0.02)
+                    await wait_all_tasks_blocked()
                 assert await peer.receive_some() == b"too large"
 
             async with trio.open_nursery() as nursery:

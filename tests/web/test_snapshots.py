@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.web.automation_node import (
     ACTIVITY,
@@ -181,7 +182,7 @@ async def test_without_keys_snapshots_are_open_and_nothing_is_applied(
         async with with_roblox(serve, tmp_path, INBOUND_API_KEYS="", AUTOMATION="open") as (node, cloud):
             sent = await snapshot(node, rank="New", rankPoints=150, apply=True)
             asked = await post(node, DECISIONS, {"userId": 5, "apply": True})
-            await trio.sleep(0.2)
+            await wait_all_tasks_blocked(0.02)
 
     assert "snapshots_are_open" in caplog.text
     decisions: list[dict[str, Any]] = [answer.json()["decision"] for answer in (sent, asked)]

@@ -17,6 +17,7 @@ import h2.connection
 import h2.events
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from actors.rooms import Put
 from tests.web.serving import PATIENCE_S, Node, eventually, serving
@@ -230,7 +231,7 @@ async def test_a_stream_that_flow_control_has_shut_is_cut_off(certificate: tuple
             nursery.start_soon(client.take_without_credit)
             for _ in range(8):
                 await node.program.core.rooms.put("r", Put(b'["' + b"x" * 30_000 + b'"]'))
-                await trio.sleep(0.05)
+                await wait_all_tasks_blocked(0.02)
         await node.program.edge.streams.wait_none()
         assert node.program.edge.streams.statistics().ended == {"stalled": 1}
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from actors.automation.policy_files import (
 )
 from tests.actors.automation.people import policy
 from tests.fakes.life import LoneLife
+from tests.fakes.waiting import until
 
 
 def _write(directory: Path, name: str, content: object) -> None:
@@ -127,7 +127,7 @@ async def test_a_changed_file_is_in_force_at_the_next_look(tmp_path: Path) -> No
     async with trio.open_nursery() as nursery:
         nursery.start_soon(files.run, LoneLife())
         _write(tmp_path, PUNISHMENTS, {"trial_days": 3})
-        await _until(lambda: files.current.punishments.trial_days == 3)
+        await until(lambda: files.current.punishments.trial_days == 3)
         nursery.cancel_scope.cancel()
 
     assert files.statistics().reloads == 1
@@ -190,12 +190,6 @@ def test_ranks_of_equal_points_keep_their_places(tmp_path: Path) -> None:
     _write(tmp_path, RANKS, _ranks(HIGH | {"minPoints": 0, "level": 1}, LOW))
 
     assert [rank.name for rank in PolicyFiles(tmp_path).current.ladder] == ["high", "low"]
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    with trio.fail_after(10):
-        while not holds():  # noqa: ASYNC110 - reading goes on in a thread, which sets no event
-            await trio.sleep(0.001)
 
 
 def test_a_broken_file_is_refused_once_in_the_log_and_the_old_policy_stays(

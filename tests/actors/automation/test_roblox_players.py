@@ -147,7 +147,7 @@ async def test_old_history_goes_and_what_is_pending_stays(tmp_path: Path) -> Non
         )
         nursery.start_soon(retention.run, LoneLife())
         await until(lambda: retention.forgotten == 30 + 28)
-        await trio.sleep(0.2)
+        await trio.sleep(0.2)  # real time: that nothing more goes is told by nothing
         assert await setting.database.read(_left) == (30, 32)
         assert retention.forgotten == 58
         nursery.cancel_scope.cancel()

@@ -253,7 +253,7 @@ async def test_a_database_that_is_not_there_yet_is_waited_for(postgres_server: P
 async def test_giving_up_does_not_wait_for_a_thread(file_url: str) -> None:
     async with running(file_url) as database:
         with trio.move_on_after(0.05) as scope:
-            await database.write(lambda _: time.sleep(0.5))
+            await database.write(lambda _: time.sleep(0.5))  # real time: of a thread
         start = time.monotonic()
 
         assert scope.cancelled_caught
@@ -267,7 +267,7 @@ async def test_who_waits_too_long_for_a_turn_is_refused_and_the_database_is_not_
 ) -> None:
     async with running(file_url, patience_s=0.3) as database, trio.open_nursery() as nursery:
         for _ in range(READERS):
-            nursery.start_soon(database.read, lambda _: time.sleep(1))
+            nursery.start_soon(database.read, lambda _: time.sleep(1))  # real time: of a thread
         await wait_all_tasks_blocked()
         start = time.monotonic()
         with pytest.raises(LinkDown) as caught:
@@ -290,7 +290,7 @@ async def test_a_read_queues_where_the_fewest_wait(file_url: str) -> None:
         nursery.start_soon(read, database, "slow", lambda _: gate.wait(5))
         await wait_all_tasks_blocked()
         for name in ("first", "second", "third"):
-            nursery.start_soon(read, database, name, lambda _: time.sleep(0.1))
+            nursery.start_soon(read, database, name, lambda _: time.sleep(0.1))  # real time: of a thread
             await wait_all_tasks_blocked()
         with trio.fail_after(2):
             await until(lambda: len(done) == 2)
@@ -302,7 +302,7 @@ async def test_a_read_queues_where_the_fewest_wait(file_url: str) -> None:
 
 async def test_a_link_that_cannot_come_back_yet_for_a_thread_that_hangs_tries_again(file_url: str) -> None:
     async with running(file_url, patience_s=0.2) as database, trio.open_nursery() as nursery:
-        nursery.start_soon(database.write, lambda _: time.sleep(1))
+        nursery.start_soon(database.write, lambda _: time.sleep(1))  # real time: of a thread
         await wait_all_tasks_blocked()
         database.note_outage(database.outages, OSError("on purpose"))
 

@@ -138,7 +138,7 @@ async def test_bytes_that_trickle_end_with_the_deadline_too() -> None:
         await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
         while True:
             await stream.send_all(b"x")
-            await trio.sleep(0.02)
+            await trio.sleep(0.02)  # real time: the peer is slow, which is the test
 
     async with calling(trickle, deadline_s=0.3) as caller:
         assert (await ask(caller)).status is None
@@ -146,7 +146,7 @@ async def test_bytes_that_trickle_end_with_the_deadline_too() -> None:
 
 async def test_the_wait_for_a_place_is_not_the_peers_time() -> None:
     async def slow(stream: trio.SocketStream, _request: bytes) -> None:
-        await trio.sleep(0.3)
+        await trio.sleep(0.3)  # real time: the peer is slow, which is the test
         await saying(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")(stream, b"")
 
     statuses: list[int | None] = []

@@ -14,7 +14,7 @@ from supervision import Backoff
 from tests.engines import RedisServer
 from tests.fakes.life import LoneLife
 from tests.fakes.node import client_of
-from tests.fakes.waiting import until
+from tests.fakes.waiting import until, until_some
 
 
 @pytest.fixture
@@ -32,6 +32,15 @@ async def linked(server: RedisServer) -> AsyncIterator[RedisLink]:
         await link.until_up()
         yield link
         nursery.cancel_scope.cancel()
+
+
+async def until_blocked(link: RedisLink) -> None:
+    """Wait until a command waits inside Redis."""
+
+    async def is_blocked() -> bool:
+        return bool((await link.command("INFO", "clients"))["blocked_clients"])
+
+    await until_some(is_blocked)
 
 
 async def test_a_blocking_pop_brings_what_is_there_and_what_comes(
@@ -93,7 +102,7 @@ async def test_a_pop_hears_of_an_outage_and_works_again_after_it(
                 await pop.call(("BRPOP", "queue", 60))
 
         nursery.start_soon(wait)
-        await trio.sleep(0.1)
+        await until_blocked(link)
         redis_server.kill()
     assert not link.state.up
     with pytest.raises(LinkDown):
@@ -108,11 +117,11 @@ async def test_a_pop_hears_of_an_outage_and_works_again_after_it(
 async def test_a_pop_in_a_hung_redis_is_given_up(redis_server: RedisServer, link: RedisLink) -> None:
     pop = BlockingCommand(link, wait_s=60, give_up_s=0.3)
     began = trio.current_time()
-    with trio.move_on_after(0.2):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(pop.call, ("BRPOP", "queue", 60))
-            await trio.sleep(0.1)
-            redis_server.pause()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pop.call, ("BRPOP", "queue", 60))
+        await until_blocked(link)
+        redis_server.pause()
+        nursery.cancel_scope.cancel()
     assert trio.current_time() - began < 3
     redis_server.resume()
     # The abandoned thread ends when its connection does.

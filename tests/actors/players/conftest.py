@@ -112,7 +112,7 @@ class House:
                 if isinstance(outcome, Posted):
                     return outcome
                 assert outcome.code not in FINAL, outcome
-                await trio.sleep(0.01)
+                await trio.sleep(0.01)  # real time: the database comes back
 
     async def total(self, steam_id: int) -> dict[str, int]:
         account = await self.players.read(steam_id)

@@ -54,7 +54,7 @@ async def test_one_may_listen_to_a_player_nobody_has_heard_of(house: House) -> N
 async def test_a_player_somebody_listens_to_does_not_retire(sqlite_url: str) -> None:
     async with running(House(sqlite_url, idle_s=0.02)) as house:
         listener, _ = await house.watch(ALICE)
-        await trio.sleep(0.1)
+        await trio.sleep(0.1)  # real time: five times as long as an idle player stays
         await house.players.change(Entry(ALICE, {"exp": 1}))
 
         with trio.fail_after(5):
@@ -125,7 +125,7 @@ async def test_a_listener_on_one_node_hears_of_changes_on_another(postgres_serve
     here, there = House(postgres_server.url, "node-a"), House(postgres_server.url, "node-b")
     async with running(here), running(there):
         listener, _ = await here.watch(ALICE)
-        await trio.sleep(0.3)
+        await trio.sleep(0.3)  # real time: until both listen, which nothing tells
 
         await there.players.change(Entry(ALICE, {"exp": 5}))
         with trio.fail_after(5):
@@ -163,7 +163,7 @@ async def test_news_of_many_players_fit_what_postgresql_carries(postgres_server:
     here, there = House(postgres_server.url, "node-a"), House(postgres_server.url, "node-b")
     async with running(here), running(there):
         listener, _ = await here.watch(ALICE + 999)
-        await trio.sleep(0.3)
+        await trio.sleep(0.3)  # real time: until both listen, which nothing tells
 
         await there.players.change_all([Entry(ALICE + number, {"exp": 2**31 - 1}) for number in range(1000)])
 

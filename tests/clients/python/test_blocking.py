@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from greenroom_client import GameServer, Policy, http_post
+from tests.fakes.waiting import until_now
 
 PLAYER = "76561197960265729"
 APPLIED = b'{"applied":true}'
@@ -69,13 +69,6 @@ def site(*answers: Told) -> Iterator[StatsSite]:
             thread.join()
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize(
     "told",
     [
@@ -94,7 +87,7 @@ def test_a_batch_is_repeated_word_for_word_until_the_server_says_that_it_counts(
         game.start()
         game.earn(PLAYER, {"exp": 5})
         game.map_end()
-        until(lambda: bool(served.requests))
+        until_now(lambda: bool(served.requests))
         game.earn(PLAYER, {"exp": 1})
 
         assert game.close(WAIT_S) == 0
@@ -132,7 +125,7 @@ def test_a_token_that_is_refused_stops_everything_until_somebody_says_to_go_on()
         game.start()
         game.earn(PLAYER, {"exp": 5})
         game.disconnect(PLAYER)
-        until(lambda: game.is_stopped)
+        until_now(lambda: game.is_stopped)
         game.map_end()
         assert len(served.requests) == len(told) == 1
         assert game.unsettled == 1

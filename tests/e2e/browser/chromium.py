@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +16,8 @@ from typing import Any, Final
 
 import httpx
 from websockets.sync.client import ClientConnection, connect
+
+from tests.fakes.waiting import until_now
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
 FLAGS: Final = (
@@ -104,13 +105,15 @@ def _browser(profile: Path, url: str) -> Iterator[None]:
 
 
 def _page_target(profile: Path, url: str) -> str:
-    deadline = time.monotonic() + START_S
-    said = profile / "DevToolsActivePort"
-    while time.monotonic() < deadline:
+    said, found = profile / "DevToolsActivePort", list[str]()
+
+    def look() -> list[str]:
         if said.exists() and "\n" in said.read_text():
             port = said.read_text().split("\n")[0]
             for target in httpx.get(f"http://127.0.0.1:{port}/json").json():
                 if target["type"] == "page" and target["url"].startswith(url):
-                    return str(target["webSocketDebuggerUrl"])
-        time.sleep(0.1)
-    raise AssertionError("the browser has not started")
+                    found.append(str(target["webSocketDebuggerUrl"]))
+        return found
+
+    until_now(look, within_s=START_S, why=lambda: "the browser has not started")
+    return found[0]

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -14,6 +13,7 @@ from typing import Final, Self
 import httpx
 
 from tests.engines import free_port
+from tests.fakes.waiting import until_now
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 START_S: Final = 30.0
@@ -36,14 +36,13 @@ class ServedNode:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "web.cli", "serve"], cwd=ROOT, env=self._env, stdout=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline:
-            try:
-                httpx.get(f"{self.url}/healthz").raise_for_status()
-                return
-            except httpx.HTTPError:
-                time.sleep(0.05)
-        raise AssertionError("the node has not started")
+        until_now(self._answers, within_s=START_S, why=lambda: "the node has not started")
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/healthz").is_success
+        except httpx.HTTPError:
+            return False
 
     def stop(self) -> int:
         """Ask it to drain; its exit status."""

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import time
-
 import httpx
 import pytest
 
 from tests.e2e.browser.chromium import Page, page_elsewhere
 from tests.e2e.browser.node import ServedNode
+from tests.fakes.waiting import until_now
 
 pytestmark = pytest.mark.e2e
-PATIENCE_S = 20.0
 
 
 def wait_for(page: Page, condition: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not page.run(condition):
-        assert time.monotonic() < deadline, page.run("document.body.innerText")
-        time.sleep(0.05)
+    until_now(lambda: page.run(condition), why=lambda: str(page.run("document.body.innerText")))
 
 
 def test_the_page_shows_every_call_and_event_and_can_be_filtered() -> None:

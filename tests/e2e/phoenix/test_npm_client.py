@@ -34,7 +34,7 @@ class Node:
     async def restart(self) -> None:
         """Drop every connection without a word, and listen again."""
         self._scope.cancel()
-        await trio.sleep(0.05)
+        await trio.sleep(0.05)  # real time: the client sees the end before the port listens again
         self._scope = await self.server.listen(self._nursery)
 
 

@@ -89,7 +89,7 @@ async def play(client: NpmClient, me: str) -> dict[str, Any]:
                 hand.turn = ""
             else:
                 assert answer["response"]["reason"] == "rate_limited", answer
-                await trio.sleep(0.25)
+                await trio.sleep(0.25)  # real time: the rate limit
     return hand.ended
 
 

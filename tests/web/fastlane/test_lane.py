@@ -8,6 +8,7 @@ from functools import partial
 import orjson
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.web.serving import PATIENCE_S, Node, Stream, serving
 from web.fastlane import service
@@ -47,7 +48,7 @@ async def test_an_answer_larger_than_all_buffers_arrives_whole_and_the_connectio
     async with await with_little_room(node) as stream:
         for _ in range(2):
             await stream.send_all(GET)
-            await trio.sleep(0.1)  # let the answer meet a full buffer
+            await wait_all_tasks_blocked(0.02)  # let the answer meet a full buffer
             _, body = await read_answer(stream)
             assert body == put.content
 
@@ -56,7 +57,7 @@ async def test_the_last_answer_of_a_connection_arrives_whole(node: Node) -> None
     put = await node.put("r", LARGE)
     async with await with_little_room(node) as stream:
         await stream.send_all(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-        await trio.sleep(0.1)
+        await wait_all_tasks_blocked(0.02)
         head, body = await read_answer(stream)
         assert b"connection: close" in head
         assert body == put.content
