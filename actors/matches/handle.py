@@ -254,7 +254,12 @@ class MatchHandle:
 
     def _settled(self, made: Callback, outcome: CallbackOutcome) -> None:
         self._on_their_way.discard(made)
-        self.tell(CallbackSettled(made.call, outcome.verdict, outcome.answer))
+        settled = CallbackSettled(made.call, outcome.verdict, outcome.answer)
+        if self.actor is None and made.call is Call.READY:
+            # The match is gone, and with it the actor; `aborted` may have to follow all the same.
+            self.apply(settled, publish=False)
+        else:
+            self.tell(settled)
 
     def _push_to_players(self, push: Push) -> None:
         """Send to those who are connected; what several get is encoded once."""

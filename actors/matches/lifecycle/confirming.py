@@ -16,7 +16,7 @@ from actors.matches.lifecycle.ending import abort_callback, break_off
 from actors.matches.lifecycle.events import CallbackSettled
 from actors.matches.lifecycle.match import Match
 from actors.matches.lifecycle.moves import start_if_all_there
-from actors.matches.lifecycle.status import AbortReason, Trigger
+from actors.matches.lifecycle.status import AbortReason, Status, Trigger
 
 JOB_OUTCOMES: Final[Mapping[Verdict, JobOutcome]] = MappingProxyType(
     {
@@ -30,6 +30,8 @@ JOB_OUTCOMES: Final[Mapping[Verdict, JobOutcome]] = MappingProxyType(
         Verdict.STOPPED: JobOutcome.UNCONFIRMED,
     }
 )
+# After these the API server may believe in the room: it has said so, or was asked and not heard.
+MAY_BELIEVE: Final = frozenset({Verdict.ACKNOWLEDGED, Verdict.UNDELIVERABLE})
 TRIGGERS: Final[Mapping[JobOutcome, Trigger]] = MappingProxyType(
     {
         JobOutcome.DISCARDED: Trigger.REJECTED,
@@ -65,14 +67,27 @@ def ready_settled(match: Match, event: CallbackSettled, now: float) -> StepResul
         # It was acknowledged once; a repeat that went wrong takes nothing back.
         return settle_job(match, JobEnd(JobOutcome.CONFIRMED, f"repeat_{verdict}"))
     step = break_off(match, TRIGGERS[outcome], now)
-    if verdict is Verdict.UNDELIVERABLE and not match.is_over:
-        # It may have arrived all the same, and then the API server believes in this room.
+    if verdict in MAY_BELIEVE and step.match.status is Status.FAILED:
         step = step.with_callback(abort_callback(step.match, AbortReason.PROCESS_ERROR, now))
     if match.is_over and not match.confirmed:
         # It was ended before its answer, and nobody has heard of it: there is nothing to show.
         step = step.with_effects(Gone())
     detail = event.answer if outcome is JobOutcome.REFUSED else verdict.value
     return _settling(step, JobEnd(outcome, detail or verdict.value))
+
+
+def ready_settled_late(match: Match, event: CallbackSettled, now: float) -> StepResult:
+    """The match failed while `ready` was under way; it may be gone already.
+
+    A match that had to end here because its job or its claim went to another node says nothing: the
+    room lives there.
+    """
+    step = StepResult(match)
+    if event.verdict in MAY_BELIEVE and match.reason is AbortReason.PROCESS_ERROR:
+        step = step.with_callback(abort_callback(match, AbortReason.PROCESS_ERROR, now))
+    if match.job_end is None:
+        step = _settling(step, JobEnd(JobOutcome.DISCARDED, event.verdict.value))
+    return step.with_effects(Gone())
 
 
 def settle_job(match: Match, end: JobEnd) -> StepResult:

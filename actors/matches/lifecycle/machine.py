@@ -10,7 +10,13 @@ from actors.matches.callback import Call, Callback
 from actors.matches.creation_job import CreationJob
 from actors.matches.delivery import Verdict
 from actors.matches.job_outcome import JobEnd, JobOutcome
-from actors.matches.lifecycle.confirming import announce, announce_again, ready_settled, settle_job
+from actors.matches.lifecycle.confirming import (
+    announce,
+    announce_again,
+    ready_settled,
+    ready_settled_late,
+    settle_job,
+)
 from actors.matches.lifecycle.effects import Effect, Gone, JobSettled, Publish, StepResult, WakeAt
 from actors.matches.lifecycle.ending import break_off
 from actors.matches.lifecycle.events import (
@@ -112,8 +118,11 @@ def _decided(match: Match, event: Event, now: float) -> StepResult:  # noqa: C90
 
 def _settled(match: Match, event: CallbackSettled, now: float) -> StepResult:
     left = tuple(callback for callback in match.unacked if callback.call is not event.call)
+    is_owed = left != match.unacked
     match = replace(match, unacked=left)
     if event.call is Call.READY:
+        if match.status is Status.FAILED:
+            return ready_settled_late(match, event, now) if is_owed else StepResult(match)
         return ready_settled(match, event, now)
     if event.call is Call.STARTED and event.verdict is Verdict.UNKNOWN_ROOM:
         return break_off(match, Trigger.REJECTED, now)

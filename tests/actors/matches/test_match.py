@@ -260,6 +260,46 @@ async def test_a_match_that_never_comes_up_fails_without_a_word_of_an_abort(
         assert w.api.said == []
 
 
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (200, ["ready", "aborted:process_error"]),
+        (500, ["ready", "aborted:process_error"]),
+        (404, ["ready"]),
+        (422, ["ready"]),
+    ],
+)
+async def test_a_match_that_failed_while_ready_was_under_way_is_aborted_if_anybody_believes_in_it(
+    status: int, told: list[str], autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    async with context() as w:
+        w.api.takes_s, w.api.status = 1, status
+        future = w.create()
+        await trio.sleep(0.5)
+        for _ in range(4):
+            w.crash()
+            await wait_all_tasks_blocked()
+        assert await future.wait() == JobEnd(JobOutcome.FAILED, "process_error")
+        assert w.status() is None
+        await trio.sleep(30)
+        assert list(dict.fromkeys(w.api.said)) == told
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_match_that_was_given_back_while_ready_was_under_way_is_not_aborted(
+    status: int, autojump_clock: MockClock
+) -> None:
+    async with context() as w:
+        w.api.takes_s, w.api.status = 1, status
+        w.create()
+        await trio.sleep(0.5)
+        w.matches.discard("room-1")
+        await trio.sleep(20)
+        assert set(w.api.said) == {"ready"}
+        assert w.status() is None
+
+
 async def test_a_match_in_a_crash_loop_leaves_its_neighbours_alone(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
