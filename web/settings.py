@@ -75,6 +75,9 @@ class Settings(BaseModel):
     # -- rooms and streams -----------------------------------------------------------
     cors_origins: Origins = ()
     max_state_bytes: Positive = 32_768
+    room_store: Annotated[Literal["memory", "redis"], Lower] = "memory"
+    room_reads: Annotated[Literal["fresh", "local"], Lower] = "fresh"
+    room_key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")] = "gr"
     room_ttl_seconds: Seconds = 86_400.0
     room_snapshot: Switch = True
     heartbeat_seconds: Seconds = 15.0
@@ -240,6 +243,8 @@ def _contradictions(settings: Settings) -> list[tuple[str, str, str]]:
         found.append(("TLS_CERT_FILE", "TLS_KEY_FILE", "needed because {} is set"))
     if settings.auth_verify == "remote" and settings.api_base_url is None:
         found.append(("API_BASE_URL", "AUTH_VERIFY", "needed because {} is remote"))
+    if settings.room_store == "redis" and settings.redis_url is None:
+        found.append(("REDIS_URL", "ROOM_STORE", "needed because {} is redis"))
     said = "non_negative_stats" in settings.model_fields_set
     if said and not set(settings.non_negative_stats) <= set(settings.stat_names):
         found.append(("NON_NEGATIVE_STATS", "STAT_NAMES", "names a stat that {} does not"))

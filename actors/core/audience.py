@@ -35,6 +35,8 @@ class Event(NamedTuple):
         body: The state as JSON, on one line.
         earlier: States right before it that the audience has not been sent, oldest first. They are
             offered together, so that a member that can take them all writes once.
+        notice: Name and body of what every member is told right before this event, or before the newer
+            one that it is sent instead: a room's `reset`. Such an event has no `earlier`.
     """
 
     seq: int
@@ -42,6 +44,7 @@ class Event(NamedTuple):
     id: str
     body: bytes
     earlier: tuple[Event, ...] = ()
+    notice: tuple[str, bytes] | None = None
 
     def since(self, seq: int) -> tuple[Event, ...]:
         """The events that a member misses whose newest is number `seq`, oldest first."""
@@ -108,7 +111,8 @@ class ConflatingMember:
             return
         self.seq = event.seq
         if self._waiting is not None:
-            self._waiting = event
+            notice = event.notice or self._waiting.notice
+            self._waiting = event if notice is event.notice else event._replace(earlier=(), notice=notice)
             self.note_overtaken()
         elif not self.take(event, seen):
             self._waiting = event

@@ -38,6 +38,7 @@ from actors.links.errors import CannotListen, LinkDown, NotSent, OutcomeUnknown
 from actors.links.file_watcher import MAX_FILE_BYTES, FileWatcher, read_file, why_unreadable
 from actors.links.group_commit import Caller, GroupCommit
 from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
+from actors.links.redis_address import Unsuitable
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_channels import ChannelStatistics, RedisChannels
 from actors.links.redis_link import Command, LinkStatistics, RedisLink, check_url
@@ -77,6 +78,7 @@ __all__ = [
     "Subscription",
     "Transactions",
     "Unprepared",
+    "Unsuitable",
     "WireStatistics",
     "Writer",
     "check_url",

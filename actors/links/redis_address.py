@@ -29,6 +29,9 @@ Part = str | bytes | int | float
 class RedisAddress:
     """A `redis://`, `rediss://` or `unix://` URL, read as redis-py reads it.
 
+    Attributes:
+        shown: Where that is, without user and password.
+
     Raises:
         ValueError: The URL cannot be read.
     """
@@ -43,6 +46,7 @@ class RedisAddress:
         if connection is UnixDomainSocketConnection and not self._path:
             raise ValueError("a unix:// URL needs a path")
         self._greeting = greeting(parts)
+        self.shown = self._path or f"{self._host}:{self._port}"
 
     async def open(self) -> trio.abc.Stream:
         """Connect, log in and select the database.
@@ -75,12 +79,14 @@ async def stay_connected(
     *,
     connect_timeout_s: float,
     backoff: Backoff,
+    on_down: Callable[[BaseException], None] = lambda _error: None,
 ) -> None:
     """Connect, `serve`, and connect again when that ends, until cancelled.
 
     Args:
         serve: Uses one connection until it breaks; whether it was of use, so that the pauses before
             the next attempts begin anew.
+        on_down: Called with the reason for every attempt that found nobody, or was refused.
     """
     failures = 0
     while True:
@@ -88,8 +94,8 @@ async def stay_connected(
         try:
             with trio.fail_after(connect_timeout_s):
                 stream = await address.open()
-        except (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError, redis.RedisError):
-            pass  # nobody there, or the log-in was refused
+        except (OSError, trio.BrokenResourceError, trio.TooSlowError, redis.RedisError) as error:
+            on_down(error)
         else:
             async with stream:
                 was_of_use = await serve(stream)
@@ -108,8 +114,15 @@ BREAKS: Final = (
 )
 
 
-async def read_answers(stream: trio.abc.Stream, take: Callable[[Iterator[Any]], None], *, link: str) -> None:
+async def read_answers(
+    stream: trio.abc.Stream, take: Callable[[Iterator[Any], bool], None], *, link: str
+) -> None:
     """Hand on what Redis says, all that arrived together in one call of `take`, until the connection ends.
+
+    Args:
+        stream: The connection.
+        take: Gets the answers, and whether more have arrived than are read at a time.
+        link: For errors.
 
     Raises:
         LinkDown: Redis closed it, or sends an answer without end.
@@ -121,9 +134,33 @@ async def read_answers(stream: trio.abc.Stream, take: Callable[[Iterator[Any]], 
         if not data:
             raise LinkDown(link)
         reader.feed(cast("bytes", data))
-        take(_whole_answers(reader))
+        take(_whole_answers(reader), len(data) >= RECEIVE_BYTES)
         if reader.len() > MAX_ANSWER_BYTES:
             raise LinkDown(link)
+
+
+class Unsuitable(redis.RedisError):
+    """The Redis that answers is none that this can work with; its message says why, in one line."""
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The first exception in a group, however deep; `error` itself if it is none."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def error_name(error: BaseException | None) -> str:
+    """An error for logs and health. Redis' texts may quote what was sent, so only their code is told."""
+    match error:
+        case None:
+            return ""
+        case Unsuitable():
+            return str(error)
+        case redis.ResponseError() if str(error):
+            return str(error).split()[0]
+        case _:
+            return type(error).__name__
 
 
 def _whole_answers(reader: hiredis.Reader) -> Iterator[Any]:

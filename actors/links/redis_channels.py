@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 import trio
 
+from actors.core import write_batch
 from actors.links.errors import LinkDown
 from actors.links.redis_address import (
     BREAKS,
@@ -32,7 +33,7 @@ from actors.links.redis_wire import IGNORED, RedisWire
 from supervision import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator
 
     from supervision import Life
 
@@ -48,7 +49,7 @@ class ChannelStatistics:
     """Counts since the start.
 
     Attributes:
-        up: Whether the connection is there and has heard its last probe.
+        up: Whether the connection is there.
         channels: Channels wanted now.
         messages: Messages received, probes excluded.
         superseded: Of these, those not handed on because a newer one of the same channel had come.
@@ -70,8 +71,8 @@ class RedisChannels:
     Args:
         url: As for `RedisWire`.
         wire: Publishes the probes; while it is down no probe is expected.
-        on_messages: The newest message of each channel that had any, in one call for all that arrived
-            together. Must neither wait nor raise.
+        on_messages: Channels and their messages, in one call for all that arrived together; where they
+            arrive faster than they are read, only the newest of each channel. Must neither wait nor raise.
         on_subscribed: Redis sends this channel from now on. Must neither wait nor raise.
         prefix: Put before the name of the probe's channel.
         probe_every_s: Seconds between probes.
@@ -82,7 +83,7 @@ class RedisChannels:
         url: str,
         wire: RedisWire,
         *,
-        on_messages: Callable[[Mapping[bytes, bytes]], None],
+        on_messages: Callable[[Collection[tuple[bytes, bytes]]], None],
         on_subscribed: Callable[[bytes], None],
         prefix: str = "gr",
         connect_timeout_s: float = 2.0,
@@ -103,6 +104,19 @@ class RedisChannels:
         self._is_open = False
         self._heard_at = 0.0
         self._messages = self._superseded = self._lost = self._deaf = 0
+        self._connections = 0
+        self._opened = trio.Event()
+
+    @property
+    def connection(self) -> int:
+        """Number of the present connection, from 1; 0 while there is none."""
+        return self._connections if self._is_open else 0
+
+    async def until_up(self) -> None:
+        """Wait for a connection; a checkpoint if there is one."""
+        await trio.lowlevel.checkpoint()
+        while not self._is_open:
+            await self._opened.wait()
 
     def statistics(self) -> ChannelStatistics:
         """Current counts."""
@@ -141,7 +155,10 @@ class RedisChannels:
                 self._to_ask = dict.fromkeys((self._probe, *self._wanted), b"SUBSCRIBE")
                 self._has_to_ask.set()
                 self._heard_at = trio.current_time()
+                self._connections += 1
                 self._is_open = True
+                self._opened.set()
+                self._opened = trio.Event()
                 nursery.start_soon(self._write, stream)
                 nursery.start_soon(partial(read_answers, stream, self._take, link=NAME))
                 nursery.start_soon(self._prove)
@@ -163,24 +180,28 @@ class RedisChannels:
                     part = channels[first : first + CHANNELS_PER_COMMAND]
                     await stream.send_all(packed((command, *part)))
 
-    def _take(self, answers: Iterator[Any]) -> None:
-        """Hand on what has arrived: of each channel only the newest message."""
-        newest: dict[bytes, bytes] = {}
-        for said in answers:
-            if isinstance(said, redis.ResponseError):
-                raise said
-            self._note(said, newest)
-        if newest:
-            self._on_messages(newest)
+    def _take(self, answers: Iterator[Any], is_behind: bool) -> None:  # noqa: FBT001
+        """Hand on what has arrived."""
+        messages: list[tuple[bytes, bytes]] = []
+        with write_batch():
+            for said in answers:
+                if isinstance(said, redis.ResponseError):
+                    raise said
+                self._note(said, messages)
+            if is_behind:
+                newest = dict(messages)
+                self._superseded += len(messages) - len(newest)
+                self._on_messages(newest.items())
+            elif messages:
+                self._on_messages(messages)
 
-    def _note(self, said: Any, newest: dict[bytes, bytes]) -> None:
+    def _note(self, said: Any, messages: list[tuple[bytes, bytes]]) -> None:
         match said:
             case [b"message", self._probe, _]:
                 self._heard_at = trio.current_time()
             case [b"message", channel, payload]:
                 self._messages += 1
-                self._superseded += channel in newest
-                newest[channel] = payload
+                messages.append((channel, payload))
             case [b"subscribe", channel, _] if channel in self._wanted:
                 self._on_subscribed(channel)
             case _:

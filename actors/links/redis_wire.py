@@ -17,6 +17,7 @@ to the kernel fail with `OutcomeUnknown`, all others with `NotSent`.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -24,13 +25,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import redis
 import trio
 
-from actors.core import PendingCall
+from actors.core import PendingCall, write_batch
+from actors.links.availability import Availability
 from actors.links.errors import LinkDown, NotSent, OutcomeUnknown
 from actors.links.redis_address import (
     BREAKS,
     RECONNECT,
     Part,
     RedisAddress,
+    error_name,
+    first_of,
     packed,
     read_answers,
     stay_connected,
@@ -114,28 +118,40 @@ class RedisWire:
         self._unsent: list[bytes] = []
         self._waiting: deque[Answered] = deque()  # of sent commands first, then of the unsent
         self._has_unsent = trio.Event()
-        self._is_open = self._is_up = False
+        self._is_open = False
         self._heard_at = 0.0
-        self._went_up = trio.Event()
-        self._outages = self._commands = self._flushes = 0
+        self._commands = self._flushes = 0
+        self._availability = Availability("redis", name, clock=time.time, describe=error_name)
 
     # -- state ---------------------------------------------------------------------------
 
     @property
     def is_up(self) -> bool:
         """Whether commands are taken."""
-        return self._is_up
+        return self._is_open and self._availability.is_up
+
+    @property
+    def trouble(self) -> str | None:
+        """Why they are not, with the address, for health and people; None if they are."""
+        if self.is_up:
+            return None
+        error = self._availability.last_error
+        return f"{self._address.shown} cannot be used" + (f" ({error})" if error else "")
+
+    @property
+    def batch(self) -> int:
+        """Number of the batch that the next command leaves in."""
+        return self._flushes
 
     async def until_up(self) -> None:
         """Wait until commands are taken; a checkpoint if they are."""
-        await trio.lowlevel.checkpoint()
-        while not self._is_up:
-            await self._went_up.wait()
+        await self._availability.until_up()
 
     def statistics(self) -> WireStatistics:
         """Current counts."""
         waiting = len(self._waiting)
-        return WireStatistics(self._is_up, self._outages, self._commands, self._flushes, waiting)
+        link = self._availability
+        return WireStatistics(link.is_up, link.outages, self._commands, self._flushes, waiting)
 
     # -- commands ------------------------------------------------------------------------
 
@@ -145,7 +161,7 @@ class RedisWire:
         Raises:
             NotSent: The connection is down, or `max_waiting` answers are awaited.
         """
-        if not self._is_up or len(self._waiting) >= self._max_waiting:
+        if not self.is_up or len(self._waiting) >= self._max_waiting:
             raise NotSent(self.name)
         self._append(command, answered)
 
@@ -182,16 +198,19 @@ class RedisWire:
             self._serve_until_it_breaks,
             connect_timeout_s=self._connect_timeout_s,
             backoff=self._backoff,
+            on_down=self._availability.note_down,
         )
 
     async def _serve_until_it_breaks(self, stream: trio.abc.Stream) -> bool:
         """Whether the connection was ever up."""
+        was_up = False
         try:
             await self._serve(stream)
-        except* BREAKS:
-            pass
+        except* BREAKS as broken:
+            was_up = self._availability.is_up
+            self._availability.note_down(first_of(broken))
         finally:
-            was_up = self._break()
+            self._break()
         return was_up
 
     async def _serve(self, stream: trio.abc.Stream) -> None:
@@ -202,21 +221,16 @@ class RedisWire:
             nursery.start_soon(self._watch)
             if self._on_connect is not None:
                 await self._on_connect()
-            self._is_up = True
-            self._went_up.set()
+            self._availability.note_up()
 
-    def _break(self) -> bool:
-        """Fail what is awaited; whether the connection had been up."""
-        was_up, self._is_up, self._is_open = self._is_up, False, False
-        if was_up:
-            self._outages += 1
-            self._went_up = trio.Event()
+    def _break(self) -> None:
+        """Fail what is awaited."""
+        self._is_open = False
         unsent, self._unsent = len(self._unsent), []
         waiting, self._waiting = self._waiting, deque()
         sent = len(waiting) - unsent
         for place, answered in enumerate(waiting):
             answered.fail((OutcomeUnknown if place < sent else NotSent)(self.name))
-        return was_up
 
     async def _write(self, stream: trio.abc.Stream) -> None:
         while True:
@@ -230,10 +244,11 @@ class RedisWire:
     async def _read(self, stream: trio.abc.Stream) -> None:
         await read_answers(stream, self._take, link=self.name)
 
-    def _take(self, answers: Iterator[Any]) -> None:
+    def _take(self, answers: Iterator[Any], _is_behind: bool) -> None:  # noqa: FBT001
         self._heard_at = trio.current_time()
-        for answer in answers:
-            self._deliver(answer)
+        with write_batch():
+            for answer in answers:
+                self._deliver(answer)
 
     def _deliver(self, answer: Any) -> None:
         if len(self._waiting) <= len(self._unsent):

@@ -10,11 +10,17 @@ Reading order, each file leaning only on the ones above it:
     sweeper   removes old rooms
     snapshot  the file in which rooms outlive an orderly stop
     shared_record  keys, channels and header of a room that many nodes share
-    shared_store   such rooms in Redis: one script a write; not wired into a node yet
+    shared_store   such rooms in Redis: one script a write
+    shared_view    what a node knows of one of them: which news is newer
+    shared_views   those that are listened to here: subscribed, looked at, broadcast
+    shared_rooms   reading, writing and listing them; the protocol of `store`
 """
 
 from actors.rooms.record import ALWAYS, Condition, Kind, Put, Record, Refusal, is_room_id
 from actors.rooms.rooms import Rooms, RoomStatistics
+from actors.rooms.shared_record import Layout
+from actors.rooms.shared_rooms import SharedRooms, SharedStatistics
+from actors.rooms.shared_store import SharedStore
 from actors.rooms.snapshot import RoomSnapshot
 from actors.rooms.store import Page, RoomRow, RoomStore
 from actors.rooms.sweeper import Sweeper
@@ -24,6 +30,7 @@ __all__ = [
     "ALWAYS",
     "Condition",
     "Kind",
+    "Layout",
     "Page",
     "Put",
     "Record",
@@ -34,6 +41,9 @@ __all__ = [
     "RoomStore",
     "RoomTable",
     "Rooms",
+    "SharedRooms",
+    "SharedStatistics",
+    "SharedStore",
     "Sweeper",
     "is_room_id",
 ]

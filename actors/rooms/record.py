@@ -18,7 +18,10 @@ from actors.core import Event, iso_utc
 
 _ROOM_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 EPOCH_LENGTH: Final = 8
-_EPOCH_ALPHABET: Final = string.ascii_lowercase + string.digits
+# For each random byte a letter or digit.
+_EPOCH_LETTERS: Final = bytes.maketrans(
+    bytes(range(256)), (string.ascii_lowercase + string.digits).encode() * 7 + b"grow"
+)
 NO_ROOM_ID: Final = "none-0"
 NO_DIGEST: Final = b"-" * 32
 _UPDATED_AT: Final = b'"updated_at":"'
@@ -100,7 +103,7 @@ def digest(text: bytes | None) -> bytes:
 
 def new_epoch() -> str:
     """A random name for an epoch."""
-    return "".join(secrets.choice(_EPOCH_ALPHABET) for _ in range(EPOCH_LENGTH))
+    return secrets.token_bytes(EPOCH_LENGTH).translate(_EPOCH_LETTERS).decode()
 
 
 def encode(room_id: str, version: int, state: bytes, now_s: float) -> bytes:
@@ -165,14 +168,15 @@ class Put(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request to a room was refused; nothing was changed.
+    """Why a request to a room was refused; nothing was changed, but see `outcome_unknown`.
 
     Attributes:
         code: `room_not_found`, `forbidden`, `room_exists`, `version_mismatch`, `room_is_authoritative`,
-            `idempotency_mismatch`, `superseded`, `rate_limited`, `too_many_rooms`, `too_much_state`,
-            `room_down` or `busy`.
+            `idempotency_mismatch`, `superseded`, `invalid_cursor` or `foreign_value`; worth trying again:
+            `rate_limited`, `too_many_rooms`, `too_much_state`, `room_down`, `busy`, `store_unavailable`
+            or `outcome_unknown`, after which nobody knows whether anything was changed.
         version: The stored version, with `version_mismatch` and `superseded`; 0 if there is no room.
-        retry_after_s: With the last five: seconds after which to try again.
+        retry_after_s: Seconds after which to try again, where that is worth it.
     """
 
     code: str

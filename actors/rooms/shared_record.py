@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORMAT: Final = b"gr1"
+# Era, epoch and version: what two values of a room are compared by.
+POSITION: Final = slice(3, 41)
 HEADER_BYTES: Final = 152
 PARTITIONS: Final = 256
 CLUSTER_SLOTS: Final = 16_384
@@ -99,6 +101,11 @@ class Layout(NamedTuple):
     def key(self, room_id: str) -> str:
         """The record."""
         return f"{self.prefix}:{{{tags()[partition_of(room_id)]}}}:r:{room_id}"
+
+    @property
+    def key_pattern(self) -> str:
+        """Matches the keys of all rooms, for SCAN."""
+        return f"{self.prefix}:{{*}}:r:*"
 
     def channel(self, room_id: str) -> str:
         """Where its versions are published."""

@@ -8,24 +8,37 @@ written, `outcome_unknown` that it may have been.
 from __future__ import annotations
 
 import hashlib
+import logging
+import time
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import redis
 
 from actors.core import CallTimeout
-from actors.links import LinkDown, NotSent, RedisWire
+from actors.links import LinkDown, NotSent, RedisWire, Unsuitable
 from actors.rooms.record import ALWAYS, Kind, digest, new_epoch
 from actors.rooms.shared_record import KIND_LETTERS, Layout, SharedRecord, decode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from actors.rooms.record import Condition, Put
 
+logger: Final = logging.getLogger("actors.rooms")
+
+OLDEST_REDIS: Final = (6, 2)
+EVICTS_NOTHING: Final = "noeviction"
 # How long the outcome of a write with an Idempotency-Key is kept.
 OUTCOME_TTL_MS: Final = 3_600_000
+# A match has an end of its own; this is for matches whose node has died.
+MIN_MATCH_TTL_S: Final = 86_400.0
 # Refusals of Redis itself after which it is certain that nothing was written: the script's first
-# write is what they refuse. (`OOM` is a full `maxmemory`.)
-FULL: Final = "OOM"
+# write is what they refuse. `OOM` is a full `maxmemory`; what is not named is "unavailable".
+REFUSED: Final = {"OOM": "full", "WRONGTYPE": "foreign"}
+MAX_ERROR: Final = 200
+# A tag that no record has.
+NEVER: Final = "-"
 # A node compares eras with the server on every connect, so one retry is enough after STALE.
 ATTEMPTS: Final = 2
 
@@ -67,15 +80,23 @@ class SharedStore:
 
     Args:
         url: As for `RedisWire`.
-        ttl_s: How long a room lives after its last write.
+        ttl_s: How long a plain room lives after its last write; a match's lives a day at least.
         layout: Names of keys and channels.
         options: For `RedisWire`.
+
+    Attributes:
+        wire: The connection that commands go through.
+        layout: As given.
+        ttl_s: By who writes the room.
+        clock_ahead_s: What the clock of Redis is ahead of ours.
     """
 
     def __init__(self, url: str, *, ttl_s: float, layout: Layout | None = None, **options: Any) -> None:
-        self._layout = layout or Layout()
-        self._ttl_ms = int(ttl_s * 1000)
+        self.layout = self._layout = layout or Layout()
+        self.ttl_s = {Kind.PLAIN: ttl_s, Kind.MATCH: max(ttl_s, MIN_MATCH_TTL_S)}
         self._era = b""
+        self._policy = EVICTS_NOTHING
+        self.clock_ahead_s = 0.0
         self._write = _Script.load("write.lua")
         self._remove = _Script.load("remove.lua")
         self._name_era = _Script.load("era.lua")
@@ -91,17 +112,29 @@ class SharedStore:
         for script in (self._write, self._remove):
             await self.wire.call("SCRIPT", "LOAD", script.text)
         await self.look_at_era()
+        seconds, micros = await self.wire.call("TIME")
+        self.clock_ahead_s = int(seconds) + int(micros) / 1e6 - time.time()
 
     async def look_at_era(self) -> bool:
         """Ask which server answers now; whether the era has changed.
 
         Raises:
             LinkDown, redis.ResponseError: As for `RedisWire.call`.
+            Unsuitable: That server cannot keep rooms.
         """
-        identity = identity_of(await self.wire.call("INFO", "everything"))
+        facts = facts_of(await self.wire.call("INFO", "everything"))
+        check_server(facts)
+        self._note_eviction(facts)
+        identity = identity_of(facts)
         era = await self.wire.call("EVAL", self._name_era.text, 1, self._layout.era_key, identity)
         changed, self._era = era != self._era, era
         return bool(changed)
+
+    def _note_eviction(self, facts: Mapping[str, str]) -> None:
+        policy = facts.get("maxmemory_policy", EVICTS_NOTHING)
+        if policy != self._policy:
+            self._policy = policy
+            logger.warning("room_store_may_evict_rooms", extra={"maxmemory_policy": policy})
 
     # -- calls ---------------------------------------------------------------------------
 
@@ -123,10 +156,10 @@ class SharedStore:
         arguments = (
             new_epoch(),
             KIND_LETTERS[kind],
-            digest(None if put.secret is None else put.secret.encode()),
+            digest(put.secret.encode() if put.secret else None),
             write_id,
-            digest(put.state),
-            self._ttl_ms,
+            digest(None if idempotency_key is None else put.state),
+            int(self.ttl_s[kind] * 1000),
             self._layout.channel(room_id),
             OUTCOME_TTL_MS,
             put.state,
@@ -141,7 +174,7 @@ class SharedStore:
         """Remove a room of `kind` and tell its subscribers. Never raises for Redis."""
         arguments = (
             KIND_LETTERS[kind],
-            digest(None if secret is None else secret.encode()),
+            digest(secret.encode() if secret else None),
             "admin" if is_admin else "",
             self._layout.channel(room_id),
         )
@@ -173,13 +206,13 @@ class SharedStore:
                 return Written("unavailable")
             except (LinkDown, CallTimeout):
                 return Written("unknown")
-            except redis.ResponseError as error:
+            except redis.RedisError as error:
                 outcome = await self._judge(script, error)
                 if outcome is not None:
                     return outcome
         return Written("unavailable")
 
-    async def _judge(self, script: _Script, error: redis.ResponseError) -> Written | None:
+    async def _judge(self, script: _Script, error: redis.RedisError) -> Written | None:
         """What a refusal of Redis means: nothing was written. None to try again."""
         text = str(error)
         if text.startswith("NOSCRIPT"):
@@ -188,7 +221,8 @@ class SharedStore:
             except (LinkDown, CallTimeout, redis.ResponseError):
                 return Written("unavailable")
             return None
-        return Written("full" if FULL in text else "unavailable")
+        logger.warning("room_store_refused", extra={"error": text[:MAX_ERROR]})
+        return Written(next((outcome for code, outcome in REFUSED.items() if code in text), "unavailable"))
 
 
 def condition_text(condition: Condition) -> str:
@@ -196,13 +230,33 @@ def condition_text(condition: Condition) -> str:
     if condition is ALWAYS:
         return ""
     if condition.must_not_exist:
-        return "new"
-    if condition.must_exist:
+        return NEVER if condition.must_exist or condition.any_of else "new"
+    if condition.must_exist and not condition.any_of:
         return "any"
-    return " ".join(condition.any_of)
+    # No record has a tag with a space in it.
+    return " ".join(tag for tag in condition.any_of if tag and " " not in tag) or NEVER
 
 
-def identity_of(info: bytes) -> str:
+def facts_of(info: bytes) -> dict[str, str]:
+    """The fields of `INFO`."""
+    lines = info.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def identity_of(facts: Mapping[str, str]) -> str:
     """Which server and which history answered `INFO`: `run_id` and `master_replid`."""
-    fields = dict(line.split(b":", 1) for line in info.splitlines() if b":" in line)
-    return f"{fields.get(b'run_id', b'').decode()}-{fields.get(b'master_replid', b'').decode()}"
+    return f"{facts.get('run_id', '')}-{facts.get('master_replid', '')}"
+
+
+def check_server(facts: Mapping[str, str]) -> None:
+    """Refuse a server on which the promises of shared rooms would not hold.
+
+    Raises:
+        Unsuitable: It is part of a cluster, or too old.
+    """
+    if facts.get("redis_mode") == "cluster":
+        raise Unsuitable("Redis Cluster is not supported: give one server, or several in REDIS_URL")
+    version = facts.get("redis_version", "")
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < OLDEST_REDIS:
+        raise Unsuitable(f"Redis {version} is too old: wanted 6.2 or newer, or Valkey")

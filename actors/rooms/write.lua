@@ -50,7 +50,7 @@ if exists and string.sub(head, 56, 56) == kind then
   if kept ~= NONE and kept ~= secret and ARGV[12] ~= 'admin' then
     return {'forbidden', epoch, version, updated}
   end
-  if kept == NONE and secret ~= NONE and ARGV[12] ~= 'admin' then
+  if kept == NONE and secret ~= NONE then
     return {'exists', epoch, version, updated}
   end
 end

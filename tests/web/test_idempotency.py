@@ -6,9 +6,11 @@ import httpx
 import pytest
 import trio
 
-from tests.web.conftest import Serve
+from tests.web.conftest import BOTH_STORES, Serve
 from tests.web.serving import ADMIN, Node
 from web.handlers.rooms import REFUSALS
+
+STORES = BOTH_STORES
 
 
 async def put(node: Node, state: object, key: str, **headers: str) -> httpx.Response:

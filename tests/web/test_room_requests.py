@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import trio
 
-from tests.web.conftest import Serve
-from tests.web.serving import ADMIN, Node, eventually
+from tests.web.conftest import BOTH_STORES, Serve
+from tests.web.serving import ADMIN, PATIENCE_S, Node, eventually
 from web.handlers.rooms import BAD_BODIES, REFUSALS
+
+STORES = BOTH_STORES
 
 ETAG = re.compile(r'"[a-z0-9]{1,16}-[0-9]+"\Z')
 
@@ -358,6 +360,16 @@ class TestSecrets:
         assert (await node.http.delete("/api/rooms/match-1", headers=ADMIN)).status_code == 409
 
 
+async def pages(node: Node) -> list[list[str]]:
+    """The ids of all rooms, two to a page."""
+    found, cursor = [], ""
+    while cursor is not None:
+        page = (await node.http.get(f"/api/rooms?limit=2&cursor={cursor}", headers=ADMIN)).json()
+        found.append([row["room_id"] for row in page["rooms"]])
+        cursor = page["next_cursor"]
+    return found
+
+
 class TestAdminCalls:
     async def test_delete_removes_the_room(self, node: Node) -> None:
         before = (await node.put("r", {})).headers["etag"]
@@ -394,16 +406,20 @@ class TestAdminCalls:
                 assert removal.status_code == listing.status_code == 404
                 assert removal.json() == listing.json() == {"error": "not_found"}
 
+    @pytest.mark.memory_store
     async def test_the_list_goes_through_all_rooms_in_pages(self, node: Node) -> None:
         for number in range(5):
             await node.put(f"room-{number}", {})
-        pages, cursor = [], ""
-        while cursor is not None:
-            page = (await node.http.get(f"/api/rooms?limit=2&cursor={cursor}", headers=ADMIN)).json()
-            pages.append([row["room_id"] for row in page["rooms"]])
-            cursor = page["next_cursor"]
 
-        assert pages == [["room-0", "room-1"], ["room-2", "room-3"], ["room-4"]]
+        assert await pages(node) == [["room-0", "room-1"], ["room-2", "room-3"], ["room-4"]]
+
+    async def test_the_pages_of_the_list_have_every_room(self, node: Node) -> None:
+        for number in range(5):
+            await node.put(f"room-{number}", {})
+        found = await pages(node)
+
+        assert {room_id for page in found for room_id in page} == {f"room-{number}" for number in range(5)}
+        assert max(map(len, found)) == 2
 
     async def test_a_row_of_the_list_says_how_the_room_stands(self, node: Node) -> None:
         record = (await node.put("r", {})).json()
@@ -427,6 +443,7 @@ class TestAdminCalls:
 
 
 class TestLimits:
+    @pytest.mark.memory_store
     async def test_a_room_too_many_is_503_with_retry_after(self, serve: Serve) -> None:
         async with serve(MAX_ROOMS=2) as node:
             await node.put("a", {})
@@ -437,6 +454,7 @@ class TestLimits:
             assert int(refused.headers["retry-after"]) >= 1
             assert (await node.put("a", {})).status_code == 200
 
+    @pytest.mark.memory_store
     async def test_too_much_state_is_503_with_retry_after(self, serve: Serve) -> None:
         async with serve(MAX_TOTAL_STATE_BYTES=400) as node:
             await node.put("a", {})
@@ -470,7 +488,9 @@ class TestLimits:
 async def test_a_room_nobody_writes_any_more_is_removed(serve: Serve) -> None:
     async with serve(ROOM_TTL_SECONDS=0.2) as node:
         old = (await node.put("r", {})).headers["etag"]
-        await eventually(lambda: node.program.core.rooms.get("r") is None)
+        with trio.fail_after(PATIENCE_S):
+            while (await node.get("r")).status_code != 404:  # noqa: ASYNC110
+                await trio.sleep(0.01)
         fresh = await node.put("r", {})
 
     assert fresh.json()["version"] == 1

@@ -9,8 +9,10 @@ import httpx
 import pytest
 import trio
 
-from tests.web.conftest import Serve
+from tests.web.conftest import BOTH_STORES, Serve
 from tests.web.serving import ADMIN, Node, eventually
+
+STORES = BOTH_STORES
 
 
 async def test_a_stream_has_the_headers_that_proxies_and_browsers_want(node: Node) -> None:

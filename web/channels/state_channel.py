@@ -93,11 +93,17 @@ class StateChannel:
         self._records.leave(socket.topic.removeprefix(PREFIX), watcher)
 
     def pushes_of(self, topic: str, event: Event) -> tuple[Broadcast, ...]:
-        """What the event tells of, oldest first: made for its first watcher, the same objects for all."""
+        """What the event tells of, oldest first, its notice right before itself.
+
+        Made for its first watcher, the same objects for all.
+        """
         last = self._last
         if last is not None and last[0] is event and last[1][0].topic == topic:
             return last[1]
         pushes = tuple(Broadcast(topic, "state", payload_of(each)) for each in (*event.earlier, event))
+        if event.notice is not None:
+            name, body = event.notice
+            pushes = (Broadcast(topic, name, Fragment(body)), *pushes)
         self._last = (event, pushes)
         return pushes
 
@@ -118,7 +124,8 @@ class _Watcher(ConflatingMember):
             self._socket.when_writable(self._send_newest)
             return False
         pushes = self._topic.pushes_of(self._socket.topic, event)
-        for push in pushes[-len(event.since(seen)) :]:
+        unseen = len(event.since(seen)) + (event.notice is not None)
+        for push in pushes[-unseen:]:
             self._socket.send(push)
         return True
 
@@ -140,7 +147,9 @@ class _Watcher(ConflatingMember):
     def _send_newest(self) -> None:
         event = self.catch_up()
         if event is not None:
-            self._socket.send(self._topic.pushes_of(self._socket.topic, event)[-1])
+            pushes = self._topic.pushes_of(self._socket.topic, event)
+            for push in pushes[-1:] if event.notice is None else pushes[-2:]:
+                self._socket.send(push)
 
 
 def payload_of(event: Event) -> Fragment:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from actors.rooms.record import NO_ROOM_ID
-from web.handlers.sse import sse
+from web.handlers.sse import notice, sse
 
 if TYPE_CHECKING:
     from actors.core import Event
@@ -46,7 +46,7 @@ def needs_reset(record: Record | None, last_id: str) -> bool:
 
 def reset(room_id: str, previous: str) -> bytes:
     """Says that what the client has seen does not lead to what comes next."""
-    return b"event: reset\ndata: %b\n\n" % orjson.dumps(reset_data(room_id, previous))
+    return notice("reset", orjson.dumps(reset_data(room_id, previous)))
 
 
 def reset_data(room_id: str, previous: str) -> dict[str, str]:

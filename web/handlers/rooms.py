@@ -64,6 +64,9 @@ REFUSALS: Final = {
     "too_much_state": (503, "the rooms of this server take as many bytes as they may"),
     "room_down": (503, "this room fails; it is tried again after a while"),
     "busy": (503, "this room has too much to do"),
+    "store_unavailable": (503, "the store of rooms cannot be reached; nothing was written"),
+    "outcome_unknown": (503, "the store of rooms did not answer; the write may have been done"),
+    "foreign_value": (503, "the store of rooms has something else under this room's key"),
 }
 BAD_BODIES: Final = {
     "invalid_state": "wanted a JSON object with `state`, an object or an array",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from actors.rooms import Rooms, RoomSnapshot
+    from actors.rooms import Rooms, RoomSnapshot, SharedRooms
     from web.handlers.routes import Route
     from web.log import PutLog
     from web.settings import Settings
@@ -56,7 +56,7 @@ class Core:
     """
 
     registry: Registry
-    rooms: Rooms
+    rooms: Rooms | SharedRooms
     snapshot: RoomSnapshot
     redis: RedisFeature
     matches: MatchesFeature

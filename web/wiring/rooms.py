@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from actors.rooms import Rooms, RoomSnapshot, RoomTable, Sweeper
+from actors.links import RedisChannels
+from actors.rooms import Layout, Rooms, RoomSnapshot, RoomStore, RoomTable, SharedRooms, SharedStore, Sweeper
 from supervision import ChildSpec, ChildType
 from web.channels.state_channel import STATE_PATTERN, StateChannel
 from web.handlers.limits import PerMinute
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from actors.core import Registry
+    from actors.rooms.shared_views import SharedViews
     from web.channels.router import JoinHandler
     from web.handlers.metrics import Sample
     from web.handlers.routes import Route
@@ -31,20 +33,20 @@ SWEEPS_PER_TTL: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class RoomsFeature(Feature):
-    """Rooms of this process."""
+    """Rooms, wherever their records are kept.
+
+    Attributes:
+        snapshot: Keeps them over an orderly restart; off where they are not in this process.
+    """
 
     settings: Settings
-    rooms: Rooms
-    sweeper: Sweeper
-    snapshot: RoomSnapshot
+    rooms: Rooms | SharedRooms
     handlers: RoomHandlers
+    snapshot: RoomSnapshot
 
     def supervisors(self) -> list[ChildSpec]:
-        """The rooms' supervisor, and the sweeper of rooms that nobody writes any more."""
-        return [
-            ChildSpec(id="rooms", start=self.rooms.run, type=ChildType.SUPERVISOR),
-            ChildSpec(id="sweeper", start=self.sweeper.run),
-        ]
+        """The supervisor of the rooms' tasks."""
+        return [ChildSpec(id="rooms", start=self.rooms.run, type=ChildType.SUPERVISOR)]
 
     def topics(self) -> Mapping[str, JoinHandler]:
         """`state:{id}`: a room's record."""
@@ -63,9 +65,6 @@ class RoomsFeature(Feature):
         yield counter("room_writes", "Accepted writes.", now.writes)
         yield counter("rooms_removed", "Rooms removed on request or for their age.", now.removed)
         yield counter("rooms_given_up", "Times a room crashed past its limit.", now.given_up)
-        yield counter("rooms_restored", "Rooms taken over from the process before.", self.snapshot.restored)
-        left_out = self.snapshot.left_out
-        yield counters("rooms_left_out", "Rooms not taken over from it.", "reason", left_out)
         tasks = self.rooms.supervisor.statistics()
         yield gauge("room_tasks", "Rooms with a task.", self.rooms.supervisor.count_children().active)
         yield counter("room_crashes", "Room tasks that crashed.", tasks.crashes)
@@ -74,21 +73,121 @@ class RoomsFeature(Feature):
         yield gauge("room_state_bytes_limit", "MAX_TOTAL_STATE_BYTES.", self.settings.max_total_state_bytes)
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryRoomsFeature(RoomsFeature):
+    """Rooms of this process."""
+
+    sweeper: Sweeper
+
+    def supervisors(self) -> list[ChildSpec]:
+        """Also the sweeper of rooms that nobody writes any more."""
+        sweeper = ChildSpec(id="sweeper", start=self.sweeper.run)
+        return [*RoomsFeature.supervisors(self), sweeper]
+
+    def metrics(self) -> Iterator[Sample]:
+        """Also what came of the rooms of the process before."""
+        yield from RoomsFeature.metrics(self)
+        yield counter("rooms_restored", "Rooms taken over from the process before.", self.snapshot.restored)
+        left_out = self.snapshot.left_out
+        yield counters("rooms_left_out", "Rooms not taken over from it.", "reason", left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRoomsFeature(RoomsFeature):
+    """Rooms in a Redis that many nodes use."""
+
+    rooms: SharedRooms
+
+    def children(self) -> list[ChildSpec]:
+        """The connections to the store, and what is done there at intervals."""
+        return self.rooms.children()
+
+    def away(self) -> tuple[str, ...]:
+        """Whether the store cannot be used."""
+        return () if self.rooms.trouble is None else ("room_store",)
+
+    def health(self) -> Mapping[str, object]:
+        """What is wrong with the store, and at which address."""
+        trouble = self.rooms.trouble
+        return {} if trouble is None else {"room_store": trouble}
+
+    def metrics(self) -> Iterator[Sample]:
+        """Also the path to the store, and what was found by looking at it."""
+        yield from RoomsFeature.metrics(self)
+        now = self.rooms.shared_statistics()
+        yield gauge("room_store_up", "Whether the store of rooms can be used.", self.rooms.trouble is None)
+        yield counter("room_store_commands", "Commands sent to the store.", now.commands)
+        yield counter("room_store_batches", "Writes to its socket.", now.batches)
+        yield counter("room_store_outages", "Times its connection broke.", now.outages)
+        yield counter("room_messages", "Published records that arrived.", now.messages)
+        skipped = now.superseded
+        yield counter("room_messages_skipped", "Of these, those overtaken by the next at once.", skipped)
+        yield counter("room_channels_lost", "Times the subscriptions' connection broke.", now.channels_lost)
+        yield counter("room_channels_deaf", "Of these, those found by a missing probe.", now.channels_deaf)
+        yield counter("room_reads_joined", "Reads answered by another's command.", now.joined_reads)
+        yield counters("rooms_healed", "Rooms found changed by a look at the store.", "cause", now.healed)
+        yield gauge("room_checks_waiting", "Looks at the store not answered yet.", now.checks_waiting)
+        yield gauge("room_publishes_owed", "Matches' records not stored yet.", now.publishes_owed)
+
+
 def build_rooms(
     settings: Settings, registry: Registry, put_log: PutLog, clock: Callable[[], float]
 ) -> RoomsFeature:
     """Rooms with the limits of the settings; nothing runs yet."""
+    if settings.room_store == "redis" and settings.redis_url is not None:
+        rooms = shared_rooms(settings, registry, settings.redis_url.get_secret_value())
+        handlers = _handlers(settings, rooms, put_log, clock)
+        return SharedRoomsFeature(settings, rooms, handlers, _snapshot(settings, None))
+    return _memory_rooms(settings, registry, put_log, clock)
+
+
+def shared_rooms(settings: Settings, registry: Registry, url: str) -> SharedRooms:
+    """Rooms in the Redis at `url`."""
+    prefix = settings.room_key_prefix
+    store = SharedStore(url, ttl_s=settings.room_ttl_seconds, layout=Layout(prefix))
+
+    def channels(views: SharedViews) -> RedisChannels:
+        return RedisChannels(
+            url,
+            store.wire,
+            on_messages=views.on_messages,
+            on_subscribed=views.on_subscribed,
+            prefix=prefix,
+        )
+
+    is_local = settings.room_reads == "local"
+    return SharedRooms(store, channels, registry, max_views=settings.max_rooms, reads_are_local=is_local)
+
+
+def _memory_rooms(
+    settings: Settings, registry: Registry, put_log: PutLog, clock: Callable[[], float]
+) -> MemoryRoomsFeature:
     table = RoomTable(max_rooms=settings.max_rooms, max_bytes=settings.max_total_state_bytes)
     rooms = Rooms(table, registry, max_tasks=settings.max_rooms)
     interval_s = min(MAX_SWEEP_INTERVAL_S, settings.room_ttl_seconds / SWEEPS_PER_TTL)
     sweeper = Sweeper(rooms, ttl_s=settings.room_ttl_seconds, interval_s=interval_s)
-    snapshot = RoomSnapshot(
-        settings.data_dir, table, ttl_s=settings.room_ttl_seconds, is_on=settings.room_snapshot
+    handlers = _handlers(settings, rooms, put_log, clock)
+    return MemoryRoomsFeature(settings, rooms, handlers, _snapshot(settings, table), sweeper)
+
+
+def _snapshot(settings: Settings, table: RoomTable | None) -> RoomSnapshot:
+    """Of the rooms in `table`; None: a snapshot that is there is of rooms that are kept elsewhere by now."""
+    is_on = settings.room_snapshot and table is not None
+    nothing = RoomTable(max_rooms=0, max_bytes=0)
+    return RoomSnapshot(
+        settings.data_dir,
+        nothing if table is None else table,
+        ttl_s=settings.room_ttl_seconds,
+        is_on=is_on,
     )
-    handlers = RoomHandlers(
+
+
+def _handlers(
+    settings: Settings, rooms: RoomStore, put_log: PutLog, clock: Callable[[], float]
+) -> RoomHandlers:
+    return RoomHandlers(
         rooms,
         admin_token=settings.admin_token,
         creations=PerMinute(settings.max_room_creates_per_ip_per_minute, clock),
         on_put=put_log.note,
     )
-    return RoomsFeature(settings, rooms, sweeper, snapshot, handlers)

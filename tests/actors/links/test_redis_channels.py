@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -23,11 +23,13 @@ class Listener:
 
     def __init__(self) -> None:
         self.newest: dict[bytes, bytes] = {}
+        self.all: list[tuple[bytes, bytes]] = []
         self.subscribed: list[bytes] = []
         self._told = trio.Event()
 
-    def on_messages(self, newest: Mapping[bytes, bytes]) -> None:
-        self.newest.update(newest)
+    def on_messages(self, messages: Collection[tuple[bytes, bytes]]) -> None:
+        self.all += messages
+        self.newest.update(messages)
         self._told.set()
 
     def on_subscribed(self, channel: bytes) -> None:
@@ -81,7 +83,7 @@ async def test_a_message_of_a_wanted_channel_arrives(redis_server: RedisServer) 
     assert listener.subscribed == [b"a"]
 
 
-async def test_messages_that_arrive_together_are_told_as_the_newest(redis_server: RedisServer) -> None:
+async def test_messages_that_arrive_together_are_told_in_order(redis_server: RedisServer) -> None:
     listener = Listener()
     with Redis.from_url(redis_server.url) as client:
         async with listening(redis_server, listener) as channels:
@@ -94,8 +96,28 @@ async def test_messages_that_arrive_together_are_told_as_the_newest(redis_server
             await listener.until_message(b"a", b"99")
             counts = channels.statistics()
 
-    assert counts.messages == 100
+    assert listener.all == [(b"a", b"%d" % number) for number in range(100)]
+    assert (counts.messages, counts.superseded) == (100, 0)
+
+
+async def test_of_messages_that_arrive_faster_than_they_are_read_the_newest_are_told(
+    redis_server: RedisServer,
+) -> None:
+    listener = Listener()
+    with Redis.from_url(redis_server.url) as client:
+        async with listening(redis_server, listener) as channels:
+            channels.subscribe(b"a")
+            await listener.until_subscribed(1)
+            with client.pipeline(transaction=True) as pipe:
+                for number in range(1000):
+                    pipe.publish("a", f"{number:01000d}")
+                pipe.execute()
+            await listener.until_message(b"a", b"%01000d" % 999)
+            counts = channels.statistics()
+
+    assert counts.messages == 1000
     assert counts.superseded > 0
+    assert len(listener.all) == 1000 - counts.superseded
 
 
 async def test_a_channel_that_is_wanted_no_more_is_left(redis_server: RedisServer) -> None:

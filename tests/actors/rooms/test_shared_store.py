@@ -218,11 +218,11 @@ async def test_a_foreign_value_under_the_key_is_left_alone(redis_server: RedisSe
         assert client.get(Layout().key("room")) == (value or "x").encode()
 
 
-async def test_a_value_of_another_type_is_unavailable_and_untouched(redis_server: RedisServer) -> None:
+async def test_a_value_of_another_type_is_foreign_and_untouched(redis_server: RedisServer) -> None:
     with Redis.from_url(redis_server.url) as client:
         client.lpush(Layout().key("room"), "x")
         async with store_on(redis_server) as store:
-            assert (await store.write("room", put())).outcome == "unavailable"
+            assert (await store.write("room", put())).outcome == "foreign"
         assert client.llen(Layout().key("room")) == 1
 
 
