@@ -7,6 +7,7 @@ Reading order, each leaning only on the ones above it:
     settings_warnings  what is accepted and still looks like a mistake
     log_writer         a thread that writes log lines
     log                one JSON object a line
+    loop_lag           how late the event loop is
     migrations         the versions of the database's tables
     handlers           HTTP endpoints, shared by both lanes; no framework
     channels           the Phoenix channel protocol: sockets, topics, presence

@@ -8,6 +8,7 @@ Reading order, each file leaning only on the ones above it:
     timers          one heap of deadlines for a whole trio loop
     files           names in a directory, durable
     wall_time       Unix seconds as the text clients see
+    histogram       durations by bucket, for metrics
     sliding_window  rate limits: pure values that are given the time
     inline_call     a coroutine that waits for actors without a task of its own
     write_batch     postpones socket writes until the current event-loop callback ends
@@ -54,8 +55,9 @@ from actors.core.errors import (
     TooMany,
 )
 from actors.core.files import sync_directory
+from actors.core.histogram import BOUNDS_S, Histogram
 from actors.core.inline_call import InlineCall
-from actors.core.mailbox import PendingCall
+from actors.core.mailbox import PendingCall, mailbox_waits, sample_mailbox_wait
 from actors.core.registry import Registry
 from actors.core.sliding_window import KeyedWindows, SlidingWindow
 from actors.core.timers import Timer
@@ -63,6 +65,7 @@ from actors.core.wall_time import iso_utc
 from actors.core.write_batch import at_batch_end, write_batch
 
 __all__ = [
+    "BOUNDS_S",
     "CALL_TIMEOUT_S",
     "MAILBOX_SLOTS",
     "Actor",
@@ -79,6 +82,7 @@ __all__ = [
     "Directory",
     "Down",
     "Event",
+    "Histogram",
     "InlineCall",
     "KeyedWindows",
     "MailboxFull",
@@ -93,7 +97,9 @@ __all__ = [
     "Unavailable",
     "at_batch_end",
     "iso_utc",
+    "mailbox_waits",
     "next_seq",
+    "sample_mailbox_wait",
     "send_after",
     "sync_directory",
     "write_batch",

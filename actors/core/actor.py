@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, Typ
 import trio
 
 from actors.core.errors import ActorCrashed, ActorGone, AlreadyRunning, CallingSelf
-from actors.core.mailbox import Mailbox, PendingCall
+from actors.core.mailbox import Mailbox, PendingCall, Run
 from actors.core.timers import check_delay, timers
 from supervision import unwrap
 
@@ -38,12 +38,6 @@ class Down(NamedTuple):
 
     ref: Hashable
     reason: BaseException | None
-
-
-class _Run(NamedTuple):
-    """Call a function in the actor's task, between two messages."""
-
-    call: Callable[[], None]
 
 
 class Actor(Generic[M]):
@@ -145,7 +139,7 @@ class Actor(Generic[M]):
 
         What it raises crashes the actor. Like `force_cast` it ignores the mailbox's bound.
         """
-        return self._mailbox.put_always(_Run(call))
+        return self._mailbox.put_always(Run(call))
 
     def crash(self, reason: Exception) -> None:
         """Make the actor's task raise `reason`; for code that ran its work inline, in another task."""
@@ -259,7 +253,7 @@ class Actor(Generic[M]):
                 if self._reply is not None:
                     self._reply = None
                     entry.send(answer)
-            elif type(entry) is _Run:
+            elif type(entry) is Run:
                 entry.call()
             else:
                 await self.receive(entry)

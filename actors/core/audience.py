@@ -9,11 +9,13 @@ broadcast, a broadcast is repeated after a crash, or a room is removed and creat
 from __future__ import annotations
 
 import itertools
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import trio
 
 from actors.core.errors import TooMany
+from actors.core.histogram import Histogram
 from actors.core.write_batch import write_batch
 
 if TYPE_CHECKING:
@@ -149,6 +151,9 @@ class Audiences:
     Args:
         max_members: Members of all topics together.
         max_members_per_topic: Members of one topic; as `max_members` unless given.
+
+    Attributes:
+        deliveries: From a write until all members are sent it, of the writes that publishers sample.
     """
 
     def __init__(self, *, max_members: int, max_members_per_topic: int | None = None) -> None:
@@ -156,6 +161,7 @@ class Audiences:
         self._max_members = max_members
         self._max_members_per_topic = max_members if max_members_per_topic is None else max_members_per_topic
         self._count = 0
+        self.deliveries = Histogram()
 
     def __len__(self) -> int:
         return self._count
@@ -217,6 +223,10 @@ class Audiences:
         """Offer `event` to every member of `topic` without yielding. For small audiences; see `broadcast`."""
         for member in tuple(self._topics.get(topic, ())):
             member.offer(event)
+
+    def note_delivered(self, since: float) -> None:
+        """Count in `deliveries` a write that began at `since` (`perf_counter`) and is offered to all now."""
+        self.deliveries.observe(perf_counter() - since)
 
     async def broadcast(self, topic: Hashable, event: Event) -> None:
         """Offer `event` to every member of `topic`, in slices between which other tasks run.

@@ -42,12 +42,13 @@ from actors.links.redis_address import Unsuitable
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_channels import ChannelStatistics, RedisChannels
 from actors.links.redis_link import Command, LinkStatistics, RedisLink, check_url
-from actors.links.redis_refusals import LinkRefused, RefusalClass
+from actors.links.redis_refusals import REFUSALS, LinkRefused, RefusalClass
 from actors.links.redis_subscription import Subscription
 from actors.links.redis_wire import Answered, RedisWire, WireStatistics
 
 __all__ = [
     "MAX_FILE_BYTES",
+    "REFUSALS",
     "Answered",
     "Availability",
     "BlockingCommand",

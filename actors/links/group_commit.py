@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
+from time import perf_counter
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import trio
 
-from actors.core import Actor, send_after, write_batch
+from actors.core import Actor, Histogram, send_after, write_batch
 from actors.links.errors import LinkDown
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class GroupCommit(Actor[Gathered], Generic[EntryT, WrittenT, RefusalT]):
         worth_waiting_for: Batches with fewer entries wait `max_wait_s`, whatever arrives.
 
     Attributes:
+        commits: How long the transactions took that were committed.
         transactions: Committed since the start.
     """
 
@@ -98,6 +100,7 @@ class GroupCommit(Actor[Gathered], Generic[EntryT, WrittenT, RefusalT]):
         "_queue",
         "_unavailable",
         "_worth_waiting_for",
+        "commits",
         "transactions",
     )
 
@@ -123,6 +126,7 @@ class GroupCommit(Actor[Gathered], Generic[EntryT, WrittenT, RefusalT]):
         self._worth_waiting_for = worth_waiting_for
         self._queue: deque[_Waiting[EntryT]] = deque()
         self._is_gathering = False
+        self.commits = Histogram()
         self.transactions = 0
 
     # -- for subclasses to override -------------------------------------------------------
@@ -215,6 +219,7 @@ class GroupCommit(Actor[Gathered], Generic[EntryT, WrittenT, RefusalT]):
         if not self._queue:
             return
         taken = self._take(most)
+        began = perf_counter()
         try:
             written = await self.commit([waiting.entry for waiting in taken])
         except LinkDown:
@@ -232,6 +237,7 @@ class GroupCommit(Actor[Gathered], Generic[EntryT, WrittenT, RefusalT]):
             self._refuse_all(taken, self._failed)
             raise
         else:
+            self.commits.observe(perf_counter() - began)
             self.transactions += 1
             await self._answer(taken, written)
 

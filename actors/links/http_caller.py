@@ -20,10 +20,13 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
+from time import perf_counter
 from typing import Final
 
 import httpx
 import trio
+
+from actors.core import Histogram
 
 MAX_ANSWER_BYTES: Final = 65_536
 CLOSE_S: Final = 1.0
@@ -65,6 +68,7 @@ class HttpCaller:
         deadline_s: For one request, connecting and reading included.
         connect_s: For connecting alone.
         transport: Replaces the network in tests.
+        durations: Where to count how long requests take; several callers may share it.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class HttpCaller:
         connect_s: float | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         transport: httpx.AsyncBaseTransport | None = None,
+        durations: Histogram | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._deadline_s = deadline_s
@@ -87,12 +92,14 @@ class HttpCaller:
         self._places = trio.CapacityLimiter(places)
         self._clients: list[httpx.AsyncClient] = []
         self._unused: list[httpx.AsyncClient] = []
+        self.durations = Histogram() if durations is None else durations
 
     async def request(
         self, method: str, target: str, *, body: bytes, headers: Mapping[str, str]
     ) -> HttpAnswer:
         """Make one request. Never raises for what the peer or the network does."""
         async with self._places:
+            began = perf_counter()
             client = self._unused.pop() if self._unused else self._new_client()
             try:
                 with trio.move_on_after(self._deadline_s):
@@ -102,6 +109,7 @@ class HttpCaller:
                 return HttpAnswer(None, problem=type(error).__name__)
             finally:
                 self._unused.append(client)
+                self.durations.observe(perf_counter() - began)
 
     async def _exchange(
         self, client: httpx.AsyncClient, method: str, url: str, content: bytes, headers: Mapping[str, str]

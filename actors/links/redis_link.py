@@ -19,6 +19,7 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,6 +28,7 @@ import trio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from actors.core import Histogram
 from actors.links.availability import Availability, LinkState
 from actors.links.errors import LinkDown
 from actors.links.redis_refusals import PAUSES_S, LinkRefused
@@ -109,6 +111,7 @@ class RedisLink:
         self._ended = True
         self._availability = Availability("redis", name, clock=clock, describe=_error_name)
         self._trips = self._failed_trips = 0
+        self.round_trips = Histogram()
         # Operations that are refused now, and why.
         self._refusals: dict[str, LinkRefused] = {}
         self.address = address_of(self._client)
@@ -244,15 +247,18 @@ class RedisLink:
     async def _trip(self, do: Callable[[redis.Redis], T]) -> T:
         seen = self._availability.outages
         self._trips += 1
+        began = perf_counter()
         try:
             # The engine may hang for as long as the time-outs let it; a shutdown need not.
-            return await trio.to_thread.run_sync(
+            answer = await trio.to_thread.run_sync(
                 self._in_thread, do, limiter=self._limiter, abandon_on_cancel=True
             )
         except OUTAGES as error:
             self._failed_trips += 1
             self.note_outage(seen, error)
             raise LinkDown(self.name, error) from error
+        self.round_trips.observe(perf_counter() - began)
+        return answer
 
     def _in_thread(self, do: Callable[[redis.Redis], T]) -> T:
         try:

@@ -19,6 +19,7 @@ from typing import Final
 import httpx
 import trio
 
+from actors.core import Histogram
 from actors.links import HttpAnswer, HttpCaller
 from actors.matches.callback import Call, Callback
 from actors.matches.delivery import (
@@ -157,6 +158,9 @@ class Callbacks:
         drain_s: Seconds to send what is left at an orderly stop; the rest ends as STOPPED.
         clock: Unix seconds.
         transport: Instead of the network, in tests.
+
+    Attributes:
+        durations: How long requests took, answered or not.
     """
 
     def __init__(
@@ -180,6 +184,7 @@ class Callbacks:
         self._waiting: Counter[Lane] = Counter()
         self._stopped = False
         self._nursery: trio.Nursery | None = None
+        self.durations = Histogram()
         self._callers = {
             lane: HttpCaller(
                 base_url,
@@ -187,6 +192,7 @@ class Callbacks:
                 deadline_s=patience.request_s,
                 max_answer_bytes=MAX_ANSWER_BYTES,
                 transport=transport,
+                durations=self.durations,
             )
             for lane in Lane
         }

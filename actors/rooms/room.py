@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
 from actors.core import Actor
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 # them in one write, and little is left over when it cannot.
 BATCH_EVENTS: Final = 16
 BATCH_BYTES: Final = 16 * 1024
+# Of so many writes the delivery of one is timed.
+SAMPLE_EVERY: Final = 64
 
 
 class Delete(NamedTuple):
@@ -79,8 +82,10 @@ class Room(Actor[Message]):
     async def receive(self, message: Message) -> object:
         """Handle one message; a room without a record ends."""
         answer: object = None
+        sampled_at = 0.0
         match message:
             case Put():
+                sampled_at = 0.0 if self._table.writes % SAMPLE_EVERY else perf_counter()
                 answer = self._put(message)
             case Delete():
                 answer = self._delete(message)
@@ -91,7 +96,10 @@ class Room(Actor[Message]):
             case _:
                 assert_never(message)
         if not self.unread or self._is_batch_full:
+            is_heard = bool(self._pending)
             await self._broadcast()
+            if sampled_at and is_heard:
+                self._registry.audiences.note_delivered(sampled_at)
         if self._table.get(self.room_id) is None:
             self.stop()
         elif not self.unread:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.core import (
@@ -16,7 +17,7 @@ from actors.core import (
     at_batch_end,
 )
 from actors.rooms.record import Kind, Record, Refusal, is_room_id
-from actors.rooms.room import Announce, Delete, Expire, Room
+from actors.rooms.room import SAMPLE_EVERY, Announce, Delete, Expire, Room
 from actors.rooms.store import Page, RoomRow
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ class Rooms:
             ActorCrashed: As for `put`.
         """
         topic = ("room", room_id)
+        sampled_at = 0.0 if self._table.writes % SAMPLE_EVERY else perf_counter()
         try:
             answer = self._table.put(room_id, put, self._clock())
         except Exception as reason:  # the task would have crashed on this: crash it, so that it counts
@@ -189,6 +191,8 @@ class Rooms:
             raise ActorCrashed(topic, put, reason) from reason
         if isinstance(answer, Record) and self._registry.audiences.count(topic):
             at_batch_end(self._registry.audiences.offer, topic, answer.event)
+            if sampled_at:
+                at_batch_end(self._registry.audiences.note_delivered, sampled_at)
         return answer
 
     async def delete(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import trio
 from prometheus_client.parser import text_string_to_metric_families
 
+from actors.core import mailbox_waits
 from tests.engines import RedisServer
 from tests.web.conftest import Serve
 from tests.web.serving import Node, eventually
+from web.handlers.dispatcher import SAMPLE_EVERY
 
 
 async def test_healthz_is_for_load_balancers(node: Node) -> None:
@@ -96,3 +99,48 @@ async def test_a_token_closes_the_metrics(serve: Serve, token: str, status: int)
         answer = await node.http.get("/metrics", headers={"Authorization": token})
 
     assert answer.status_code == status
+
+
+def count_of(now: dict[tuple[str, str], float], name: str, labels: str = "") -> float:
+    return now[f"greenroom_{name}_seconds_count", labels]
+
+
+async def test_durations_are_counted_by_route_and_method(serve: Serve) -> None:
+    async with serve() as node, node.watch("a") as watcher:
+        await watcher.event()
+        before = await samples(node)
+        for number in range(2 * SAMPLE_EVERY):
+            await node.put("a", {"n": number})
+        await node.http.get("/nowhere")
+        await eventually(lambda: node.program.core.process.loop_lag.lags.sum_s > 0)
+        await node.http.delete("/api/rooms/nobody")
+        now = await samples(node)
+
+    assert count_of(before, "http_request_duration", "PUT,/api/rooms/{id}") == 0
+    # Those that are answered inline are sampled, each for as many.
+    assert count_of(now, "http_request_duration", "PUT,/api/rooms/{id}") in range(
+        2 * SAMPLE_EVERY, 3 * SAMPLE_EVERY
+    )
+    assert count_of(now, "http_request_duration", "DELETE,/api/rooms/{id}") == 1
+    assert count_of(now, "put_to_delivery") >= 1
+    assert count_of(now, "event_loop_lag") >= 1
+    assert now["greenroom_http_request_duration_seconds_bucket", "10.0,PUT,/api/rooms/{id}"] > 0
+
+
+async def test_the_wait_in_mailboxes_is_sampled(node: Node) -> None:
+    before = mailbox_waits.cumulative()[-1][1]
+    for number in range(20):
+        await node.put(f"room-{number}", {})
+        await trio.sleep(0.02)  # real time: ten samples a second
+
+    assert mailbox_waits.cumulative()[-1][1] > before
+
+
+async def test_no_id_is_a_label(node: Node) -> None:
+    await node.put("a-room-of-its-own", {})
+    await node.http.get("/api/rooms/a-room-of-its-own")
+    await node.http.get("/players/1234567")
+    text = (await node.http.get("/metrics")).text
+
+    assert "a-room-of-its-own" not in text
+    assert "1234567" not in text

@@ -34,7 +34,7 @@ async def test_a_child_that_failed_is_named_until_it_runs_again(
         await wait_all_tasks_blocked()
         assert restarting.away() == ("frail",)
         (sample,) = restarting.metrics()
-        assert sample.value == {"frail": 1.0}
+        assert sample.values == {("frail",): 1.0}
 
         gone = trio.Event()
         await trio.sleep(3)

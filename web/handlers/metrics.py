@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from actors.core import Histogram
 from web.handlers.http import Answer
 from web.handlers.routes import Endpoint, Route
 from web.handlers.tokens import UNAUTHORIZED, bearer, matches_any
@@ -24,41 +26,66 @@ NAMESPACE: Final = "greenroom"
 
 
 class Sample(NamedTuple):
-    """One number, or one number for each value of a label, as of now.
+    """The numbers of one metric, as of now: one, or one for each combination of label values.
 
     Attributes:
         name: Without the namespace; that of a counter without `_total`.
         help: One sentence.
-        value: The number, or numbers by the label's value.
-        label: Name of that label.
+        values: By the values of the labels; `{(): …}` without labels.
+        labels: Names of the labels.
         is_counter: Whether it only ever grows.
     """
 
     name: str
     help: str
-    value: float | Mapping[str, float]
-    label: str = ""
+    values: Mapping[tuple[str, ...], float | Histogram]
+    labels: tuple[str, ...] = ()
     is_counter: bool = False
 
 
 def gauge(name: str, text: str, value: float) -> Sample:
     """Something that goes up and down."""
-    return Sample(name, text, value)
+    return Sample(name, text, {(): value})
 
 
-def gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Sample:
-    """Several that go up and down, told apart by a label."""
-    return Sample(name, text, values, label)
+def gauges(name: str, text: str, label: str, values: Mapping[str, float], known: Iterable[str]) -> Sample:
+    """Several that go up and down, told apart by a label.
+
+    Args:
+        name: See `Sample`.
+        text: The help.
+        label: Name of the label.
+        values: By the label's value.
+        known: Values of the label that are served as 0 from the start: an alarm on a series that appears
+            with its first event misses that event.
+    """
+    return Sample(name, text, _labelled(values, known), (label,))
 
 
 def counter(name: str, text: str, value: float) -> Sample:
     """Something that only grows."""
-    return Sample(name, text, value, is_counter=True)
+    return Sample(name, text, {(): value}, is_counter=True)
 
 
-def counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Sample:
-    """Several that only grow, told apart by a label."""
-    return Sample(name, text, values, label, is_counter=True)
+def counters(name: str, text: str, label: str, values: Mapping[str, float], known: Iterable[str]) -> Sample:
+    """Several that only grow, told apart by a label; see `gauges`."""
+    return Sample(name, text, _labelled(values, known), (label,), is_counter=True)
+
+
+def histogram(name: str, text: str, durations: Histogram) -> Sample:
+    """Durations in seconds, by bucket."""
+    return Sample(name, text, {(): durations})
+
+
+def histograms(
+    name: str, text: str, labels: tuple[str, ...], durations: Mapping[tuple[str, ...], Histogram]
+) -> Sample:
+    """Several histograms of durations, told apart by labels (never by ids: each value is 19 series)."""
+    return Sample(name, text, durations, labels)
+
+
+def _labelled(values: Mapping[str, float], known: Iterable[str]) -> dict[tuple[str, ...], float]:
+    return {(value,): values.get(value, 0) for value in (*known, *values)}
 
 
 class Samples(Collector):
@@ -78,14 +105,27 @@ class Samples(Collector):
 
 
 def _metric(sample: Sample) -> Metric:
-    family = CounterMetricFamily if sample.is_counter else GaugeMetricFamily
     name = f"{NAMESPACE}_{sample.name}"
-    if isinstance(sample.value, float | int):
-        return family(name, sample.help, value=sample.value)
-    metric = family(name, sample.help, labels=[sample.label])
-    for label_value, number in sample.value.items():
-        metric.add_metric([label_value], number)
-    return metric
+    is_histogram = any(isinstance(value, Histogram) for value in sample.values.values())
+    if is_histogram:
+        metric = HistogramMetricFamily(name, sample.help, labels=sample.labels)
+        for values, durations in sample.values.items():
+            if isinstance(durations, Histogram):
+                buckets = [
+                    ("+Inf" if math.isinf(bound) else str(bound), n) for bound, n in durations.cumulative()
+                ]
+                metric.add_metric(values, buckets, durations.sum_s)
+        return metric
+    family = CounterMetricFamily if sample.is_counter else GaugeMetricFamily
+    numbers = family(name, sample.help, labels=sample.labels)
+    for values, number in sample.values.items():
+        if not isinstance(number, Histogram):
+            numbers.add_metric(values, number)
+    return numbers
+
+
+def _bound(seconds: float) -> str:
+    return "+Inf" if math.isinf(seconds) else str(seconds)
 
 
 class MetricsHandlers:

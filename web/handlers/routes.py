@@ -10,7 +10,7 @@ from web.handlers.http import Answer, error
 from web.handlers.paths import BadPath, segments_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from web.handlers.http import Handler, HeadCheck, InlineHandler
 
@@ -120,7 +120,8 @@ class Routes:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._root = _Node()
-        for route in routes:
+        self._routes = tuple(routes)
+        for route in self._routes:
             node = self._root
             for part in filter(None, route.pattern.split("/")):
                 node = node.descend(part)
@@ -128,6 +129,9 @@ class Routes:
                 raise ValueError(f"{route.pattern} is {node.route.pattern} again")
             node.route = route
         self._root.check()
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes)
 
     def find(self, path: str) -> tuple[Route, tuple[str, ...]] | Answer:
         """The route of a raw path and the path's segments; 400 or 404 if there is none."""

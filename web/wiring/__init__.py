@@ -6,6 +6,7 @@ Reading order, each leaning only on the ones above it:
     database        which database there is, and its migrations
     on_demand       a database that is opened at its first use
     log             the log of accepted PUTs
+    process         the build, and how late the loop and the actors are
     redis           the link to Redis
     rooms           rooms and the topic `state:*`
     matches         matches, from the queue to the API server, and the topic `room:*`

@@ -19,7 +19,7 @@ from actors.automation.roblox import Roblox
 from actors.automation.roblox_players import RobloxPlayers
 from supervision import ChildSpec, ChildType
 from web.handlers.automation import AutomationHandlers, now
-from web.handlers.metrics import counter, gauge
+from web.handlers.metrics import counter, gauge, histogram
 from web.wiring.database import new_database
 from web.wiring.feature import Feature
 from web.wiring.on_demand import OnDemandDatabase
@@ -118,6 +118,8 @@ class AutomationFeature(Feature):
         recorder = self.roblox_players.recorder.statistics()
         yield gauge("snapshots_waiting", "Snapshots and decisions not answered yet.", recorder.waiting)
         yield counter("snapshot_transactions", "Transactions of the recorder.", recorder.transactions)
+        commits = self.roblox_players.recorder.commits
+        yield histogram("snapshot_commit_seconds", "How long a commit of the recorder takes.", commits)
         yield counter("snapshots_recorded", "Snapshots and decisions recorded.", recorder.recorded)
         yield counter("snapshots_failed", "Snapshots and decisions not recorded.", recorder.failed)
         roblox_players = self.roblox_players.statistics()

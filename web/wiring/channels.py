@@ -18,6 +18,7 @@ from web.channels.router import ChannelRouter
 from web.channels.session_registry import SessionRegistry
 from web.channels.socket_auth import SocketAuth
 from web.channels.tokens import LocalTokens
+from web.channels.transport import EndReason
 from web.handlers.cors import Cors
 from web.handlers.http import Answer, Request, error
 from web.handlers.metrics import counter, counters, gauge
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from web.handlers.metrics import Sample
     from web.settings import Settings
 
+# Why a connect is refused.
+REFUSED: Final = ("draining", "full", "origin", "vsn", "token")
 REMOTE: Final = "remote"
 SOCKET_PATTERN: Final = "/".join(("", *SOCKET_PATH))
 UPGRADE_REQUIRED: Final = error(
@@ -86,8 +89,8 @@ class ChannelsFeature(Feature):
         yield gauge("sockets", "Open sockets, long polls included.", now.open)
         yield gauge("long_polls", "Sockets that are long polls.", len(self.polls))
         yield counter("sockets_opened", "Sockets opened.", now.opened)
-        yield counters("sockets_refused", "Connects turned down.", "reason", now.refused)
-        yield counters("sockets_ended", "Sockets that ended.", "reason", now.ended)
+        yield counters("sockets_refused", "Connects turned down.", "reason", now.refused, REFUSED)
+        yield counters("sockets_ended", "Sockets that ended.", "reason", now.ended, EndReason)
 
 
 async def _no_upgrade(_request: Request) -> Answer:

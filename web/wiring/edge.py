@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
 from web.fastlane import FastLane
 from web.handlers.cors import Cors
 from web.handlers.dispatcher import Dispatcher
-from web.handlers.metrics import counter, counters, gauge
+from web.handlers.metrics import counter, counters, gauge, histograms
 from web.handlers.routes import Routes
+from web.handlers.streams import CLIENT_GONE, DRAINED, STALLED
 from web.quart_lane import make_app
 from web.server.acceptor import Acceptor
 from web.server.connections import Connections
@@ -27,6 +29,16 @@ if TYPE_CHECKING:
     from web.handlers.routes import Route
     from web.handlers.streams import Streams
     from web.settings import Settings
+
+
+# Label values of metrics.
+REFUSED: Final = ("draining", "per_client", "limit")
+ENDED: Final = (CLIENT_GONE, DRAINED, STALLED)
+STATUSES: Final = tuple(
+    str(status.value)
+    for status in HTTPStatus
+    if status in {200, 204, 304, 421, 426, 428, 429, 431, 500, 503} or 400 <= status <= 415  # noqa: PLR2004
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +78,8 @@ class Edge(Feature):
         yield gauge("streams_limit", "MAX_STREAMS.", self.settings.max_streams)
         yield gauge("streams_per_room_limit", "MAX_STREAMS_PER_ROOM.", self.settings.streams_per_room)
         yield counter("streams_opened", "Streams opened.", now.opened)
-        yield counters("streams_refused", "Streams turned down.", "reason", now.refused)
-        yield counters("streams_ended", "Streams that ended.", "reason", now.ended)
+        yield counters("streams_refused", "Streams turned down.", "reason", now.refused, REFUSED)
+        yield counters("streams_ended", "Streams that ended.", "reason", now.ended, ENDED)
 
     def _request_metrics(self) -> Iterator[Sample]:
         now = self.fastlane.statistics()
@@ -77,7 +89,10 @@ class Edge(Feature):
         yield gauge("fastlane_streams", "Open streams in the fast lane.", now.streams)
         yield counter("fastlane_conflated", "Events skipped by a stream for newer ones.", now.conflated)
         answers = {str(status): count for status, count in self.dispatcher.answers.items()}
-        yield counters("http_answers", "Answers, streams not counted.", "status", answers)
+        yield counters("http_answers", "Answers, streams not counted.", "status", answers, STATUSES)
+        text = "From a whole request to its answer, or to the opening of a stream."
+        durations = self.dispatcher.durations
+        yield histograms("http_request_duration_seconds", text, ("route", "method"), durations)
         yield counter("http_faults", "Requests that met a fault of ours.", self.dispatcher.faults)
 
 

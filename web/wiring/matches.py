@@ -10,22 +10,27 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from actors.matches import (
+    AbortReason,
     Callbacks,
     Claims,
     CommandListener,
     CreationConsumer,
     CreationPolicy,
+    JobOutcome,
     Matches,
     MatchTimeouts,
     QueueDelivery,
+    Reason,
     Recovery,
     Results,
     ResultSpool,
+    Status,
+    Verdict,
 )
 from actors.matches.rules import RulesRegistry
 from supervision import ChildSpec, ChildType
 from web.channels.room_channel import ROOM_PATTERN, RoomChannel
-from web.handlers.metrics import counter, counters, gauge
+from web.handlers.metrics import counter, counters, gauge, histogram
 from web.wiring.feature import Feature
 
 if TYPE_CHECKING:
@@ -45,6 +50,8 @@ logger = logging.getLogger(__name__)
 CALLBACKS_SHUTDOWN_S: Final = 6.0
 CONSUMER_SHUTDOWN_S: Final = 10.0
 RESULTS_SHUTDOWN_S: Final = 5.0
+# How a match ended: by its rules, or why not.
+ENDINGS: Final = (Status.FINISHED.value, *AbortReason, "discarded")
 SPOOL: Final = "persist_failed"
 CONSUMER: Final = "creation_consumer"
 
@@ -105,18 +112,20 @@ class MatchHosting:
         matches = self.matches.statistics()
         yield gauge("matches", "Matches that are not over.", matches.live)
         yield counter("matches_created", "Matches begun.", matches.created)
-        yield counters("match_endings", "How matches went.", "ending", matches.endings)
+        yield counters("match_endings", "How matches went.", "ending", matches.endings, ENDINGS)
         yield from self._result_metrics()
         jobs = self.consumer.statistics()
         yield gauge("jobs_in_flight", "Jobs under way.", jobs.in_flight)
         yield counter("jobs_taken", "Jobs taken from the queue or found in the processing list.", jobs.taken)
         yield counter("jobs_late", "Jobs older than the deadline.", jobs.late)
-        yield counters("jobs_settled", "Jobs by what became of them.", "fate", jobs.fates)
-        yield counters("jobs_dead", "Jobs sent to the dead letters.", "reason", jobs.dead_letters)
+        yield counters("jobs_settled", "Jobs by what became of them.", "fate", jobs.fates, JobOutcome)
+        yield counters("jobs_dead", "Jobs sent to the dead letters.", "reason", jobs.dead_letters, Reason)
         calls = self.callbacks.statistics()
         yield gauge("callbacks_waiting", "Callbacks submitted and not settled.", calls.waiting)
         yield counter("callback_requests", "Requests to the API server.", calls.requests)
-        yield counters("callbacks", "Callbacks by how they ended.", "verdict", calls.verdicts)
+        yield counters("callbacks", "Callbacks by how they ended.", "verdict", calls.verdicts, Verdict)
+        text = "How long a request to the API server takes."
+        yield histogram("callback_duration_seconds", text, self.callbacks.durations)
         yield counter("callback_security_events", "Callbacks refused with 401.", calls.security_events)
 
     def _result_metrics(self) -> Iterator[Sample]:

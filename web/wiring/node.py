@@ -21,6 +21,7 @@ from web.wiring.database import build_database
 from web.wiring.edge import build_edge
 from web.wiring.log import LogFeature
 from web.wiring.matches import build_matches
+from web.wiring.process import ProcessFeature
 from web.wiring.redis import build_redis
 from web.wiring.rooms import build_rooms
 from web.wiring.stats import build_stats
@@ -50,12 +51,14 @@ class Core:
 
     Attributes:
         registry: Addresses of all actors, and who listens to them.
+        process: Samples the event loop.
         rooms: All rooms.
         snapshot: Keeps them over an orderly restart.
         features: All of them, in the order in which their children start.
     """
 
     registry: Registry
+    process: ProcessFeature
     rooms: Rooms | SharedRooms
     snapshot: RoomSnapshot
     redis: RedisFeature
@@ -96,11 +99,21 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
     matches = build_matches(settings, registry, redis.link, rooms.rooms)
     stats = build_stats(settings, registry, database)
     automation = build_automation(settings, registry, database)
-    features: tuple[Feature, ...] = (LogFeature(put_log), rooms, redis, matches, stats, automation)
+    process = ProcessFeature()
+    features: tuple[Feature, ...] = (
+        LogFeature(put_log),
+        process,
+        rooms,
+        redis,
+        matches,
+        stats,
+        automation,
+    )
     topics = {pattern: join for feature in features for pattern, join in feature.topics().items()}
     channels = build_channels(settings, topics)
     return Core(
         registry,
+        process,
         rooms.rooms,
         rooms.snapshot,
         redis,

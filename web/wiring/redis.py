@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actors.links import RedisLink
+from actors.links import REFUSALS, RedisLink
 from supervision import ChildSpec
-from web.handlers.metrics import counter, gauge, gauges
+from web.handlers.metrics import counter, gauge, gauges, histogram
 from web.wiring.feature import Feature
 
 if TYPE_CHECKING:
@@ -46,10 +46,12 @@ class RedisFeature(Feature):
             return
         link = self.link.statistics()
         yield gauge("redis_up", "Whether Redis answers and refuses nothing that is needed.", link.healthy)
-        yield gauges("redis_refused", "Operations that Redis refuses now.", "code", link.refused)
+        yield gauges("redis_refused", "Operations that Redis refuses now.", "code", link.refused, REFUSALS)
         trouble = self.link.trouble
         causes = {} if trouble is None else {trouble: 1.0}
-        yield gauges("redis_trouble", "What is wrong with Redis, and where it is.", "cause", causes)
+        yield gauges("redis_trouble", "What is wrong with Redis, and where it is.", "cause", causes, ())
+        round_trips = self.link.round_trips
+        yield histogram("redis_round_trip_seconds", "From a pipeline to its answer.", round_trips)
         yield counter("redis_outages", "Times Redis went away.", link.outages)
 
 

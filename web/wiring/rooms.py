@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 from actors.links import RedisChannels
 from actors.rooms import Layout, Rooms, RoomSnapshot, RoomStore, RoomTable, SharedRooms, SharedStore, Sweeper
+from actors.rooms.shared_views import HEALINGS
 from supervision import ChildSpec, ChildType
 from web.channels.state_channel import STATE_PATTERN, StateChannel
 from web.handlers.limits import PerMinute
-from web.handlers.metrics import counter, counters, gauge
+from web.handlers.metrics import counter, counters, gauge, histogram
 from web.handlers.rooms import RoomHandlers
 from web.wiring.feature import Feature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from actors.core import Registry
+    from actors.core import Histogram, Registry
     from actors.rooms.shared_views import SharedViews
     from web.channels.router import JoinHandler
     from web.handlers.metrics import Sample
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from web.log import PutLog
     from web.settings import Settings
 
+# Why a room of the process before is left out.
+LEFT_OUT: Final = ("expired", "limit")
 # A sweep looks at every room, a millisecond per thousand; nobody misses a
 # room that stays a minute longer.
 MAX_SWEEP_INTERVAL_S: Final = 60.0
@@ -75,9 +78,14 @@ class RoomsFeature(Feature):
 
 @dataclass(frozen=True, slots=True)
 class MemoryRoomsFeature(RoomsFeature):
-    """Rooms of this process."""
+    """Rooms of this process.
+
+    Attributes:
+        deliveries: From the beginning of a write until all members are sent it, sampled.
+    """
 
     sweeper: Sweeper
+    deliveries: Histogram
 
     def supervisors(self) -> list[ChildSpec]:
         """Also the sweeper of rooms that nobody writes any more."""
@@ -89,7 +97,9 @@ class MemoryRoomsFeature(RoomsFeature):
         yield from RoomsFeature.metrics(self)
         yield counter("rooms_restored", "Rooms taken over from the process before.", self.snapshot.restored)
         left_out = self.snapshot.left_out
-        yield counters("rooms_left_out", "Rooms not taken over from it.", "reason", left_out)
+        yield counters("rooms_left_out", "Rooms not taken over from it.", "reason", left_out, LEFT_OUT)
+        text = "From an accepted PUT to the last byte handed to the kernel, sampled."
+        yield histogram("put_to_delivery_seconds", text, self.deliveries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +135,9 @@ class SharedRoomsFeature(RoomsFeature):
         yield counter("room_channels_lost", "Times the subscriptions' connection broke.", now.channels_lost)
         yield counter("room_channels_deaf", "Of these, those found by a missing probe.", now.channels_deaf)
         yield counter("room_reads_joined", "Reads answered by another's command.", now.joined_reads)
-        yield counters("rooms_healed", "Rooms found changed by a look at the store.", "cause", now.healed)
+        yield counters(
+            "rooms_healed", "Rooms found changed by a look at the store.", "cause", now.healed, HEALINGS
+        )
         yield gauge("room_checks_waiting", "Looks at the store not answered yet.", now.checks_waiting)
         yield gauge("room_publishes_owed", "Matches' records not stored yet.", now.publishes_owed)
 
@@ -167,7 +179,9 @@ def _memory_rooms(
     interval_s = min(MAX_SWEEP_INTERVAL_S, settings.room_ttl_seconds / SWEEPS_PER_TTL)
     sweeper = Sweeper(rooms, ttl_s=settings.room_ttl_seconds, interval_s=interval_s)
     handlers = _handlers(settings, rooms, put_log, clock)
-    return MemoryRoomsFeature(settings, rooms, handlers, _snapshot(settings, table), sweeper)
+    return MemoryRoomsFeature(
+        settings, rooms, handlers, _snapshot(settings, table), sweeper, registry.audiences.deliveries
+    )
 
 
 def _snapshot(settings: Settings, table: RoomTable | None) -> RoomSnapshot:

@@ -17,7 +17,7 @@ from actors.players import CHANNEL, GameConfig, LedgerSweeper, News, Players, Ru
 from supervision import ChildSpec, ChildType
 from web.handlers.game_config import GameConfigHandlers
 from web.handlers.game_servers import GameServers
-from web.handlers.metrics import counter, counters, gauge
+from web.handlers.metrics import counter, counters, gauge, histogram
 from web.handlers.stats import StatsHandlers, StatsRules
 from web.wiring.feature import Feature
 
@@ -32,6 +32,16 @@ if TYPE_CHECKING:
 
 # Longer than a transaction takes that is going to succeed.
 LEDGER_SHUTDOWN_S: Final = 9.0
+# What the ledger says no with.
+REFUSAL_CODES: Final = (
+    "transaction_mismatch",
+    "insufficient",
+    "overflow",
+    "database_unavailable",
+    "ledger_failed",
+    "unstorable",
+    "busy",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +150,9 @@ def _metrics_of(keeping: Keeping) -> Iterator[Sample]:
     yield counter("ledger_transactions", "Transactions of the ledger.", ledger.transactions)
     yield counter("ledger_applied", "Changes counted.", ledger.applied)
     yield counter("ledger_repeated", "Changes that had been counted before.", ledger.repeated)
-    yield counters("ledger_refused", "Changes refused.", "code", ledger.refused)
+    yield counters("ledger_refused", "Changes refused.", "code", ledger.refused, REFUSAL_CODES)
+    commits = keeping.players.ledger.commits
+    yield histogram("ledger_commit_seconds", "How long a commit of the ledger takes.", commits)
     yield counter("ledger_forgotten", "Rows too old to be kept.", keeping.sweeper.forgotten)
     players = keeping.players.statistics()
     yield gauge("players_active", "Players with a task.", players.active)

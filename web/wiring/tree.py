@@ -1,8 +1,8 @@
 """The supervision tree, made from what the features bring.
 
 root                 one_for_one
-├─ core              registry, and the features' `supervisors`: log · rooms (dynamic) · sweeper ·
-│                    matches (dynamic) · players (dynamic) · roblox_players (dynamic)
+├─ core              registry, and the features' `supervisors`: log · loop lag · rooms (dynamic) ·
+│                    sweeper · matches (dynamic) · players (dynamic) · roblox_players (dynamic)
 ├─ integrations      the features' `children`: Redis link · results · callbacks · creation consumer ·
 │                    command listener · recovery · database · ledger · ledger sweeper · stats news ·
 │                    game config · policy files · recorder · retention · outbox;
@@ -70,9 +70,10 @@ class Restarting(Feature):
     def metrics(self) -> Iterator[Sample]:
         """One for each that restarts now."""
         names = dict.fromkeys(self.away(), 1.0)
-        yield gauges(
-            "child_restarting", "Children that failed and wait for their next start.", "child", names
-        )
+        children = () if self.supervisor is None else self.supervisor.which_children()
+        known = [str(child.id) for child in children]
+        text = "Children that failed and wait for their next start."
+        yield gauges("child_restarting", text, "child", names, known)
 
 
 def build_tree(core: Core, edge: Edge, restarting: Restarting) -> Tree:
