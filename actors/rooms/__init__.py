@@ -16,18 +16,19 @@ Reading order, each file leaning only on the ones above it:
     shared_rooms   reading, writing and listing them; the protocol of `store`
 """
 
-from actors.rooms.record import ALWAYS, Condition, Kind, Put, Record, Refusal, is_room_id
+from actors.rooms.record import ALWAYS, Change, Condition, Kind, Put, Record, Refusal, is_room_id
 from actors.rooms.rooms import Rooms, RoomStatistics
 from actors.rooms.shared_record import Layout
 from actors.rooms.shared_rooms import SharedRooms, SharedStatistics
 from actors.rooms.shared_store import SharedStore
 from actors.rooms.snapshot import RoomSnapshot
-from actors.rooms.store import Page, RoomRow, RoomStore
+from actors.rooms.store import Page, RoomRow, RoomStore, change_by_condition
 from actors.rooms.sweeper import Sweeper
 from actors.rooms.table import RoomTable
 
 __all__ = [
     "ALWAYS",
+    "Change",
     "Condition",
     "Kind",
     "Layout",
@@ -45,5 +46,6 @@ __all__ = [
     "SharedStatistics",
     "SharedStore",
     "Sweeper",
+    "change_by_condition",
     "is_room_id",
 ]

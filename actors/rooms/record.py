@@ -10,6 +10,7 @@ import hashlib
 import re
 import secrets
 import string
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
@@ -25,6 +26,7 @@ _EPOCH_LETTERS: Final = bytes.maketrans(
 NO_ROOM_ID: Final = "none-0"
 NO_DIGEST: Final = b"-" * 32
 _UPDATED_AT: Final = b'"updated_at":"'
+_STATE: Final = b',"state":'
 _UPDATED_AT_LENGTH: Final = len("2026-01-01T00:00:00.000Z")
 
 
@@ -84,6 +86,11 @@ class Record(NamedTuple):
         """When it was written, as in the record."""
         begin = self.body.index(_UPDATED_AT) + len(_UPDATED_AT)
         return self.body[begin : begin + _UPDATED_AT_LENGTH].decode()
+
+    @property
+    def state(self) -> bytes:
+        """The state alone, as JSON."""
+        return self.body[self.body.index(_STATE) + len(_STATE) : -1]
 
     @property
     def event(self) -> Event:
@@ -166,15 +173,43 @@ class Put(NamedTuple):
     idempotency_key: str | None = None
 
 
+class Change(NamedTuple):
+    """Write what `apply` makes of the present state; answered with the Record or a Refusal.
+
+    Attributes:
+        apply: The next state of the present one, both encoded JSON, or why there is none. Must not raise.
+        condition: What must hold of the stored record.
+        secret: The room's secret, as the writer knows it.
+        is_admin: Whether the writer needs no secret.
+    """
+
+    apply: Callable[[bytes], bytes | Refusal]
+    condition: Condition = ALWAYS
+    secret: str | None = None
+    is_admin: bool = False
+
+    def put_over(self, record: Record | None) -> Put | Refusal:
+        """The write that does it, over `record`."""
+        if record is None:
+            return Refusal("room_not_found")
+        if not self.condition.holds(record):
+            return Refusal("version_mismatch", version=record.version)
+        state = self.apply(record.state)
+        if isinstance(state, Refusal):
+            return state
+        return Put(state, self.condition, self.secret, self.is_admin)
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a request to a room was refused; nothing was changed, but see `outcome_unknown`.
 
     Attributes:
         code: `room_not_found`, `forbidden`, `room_exists`, `version_mismatch`, `room_is_authoritative`,
-            `idempotency_mismatch`, `superseded`, `invalid_cursor` or `foreign_value`; worth trying again:
-            `rate_limited`, `too_many_rooms`, `too_much_state`, `room_down`, `busy`, `store_unavailable`
-            or `outcome_unknown`, after which nobody knows whether anything was changed.
+            `idempotency_mismatch`, `superseded`, `invalid_cursor`, `foreign_value`, or what
+            `Change.apply` says; worth trying again: `rate_limited`, `too_many_rooms`, `too_much_state`,
+            `room_down`, `busy`, `store_unavailable` or `outcome_unknown`, after which nobody knows
+            whether anything was changed.
         version: The stored version, with `version_mismatch` and `superseded`; 0 if there is no room.
         retry_after_s: Seconds after which to try again, where that is worth it.
     """

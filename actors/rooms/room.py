@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
 from actors.core import Actor
-from actors.rooms.record import Kind, Put, Refusal
+from actors.rooms.record import Change, Kind, Put, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ class Announce(NamedTuple):
     """Broadcast the record that is in the table now."""
 
 
-Message = Put | Delete | Expire | Announce
+Message = Put | Change | Delete | Expire | Announce
 
 
 class Room(Actor[Message]):
@@ -87,6 +87,9 @@ class Room(Actor[Message]):
             case Put():
                 sampled_at = 0.0 if self._table.writes % SAMPLE_EVERY else perf_counter()
                 answer = self._put(message)
+            case Change():
+                put = message.put_over(self._table.get(self.room_id))
+                answer = put if isinstance(put, Refusal) else self._put(put)
             case Delete():
                 answer = self._delete(message)
             case Expire():

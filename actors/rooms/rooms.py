@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from actors.core import Event, Member, Registry
-    from actors.rooms.record import Put
+    from actors.rooms.record import Change, Put
     from actors.rooms.room import Message
     from actors.rooms.table import RoomTable
     from supervision import DynamicSupervisor, Life
@@ -194,6 +194,20 @@ class Rooms:
             if sampled_at:
                 at_batch_end(self._registry.audiences.note_delivered, sampled_at)
         return answer
+
+    async def change(self, room_id: str, change: Change) -> Record | Refusal:
+        """Write what `change` makes of the present state of a plain room; no write comes between.
+
+        Raises:
+            ActorCrashed: As for `put`.
+        """
+        if self.can_put_inline(room_id):
+            put = change.put_over(self._table.get(room_id))
+            return put if isinstance(put, Refusal) else self.put_inline(room_id, put)
+        if self._table.get(room_id) is None:
+            return Refusal("room_not_found")
+        answered: Record | Refusal = await self._ask(room_id, change)
+        return answered
 
     async def delete(
         self, room_id: str, *, secret: str | None = None, is_admin: bool = False

@@ -17,11 +17,11 @@ import trio
 
 from actors.core import CallTimeout, InlineCall, PendingCall
 from actors.links import LinkDown, NotSent, RedisChannels
-from actors.rooms.record import Kind, Put, Record, Refusal, RoomEpoch, encode
+from actors.rooms.record import Change, Kind, Put, Record, Refusal, RoomEpoch, encode
 from actors.rooms.rooms import RoomStatistics
 from actors.rooms.shared_record import HEADER_BYTES, POSITION, ForeignValue, SharedRecord, decode
 from actors.rooms.shared_views import FOREIGN, SharedViews, read_refusal, unavailable
-from actors.rooms.store import Page, RoomRow
+from actors.rooms.store import Page, RoomRow, change_by_condition
 from supervision import ChildSpec
 
 if TYPE_CHECKING:
@@ -332,6 +332,10 @@ class SharedRooms:
     def put_inline(self, room_id: str, put: Put) -> Record | Refusal:
         """Not to be called."""
         raise NotImplementedError
+
+    async def change(self, room_id: str, change: Change) -> Record | Refusal:
+        """Write what `change` makes of the present state, unless others are quicker again and again."""
+        return await change_by_condition(self, room_id, change)
 
     def _written(self, room_id: str, state: bytes, answer: Written, kind: Kind) -> Record:
         """The record that was written; its listeners here hear it at once."""

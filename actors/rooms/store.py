@@ -5,11 +5,16 @@ Two adapters: `Rooms` keeps them in this process, `SharedRooms` in a Redis that 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from actors.rooms.record import Condition, Refusal
 
 if TYPE_CHECKING:
     from actors.core import Event, Member
-    from actors.rooms.record import Kind, Put, Record, Refusal
+    from actors.rooms.record import Change, Kind, Put, Record
+
+# Of a change, before its room counts as too busy: so many others that began with it were quicker.
+CHANGE_ATTEMPTS: Final = 128
 
 
 class RoomRow(NamedTuple):
@@ -90,6 +95,15 @@ class RoomStore(Protocol):
     def put_inline(self, room_id: str, put: Put) -> Record | Refusal:
         """As `put`, without waiting, if `can_put_inline` is true."""
 
+    async def change(self, room_id: str, change: Change) -> Record | Refusal:
+        """Write what `change` makes of the present state of a plain room; no write comes between.
+
+        A store that has no order of its own for it uses `change_by_condition`.
+
+        Raises:
+            ActorCrashed: As for `put`.
+        """
+
     async def delete(
         self, room_id: str, *, secret: str | None = None, is_admin: bool = False
     ) -> Refusal | None:
@@ -107,3 +121,23 @@ class RoomStore(Protocol):
 
     def remove(self, room_id: str) -> None:
         """Remove a match's room; nothing happens if it is not there or not a match's."""
+
+
+async def change_by_condition(rooms: RoomStore, room_id: str, change: Change) -> Record | Refusal:
+    """Read, change, and write on the condition that nobody has written since; again if somebody has.
+
+    Raises:
+        ActorCrashed: As for `RoomStore.put`.
+    """
+    for _ in range(CHANGE_ATTEMPTS):
+        record = await rooms.read(room_id)
+        if isinstance(record, Refusal):
+            return record
+        put = change.put_over(record)
+        if isinstance(put, Refusal) or record is None:
+            return put if isinstance(put, Refusal) else Refusal("room_not_found")
+        unchanged = Condition(any_of=(record.etag,))
+        answer = await rooms.put(room_id, put._replace(condition=unchanged))
+        if not isinstance(answer, Refusal) or answer.code != "version_mismatch":
+            return answer
+    return Refusal("busy", retry_after_s=1)

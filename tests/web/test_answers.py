@@ -26,8 +26,8 @@ async def test_an_unknown_path_is_404(node: Node, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("POST", "/api/rooms/a", "GET, HEAD, PUT, DELETE, OPTIONS"),
-        ("PATCH", "/api/rooms/a", "GET, HEAD, PUT, DELETE, OPTIONS"),
+        ("POST", "/api/rooms/a", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
+        ("PATCH", "/api/rooms/a/stream", "GET, HEAD, OPTIONS"),
         ("PUT", "/api/rooms/a/stream", "GET, HEAD, OPTIONS"),
         ("DELETE", "/healthz", "GET, HEAD, OPTIONS"),
         ("FOO", "/healthz", "GET, HEAD, OPTIONS"),
@@ -75,7 +75,7 @@ async def test_options_without_a_preflight_says_what_is_allowed(node: Node) -> N
     answer = await node.http.options("/api/rooms/r")
 
     assert answer.status_code == 204
-    assert answer.headers["allow"] == "GET, HEAD, PUT, DELETE, OPTIONS"
+    assert answer.headers["allow"] == "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"
 
 
 async def test_the_absolute_form_of_a_target_means_the_same(node: Node) -> None:

@@ -72,7 +72,7 @@ async def test_a_stream_is_for_the_origins_on_the_list(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("path", "methods"),
     [
-        ("/api/rooms/r", "GET, HEAD, PUT, DELETE, OPTIONS"),
+        ("/api/rooms/r", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
         ("/api/rooms/r/stream", "GET, HEAD, OPTIONS"),
     ],
 )

@@ -12,6 +12,7 @@ Reading order, each file leaning only on the ones above it:
     dispatcher  finds the endpoint of a request, calls it, and finalizes its answer; shared by both lanes
 
     state_body  the body of a PUT
+    state_change  merge patches and increments
     conditions  If-Match and If-None-Match
     sse         an event as the text of a stream
     resume      what a stream is sent first

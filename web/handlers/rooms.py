@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.core import TooMany
-from actors.rooms import Put, Refusal, is_room_id
+from actors.rooms import Change, Put, Refusal, is_room_id
 from web.handlers.conditions import is_unchanged, write_condition
 from web.handlers.http import (
     FRESH_JSON,
@@ -23,6 +23,7 @@ from web.handlers.paths import query_value
 from web.handlers.resume import opening
 from web.handlers.routes import Endpoint, Route
 from web.handlers.state_body import BadState, read_state
+from web.handlers.state_change import MERGE_PATCH, read_increment, read_merge_patch
 from web.handlers.streams import EVENT_STREAM, KEEP_ALIVE, RETRY_AFTER_S
 from web.handlers.tokens import admin_refusal, is_admin
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from actors.rooms.store import RoomRow
     from web.handlers.http import Request
     from web.handlers.limits import PerMinute
+    from web.handlers.state_change import Apply
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,10 @@ MAX_PAGE: Final = 1000
 
 # A record is kept by nobody without asking whether it is still the newest.
 INVALID_ROOM_ID: Final = error(422, "invalid_room_id", "a room id is 1 to 64 of A-Z a-z 0-9 _ -")
+INVALID_SECRET: Final = error(422, "invalid_room_secret", f"a secret has at most {MAX_SECRET} characters")
+NOT_A_MERGE_PATCH: Final = error(
+    415, "unsupported_media_type", f"wanted {MERGE_PATCH}", headers=(("Accept-Patch", MERGE_PATCH),)
+)
 ROOM_NOT_FOUND: Final = error(404, "room_not_found", "there is no such room")
 # Status and message of each code that the rooms refuse with.
 REFUSALS: Final = {
@@ -59,6 +65,10 @@ REFUSALS: Final = {
     "idempotency_mismatch": (422, "this Idempotency-Key came with another state before; nothing was written"),
     "superseded": (409, "this write was done before, and another one came after it; nothing was written"),
     "invalid_cursor": (422, "wanted the next_cursor of the page before"),
+    "invalid_state": (422, "what comes of it is not an object or an array, or nests too deeply"),
+    "invalid_path": (422, "path: wanted a JSON Pointer to a number that is there"),
+    "invalid_increment": (422, 'wanted {"path": JSON Pointer, "by": number}, and a finite sum'),
+    "payload_too_large": (413, "the state that comes of it is larger than a PUT may be"),
     "rate_limited": (429, "too many rooms were created from this address"),
     "too_many_rooms": (503, "this server has as many rooms as it may have"),
     "too_much_state": (503, "the rooms of this server take as many bytes as they may"),
@@ -104,10 +114,16 @@ class RoomHandlers:
         room = {
             "GET": Endpoint(self.get, waits_for_actors_only=True, at_once=self.get_at_once),
             "PUT": Endpoint(self.put, max_state_bytes, waits_for_actors_only=True, at_once=self.put_at_once),
+            "PATCH": Endpoint(
+                self.patch, max_state_bytes, waits_for_actors_only=True, check=check_is_merge_patch
+            ),
             "DELETE": Endpoint(self.delete, listed=self._admin_token is not None),
         }
+        increment = Endpoint(self.increment, max_state_bytes, waits_for_actors_only=True)
+        self._max_state_bytes = max_state_bytes
         public = (
             Route("/api/rooms/{id}", room, ends_in_any_id=True),
+            Route("/api/rooms/{id}/increment", {"POST": increment}),
             Route("/api/rooms/{id}/stream", {"GET": Endpoint(self.stream)}),
         )
         if self._admin_token is None:
@@ -172,12 +188,41 @@ class RoomHandlers:
             return put
         return self._put_answer(room_id, body, self._rooms.put_inline(room_id, put))
 
+    async def patch(self, request: Request) -> Answer:
+        """Apply a merge patch to the state.
+
+        Raises:
+            ActorCrashed: The room's task crashed on it.
+        """
+        return await self._change(request, read_merge_patch)
+
+    async def increment(self, request: Request) -> Answer:
+        """Add to a number of the state.
+
+        Raises:
+            ActorCrashed: The room's task crashed on it.
+        """
+        return await self._change(request, read_increment)
+
+    async def _change(self, request: Request, read: Callable[[bytes, int], Apply | Refusal]) -> Answer:
+        room_id = request.segments[ROOM_ID_AT]
+        if not is_room_id(room_id):
+            return INVALID_ROOM_ID
+        apply = read(request.body, self._max_state_bytes)
+        if isinstance(apply, Refusal):
+            return refused(apply)
+        headers = request.headers
+        secret = headers.get("x-room-secret")
+        if secret is not None and len(secret) > MAX_SECRET:
+            return INVALID_SECRET
+        change = Change(apply, write_condition(headers), secret, is_admin(headers, self._admin_token))
+        return self._put_answer(room_id, request.body, await self._rooms.change(room_id, change))
+
     def _read_put(self, headers: Mapping[str, str], body: bytes) -> Put | Answer:
         """What a PUT asks a room to do."""
         secret = headers.get("x-room-secret")
         if secret is not None and len(secret) > MAX_SECRET:
-            message = f"a secret has at most {MAX_SECRET} characters"
-            return error(422, "invalid_room_secret", message)
+            return INVALID_SECRET
         try:
             put = Put(read_state(body), write_condition(headers), secret)
         except BadState as bad:
@@ -262,6 +307,12 @@ class RoomStreams:
     def _log(self, event: str, wanted: OpenStream) -> None:
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(event, extra={"room_id": wanted.topic, "streams": self._rooms.streams(wanted.topic)})
+
+
+def check_is_merge_patch(request: Request) -> Answer | None:
+    """Refuse what is not announced as a merge patch."""
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return None if given == MERGE_PATCH else NOT_A_MERGE_PATCH
 
 
 def refused(refusal: Refusal) -> Answer:

@@ -49,6 +49,34 @@ def read_state(body: bytes) -> bytes:
         raise BadState(INVALID_STATE) from None
 
 
+def parse_value(body: bytes) -> Any:
+    """Any JSON value, with all digits of its integers.
+
+    Raises:
+        BadState: It is not JSON.
+    """
+    try:
+        return _parse_exactly(body) if _LONG_RUN in body.translate(_DIGITS_TO_ZERO) else orjson.loads(body)
+    except (ValueError, RecursionError):
+        raise BadState(INVALID_STATE) from None
+
+
+def encode_value(value: Any) -> bytes:
+    """What `parse_value` has read, changed or not.
+
+    Raises:
+        BadState: It is nested too deeply, or has a number of too many digits.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        pass  # an integer beyond 64 bits, or too deep
+    try:
+        return _encode_exactly(value)
+    except (ValueError, TypeError, RecursionError):
+        raise BadState(INVALID_STATE) from None
+
+
 def _state_of(document: Any) -> object:
     if not isinstance(document, dict):
         raise BadState(INVALID_STATE)

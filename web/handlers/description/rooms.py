@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from web.handlers.description.openapi import SSE_TYPE, Operation, header, part, path, query
+from web.handlers.state_change import MERGE_PATCH
 
 ROOM_ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 ETAG: Final = {"type": "string"}
@@ -32,6 +33,21 @@ class RoomWrite(BaseModel):
     state: dict[str, Any] | list[Any] = Field(description="Kept as the same JSON value.")
     client_id: str | None = Field(None, description="For whoever reads the request on its way; not kept.")
     client_ts: datetime | None = Field(None, description="As `client_id`.")
+
+
+class RoomPatch(BaseModel):
+    """What changes: null removes a member, an object is merged, anything else replaces (RFC 7396)."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class RoomIncrement(BaseModel):
+    """What is added to a number of the state."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str = Field(description="A JSON Pointer (RFC 6901) to a number that is there.")
+    by: int | float = Field(1, description="May be negative or a fraction.")
 
 
 class RoomRow(BaseModel):
@@ -60,6 +76,22 @@ _RECORD: Final = {
 _ID: Final = path("id", ROOM_ID, "The room.")
 _INVALID_ID: Final = {422: ("invalid_room_id",)}
 
+_IF_MATCH: Final = header("If-Match", ETAG, 'An `ETag`, a bare `"<version>"`, or `*`: the room must exist.')
+_SECRET: Final = header("X-Room-Secret", {"type": "string", "maxLength": 256}, "Of a room that has one.")
+
+
+def _change_refusals(*codes: str) -> dict[int, tuple[str, ...]]:
+    return {
+        403: ("forbidden",),
+        404: ("room_not_found",),
+        409: ("room_exists", "room_is_authoritative"),
+        412: ("version_mismatch",),
+        413: ("payload_too_large",),
+        422: ("invalid_room_id", "invalid_room_secret", *codes),
+        503: ("busy", "room_down", "too_much_state", "store_unavailable", "outcome_unknown"),
+    }
+
+
 PART: Final = part(
     {
         "/api/rooms/{id}": {
@@ -78,9 +110,9 @@ PART: Final = part(
                 tag=TAG,
                 parameters=(
                     _ID,
-                    header("If-Match", ETAG, 'An `ETag`, a bare `"<version>"`, or `*`: the room must exist.'),
+                    _IF_MATCH,
                     header("If-None-Match", {"type": "string", "enum": ["*"]}, "Only create."),
-                    header("X-Room-Secret", {"type": "string", "maxLength": 256}, "Of a room that has one."),
+                    _SECRET,
                     header(
                         "Idempotency-Key",
                         {"type": "string", "pattern": "^[!-~]{1,64}$"},
@@ -115,6 +147,17 @@ PART: Final = part(
                     ),
                 },
             ),
+            "patch": Operation(
+                id="patch_room",
+                summary="Change parts of a room's state",
+                tag=TAG,
+                parameters=(_ID, _IF_MATCH, _SECRET),
+                body=RoomPatch,
+                body_type=MERGE_PATCH,
+                example={"hello": "again"},
+                ok={200: ("The new record, with its `ETag`.", RoomRecord)},
+                refusals={**_change_refusals("invalid_state"), 415: ("unsupported_media_type",)},
+            ),
             "delete": Operation(
                 id="delete_room",
                 summary="Remove a room",
@@ -129,6 +172,18 @@ PART: Final = part(
                     503: ("busy", "store_unavailable", "outcome_unknown"),
                     **_INVALID_ID,
                 },
+            ),
+        },
+        "/api/rooms/{id}/increment": {
+            "post": Operation(
+                id="increment_room",
+                summary="Add to a number of a room's state",
+                tag=TAG,
+                parameters=(_ID, _IF_MATCH, _SECRET),
+                body=RoomIncrement,
+                example={"path": "/scores/ada", "by": 1},
+                ok={200: ("The new record, with its `ETag`.", RoomRecord)},
+                refusals=_change_refusals("invalid_path", "invalid_increment"),
             ),
         },
         "/api/rooms/{id}/stream": {
