@@ -25,7 +25,6 @@ Reading order, each file leaning only on the ones above it:
     transactions       the transactions: record snapshots, apply a decision, advance one; per connection
     leaderboard        queries for leaderboards; per connection
     relay              outbox relay worker: carries pending decisions out at Roblox
-    retention          deletes expired rows
     recorder           the actor that commits the snapshots of many players in one transaction
     player_cache       players that are active on this node, as last read or written
     leaderboard_cache  the leaderboards, in memory

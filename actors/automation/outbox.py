@@ -23,6 +23,7 @@ from actors.automation.outcome import LONGEST_RETRY_S, Done, Outcome, RateLimite
 from actors.automation.steps import Ban, Step, from_json
 from actors.automation.tables import automation_decisions, player_sync
 from actors.core import SlidingWindow
+from actors.links import Forgotten, Slice
 
 # A dead node's decisions wait no longer than any retry does, and the outbox has to notice these too.
 # The longest request to Roblox and the writing down of its answer take 20 s.
@@ -263,9 +264,11 @@ def outbox_depth(connection: Connection) -> Depth:
     return Depth(count, oldest)
 
 
-def forget_settled(connection: Connection, *, before: datetime, limit: int) -> int:
-    """Delete those of the `limit` oldest settled decisions settled before a time; how many there were."""
+def forget_settled(connection: Connection, which: Slice) -> Forgotten:
+    """Delete the oldest decisions that are settled."""
     settled = decisions.status != Status.PENDING.value
-    oldest = select(decisions.id).where(settled).order_by(decisions.id).limit(limit)
-    statement = delete(automation_decisions).where(decisions.id.in_(oldest), decisions.updated_at < before)
-    return connection.execute(statement).rowcount
+    oldest = select(decisions.id).where(settled).order_by(decisions.id).limit(which.limit)
+    statement = delete(automation_decisions).where(
+        decisions.id.in_(oldest), decisions.updated_at < which.before
+    )
+    return which.first(connection.execute(statement).rowcount)

@@ -22,7 +22,7 @@ from actors.automation.queueing import reported
 from actors.automation.snapshot import DecisionRequest
 from actors.automation.steps import Ban
 from actors.automation.tables import player_snapshots
-from actors.links import in_one_trip
+from actors.links import Forgotten, Slice, in_one_trip
 
 
 def record_snapshots(
@@ -112,12 +112,12 @@ def _take_effect(connection: Connection, job: Claimed, sync: Sync, policy: Polic
     in_one_trip(connection, *store.saving(connection, {job.user_id: (player, sync)}, policy))
 
 
-def forget_snapshots(connection: Connection, *, before: datetime, limit: int) -> int:
-    """Delete those of the `limit` oldest rows of history that are older than a time; how many there were.
+def forget_snapshots(connection: Connection, which: Slice) -> Forgotten:
+    """Delete the oldest rows of history.
 
     Rows are made in order of time, so the oldest are found without an index of their own.
     """
     columns = player_snapshots.c
-    oldest = select(columns.id).order_by(columns.id).limit(limit)
-    statement = delete(player_snapshots).where(columns.id.in_(oldest), columns.created_at < before)
-    return connection.execute(statement).rowcount
+    oldest = select(columns.id).order_by(columns.id).limit(which.limit)
+    statement = delete(player_snapshots).where(columns.id.in_(oldest), columns.created_at < which.before)
+    return which.first(connection.execute(statement).rowcount)

@@ -18,6 +18,7 @@ Reading order, each file leaning only on the ones above it:
     database_trip       several statements in one way there and back
     database            transactions, and the task that knows whether the database is there
     database_channel    what other nodes say through PostgreSQL
+    retention           deletes rows that are too old, whatever the wall clock does
     group_commit        an actor that writes many callers' entries in one transaction
 """
 
@@ -45,6 +46,7 @@ from actors.links.redis_link import Command, LinkStatistics, RedisLink, check_ur
 from actors.links.redis_refusals import REFUSALS, LinkRefused, RefusalClass
 from actors.links.redis_subscription import Subscription
 from actors.links.redis_wire import Answered, RedisWire, WireStatistics
+from actors.links.retention import Expiry, Forgotten, RetentionSweeper, Slice, WallClock
 
 __all__ = [
     "MAX_FILE_BYTES",
@@ -59,7 +61,9 @@ __all__ = [
     "Database",
     "DatabaseChannel",
     "DatabaseStatistics",
+    "Expiry",
     "FileWatcher",
+    "Forgotten",
     "GroupCommit",
     "HttpAnswer",
     "HttpCaller",
@@ -75,11 +79,14 @@ __all__ = [
     "RedisLink",
     "RedisWire",
     "RefusalClass",
+    "RetentionSweeper",
+    "Slice",
     "Step",
     "Subscription",
     "Transactions",
     "Unprepared",
     "Unsuitable",
+    "WallClock",
     "WireStatistics",
     "Writer",
     "check_url",

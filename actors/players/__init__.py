@@ -13,7 +13,6 @@ Reading order, each file leaning only on the ones above it:
     batch        many entries, one waiter
     players      all of them: what handlers call
     news         what other nodes on the same PostgreSQL have counted
-    sweeper      forgets old transactions
     game_config  console variables for game servers
 
 What is promised
@@ -38,8 +37,7 @@ from actors.players.game_config import GameConfig, Served
 from actors.players.ledger import MAX_WAIT_S, Ledger, LedgerStatistics
 from actors.players.news import News
 from actors.players.players import Players, PlayerStatistics
-from actors.players.posting import CHANNEL, HistoryRow, Rules
-from actors.players.sweeper import LedgerSweeper
+from actors.players.posting import CHANNEL, HistoryRow, Rules, forget_old
 
 __all__ = [
     "CHANNEL",
@@ -50,7 +48,6 @@ __all__ = [
     "HistoryRow",
     "Ledger",
     "LedgerStatistics",
-    "LedgerSweeper",
     "News",
     "Outcome",
     "PlayerStatistics",
@@ -59,4 +56,5 @@ __all__ = [
     "Refused",
     "Rules",
     "Served",
+    "forget_old",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from actors.links import Step, in_one_trip
+from actors.links import Forgotten, Step, in_one_trip
 from actors.players.decision import Decided, decide
 from actors.players.entry import Account
 from actors.players.statements import Statements, decoded, encoded, statements_of
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
+    from actors.links import Slice
     from actors.players.entry import Entry
 
 CHANNEL: Final = "greenroom_stats"
@@ -176,29 +177,15 @@ def _history_row(row: Row[Any]) -> HistoryRow:
     return HistoryRow(**values)
 
 
-class Forgotten(NamedTuple):
-    """What came of a look at some of the oldest changes.
-
-    Attributes:
-        gone: How many were deleted.
-        last_id: After which to look next; None where all that follow are too young.
-    """
-
-    gone: int
-    last_id: int | None
-
-
-def forget_old(
-    connection: Connection, *, after_id: int, before_ms: int, now_ms: int, limit: int
-) -> Forgotten:
-    """Delete changes from before a time among the `limit` oldest above an id. Totals stay."""
+def forget_old(connection: Connection, which: Slice) -> Forgotten:
+    """Delete the oldest changes. Totals stay."""
     says = statements_of(connection)
-    rows = decoded(connection, says.oldest, after=after_id, limit=limit)
-    old = [row_id for row_id, at_ms in rows if at_ms < before_ms]
+    rows = decoded(connection, says.oldest, after=which.after_id, limit=which.limit)
+    old = [row_id for row_id, at_ms in rows if at_ms < which.before_ms]
     if old:
         connection.execute(says.forget, {"ids": encoded(old)})
     # Rows a clock that was ahead has dated tomorrow say nothing about the age of those after them.
-    goes_on = len(rows) == limit and (old or all(at_ms > now_ms for _, at_ms in rows))
+    goes_on = len(rows) == which.limit and (old or all(at_ms > which.now_ms for _, at_ms in rows))
     return Forgotten(len(old), rows[-1][0] if goes_on else None)
 
 

@@ -1,8 +1,9 @@
 """The database's history: how each version of its tables becomes the next.
 
-One history for everything Greenroom keeps in a database. It runs at every
-start, and with `greenroom migrate`, in one transaction: all of it happens, or
-nothing. Nodes that start together take turns.
+One history for everything Greenroom keeps in a database, with a branch for each
+part: `ledger` and `automation`. It runs at every start, and with `greenroom
+migrate`, in one transaction: all of it happens, or nothing. Nodes that start
+together take turns.
 
 A step in `versions/` is never changed once it has been released, and speaks of
 tables as they were then: it imports nothing of the program.
@@ -33,7 +34,7 @@ VERSION_TABLE: Final = "greenroom_schema"
 LOCK: Final = 0x6772_6565_6E72_6F6F
 
 
-def migrate(connection: Connection, target: str = "head") -> str:
+def migrate(connection: Connection, target: str = "heads") -> str:
     """Bring the database to `target`; the name of its version then.
 
     Raises:
@@ -47,7 +48,8 @@ def migrate(connection: Connection, target: str = "head") -> str:
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it speaks in sentences
     config = _config()
     before = version_of(connection)
-    wanted = ScriptDirectory.from_config(config).get_current_head() if target == "head" else target
+    heads = ScriptDirectory.from_config(config).get_heads()
+    wanted = ", ".join(sorted(heads)) if target == "heads" else target
     if before != wanted:
         config.attributes["connection"] = connection
         try:
@@ -55,13 +57,13 @@ def migrate(connection: Connection, target: str = "head") -> str:
         except CommandError as error:
             raise Unprepared(f"the database is of a version this program does not know: {before}") from error
         logger.info("database_migrated", extra={"before": before, "version": wanted})
-    return wanted or ""
+    return wanted
 
 
 def version_of(connection: Connection) -> str | None:
-    """The version the database is of; None before the first step."""
+    """The version the database is of, one a branch; None before the first step."""
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    return context.get_current_revision()
+    return ", ".join(sorted(context.get_current_heads())) or None
 
 
 def _config() -> Config:

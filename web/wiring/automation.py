@@ -8,15 +8,18 @@ from __future__ import annotations
 import logging
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from actors.automation.batch import DecisionContext
 from actors.automation.open_cloud import OpenCloudSettings
+from actors.automation.outbox import forget_settled
 from actors.automation.policy_files import PolicyError, PolicyFiles
 from actors.automation.relay import Relay, RelayWorker
-from actors.automation.retention import Retention
 from actors.automation.roblox import Roblox
 from actors.automation.roblox_players import RobloxPlayers
+from actors.automation.transactions import forget_snapshots
+from actors.links import Expiry, RetentionSweeper, WallClock
 from supervision import ChildSpec, ChildType
 from web.handlers.automation import AutomationHandlers, now
 from web.handlers.metrics import counter, gauge, histogram
@@ -25,7 +28,7 @@ from web.wiring.feature import Feature
 from web.wiring.on_demand import OnDemandDatabase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from actors.core import Registry
     from actors.links import Database
@@ -74,7 +77,7 @@ class AutomationFeature(Feature):
     on_demand: OnDemandDatabase | None
     files: PolicyFiles
     roblox_players: RobloxPlayers
-    retention: Retention
+    retention: RetentionSweeper
     applying: Applying | None
 
     def supervisors(self) -> list[ChildSpec]:
@@ -154,10 +157,15 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
             extra={"reason": "INBOUND_API_KEYS is empty: anybody may send snapshots; nothing is applied"},
         )
 
+    clock = WallClock()
+
+    def dated() -> datetime:
+        return datetime.fromtimestamp(clock(), UTC)
+
     def context() -> DecisionContext:
         has_key = bool(settings.inbound_api_keys)
         return DecisionContext(
-            policy=files.current, capabilities=cloud.capabilities, inbound_key=has_key, now=now()
+            policy=files.current, capabilities=cloud.capabilities, inbound_key=has_key, now=dated()
         )
 
     def on_queued() -> None:
@@ -165,12 +173,16 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
             applying.relay.poke()
 
     roblox_players = RobloxPlayers(on_demand or used, registry, context=context, on_queued=on_queued)
-    applying = _applying(settings, used, cloud, files, roblox_players) if cloud.capabilities.key else None
-    retention = Retention(
+    applying = (
+        _applying(settings, used, cloud, files, roblox_players, dated) if cloud.capabilities.key else None
+    )
+    retention = RetentionSweeper(
         used,
-        keep_snapshots_s=settings.snapshot_ttl_seconds,
-        keep_decisions_s=settings.decision_ttl_seconds,
-        now=now,
+        [
+            Expiry(settings.snapshot_ttl_seconds, forget_snapshots),
+            Expiry(settings.decision_ttl_seconds, forget_settled),
+        ],
+        clock=clock,
     )
     return AutomationFeature(settings, used, on_demand, files, roblox_players, retention, applying)
 
@@ -195,6 +207,7 @@ def _applying(
     cloud: OpenCloudSettings,
     files: PolicyFiles,
     roblox_players: RobloxPlayers,
+    now: Callable[[], datetime],
 ) -> Applying:
     roblox = Roblox(cloud)
     relay = Relay(

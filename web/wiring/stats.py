@@ -12,8 +12,8 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from actors.links import DatabaseChannel
-from actors.players import CHANNEL, GameConfig, LedgerSweeper, News, Players, Rules
+from actors.links import DatabaseChannel, Expiry, RetentionSweeper, WallClock
+from actors.players import CHANNEL, GameConfig, News, Players, Rules, forget_old
 from supervision import ChildSpec, ChildType
 from web.handlers.game_config import GameConfigHandlers
 from web.handlers.game_servers import GameServers
@@ -54,7 +54,7 @@ class Keeping:
 
     database: Database
     players: Players
-    sweeper: LedgerSweeper
+    sweeper: RetentionSweeper
     news: News | None
 
 
@@ -122,17 +122,19 @@ def build_stats(settings: Settings, registry: Registry, database: Database | Non
 def _keeping(settings: Settings, registry: Registry, database: Database) -> Keeping:
     # Of this very process: two nodes may have been given one name.
     origin = secrets.token_hex(8)
+    clock = WallClock()
     players = Players(
         database,
         registry,
         Rules(non_negative=frozenset(settings.non_negative_stats), origin=origin),
         stats=settings.stat_names,
         max_wait_s=settings.ledger_max_wait_ms / 1000,
+        clock=clock,
     )
     news = None
     if not database.is_sqlite:
         news = News(database, DatabaseChannel(database, CHANNEL), players, origin=origin)
-    sweeper = LedgerSweeper(database, keep_s=settings.transaction_ttl_seconds)
+    sweeper = RetentionSweeper(database, [Expiry(settings.transaction_ttl_seconds, forget_old)], clock=clock)
     return Keeping(database, players, sweeper, news)
 
 

@@ -9,19 +9,25 @@ from pathlib import Path
 
 import trio
 import trio.lowlevel
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from actors.automation.batch import Recorded
+from actors.automation.outbox import forget_settled
 from actors.automation.recorder import NotRecorded
-from actors.automation.retention import Retention
 from actors.automation.roblox_players import RobloxPlayers
 from actors.automation.tables import automation_decisions, metadata, player_snapshots
+from actors.automation.transactions import forget_snapshots
 from actors.core import Audiences, Registry
-from actors.links import Database
+from actors.links import Database, Expiry, RetentionSweeper, WallClock
+from actors.links.retention import retention_clock
 from supervision import ChildSpec, ChildType, Supervisor
 from tests.actors.automation.people import NOW, context, entry
-from tests.fakes.life import LoneLife
 from tests.fakes.waiting import until
+
+
+def _prepare(connection: Connection) -> None:
+    metadata.create_all(connection)
+    retention_clock.create(connection, checkfirst=True)
 
 
 class Setting:
@@ -29,7 +35,7 @@ class Setting:
 
     def __init__(self, directory: Path, **options: float) -> None:
         url = f"sqlite:///{directory / 'file.sqlite3'}"
-        self.database = Database(url, prepare=metadata.create_all)
+        self.database = Database(url, prepare=_prepare)
         self.registry = Registry(Audiences(max_members=10, max_members_per_topic=10))
         self.queued = 0
         self.roblox_players = RobloxPlayers(
@@ -124,6 +130,16 @@ def _age(connection: Connection) -> None:
     connection.execute(update(decisions).where(decisions.c.id <= 30).values(updated_at=old))
 
 
+def _count_a_year(connection: Connection) -> None:
+    """Note what a year of running would have: the time of day once a day."""
+    day_ms, now_ms = 86_400_000, round(NOW.timestamp() * 1000)
+    days = [
+        {"started_ms": day * day_ms, "elapsed_ms": day * day_ms, "lowest_ms": now_ms - (365 - day) * day_ms}
+        for day in range(1, 366)
+    ]
+    connection.execute(insert(retention_clock), days)
+
+
 def _left(connection: Connection) -> tuple[int, int]:
     counts = [
         connection.execute(select(func.count()).select_from(table)).scalar_one()
@@ -133,21 +149,22 @@ def _left(connection: Connection) -> tuple[int, int]:
 
 
 async def test_old_history_goes_and_what_is_pending_stays(tmp_path: Path) -> None:
-    async with running(tmp_path) as setting, trio.open_nursery() as nursery:
+    async with running(tmp_path) as setting:
         for user_id in range(1, 61):
             await setting.roblox_players.record(entry(userId=user_id, rank="New", rankPoints=150, apply=True))
         await setting.database.write(_age)
         day_s = 86_400.0
-        retention = Retention(
+        retention = RetentionSweeper(
             setting.database,
-            keep_snapshots_s=90 * day_s,
-            keep_decisions_s=30 * day_s,
-            now=lambda: NOW,
+            [Expiry(90 * day_s, forget_snapshots), Expiry(30 * day_s, forget_settled)],
+            clock=WallClock(NOW.timestamp),
             rows=7,
+            pause_s=0,
+            steady=lambda: 0.0,
         )
-        nursery.start_soon(retention.run, LoneLife())
-        await until(lambda: retention.forgotten == 30 + 28)
-        await trio.sleep(0.2)  # real time: that nothing more goes is told by nothing
+        await retention.sweep()
+        assert await setting.database.read(_left) == (60, 60)
+        await setting.database.write(_count_a_year)
+        await retention.sweep()
         assert await setting.database.read(_left) == (30, 32)
         assert retention.forgotten == 58
-        nursery.cancel_scope.cancel()

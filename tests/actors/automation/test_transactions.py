@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from actors.automation.steps import Assign, Ban, Mirror, Unassign
 from actors.automation.store import load
 from actors.automation.tables import automation_decisions, metadata, player_snapshots, players
 from actors.automation.transactions import record_snapshots
+from actors.links import Slice
 from tests.actors.automation.people import EVERYTHING, NOW, RANKS, context, entry, policy
 
 SECOND = timedelta(seconds=1)
@@ -637,6 +638,11 @@ def test_leases_are_given_back_at_an_orderly_stop(engine: Engine) -> None:
     assert len(_claim(engine, "two")) == 1
 
 
+def _slice(before: datetime, limit: int) -> Slice:
+    before_ms = round(before.timestamp() * 1000)
+    return Slice(after_id=0, before_ms=before_ms, now_ms=before_ms, limit=limit)
+
+
 def test_the_depth_counts_what_waits_and_old_rows_are_forgotten(engine: Engine) -> None:
     _record(engine, *(entry(userId=user, rank="New", rankPoints=150, apply=True) for user in (5, 6)))
     _carry_out(engine, _claim(engine, limit=1)[0])
@@ -645,8 +651,9 @@ def test_the_depth_counts_what_waits_and_old_rows_are_forgotten(engine: Engine) 
     with engine.begin() as connection:
         depth = outbox.outbox_depth(connection)
         assert (depth.pending, depth.oldest) == (1, NOW)
-        assert outbox.forget_settled(connection, before=later, limit=10) == 1
-        assert transactions.forget_snapshots(connection, before=later, limit=1) == 1
+        assert outbox.forget_settled(connection, _slice(later, limit=10)) == (1, 0)
+        assert transactions.forget_snapshots(connection, _slice(later, limit=1)) == (1, 0)
+        assert outbox.forget_settled(connection, _slice(later, limit=10)) == (0, None)
     assert _statuses(engine) == [("PROMOTE", Status.PENDING.value)]
 
 

@@ -13,8 +13,8 @@ import trio
 from sqlalchemy import Connection
 
 from actors.core import Audiences, Event, Registry
-from actors.links import Database, DatabaseChannel, Limits
-from actors.players import CHANNEL, Account, Entry, LedgerSweeper, News, Players, Posted, Rules
+from actors.links import Database, DatabaseChannel, Expiry, Limits, RetentionSweeper, WallClock
+from actors.players import CHANNEL, Account, Entry, News, Players, Posted, Rules, forget_old
 from supervision import Backoff, ChildSpec, ChildType, Supervisor
 from tests.fakes.life import LoneLife
 from tests.fakes.waiting import until
@@ -66,6 +66,8 @@ class House:
     max_active: int = 1000
     timeout_s: float = 10.0
     clock: Callable[[], float] = time.time
+    # What the sweeper takes for the time that has passed.
+    steady_s: float = 0.0
     database: Database = field(init=False)
     registry: Registry = field(init=False)
     players: Players = field(init=False)
@@ -78,6 +80,7 @@ class House:
         )
         self.registry = Registry(Audiences(max_members=100))
         rules = Rules(non_negative=frozenset(("cash", "pills")), origin=self.origin)
+        wall = WallClock(self.clock)
         self.players = Players(
             self.database,
             self.registry,
@@ -86,9 +89,12 @@ class House:
             idle_s=self.idle_s,
             max_active=self.max_active,
             timeout_s=self.timeout_s,
-            clock=self.clock,
+            clock=wall,
         )
-        self.sweeper = LedgerSweeper(self.database, keep_s=100, clock=self.clock)
+        expiry = Expiry(100, forget_old)
+        self.sweeper = RetentionSweeper(
+            self.database, [expiry], clock=wall, interval_s=1, steady=lambda: self.steady_s
+        )
         self.tree = Supervisor(self._children(), max_restarts=None, backoff=SOON)
 
     def _children(self) -> list[ChildSpec]:

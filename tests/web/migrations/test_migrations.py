@@ -18,13 +18,14 @@ from sqlalchemy import Engine, MetaData, inspect, text
 
 from actors.automation.tables import metadata as automation
 from actors.links import Limits, Unprepared, make_engine, normal_url
+from actors.links.retention import metadata as retention
 from actors.players.tables import metadata as players
 from tests.postgres import PostgresServer
 from web.migrations import VERSION_TABLE, migrate, version_of
 
 # A file as the first release of the ledger left it, with two players in it.
 OLD_FILE = Path(__file__).with_name("ledger_0001.sql")
-NEWEST = "0005"
+NEWEST = "0005, ledger_0002"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -40,7 +41,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
 
 def everything() -> MetaData:
     merged = MetaData()
-    for source in (players, automation):
+    for source in (players, automation, retention):
         for table in source.tables.values():
             table.to_metadata(merged)
     return merged
@@ -103,7 +104,8 @@ def test_ranks_known_before_an_upgrade_count_as_reported(engine: Engine) -> None
 def test_a_newer_database_is_left_alone(engine: Engine) -> None:
     with engine.begin() as connection:
         migrate(connection)
-        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))  # noqa: S608 - a constant of ours
+        newer = "UPDATE greenroom_schema SET version_num = '9999' WHERE version_num = '0005'"
+        connection.execute(text(newer))
 
     with pytest.raises(Unprepared, match="9999"), engine.begin() as connection:
         migrate(connection)
