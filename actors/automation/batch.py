@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import os
+import uuid
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -25,6 +27,8 @@ from actors.links import in_one_trip
 
 # Unapplied decisions that differ in nothing else are stored once.
 _SAME: Final = ("action", "from_rank", "target_rank", "reason", "actor_user_id", "status", "problem")
+ID_BYTES: Final = 16
+IDS_AT_ONCE: Final = 256
 OUT_OF_DATE: Final = "a newer snapshot has been applied"
 
 
@@ -297,3 +301,15 @@ class Batch:
             self._connection.execute(outbox.supersede(self._superseded, self._context.now))
         if self._decisions:
             self._connection.execute(insert(automation_decisions), list(self._decisions.values()))
+
+
+def request_ids() -> Iterator[str]:
+    """Random UUIDs (RFC 9562, version 4), without end.
+
+    The system is asked for the randomness of many at once: while it answers, another thread has the
+    interpreter, and while the database is written it does not come back soon.
+    """
+    while True:
+        noise = os.urandom(ID_BYTES * IDS_AT_ONCE)
+        for at in range(0, len(noise), ID_BYTES):
+            yield str(uuid.UUID(bytes=noise[at : at + ID_BYTES], version=4))

@@ -25,6 +25,7 @@ from actors.automation.recorder import (
     Unknown,
     user_of,
 )
+from actors.automation.review import Reviews
 from actors.automation.snapshot import DecisionRequest
 from actors.automation.transactions import report_decision
 from actors.core import ActorGone, CallTimeout, Directory, PendingCall, Registry, RetiringActor, Unavailable
@@ -118,6 +119,7 @@ class RobloxPlayers:
 
     Attributes:
         recorder: A child of its own, since it leans on the database.
+        reviews: Decides about many players.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class RobloxPlayers:
         self._cache = PlayerCache(clock)
         self._leaderboards = LeaderboardCache(database, clock)
         self.recorder = Recorder(database, context=context, on_recorded=self._on_recorded)
+        self.reviews = Reviews(database, context=context, on_recorded=self._on_recorded)
         self._active = Directory[int, RobloxPlayer](
             "roblox",
             registry,
@@ -183,7 +186,7 @@ class RobloxPlayers:
             return NotRecorded.UNAVAILABLE
         if player is None:
             return Unknown()
-        return report_decision(player, request, request_id=request_id, context=self._context())
+        return report_decision(player, request.reason, request_id=request_id, context=self._context())
 
     async def _ask(self, entry: Entry) -> RecordOutcome:
         if not self._database.is_up:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,7 @@ from pydantic import (
     JsonValue,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 MAX_METADATA_BYTES: Final = 16_384
 MAX_BODY_BYTES: Final = 65_536
 MAX_KEY: Final = 128
+MAX_BATCH: Final = 1000
 # What a signed 64-bit number takes, and what int() reads in no time.
 MAX_DIGITS: Final = 19
 BOOLEANS: Final = {
@@ -179,6 +181,27 @@ class DecisionRequest(_Body):
     reason: Reason | None = None
 
 
+class BatchRequest(_Body):
+    """Decisions asked for about many players, or all.
+
+    Attributes:
+        after: Continues where an answer ended: only players with larger ids.
+    """
+
+    user_ids: Annotated[list[UserId], Field(min_length=1, max_length=MAX_BATCH)] | None = None
+    all: Annotated[bool, Field(strict=True)] = False
+    after: UserId | None = None
+    actor_user_id: UserId | None = None
+    apply: Annotated[bool, Field(strict=True)] = False
+    reason: Reason | None = None
+
+    @model_validator(mode="after")
+    def _names_players_once(self) -> Self:
+        if (self.user_ids is None) != self.all:
+            raise ValueError("either userIds or all must be given")
+        return self
+
+
 class Instructions(NamedTuple):
     """What the headers of a snapshot ask for. To apply includes to evaluate."""
 
@@ -215,6 +238,18 @@ def parse_decision_request(body: bytes) -> DecisionRequest:
     """
     detail: Detail = []
     if (request := _parsed(DecisionRequest, body, detail)) is None:
+        raise Invalid(detail)
+    return request
+
+
+def parse_batch_request(body: bytes) -> BatchRequest:
+    """Read the body of `POST /automation/decisions:batch`.
+
+    Raises:
+        Invalid: With every fault.
+    """
+    detail: Detail = []
+    if (request := _parsed(BatchRequest, body, detail)) is None:
         raise Invalid(detail)
     return request
 

@@ -71,6 +71,12 @@ def load(connection: Connection, user_ids: Sequence[int]) -> dict[int, Player]:
     return {player.user_id: player for player in map(player_of, rows)}
 
 
+def page(connection: Connection, *, after: int, limit: int) -> dict[int, Player]:
+    """The next players in order of user id."""
+    statement = PLAYERS.where(players.c.user_id > after).order_by(players.c.user_id).limit(limit)
+    return {player.user_id: player for player in map(player_of, connection.execute(statement))}
+
+
 def player_of(row: Row[Any]) -> Player:
     """A player from a row of `PLAYERS`."""
     return Player._make(row)

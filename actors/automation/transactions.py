@@ -5,9 +5,10 @@ Batches may hold several entries of one player; they are taken in order, each se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import Connection, delete, select
 
@@ -18,7 +19,7 @@ from actors.automation.merge import Sync
 from actors.automation.outbox import Claimed, Progress
 from actors.automation.player import Player
 from actors.automation.policy import Policy
-from actors.automation.queueing import reported
+from actors.automation.queueing import Queued, reported
 from actors.automation.snapshot import DecisionRequest
 from actors.automation.steps import Ban
 from actors.automation.tables import player_snapshots
@@ -48,13 +49,43 @@ def apply_decision(
     connection: Connection, request: DecisionRequest, *, request_id: str, context: DecisionContext
 ) -> Recorded | None:
     """Decide about a player on request and queue the decision; None for an unknown player."""
-    if not store.load(connection, [request.user_id]):
+    user_id, actor, reason = request.user_id, request.actor_user_id, request.reason
+    # Looked for first: to lock a player is to make its row.
+    if not store.load(connection, [user_id]):
         return None
-    user_id, actor = request.user_id, request.actor_user_id
+    ids = {user_id: request_id}
+    recorded = apply_decisions(connection, ids, actor=actor, reason=reason, context=context, is_logged=True)
+    return recorded[user_id]
+
+
+def apply_decisions(
+    connection: Connection,
+    request_ids: Mapping[int, str],
+    *,
+    actor: int | None,
+    reason: str | None,
+    context: DecisionContext,
+    is_logged: bool,
+) -> dict[int, Recorded]:
+    """Decide about known players, by user id, and queue the decisions.
+
+    Args:
+        request_ids: Of each player's decision, should there be a new one.
+        is_logged: Whether to store decisions that are not applied, too.
+    """
     actors = () if actor is None else (actor,)
-    batch = Batch(connection, [user_id], context, actors=actors, logged=[user_id])
-    queued = batch.queue(user_id, request_id, actor, request.reason, is_logged=True)
+    user_ids = list(request_ids)
+    batch = Batch(connection, user_ids, context, actors=actors, logged=user_ids if is_logged else ())
+    decide_about = partial(batch.queue, actor=actor, reason=reason, is_logged=is_logged)
+    recorded = {
+        user_id: _applied(batch, user_id, decide_about(user_id, request_id))
+        for user_id, request_id in request_ids.items()
+    }
     batch.write()
+    return recorded
+
+
+def _applied(batch: Batch, user_id: int, queued: Queued) -> Recorded:
     return Recorded(
         player=batch.players[user_id],
         decision=queued.decision,
@@ -65,10 +96,10 @@ def apply_decision(
 
 
 def report_decision(
-    player: Player, request: DecisionRequest, *, request_id: str, context: DecisionContext
+    player: Player, reason: str | None, *, request_id: str, context: DecisionContext
 ) -> Recorded:
-    """The same decision without applying it: nothing is read or written."""
-    verdict = with_reason(decide(player, context.policy, context.now), request.reason)
+    """The decision without applying it: nothing is read or written."""
+    verdict = with_reason(decide(player, context.policy, context.now), reason)
     return Recorded(player, reported(verdict, request_id).decision, None, queued=False)
 
 

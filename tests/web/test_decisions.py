@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 
 from tests.web.automation_node import (
     ACTIVITY,
@@ -223,3 +224,94 @@ async def test_decisions_are_read_with_the_key_they_are_sent_with(serve: Serve, 
 
     assert [answer.status_code for answer in answers] == [401, 401, 200, 401, 401, 404]
     assert [answer.json()["error"] for answer in closed] == ["not_found", "not_found"]
+
+
+BATCH = f"{DECISIONS}:batch"
+
+
+async def test_a_batch_has_an_outcome_for_each_player(serve: Serve, tmp_path: Path) -> None:
+    async with with_roblox(serve, tmp_path) as (node, cloud):
+        permitted(tmp_path)
+        node.program.core.automation.files.refresh()
+        await staff(node)
+        for user_id, facts in {1: {"rankPoints": 150}, 2: {"warnings": 7}, 3: {}, 4: {"warnings": 4}}.items():
+            await post(node, ACTIVITY, body_of(user_id, rank="New", **facts))
+        asked = {"userIds": [4, 3, 2, 1, 404, 3], "actorUserId": WARNER, "reason": "spring cleaning"}
+        reported = (await post(node, BATCH, asked)).json()
+        silent = (list(cloud.calls), await stored(node, "limit=100"))
+        applied = (await post(node, BATCH, asked | {"apply": True})).json()
+        await eventually(lambda: drained(node))
+        told = {one["userId"]: (one["action"], one["status"]) for one in await stored(node, "limit=100")}
+
+    assert silent == ([], [])
+    outcomes = [
+        (one["userId"], one["error"], *(one["decision"][name] for name in ("action", "apply")))
+        for one in applied["results"]
+        if one["decision"]
+    ]
+    assert outcomes == [
+        (1, None, "PROMOTE", True),
+        (2, "actor_may_not", "BAN", False),
+        (3, None, "NONE", False),
+        (4, None, "SUSPEND", True),
+    ]
+    missing = {"userId": 404, "decision": None, "error": "player_not_found", "message": None}
+    assert applied["results"][4:] == [missing]
+    assert applied["results"][0]["decision"]["reason"] == "spring cleaning (150 points reach Known (100))"
+    assert (applied["reviewed"], applied["applied"], reported["applied"]) == (4, 2, 0)
+    assert applied["actions"] == {"NONE": 1, "PROMOTE": 1, "DEMOTE": 0, "SUSPEND": 1, "BAN": 1}
+    assert reported["actions"] == applied["actions"]
+    assert told == {1: ("PROMOTE", "done"), 2: ("BAN", "forbidden"), 4: ("SUSPEND", "done")}
+
+
+async def test_all_players_are_decided_about_page_by_page(serve: Serve, tmp_path: Path) -> None:
+    async with serve(**env_of(tmp_path)) as node:
+        async with trio.open_nursery() as nursery:
+            for user_id in range(1, 251):
+                points = 150 if user_id % 10 == 0 else 0
+                nursery.start_soon(post, node, ACTIVITY, body_of(user_id, rank="New", rankPoints=points))
+        said = (await post(node, BATCH, {"all": True})).json()
+        rest = (await post(node, BATCH, {"all": True, "after": 240})).json()
+
+    assert (said["reviewed"], said["actions"]["PROMOTE"], said["after"], said["omitted"]) == (
+        250,
+        25,
+        None,
+        0,
+    )
+    assert [one["userId"] for one in said["results"]] == list(range(1, 251))
+    assert [one["userId"] for one in rest["results"]] == list(range(241, 251))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"userIds": []},
+        {"userIds": list(range(1, 1002))},
+        {"userIds": [1], "all": True},
+        {"all": False},
+        {"all": "true"},
+        {"all": 1},
+        {"userIds": 1},
+        {"userIds": ["1"]},
+        {"userIds": [0]},
+        {"userIds": [1], "apply": "yes"},
+        {"all": True, "after": 0},
+        [],
+    ],
+)
+async def test_a_batch_that_cannot_be_read_is_told_so(serve: Serve, tmp_path: Path, body: object) -> None:
+    async with serve(**env_of(tmp_path)) as node:
+        answer = await post(node, BATCH, body)
+
+    assert (answer.status_code, answer.json()["error"]) == (422, "validation_failed")
+
+
+async def test_a_batch_needs_a_key_even_where_snapshots_do_not(serve: Serve, tmp_path: Path) -> None:
+    async with serve(**env_of(tmp_path)) as node:
+        wrong = await post(node, BATCH, {"all": True}, key="wrong")
+    async with serve(**env_of(tmp_path) | {"INBOUND_API_KEYS": "", "AUTOMATION": "open"}) as node:
+        closed = await post(node, BATCH, {"all": True})
+
+    assert [wrong.status_code, closed.status_code] == [401, 404]

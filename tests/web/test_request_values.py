@@ -8,9 +8,9 @@ import uuid
 import pytest
 from pydantic import SecretStr
 
+from actors.automation.batch import IDS_AT_ONCE, request_ids
 from actors.rooms import ALWAYS, Condition
 from web.handlers.addresses import client_address
-from web.handlers.automation import IDS_AT_ONCE, request_ids
 from web.handlers.conditions import is_unchanged, write_condition
 from web.handlers.limits import MAX_CLIENTS, ConcurrentPerClient, PerMinute, client_key
 from web.handlers.tokens import bearer, matches_any

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from actors.automation import leaderboard, times
-from actors.automation.batch import SnapshotEntry
+from actors.automation.batch import Recorded, SnapshotEntry, request_ids
+from actors.automation.decision import Action
 from actors.automation.player import enriched
 from actors.automation.policy import INT64_MAX
 from actors.automation.recorder import NotRecorded, Unknown
-from actors.automation.snapshot import MAX_BODY_BYTES, Invalid, parse_decision_request, parse_snapshot
+from actors.automation.snapshot import (
+    MAX_BODY_BYTES,
+    Invalid,
+    parse_batch_request,
+    parse_decision_request,
+    parse_snapshot,
+)
 from actors.links import LinkDown
 from web.handlers.http import Answer, error, json_answer, retry_later
 from web.handlers.paging import cursor_of, read_before, read_cursor, read_limit, read_user
@@ -22,14 +27,14 @@ from web.handlers.routes import Endpoint, Route
 from web.handlers.tokens import matches_any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pydantic import SecretStr
 
-    from actors.automation.batch import Recorded
     from actors.automation.player import Player
     from actors.automation.policy import Policy
     from actors.automation.recorder import RecordOutcome
+    from actors.automation.review import Review, Reviewed
     from actors.automation.roblox_players import RobloxPlayers
     from web.handlers.http import Headers, Request
 
@@ -40,8 +45,6 @@ RECORDS: Final = 5
 DECISIONS: Final = 25
 RETRY_AFTER_S: Final = 2
 MAX_DIGITS: Final = 19
-ID_BYTES: Final = 16
-IDS_AT_ONCE: Final = 256
 IS_REQUEST_ID: Final = re.compile(r"[0-9a-zA-Z-]{1,36}").fullmatch
 NO_STORE: Final = (("Cache-Control", "no-store"),)
 NO_CACHE: Final = (("Cache-Control", "no-cache"),)
@@ -114,6 +117,10 @@ class AutomationHandlers:
                     "POST": Endpoint(self.decide, MAX_BODY_BYTES, check=self.check_caller),
                 },
             ),
+            Route(
+                "/automation/decisions:batch",
+                {"POST": Endpoint(self.decide_many, MAX_BODY_BYTES, check=self.check_batch)},
+            ),
             Route("/automation/decisions/{requestId}", {"GET": Endpoint(self.decision)}),
             Route("/players/{userId}", {"GET": Endpoint(self.player)}),
             Route("/leaderboard/top", {"GET": Endpoint(self.top)}),
@@ -147,6 +154,24 @@ class AutomationHandlers:
         except Invalid as invalid:
             return json_answer(422, invalid.to_json())
         return self._answered(await self._players.decide(wanted, request_id=next(self._request_ids)))
+
+    async def decide_many(self, request: Request) -> Answer:
+        """Decide about many players; what there was no time for is left to a request that continues."""
+        refusal = self.check_batch(request)
+        if refusal is not None:
+            return refusal
+        try:
+            wanted = parse_batch_request(request.body)
+        except Invalid as invalid:
+            return json_answer(422, invalid.to_json())
+        review = await self._players.reviews.run(wanted)
+        if isinstance(review, NotRecorded):
+            return not_recorded(review)
+        return json_answer(200, _review(review))
+
+    def check_batch(self, request: Request) -> Answer | None:
+        """Refuse whoever may not ask for reviews before the body is read: they need a key in any case."""
+        return self._refusal(request.headers) if self._inbound_keys else CLOSED
 
     def check_caller(self, request: Request) -> Answer | None:
         """Refuse whoever may not write before the body is read."""
@@ -259,16 +284,27 @@ class AutomationHandlers:
         return json_answer(200, {"kos": kos, "wos": wos}, NO_CACHE)
 
 
-def request_ids() -> Iterator[str]:
-    """Random UUIDs (RFC 9562, version 4), without end.
+def _review(review: Review) -> dict[str, object]:
+    return {
+        "reviewed": review.reviewed,
+        "applied": review.applied,
+        "actions": {action.value: review.actions[action] for action in Action},
+        "results": list(map(_reviewed, review.outcomes)),
+        "omitted": review.omitted,
+        "after": review.after,
+    }
 
-    The system is asked for the randomness of many at once: while it answers, another thread has the
-    interpreter, and while the database is written it does not come back soon.
-    """
-    while True:
-        noise = os.urandom(ID_BYTES * IDS_AT_ONCE)
-        for at in range(0, len(noise), ID_BYTES):
-            yield str(uuid.UUID(bytes=noise[at : at + ID_BYTES], version=4))
+
+def _reviewed(one: Reviewed) -> dict[str, object]:
+    said: dict[str, object] = {"userId": one.user_id, "decision": None, "error": None, "message": None}
+    outcome = one.outcome
+    if isinstance(outcome, Recorded):
+        said["decision"] = None if outcome.decision is None else outcome.decision.to_json()
+        if outcome.forbidden is not None:
+            said |= {"error": "actor_may_not", "message": outcome.forbidden}
+    else:
+        said["error"] = "player_not_found"
+    return said
 
 
 def is_json(content_type: str) -> bool:

@@ -79,6 +79,26 @@ class StoredDecisionAnswer(DecisionAnswer):
     updated_at: datetime
 
 
+class BatchItem(_Answer):
+    """One player of a batch: the decision, or why there is none."""
+
+    user_id: int
+    decision: DecisionAnswer | None
+    error: Literal["player_not_found", "actor_may_not"] | None
+    message: str | None
+
+
+class BatchAnswer(_Answer):
+    """What many decisions have come to; `after` where a request has to continue."""
+
+    reviewed: int
+    applied: int
+    actions: dict[Literal["NONE", "PROMOTE", "DEMOTE", "SUSPEND", "BAN"], int]
+    results: list[BatchItem]
+    omitted: int
+    after: int | None
+
+
 class DecisionsAnswer(_Answer):
     """Stored decisions, newest first."""
 

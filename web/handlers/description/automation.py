@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from actors.automation.leaderboard import MAX_LIMIT
 from actors.automation.policy import INT64_MAX
-from actors.automation.snapshot import BOOLEANS, MAX_KEY, DecisionRequest, Snapshot
+from actors.automation.snapshot import BOOLEANS, MAX_KEY, BatchRequest, DecisionRequest, Snapshot
 from web.handlers.automation_api import (
+    BatchAnswer,
     DecidedAnswer,
     DecisionsAnswer,
     ForbiddenAnswer,
@@ -103,6 +104,17 @@ PART: Final = part(
                 refusals={401: ("unauthorized",), 404: ("not_found",), 503: LATER},
             ),
             "post": _post("decide", "Decide about one player", DecisionRequest, DecidedAnswer),
+        },
+        "/automation/decisions:batch": {
+            "post": Operation(
+                id="decide_many",
+                summary="Decide about many players, or all",
+                tag=TAG,
+                security=("key", ""),
+                body=BatchRequest,
+                ok=_ok(BatchAnswer, "An outcome for each player."),
+                refusals={401: ("unauthorized",), 404: ("not_found",), 503: LATER},
+            )
         },
         "/automation/decisions/{requestId}": {
             "get": Operation(
