@@ -7,19 +7,18 @@ import re
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-import h2.config
-import h2.connection
-import h2.events
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from actors.rooms import Put
+from tests.web.http2 import http2
 from tests.web.serving import PATIENCE_S, Node, eventually, serving
 from web.server.tls import BadCertificate, server_context
 
@@ -69,80 +68,6 @@ async def connect(node: Node, *protocols: str) -> trio.SSLStream[trio.SocketStre
     return stream
 
 
-class Http2:
-    """A client with one connection; what each stream has received is kept."""
-
-    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
-        self.stream = stream
-        self.http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-        self.headers: dict[int, dict[str, str]] = {}
-        self.data: dict[int, bytes] = {}
-        self.ended: set[int] = set()
-        self.reset: set[int] = set()
-
-    async def ask(
-        self, method: str, path: str, body: bytes = b"", extra: Mapping[str, str] | None = None
-    ) -> int:
-        number = self.http.get_next_available_stream_id()
-        headers = {":method": method, ":path": path, ":scheme": "https", ":authority": "localhost"}
-        self.http.send_headers(number, [*headers.items(), *(extra or {}).items()], end_stream=not body)
-        if body:
-            self.http.send_data(number, body, end_stream=True)
-        self.data[number] = b""
-        await self.flush()
-        return number
-
-    async def flush(self) -> None:
-        await self.stream.send_all(self.http.data_to_send())
-
-    async def receive(self, *, credit: bool = True) -> None:
-        received = await self.stream.receive_some()
-        if not received:
-            raise EOFError
-        for event in self.http.receive_data(bytes(received)):
-            if isinstance(event, h2.events.ResponseReceived):
-                self.headers[event.stream_id] = dict(event.headers)  # type: ignore[arg-type]
-            elif isinstance(event, h2.events.DataReceived):
-                self.data[event.stream_id] += event.data
-                if credit:
-                    self.http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            elif isinstance(event, h2.events.StreamReset):
-                self.reset.add(event.stream_id)
-            elif isinstance(event, h2.events.StreamEnded):
-                self.ended.add(event.stream_id)
-        await self.flush()
-
-    async def take_without_credit(self) -> None:
-        """Read until the node resets a stream, and never let it send more."""
-        with trio.fail_after(PATIENCE_S):
-            try:
-                while not self.reset:
-                    await self.receive(credit=False)
-            except (EOFError, trio.BrokenResourceError):
-                return
-
-    async def until(self, number: int, text: bytes) -> None:
-        with trio.fail_after(PATIENCE_S):
-            while text not in self.data[number]:
-                await self.receive()
-
-    async def until_ended(self, number: int) -> None:
-        with trio.fail_after(PATIENCE_S):
-            while number not in self.ended:
-                await self.receive()
-
-
-@asynccontextmanager
-async def http2(node: Node) -> AsyncIterator[Http2]:
-    stream = await connect(node, "h2")
-    assert stream.selected_alpn_protocol() == "h2"
-    async with stream:
-        client = Http2(stream)
-        client.http.initiate_connection()
-        await client.flush()
-        yield client
-
-
 async def test_http_1_1_over_tls_is_the_same(certificate: tuple[Path, Path]) -> None:
     async with serving_tls(certificate) as node, await connect(node, "http/1.1") as stream:
         assert stream.selected_alpn_protocol() == "http/1.1"
@@ -183,10 +108,7 @@ async def test_a_body_that_comes_after_its_refusal_ends_nothing_else(certificate
     async with serving_tls(certificate, MAX_STATE_BYTES=100) as node, http2(node) as client:
         stream = await client.ask("GET", "/api/rooms/r/stream")
         await client.until(stream, b'"version":0')
-        put = client.http.get_next_available_stream_id()
-        fields = {":method": "PUT", ":path": "/api/rooms/r", ":scheme": "https", ":authority": "x"}
-        client.http.send_headers(put, [*fields.items(), ("content-length", "5000")])
-        client.data[put] = b""
+        put = client.open("PUT", "/api/rooms/r", {"content-length": "5000"})
         await client.flush()
         await client.until_ended(put)
         client.http.send_data(put, b"x" * 1000)
@@ -226,9 +148,9 @@ async def test_a_client_that_gives_up_one_stream_keeps_the_others(certificate: t
 async def test_a_stream_that_flow_control_has_shut_is_cut_off(certificate: tuple[Path, Path]) -> None:
     """The connection moves, one stream of it does not: no send of a socket would ever notice."""
     async with serving_tls(certificate, STREAM_STALL_SECONDS=0.5) as node, http2(node) as client:
-        await client.ask("GET", "/api/rooms/r/stream")
+        shut = await client.ask("GET", "/api/rooms/r/stream")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(client.take_without_credit)
+            nursery.start_soon(partial(client.until_reset, shut, credit=False))
             for _ in range(8):
                 await node.program.core.rooms.put("r", Put(b'["' + b"x" * 30_000 + b'"]'))
                 await wait_all_tasks_blocked(0.02)

@@ -1,14 +1,15 @@
-"""One corpus in clear and in TLS: the same status, the same headers that matter, the same body.
+"""One corpus over every protocol: the same status, the same headers that matter, the same body.
 
-Each request is sent on a connection of its own to two nodes in the same order;
-so their rooms go through the same states. What may differ is blanked: dates and epochs.
+Each request is sent on a connection of its own to four nodes in the same order, as HTTP/1.1 and as
+HTTP/2, in clear and in TLS; so their rooms go through the same states. What may differ is blanked:
+dates and epochs.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, NamedTuple
 
 import h11
@@ -17,6 +18,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.web.http2 import Http2, http2
 from tests.web.serving import PATIENCE_S, Node, Stream, serving
 
 # Of the connection or of the moment, not of the answer.
@@ -27,11 +29,13 @@ VARYING: Final = re.compile(rb'"updated_at":"[^"]+"|[a-z0-9]{8}-(?=[0-9]+)|"id":
 RECORD: Final = b'{"state":{"a":[1,2.5,"\xc3\xa4"]},"client_id":"c"}'
 
 
-class Pair(NamedTuple):
-    """A node in clear, and one in TLS."""
+class Nodes(NamedTuple):
+    """A node in clear and one in TLS, to be asked over HTTP/1.1, and two to be asked over HTTP/2."""
 
     clear: Node
     tls: Node
+    clear_http2: Node
+    tls_http2: Node
 
 
 class Heard(NamedTuple):
@@ -42,13 +46,21 @@ class Heard(NamedTuple):
     body: bytes
 
 
-@pytest.fixture
-async def pair() -> AsyncIterator[Pair]:
+@asynccontextmanager
+async def serving_all() -> AsyncIterator[Nodes]:
     async with AsyncExitStack() as stack:
-        yield Pair(
-            await stack.enter_async_context(serving("fast", CORS_ORIGINS="https://a.example")),
-            await stack.enter_async_context(serving("tls", CORS_ORIGINS="https://a.example")),
+        yield Nodes(
+            *[
+                await stack.enter_async_context(serving(lane, CORS_ORIGINS="https://a.example"))
+                for lane in ("fast", "tls", "fast", "tls")
+            ]
         )
+
+
+@pytest.fixture
+async def nodes() -> AsyncIterator[Nodes]:
+    async with serving_all() as running:
+        yield running
 
 
 def request(line: str, *fields: str, body: bytes = b"", length: bool = True) -> bytes:
@@ -110,18 +122,85 @@ def parse(data: bytes) -> tuple[Heard, bytes]:
     return Heard(head.status_code, relevant, VARYING.sub(b"~", body)), rest
 
 
-async def same(pair: Pair, data: bytes, cuts: tuple[int, ...] = ()) -> list[Heard]:
-    """What both answer; fails if they differ."""
-    answers: dict[Node, list[Heard]] = {}
+class Asked(NamedTuple):
+    """A request of HTTP/1.1, as HTTP/2 says it."""
 
-    async def ask(node: Node) -> None:
-        answers[node] = await send(node, data, cuts)
+    fields: list[tuple[bytes, bytes]]
+    pieces: list[bytes]
 
+
+# Of a connection of HTTP/1.1, which HTTP/2 has no words for (RFC 9113, section 8.2.2).
+CONNECTION_FIELDS: Final = {b"connection", b"host", b"transfer-encoding"}
+
+
+def as_http2(data: bytes) -> list[Asked]:
+    """The requests in `data`, which must be well-formed."""
+    asked = []
+    while data:
+        server = h11.Connection(h11.SERVER)
+        server.receive_data(data)
+        head = server.next_event()
+        assert isinstance(head, h11.Request), head
+        pieces = []
+        while isinstance(event := server.next_event(), h11.Data):
+            pieces.append(bytes(event.data))
+        assert isinstance(event, h11.EndOfMessage), event
+        path = head.target.removeprefix(b"http://node")
+        pseudo = {b":method": head.method, b":scheme": b"http", b":path": path, b":authority": b"node"}
+        rest = [each for each in head.headers if each[0] not in CONNECTION_FIELDS]
+        asked.append(Asked([*pseudo.items(), *rest], pieces))
+        data = server.trailing_data[0]
+    return asked
+
+
+async def send_as_http2(node: Node, data: bytes) -> list[Heard]:
+    """What a node answers to the requests in `data`, each asked when the one before is answered."""
+    heard = []
+    async with http2(node) as client:
+        for fields, pieces in as_http2(data):
+            number = await client.send_raw(fields, pieces)
+            with trio.move_on_after(PATIENCE_S) as patience:
+                while number not in client.ended:
+                    await client.receive()
+                    if client.data[number]:
+                        patience.deadline = trio.current_time() + QUIET_S
+            heard.append(heard_of(client, number))
+    return heard
+
+
+def heard_of(client: Http2, number: int) -> Heard:
+    fields = dict(client.headers[number])
+    status, body = int(fields.pop(":status")), client.data[number]
+    if number not in client.ended:
+        body = re.sub(rb"retry: [0-9]+", b"retry: N", body)
+    ignored = {name.decode() for name in CONNECTION_FIELDS} | IRRELEVANT | WITHOUT_BODY.get(status, set())
+    headers = {
+        name.encode(): VARYING.sub(b"~", value.encode("latin-1"))
+        for name, value in fields.items()
+        if name not in ignored
+    }
+    return Heard(status, headers, VARYING.sub(b"~", body))
+
+
+async def same(
+    nodes: Nodes, data: bytes, cuts: tuple[int, ...] = (), *, http2_too: bool = True
+) -> list[Heard]:
+    """What all answer; fails if they differ. `http2_too` if HTTP/2 can say it."""
+    answers: dict[str, list[Heard]] = {}
+
+    async def ask(name: str, node: Node) -> None:
+        if name.endswith("http2"):
+            answers[name] = await send_as_http2(node, data)
+        else:
+            answers[name] = await send(node, data, cuts)
+
+    asked = {name: node for name, node in nodes._asdict().items() if http2_too or "http2" not in name}
     async with trio.open_nursery() as nursery:
-        for node in pair:
-            nursery.start_soon(ask, node)
-    assert answers[pair.clear] == answers[pair.tls], data
-    return answers[pair.clear]
+        for name, node in asked.items():
+            nursery.start_soon(ask, name, node)
+    for name in asked:
+        assert answers[name] == answers["clear"], (name, data)
+    return answers["clear"]
 
 
 ROOM: Final = "/api/rooms/a"
@@ -210,29 +289,29 @@ SMUGGLED = {
 }
 
 
-async def test_hand_picked_requests_get_the_same_answers_in_clear_and_in_tls(pair: Pair) -> None:
+async def test_hand_picked_requests_get_the_same_answers_over_every_protocol(nodes: Nodes) -> None:
     for data in PLAIN.values():
-        assert await same(pair, data), data
+        assert await same(nodes, data), data
 
 
-async def test_whatever_could_be_read_two_ways_is_read_once_and_alike(pair: Pair) -> None:
+async def test_whatever_could_be_read_two_ways_is_read_once_and_alike(nodes: Nodes) -> None:
     hidden = request("DELETE /api/rooms/hidden", "Connection: close")
     for name, lines in SMUGGLED.items():
         head = request(*lines, length=False) if lines else b"GET /api/rooms/a HTTP/1.1\r\n\r\n"
-        answers = await same(pair, head + b"0\r\n\r\n" + hidden)
+        answers = await same(nodes, head + b"0\r\n\r\n" + hidden, http2_too=False)
         assert answers[0].status in {400, 501}, (name, answers)
 
 
-async def test_nothing_is_answered_after_the_request_that_was_to_be_the_last(pair: Pair) -> None:
-    answers = await send(pair.clear, request("GET /healthz", "Connection: close") + request("GET /healthz"))
+async def test_nothing_is_answered_after_the_request_that_was_to_be_the_last(nodes: Nodes) -> None:
+    answers = await send(nodes.clear, request("GET /healthz", "Connection: close") + request("GET /healthz"))
     assert [answer.status for answer in answers] == [200]
 
 
 @pytest.mark.parametrize("name", ["the last write", "two at once", "plain, then rich", "stream"])
-async def test_requests_may_come_in_any_pieces(pair: Pair, name: str) -> None:
+async def test_requests_may_come_in_any_pieces(nodes: Nodes, name: str) -> None:
     data = PLAIN[name]
     for cut in range(1, len(data), 7):
-        await same(pair, data, (cut,))
+        await same(nodes, data, (cut,), http2_too=False)
 
 
 targets = st.sampled_from([ROOM, "/api/rooms/b", "/api/rooms/b/stream", "/healthz", "/api//rooms/%20", "/x"])
@@ -273,10 +352,10 @@ requests = st.builds(
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(requests, min_size=4, max_size=8))
-def test_made_up_requests_get_the_same_answers_in_clear_and_in_tls(corpus: list[bytes]) -> None:
-    async def both() -> None:
-        async with serving("fast") as clear, serving("tls") as tls:
+def test_made_up_requests_get_the_same_answers_over_every_protocol(corpus: list[bytes]) -> None:
+    async def ask_all() -> None:
+        async with serving_all() as nodes:
             for data in corpus:
-                await same(Pair(clear, tls), data)
+                await same(nodes, data)
 
-    trio.run(both)
+    trio.run(ask_all)
