@@ -9,6 +9,7 @@ from typing import Final
 import h2.config
 import h2.connection
 import h2.events
+import hpack
 import trio
 
 from tests.web.serving import PATIENCE_S, Node, Stream, connect, trusting
@@ -29,6 +30,7 @@ class Http2:
         http: Its state; frames of a test's own go around it.
         headers: Of the answers, by stream.
         data: Of the answers, by stream.
+        informed: Streams that were sent an informational answer.
         ended: Streams whose answer is whole.
         reset: Error codes of streams the node has reset.
         goodbye: The error code of GOAWAY.
@@ -39,6 +41,7 @@ class Http2:
         self.http = h2.connection.H2Connection(_CONFIG)
         self.headers: dict[int, dict[str, str]] = {}
         self.data: dict[int, bytes] = {}
+        self.informed: set[int] = set()
         self.ended: set[int] = set()
         self.reset: dict[int, int] = {}
         self.goodbye: int | None = None
@@ -51,6 +54,14 @@ class Http2:
         headers = {":method": method, ":path": path, ":scheme": "https", ":authority": "localhost"}
         self.http.send_headers(number, [*headers.items(), *(extra or {}).items()], end_stream=end)
         self.data[number] = b""
+        return number
+
+    def pretend(self) -> int:
+        """A stream that the client takes for open, while the test itself sends its head."""
+        encoder, self.http.encoder = self.http.encoder, hpack.Encoder()
+        number = self.open("GET", "/")
+        self.http.clear_outbound_data_buffer()
+        self.http.encoder = encoder
         return number
 
     async def ask(
@@ -94,7 +105,9 @@ class Http2:
             await self.flush()
 
     def _note(self, event: h2.events.Event) -> None:
-        if isinstance(event, h2.events.ResponseReceived):
+        if isinstance(event, h2.events.InformationalResponseReceived):
+            self.informed.add(event.stream_id)
+        elif isinstance(event, h2.events.ResponseReceived):
             self.headers[event.stream_id] = dict(event.headers)  # type: ignore[arg-type]
         elif isinstance(event, h2.events.DataReceived):
             self.data[event.stream_id] += event.data

@@ -30,6 +30,7 @@ import trio
 
 from web.fastlane.head import Head, HeadReader
 from web.fastlane.poller import BROKEN, ENDED, READABLE, WRITABLE
+from web.handlers.dispatcher import BODY_BYTES_PER_S, BODY_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,8 +74,8 @@ class Timeouts(NamedTuple):
     """
 
     head_s: float = 10.0
-    body_s: float = 10.0
-    body_bytes_per_s: float = 1024.0
+    body_s: float = BODY_S
+    body_bytes_per_s: float = BODY_BYTES_PER_S
     idle_s: float = 60.0
     send_s: float = 60.0
     linger_s: float = 1.0

@@ -16,6 +16,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from web.handlers.fields import decode_value, is_host, join_values
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -32,7 +34,6 @@ _FIELDS: Final = re.compile(rb"(?:%b:[\t -~\x80-\xff]*\r\n)*\r\n" % _TOKEN).full
 # A field of a trailer, or of a head, without its line end.
 is_field: Final = re.compile(rb"%b:[\t -~\x80-\xff]*" % _TOKEN).fullmatch
 _DIGITS: Final = re.compile(r"[0-9]+", re.ASCII).fullmatch
-_HOST: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*", re.ASCII).fullmatch
 _ABSOLUTE: Final = re.compile(r"https?://([^/?#]+)", re.IGNORECASE).match
 # What begins like no method, or ends a line without CR, never becomes a head.
 _NOT_A_BEGINNING: Final = re.compile(rb"\A[^!#$%&'*+.^_`|~0-9A-Za-z-]|[^\r]\n").search
@@ -193,7 +194,7 @@ def _check(head: Head) -> HeadOrRefusal:
 def _absolute(head: Head) -> HeadOrRefusal:
     """A target in absolute-form, whose authority stands in the place of `Host` (RFC 9112, section 3.2.2)."""
     absolute = _ABSOLUTE(head.target)
-    if absolute is None or not _HOST(absolute[1]):
+    if absolute is None or not is_host(absolute[1]):
         return BAD_TARGET
     headers = {**head.fields.headers, "host": absolute[1]}
     return head._replace(fields=head.fields._replace(headers=headers))
@@ -210,22 +211,14 @@ def read_fields(block: bytes) -> Fields | BadHead:
         if name in headers:
             if name in _ONCE:
                 return BAD_HOST if name == "host" else BAD_LENGTH
-            value = f"{headers[name]}, {value}"
+            value = join_values(name, headers[name], value)
         headers[name] = value
     return _judge(headers)
 
 
-def decode_value(value: bytes) -> str:
-    """A field's value: UTF-8 where it is that, else ISO 8859-1, which any bytes are."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
-
-
 def _judge(headers: dict[str, str]) -> Fields | BadHead:
     """What the fields mean for the message and the connection."""
-    if not _HOST(headers.get("host", "")):
+    if not is_host(headers.get("host", "")):
         return BAD_HOST
     length = headers.get("content-length")
     if length is not None and not _DIGITS(length):

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# How long a client may take for a whole body, beside what a slow one has to send at the least.
+BODY_S: Final = 10.0
+BODY_BYTES_PER_S: Final = 1024.0
 BODY_TOO_SLOW: Final = error(408, "request_timeout", "the body did not arrive in time")
 # Somebody before us may have read it the other way, so nothing that follows
 # on this connection can be trusted (RFC 9112, section 6.3).

@@ -6,26 +6,25 @@ redirects where slashes are doubled. One hook, run before it, answers all.
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import trio
 from quart import Response, request
 from quart.asgi import ASGIHTTPConnection
-from quart.wrappers import Websocket
 from quart.wrappers.response import ResponseBody
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from web.handlers.dispatcher import BODY_TOO_SLOW
+from web.handlers.dispatcher import BODY_BYTES_PER_S, BODY_S, BODY_TOO_SLOW
+from web.handlers.fields import decode_value, is_host, join_values
 from web.handlers.http import Answer, OpenStream, error
 from web.quart_lane.stream_response import StreamResponse
 from web.server.stall_timeout import CONNECTION
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
     from quart.wrappers import BaseRequestWebsocket
@@ -35,13 +34,17 @@ if TYPE_CHECKING:
     from web.handlers.dispatcher import Dispatcher, Pending
     from web.handlers.streams import Streams
 
-BODY_S: Final = 30.0
+# A frame of the body is heard of when it is whole, and the longest takes so long at the minimum rate.
+FRAME_S: Final = 16_384 / BODY_BYTES_PER_S
 # Where a request keeps the stream it has opened.
 STREAM: Final = "greenroom.stream"
 # Nothing that any route takes is longer; what a client sends beyond is not kept.
 MAX_BODY_BYTES: Final = 1 << 20
-HTTP_2: Final = "2"
-LAST_MESSAGE: Final = "http.response.body"
+BAD_HOST: Final = error(400, "bad_request", "wanted one valid Host field")
+EXPECTATION: Final = error(417, "expectation_failed", "the only expectation known is 100-continue")
+BODY_MESSAGE: Final = "http.response.body"
+# A frame. A longer message would be kept in one piece for a client that takes little of it.
+PART_BYTES: Final = 16 * 1024
 # After the last byte is out only bookkeeping is left; it takes no time.
 LAST_SEND_S: Final = 1.0
 
@@ -105,16 +108,14 @@ class Connection(TrioASGIHTTPConnection):
                 stream.end()
 
     async def _send(self, send: ASGISendCallable, message: Any) -> None:
-        """Send with a deadline on HTTP/2, where flow control may shut one stream of a moving connection.
-
-        On HTTP/1.1 the connection itself is patient only so long.
-        """
-        self._is_at_last_send = message["type"] == LAST_MESSAGE and not message.get("more_body", False)
-        http2 = self.scope["http_version"] == HTTP_2
-        with trio.move_on_after(self.app.config["STALL_S"] if http2 else math.inf):
-            await send(message)
-            return
-        self._cut_off()
+        """Send in small parts, each within the deadline: flow control may shut one stream of many."""
+        for part in _parts(message):
+            self._is_at_last_send = part["type"] == BODY_MESSAGE and not part.get("more_body", False)
+            with trio.move_on_after(self.app.config["STALL_S"]) as scope:
+                await send(part)
+            if scope.cancelled_caught:
+                self._cut_off()
+                return
 
     def _cut_off(self) -> None:
         stream = self._stream()
@@ -133,10 +134,8 @@ class Application(QuartTrio):
 
     asgi_http_class = Connection
 
-    def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
-        """Nothing to match a request with; a WebSocket is matched whatever host it names."""
-        if isinstance(request, Websocket):
-            return self.url_map.bind("", url_scheme=request.scheme, path_info=request.path)
+    def create_url_adapter(self, _request: BaseRequestWebsocket | None) -> MapAdapter | None:
+        """Nothing to match a request with."""
         return None
 
 
@@ -169,14 +168,18 @@ class _Lane:
         """Answer the request under way."""
         scope = cast("HTTPScope", request.scope)
         headers = header_map(scope)
-        http2 = scope["http_version"] == HTTP_2
         peer = scope["client"][0] if scope["client"] else ""
-        begun = self._dispatcher.begin(scope["method"], _target(scope), headers, peer=peer, http2=http2)
+        refusal = _head_refusal(headers)
+        if refusal is not None:
+            return _response(self._dispatcher.finalize(refusal, headers))
+        begun = self._dispatcher.begin(scope["method"], _target(scope), headers, peer=peer, http2=True)
         if isinstance(begun, Answer):
-            return _response(begun, close=not http2 and _has_body(headers))
+            return _response(begun)
+        if "expect" in headers:
+            await scope["state"][CONNECTION].send_continue()
         body = await _read_body(begun)
         if isinstance(body, Answer):
-            return _response(self._dispatcher.finalize(body, headers), close=not http2)
+            return _response(self._dispatcher.finalize(body, headers))
         answer = await self._dispatcher.complete(begun, body)
         if isinstance(answer, OpenStream):
             return self._open(answer, headers)
@@ -208,12 +211,29 @@ class _Lane:
 
 
 def header_map(scope: HTTPScope) -> dict[str, str]:
-    """Headers by lower-case name; a repeated one is joined with commas (RFC 9110, section 5.3)."""
+    """Headers by lower-case name."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        name, value = raw_name.decode("latin-1").lower(), decode_value(raw_value)
+        headers[name] = join_values(name, headers[name], value) if name in headers else value
     return headers
+
+
+def _head_refusal(headers: Mapping[str, str]) -> Answer | None:
+    """Why a head is refused whose path is fine, as HTTP/1.1 would; None if it is not."""
+    if not is_host(headers.get("host", "")):
+        return BAD_HOST
+    is_known = headers.get("expect", "100-continue").lower() == "100-continue"
+    return None if is_known else EXPECTATION
+
+
+def _parts(message: Any) -> Iterator[Any]:
+    """A message of the application, its body in pieces."""
+    body = message.get("body", b"")
+    for at in range(0, len(body) - PART_BYTES, PART_BYTES):
+        yield {"type": message["type"], "body": body[at : at + PART_BYTES], "more_body": True}
+    at = max(0, len(body) - 1) // PART_BYTES * PART_BYTES
+    yield {**message, "body": body[at:]} if at else message
 
 
 def _target(scope: HTTPScope) -> str:
@@ -222,26 +242,23 @@ def _target(scope: HTTPScope) -> str:
     return f"{path}?{query}" if query else path
 
 
-def _has_body(headers: Mapping[str, str]) -> bool:
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-
-
 async def _read_body(pending: Pending) -> bytes | Answer:
     """The body, unless it is longer than its endpoint takes or too slow."""
     chunks, size = [], 0
-    with trio.move_on_after(BODY_S):
+    latest = trio.current_time() + BODY_S + FRAME_S
+    with trio.move_on_at(latest) as scope:
         try:
             async for chunk in request.body:
                 size += len(chunk)
                 if size > pending.max_body:
                     return pending.endpoint.too_large
                 chunks.append(chunk)
+                scope.deadline = latest + size / BODY_BYTES_PER_S
         except RequestEntityTooLarge:
             return pending.endpoint.too_large
         return b"".join(chunks)
     return BODY_TOO_SLOW
 
 
-def _response(answer: Answer, *, close: bool = False) -> Response:
-    headers = [*answer.headers, ("Connection", "close")] if close else list(answer.headers)
-    return PlainResponse(answer.body, answer.status, headers=headers)  # type: ignore[arg-type]
+def _response(answer: Answer) -> Response:
+    return PlainResponse(answer.body, answer.status, headers=list(answer.headers))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ Reading order, each file leaning only on the ones above it:
     acceptor        the supervised loop that accepts
     tls             certificates
     flow_control    a send buffer for HTTP/2 that holds its sender back
-    refusals        JSON for what Hypercorn refuses by itself
+    http2_rules     what a client of HTTP/2 may ask, and how many frames that ask nothing
     http2           Hypercorn's HTTP/2, made to bear what strangers send
     hypercorn_lane  one connection, served by Hypercorn
     tls_lane        TLS in front of both lanes, chosen by ALPN

@@ -7,8 +7,14 @@ every event. This one says so only when little is left.
 
 from __future__ import annotations
 
+from typing import Final
+
 from hypercorn.protocol import h2
-from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BUFFER_LOW_WATER, BufferCompleteError, StreamBuffer
+from hypercorn.protocol.h2 import BufferCompleteError, StreamBuffer
+
+# A frame. The application sends no more than that at a time either.
+BUFFER_HIGH_WATER: Final = 16 * 1024
+BUFFER_LOW_WATER: Final = BUFFER_HIGH_WATER // 2
 
 
 class BoundedBuffer(StreamBuffer):

@@ -10,7 +10,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import LifespanState
 from hypercorn.utils import wrap_app
 
-from web.server import flow_control, http2, refusals
+from web.server import flow_control
+from web.server.http2 import Http2Server
 from web.server.stall_timeout import CONNECTION, StallTimeoutStream
 
 if TYPE_CHECKING:
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
 
     from hypercorn.typing import ASGIFramework
 
-# Idle between requests, and also how long the head of the first may take.
+# Without a request.
 KEEP_ALIVE_S: Final = 60.0
-HEAD_BYTES: Final = 16 * 1024
 # One busy HTTP/2 connection may carry streams for days; Hypercorn would end
 # it, and them, after a thousand requests.
 REQUESTS_PER_CONNECTION: Final = 1 << 62
@@ -36,8 +36,6 @@ class HypercornLane:
 
     def __init__(self, app: ASGIFramework, *, stall_s: float) -> None:
         flow_control.install()
-        http2.install()
-        refusals.install()
         self._config = _config()
         self._app = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
@@ -52,7 +50,7 @@ class HypercornLane:
         """Serve a stream, over TLS or in clear, until either side ends it."""
         state = LifespanState({CONNECTION: transport})
         try:
-            await http2.Http2Server(self._app, self._config, self._context, state, stream)
+            await Http2Server(self._app, self._config, self._context, state, stream)
         finally:
             transport.socket.close()
 
@@ -67,6 +65,4 @@ def _config() -> Config:
     config.include_server_header = False
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.keep_alive_max_requests = REQUESTS_PER_CONNECTION
-    config.h11_max_incomplete_size = HEAD_BYTES
-    config.h2_max_header_list_size = HEAD_BYTES
     return config

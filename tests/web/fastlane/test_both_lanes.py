@@ -146,7 +146,8 @@ def as_http2(data: bytes) -> list[Asked]:
             pieces.append(bytes(event.data))
         assert isinstance(event, h11.EndOfMessage), event
         path = head.target.removeprefix(b"http://node")
-        pseudo = {b":method": head.method, b":scheme": b"http", b":path": path, b":authority": b"node"}
+        host = dict(head.headers).get(b"host", b"node")
+        pseudo = {b":method": head.method, b":scheme": b"http", b":path": path, b":authority": host}
         rest = [each for each in head.headers if each[0] not in CONNECTION_FIELDS]
         asked.append(Asked([*pseudo.items(), *rest], pieces))
         data = server.trailing_data[0]
@@ -252,16 +253,28 @@ PLAIN = {
     "only new": request(f"PUT {ROOM}", "If-None-Match: *", body=RECORD),
     "with a secret": request("PUT /api/rooms/s", "X-Room-Secret: k", body=RECORD),
     "without the secret": request("PUT /api/rooms/s", body=RECORD),
+    "with an encoding": request(f"PUT {ROOM}", "Content-Encoding: gzip", body=RECORD),
+    "with another expectation": request(f"PUT {ROOM}", "Expect: the-unexpected", body=RECORD),
+    "with tags in two fields": request(f"PUT {ROOM}", 'If-Match: "77"', "If-Match: *", body=RECORD),
+    "with two cookies": request(f"GET {ROOM}", "Cookie: a=b", "Cookie: c=d"),
+    "with two empty cookies": request(f"GET {ROOM}", "Cookie: ", "Cookie: "),
+    "with an empty field": request(f"GET {ROOM}", "If-None-Match:"),
+    "from a host that is none": request(f"GET {ROOM}").replace(b"Host: node", b"Host: a/b"),
+    "from a host with a port": request(f"GET {ROOM}").replace(b"Host: node", b"Host: [::1]:80"),
     "health": request("GET /healthz"),
     "stream": request(f"GET {ROOM}/stream"),
     "stream of nothing": request("GET /api/rooms/none/stream"),
     "stream with an accept": request(f"GET {ROOM}/stream", "Accept: text/event-stream"),
     "stream resumed from nonsense": request(f"GET {ROOM}/stream", "Last-Event-ID: nonsense"),
+    "stream resumed from UTF-8": request(f"GET {ROOM}/stream", "Last-Event-ID: \u00c3\u00a4"),
+    "stream resumed from ISO 8859-1": request(f"GET {ROOM}/stream", "Last-Event-ID: \u00e4"),
     "stream resumed by query": request(f"GET {ROOM}/stream?last_event_id=none-0"),
     "stream of a bad id": request("GET /api/rooms/a.b/stream"),
     "head of a stream": request(f"HEAD {ROOM}/stream"),
     "chunked write": request(f"PUT {ROOM}", "Transfer-Encoding: chunked", length=False)
     + b"%x\r\n%b\r\n0\r\n\r\n" % (len(RECORD), RECORD),
+    "chunked write with a trailer": request(f"PUT {ROOM}", "Transfer-Encoding: chunked", length=False)
+    + b"%x\r\n%b\r\n0\r\nX: y\r\n\r\n" % (len(RECORD), RECORD),
     "the last write": request(f"PUT {ROOM}", "Connection: close", body=RECORD),
     "HTTP/1.0": f"GET {ROOM} HTTP/1.0\r\n\r\n".encode(),
     "absolute form": request(f"GET http://node{ROOM}"),
