@@ -35,7 +35,7 @@ from tests.repository.documents import (
     rows,
     tagged,
 )
-from tests.web.serving import serving
+from tests.web.serving import certificate, serving
 from web.handlers.routes import Route, Routes
 from web.log import JsonFormatter, LineCollector, PutLog
 from web.settings import Settings
@@ -223,10 +223,13 @@ def test_nginx_takes_the_configuration(tmp_path: Path) -> None:
     nginx = shutil.which("nginx")
     if nginx is None:
         pytest.skip("nginx is not installed")
-    [block] = tagged(OPERATIONS, "nginx", "")
-    whole = tmp_path / "nginx.conf"
+    whole, shipped = tmp_path / "nginx.conf", (ROOT / "config" / "nginx.conf").read_text(encoding="utf-8")
     log, pid = tmp_path / "error.log", tmp_path / "nginx.pid"
-    whole.write_text(f"pid {pid};\nevents {{}}\nhttp {{\n{block.text}}}\n", encoding="utf-8")
+    cert, key = certificate()
+    shipped = shipped.replace("/etc/nginx/greenroom.pem", str(cert)).replace(
+        "/etc/nginx/greenroom.key", str(key)
+    )
+    whole.write_text(f"pid {pid};\nevents {{}}\nhttp {{\n{shipped}}}\n", encoding="utf-8")
 
     result = subprocess.run(
         [nginx, "-t", "-q", "-e", str(log), "-c", str(whole)], check=False, capture_output=True, text=True

@@ -29,6 +29,7 @@ FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-quic",
+    "--ignore-certificate-errors",
     "--no-first-run",
     "--remote-debugging-port=0",
 )
@@ -62,12 +63,20 @@ class Page:
 @contextmanager
 def page_elsewhere() -> Iterator[tuple[Page, str]]:
     """An empty page of an origin of its own, and that origin."""
+    with _empty_site() as origin, page_of(origin) as page:
+        yield page, origin
+
+
+@contextmanager
+def page_of(url: str) -> Iterator[Page]:
+    """A page that shows `url`."""
     with ExitStack() as stack:
-        origin = stack.enter_context(_empty_site())
         profile = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        stack.enter_context(_browser(profile, origin))
-        target = _page_target(profile, origin)
-        yield Page(stack.enter_context(connect(target, max_size=None))), origin
+        stack.enter_context(_browser(profile, url))
+        page = Page(stack.enter_context(connect(_page_target(profile, url), max_size=None)))
+        # It is told of before it is loaded.
+        until_now(lambda: page.run("location.href").startswith(url), within_s=START_S)
+        yield page
 
 
 @contextmanager

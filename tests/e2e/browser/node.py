@@ -50,6 +50,12 @@ class ServedNode:
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(timeout=60)
 
+    def kill(self) -> None:
+        """End it without a word."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -58,5 +64,4 @@ class ServedNode:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+            self.kill()
