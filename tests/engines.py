@@ -33,14 +33,19 @@ class RedisServer:
     It writes every command to disk (`appendfsync always`), so a killed one comes
     back with all it ever acknowledged.
 
+    Args:
+        directory: For its data and its log.
+        options: Further options, with `_` for `-`.
+
     Attributes:
         url: `redis://127.0.0.1:<port>/0`.
         port: Stays the same over restarts.
         log: What the server wrote, for a look after a failure.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **options: str) -> None:
         self.port = free_port()
+        self._options = {name.replace("_", "-"): value for name, value in options.items()}
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.log = directory / "redis.log"
         self._directory = directory
@@ -65,6 +70,7 @@ class RedisServer:
             "appendonly": "yes",
             "appendfsync": "always",
             "save": "",
+            **self._options,
         }
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         process = subprocess.Popen([redis_binary(), *arguments], stdout=subprocess.DEVNULL)

@@ -87,8 +87,8 @@ class RedisWire:
     Args:
         url: `redis://`, `rediss://` or `unix://`, as redis-py reads it; never logged.
         name: For errors.
-        on_connect: Run after each connect, before other commands are let through; may use `call`.
-            Raising `LinkDown` or `redis.ResponseError` ends the connection, to be tried again.
+        on_connect: Run after each connect, before other commands are let through; may use `call` with
+            `before_up`. Raising `LinkDown` or `redis.ResponseError` ends the connection, to be tried again.
         connect_timeout_s: Longest wait for a connection, log-in included.
         answer_timeout_s: Longest silence while an answer is awaited.
         ping_every_s: How often an idle connection is tested.
@@ -165,8 +165,13 @@ class RedisWire:
             raise NotSent(self.name)
         self._append(command, answered)
 
-    async def call(self, *command: Part, timeout_s: float | None = None) -> Any:
+    async def call(self, *command: Part, timeout_s: float | None = None, before_up: bool = False) -> Any:
         """Send a command and wait for its answer. Cancelling does not unsend it.
+
+        Args:
+            command: Its words.
+            timeout_s: In place of `answer_timeout_s`.
+            before_up: Send it also while the connection is OPENING: for `on_connect` alone.
 
         Raises:
             NotSent: As for `send`, or the connection broke before the command left.
@@ -174,7 +179,7 @@ class RedisWire:
             CallTimeout: No answer in time; the outcome is unknown too.
             redis.ResponseError: Redis refused it.
         """
-        if not self._is_open:
+        if not (self._is_open if before_up else self.is_up):
             raise NotSent(self.name)
         answer = PendingCall(self.name, command[0])
         self._append(command, answer)

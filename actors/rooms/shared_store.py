@@ -110,23 +110,24 @@ class SharedStore:
     async def _prepare(self) -> None:
         """Compare eras and load the scripts, before any write is let through."""
         for script in (self._write, self._remove):
-            await self.wire.call("SCRIPT", "LOAD", script.text)
-        await self.look_at_era()
-        seconds, micros = await self.wire.call("TIME")
+            await self.wire.call("SCRIPT", "LOAD", script.text, before_up=True)
+        await self.look_at_era(before_up=True)
+        seconds, micros = await self.wire.call("TIME", before_up=True)
         self.clock_ahead_s = int(seconds) + int(micros) / 1e6 - time.time()
 
-    async def look_at_era(self) -> bool:
-        """Ask which server answers now; whether the era has changed.
+    async def look_at_era(self, *, before_up: bool = False) -> bool:
+        """Ask which server answers now; whether the era has changed. `before_up` is that of `RedisWire.call`.
 
         Raises:
             LinkDown, redis.ResponseError: As for `RedisWire.call`.
             Unsuitable: That server cannot keep rooms.
         """
-        facts = facts_of(await self.wire.call("INFO", "everything"))
+        facts = facts_of(await self.wire.call("INFO", "everything", before_up=before_up))
         check_server(facts)
         self._note_eviction(facts)
         identity = identity_of(facts)
-        era = await self.wire.call("EVAL", self._name_era.text, 1, self._layout.era_key, identity)
+        script = ("EVAL", self._name_era.text, 1, self._layout.era_key, identity)
+        era = await self.wire.call(*script, before_up=before_up)
         changed, self._era = era != self._era, era
         return bool(changed)
 

@@ -228,8 +228,11 @@ class SharedView:
         self, position: bytes, updated_ms: int, kind: Kind, state: bytes, *, is_loss: bool = False
     ) -> None:
         before, version = self.record, int(position[VERSION])
-        # In another era, writes that were acknowledged may be missing between the two.
+        # In another era, writes that were acknowledged may be missing between the two; so they may before
+        # another epoch, unless a match has taken the room over or its removal was heard of.
         is_loss = is_loss or (self.position != NOWHERE and position[ERA] != self.position[ERA])
+        if before is not None and position[EPOCH] != self.position[EPOCH]:
+            is_loss = is_loss or kind is before.kind
         self.notice = self._reset() if is_loss else None
         if before is not None and not is_loss and position[EPOCH] == self.position[EPOCH]:
             life = before.life

@@ -13,7 +13,8 @@ A room is a register whose versions are visible, so checking is a sort and not a
                 before it was asked for, and ends on the newest position
 
 Where the store may lose acknowledged writes (a failover, an old dump), `is_lossy` leaves out what is
-about the order in time: ids, outcomes, epochs of a stream and its end still have to hold.
+about the order in time: ids, outcomes, epochs of a stream and its end still have to hold. A room may be
+gone then.
 
 Rooms of a history are not removed. The clock is one for all clients.
 """
@@ -54,7 +55,7 @@ class Write:
         invoked: When it was sent.
         returned: When its answer came; infinity while nobody knows whether it was done.
         outcome: What the answer said.
-        position: What it made, with `DONE`.
+        position: What it made, with `DONE`; None if the answer did not say.
     """
 
     token: int
@@ -128,7 +129,7 @@ Violations: TypeAlias = Iterator[str]
 
 def check(history: History, *, is_lossy: bool = False) -> list[str]:
     """What no room can have shown, one line each; nothing if all is well."""
-    found = [*_ids(history), *_outcomes(history), *_streams(history)]
+    found = [*_ids(history), *_outcomes(history), *_streams(history, may_vanish=is_lossy)]
     if not found and not is_lossy:
         calls = list(_calls(history))
         found = [*_absences(history, calls), *_order(calls), *_epochs(calls), *_gaps(history, calls)]
@@ -169,16 +170,18 @@ def _outcomes(history: History) -> Violations:
 # -- streams ---------------------------------------------------------------------------------------
 
 
-def _streams(history: History) -> Violations:
+def _streams(history: History, *, may_vanish: bool) -> Violations:
     invoked = {write.token: write.invoked for write in history.writes}
     for client, events in history.streams.items():
-        yield from _one_stream(client, events, invoked)
+        yield from _one_stream(client, events, invoked, may_vanish=may_vanish)
         last = next((each for each in reversed(events) if not each.is_reset), None)
         if history.newest is not None and (last is None or last.position != history.newest):
             yield f"{client} ends on {last and last.position}, the newest is {history.newest}"
 
 
-def _one_stream(client: str, events: Sequence[Seen], invoked: Mapping[int, float]) -> Violations:
+def _one_stream(
+    client: str, events: Sequence[Seen], invoked: Mapping[int, float], *, may_vanish: bool
+) -> Violations:
     before: Position | None = None
     may_jump = True
     for each in events:
@@ -187,7 +190,8 @@ def _one_stream(client: str, events: Sequence[Seen], invoked: Mapping[int, float
             continue
         if each.token is not None and each.at < invoked.get(each.token, -inf):
             yield f"{client} heard of {each.position} before it was written"
-        if not may_jump and not _follows(before, each.position):
+        is_gone = may_vanish and each.position is None
+        if not may_jump and not is_gone and not _follows(before, each.position):
             yield f"{client} goes from {before} to {each.position}"
         before, may_jump = each.position, False
 
@@ -266,12 +270,12 @@ def _epochs(calls: Iterable[_Call]) -> Violations:
 
 
 def _gaps(history: History, calls: Sequence[_Call]) -> Violations:
-    """A version that nobody saw was written by a write whose outcome is unknown, one version each."""
+    """A version that nobody saw was made by a write that may have been done, one version each."""
     seen = {token for _, token in _contents(history)}
     spare = sorted(
         write.invoked
         for write in history.writes
-        if write.outcome is Outcome.UNKNOWN and write.token not in seen
+        if write.outcome is not Outcome.REFUSED and write.token not in seen
     )
     # When a version must have been there at the latest: once one above it was seen.
     deadlines = sorted(deadline for epoch in _by_epoch(calls).values() for deadline in _missing(epoch))

@@ -178,6 +178,7 @@ OF_TIME: Final = {
     "a version is skipped",
     "an epoch begins above 1",
     "an epoch comes back",
+    "a stream loses the room",
 }
 
 

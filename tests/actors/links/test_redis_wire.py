@@ -139,10 +139,12 @@ async def test_more_commands_than_may_wait_are_refused_unsent(redis_server: Redi
 
 
 async def test_commands_pass_only_once_what_runs_on_connect_has_run(redis_server: RedisServer) -> None:
-    seen = []
+    seen: list[tuple[bool, object]] = []
 
     async def on_connect() -> None:
-        seen.append((wire.is_up, await wire.call("PING")))
+        with pytest.raises(NotSent):
+            await wire.call("SET", "too", "early")
+        seen.append((wire.is_up, await wire.call("PING", before_up=True)))
 
     wire = RedisWire(redis_server.url, on_connect=on_connect, backoff=SOON)
     async with trio.open_nursery() as nursery:
@@ -161,7 +163,7 @@ async def test_a_connect_step_that_redis_refuses_is_tried_again(redis_server: Re
         nonlocal tries
         tries += 1
         if tries == 1:
-            await wire.call("NO_SUCH_COMMAND")
+            await wire.call("NO_SUCH_COMMAND", before_up=True)
 
     wire = RedisWire(redis_server.url, on_connect=on_connect, backoff=SOON)
     async with trio.open_nursery() as nursery:

@@ -88,8 +88,18 @@ def test_another_era_is_told_as_a_reset() -> None:
     assert view.notice is None
 
 
-def test_a_room_made_again_in_the_same_era_is_no_reset() -> None:
-    assert heard(value("aaaaaaaa", 5), value("bbbbbbbb", 1, ms=9)).notice is None
+def test_a_room_made_again_is_a_reset_unless_its_removal_was_heard() -> None:
+    # Nobody can tell whether it was removed or lost: an emptied Redis keeps its era for a moment.
+    assert heard(value("aaaaaaaa", 5), value("bbbbbbbb", 1, ms=9)).notice is not None
+    assert heard(value("aaaaaaaa", 5), value("aaaaaaaa", 0), value("bbbbbbbb", 1, ms=9)).notice is None
+
+
+def test_a_room_that_a_match_takes_over_is_no_reset() -> None:
+    view = heard(value("aaaaaaaa", 5))
+
+    position = value("bbbbbbbb", 1, ms=9)[POSITION]
+    assert view.written(position, ERA + 9, Kind.MATCH, b"{}", leave_gaps=False) is Order.NEWER
+    assert view.notice is None
 
 
 def test_an_older_answer_to_a_read_is_a_loss_if_nothing_was_heard_since_it_was_asked() -> None:
