@@ -35,6 +35,7 @@ DEFAULTS: Final = {
     "LOG_FORMAT": "text",
     "CORS_ORIGINS": "*",
     "ADMIN_TOKEN": "dev",
+    "DASHBOARD": "open",
     "INTERNAL_API_KEY": "dev",
     "INBOUND_API_KEYS": "dev",
     "GAME_SERVER_TOKENS": "dev",

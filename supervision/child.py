@@ -185,6 +185,7 @@ class Child(ABC):
             last_reason=self.last_reason,
             age_s=now - self.born if self.is_alive else 0.0,
             nested=self.nested,
+            start=self.spec.start,
         )
 
 

@@ -228,6 +228,14 @@ class DynamicSupervisor:
         now = trio.current_time()
         return tuple(child.info(now) for child in islice(self._children.values(), limit))
 
+    def child_info(self, id: Hashable) -> ChildInfo:
+        """Describe one child; O(1).
+
+        Raises:
+            ChildNotFound: There is none of that id.
+        """
+        return self._find(id).info(trio.current_time())
+
     def child_ids(self) -> tuple[Hashable, ...]:
         """Ids of all children now, oldest first."""
         return tuple(self._children)

@@ -147,6 +147,7 @@ class ChildInfo:
         last_reason: How the last life ended, shortened; None if there was none.
         age_s: Seconds of the present life, 0.0 outside of one.
         nested: The supervisor that the present life runs, if it runs one.
+        start: As in its spec: a method of what the child is, for whoever knows more about that.
     """
 
     id: Hashable
@@ -156,6 +157,7 @@ class ChildInfo:
     last_reason: str | None
     age_s: float
     nested: "Supervises | None" = field(default=None, repr=False, compare=False)
+    start: "Start | None" = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,9 +69,10 @@ class Actor(Generic[M]):
         name: Who it is, in logs, errors and the registry.
         traps_exit: Set on the class to be asked to end, after the messages already in the mailbox,
             instead of being cancelled. Costs a second task.
+        handled: Messages taken from the mailbox so far, over all lives.
     """
 
-    __slots__ = ("_mailbox", "_monitors", "_reply", "_stopping", "_task", "name")
+    __slots__ = ("_mailbox", "_monitors", "_reply", "_stopping", "_task", "handled", "name")
 
     traps_exit: ClassVar[bool] = False
 
@@ -82,6 +83,7 @@ class Actor(Generic[M]):
         self._reply: PendingCall | None = None
         self._stopping = False
         self._task: trio.lowlevel.Task | None = None
+        self.handled = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
@@ -245,7 +247,9 @@ class Actor(Generic[M]):
 
     async def _handle(self, queue: deque[Any]) -> None:
         """Handle the waiting messages, up to a bound; yield to other tasks if there are more."""
-        for _ in range(min(len(queue), YIELD_EVERY)):
+        count = min(len(queue), YIELD_EVERY)
+        self.handled += count
+        for _ in range(count):
             entry = queue.popleft()
             if type(entry) is PendingCall:
                 self._reply = entry

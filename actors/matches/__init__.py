@@ -20,6 +20,7 @@ Reading order, each file leaning only on the ones above it:
     recovery           delivers results that wait in Redis
     in_flight          jobs under way, and a crash count per job
     room_queue         the queue in Redis: names, commands, processing lists
+    dead_letters       jobs that were not done, for operators
     claims             which node has the match of a room id: the fence
     reclaim            moves jobs of dead nodes back to the queue
     creation_consumer  takes jobs and settles each of them
@@ -33,6 +34,7 @@ from actors.matches.command_listener import CommandListener, ListenerStatistics
 from actors.matches.context import ResultKeeper, RoomPublisher
 from actors.matches.creation_consumer import CreationConsumer, CreationPolicy, CreationStatistics
 from actors.matches.creation_job import CreationJob, InvalidJob, KnownRules, Reason, read_job
+from actors.matches.dead_letters import DeadLetter, DeadLetters
 from actors.matches.delivery import Patience, Verdict
 from actors.matches.handle import MatchHandle
 from actors.matches.job_outcome import JobEnd, JobFuture, JobOutcome
@@ -57,6 +59,8 @@ __all__ = [
     "CreationJob",
     "CreationPolicy",
     "CreationStatistics",
+    "DeadLetter",
+    "DeadLetters",
     "InvalidJob",
     "JobEnd",
     "JobFuture",

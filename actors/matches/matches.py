@@ -198,6 +198,14 @@ class Matches:
         handle = self._table.get(room_id)
         return None if handle is None else handle.match
 
+    def now(self) -> float:
+        """The time as matches have it: Unix seconds that never go back."""
+        return self._context.now()
+
+    def room_ids(self) -> tuple[str, ...]:
+        """Of all matches that are here, oldest first."""
+        return tuple(self._table)
+
     def whereis(self, room_id: str) -> MatchRoom | None:
         """The actor of a match, if it is alive."""
         return self._actors.find(room_id)

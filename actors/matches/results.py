@@ -119,6 +119,8 @@ class Results:
         self._files = trio.CapacityLimiter(1)
         self._disk = trio.CapacityLimiter(1)
         self._stopped = False
+        # The wait before what is on the disk is offered again.
+        self._pause: trio.CancelScope | None = None
         self._kept = self._in_redis = self._delivered = self._lost = 0
 
     def deliver(self, callback: Callback, then: Then) -> None:
@@ -141,6 +143,15 @@ class Results:
         """Current counts."""
         waiting = len(self._unspooled) + len(self._on_disk)
         return ResultStatistics(waiting, self._kept, self._in_redis, self._delivered, self._lost)
+
+    def waiting(self) -> tuple[str, ...]:
+        """Names of those that could not be delivered and that Redis has not, see `name_of`."""
+        return (*self._unspooled, *self._on_disk)
+
+    def retry_now(self) -> None:
+        """Offer what waits to Redis and the API server again, without waiting for the next turn."""
+        if self._pause is not None:
+            self._pause.cancel()
 
     # -- requests ----------------------------------------------------------------------
 
@@ -358,10 +369,11 @@ class Results:
 
     async def _until_worth_trying(self) -> None:
         """Wait for the next question to the API server, or for a Redis that was down to come up."""
-        with trio.move_on_after(self._retry_s):
+        with trio.move_on_after(self._retry_s) as self._pause:
             await self._link.until_up()
             if self._link.trouble is not None:
                 await trio.sleep_forever()
+        self._pause = None
 
     async def _bring_to_redis(self) -> bool:
         """Hand over what is on the disk; whether Redis took it."""

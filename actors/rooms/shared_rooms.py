@@ -25,7 +25,7 @@ from actors.rooms.store import Page, RoomRow, change_by_condition
 from supervision import ChildSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from actors.core import Event, Member, Registry
     from actors.rooms.shared_store import SharedStore, Written
@@ -262,6 +262,10 @@ class SharedRooms:
             streams = self.streams(room_id)
             rows.append(RoomRow(room_id, record.version, record.updated_at, streams, record.kind))
         return rows
+
+    def ids(self) -> Iterable[str]:
+        """Ids of the rooms this process listens to, as of now."""
+        return self._views.ids()
 
     def streams(self, room_id: str) -> int:
         """How many streams and sockets of this process listen to the room."""

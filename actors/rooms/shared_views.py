@@ -195,6 +195,10 @@ class SharedViews:
     def __len__(self) -> int:
         return len(self._views)
 
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the rooms with a view, oldest first."""
+        return tuple(self._views)
+
     def get(self, room_id: str) -> SharedView | None:
         """The view of a room that is subscribed to."""
         return self._views.get(room_id)

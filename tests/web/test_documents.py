@@ -41,8 +41,8 @@ CHECKS = (
     "unsupported_method",
     "ignored_auth",
 )
-# They do not end by themselves, or wait for what nobody sends.
-ENDLESS = ("watch_room", "watch_stats", "watch_stats_internal", "poll", "open_socket")
+# They do not end by themselves, wait for what nobody sends, or end what answers.
+ENDLESS = ("watch_room", "watch_stats", "watch_stats_internal", "poll", "open_socket", "inspect_live", "kill")
 PATIENCE_S = 240
 # One for admins and game servers: then one run may ask everything.
 TOKEN: Final = ADMIN["Authorization"].removeprefix("Bearer ")
@@ -56,6 +56,7 @@ def _everything(directory: Path) -> dict[str, str]:
         "ADMIN_TOKEN": TOKEN,
         "GAME_SERVER_TOKENS": TOKEN,
         "GAME_CONFIG_FILE": str(config),
+        "DASHBOARD": "open",
     }
 
 

@@ -31,6 +31,7 @@ Reading order, each file leaning only on the ones above it:
     client_script  /greenroom.js
     health      /healthz and /internal/health
     metrics     /metrics
+    inspection  /internal/inspect
     description  what the documents say of all of them
     documents   /openapi.json, /openapi-callbacks.json, /asyncapi.json, /docs
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import metadata, resources
 from typing import TYPE_CHECKING, Final
 
-from web.handlers.description import automation, node, rooms, stats
+from web.handlers.description import automation, inspection, node, rooms, stats
 from web.handlers.description.asyncapi import asyncapi
 from web.handlers.description.callbacks import callbacks
 from web.handlers.description.openapi import document
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from web.handlers.description.openapi import Json
     from web.handlers.http import Request
 
-PARTS: Final = (rooms.PART, stats.PART, automation.PART, node.PART)
+PARTS: Final = (rooms.PART, stats.PART, automation.PART, inspection.PART, node.PART)
 ABOUT: Final = "Live rooms, matches, players' stats and rank decisions. Events are in `/asyncapi.json`."
 # The page takes nothing from elsewhere, and no other page may frame it.
 PAGE_HEADERS: Final = (

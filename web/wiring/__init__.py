@@ -13,6 +13,7 @@ Reading order, each leaning only on the ones above it:
     stats           players' stats
     automation      GRPS automation
     channels        sockets and tokens
+    inspection      what operators see
     edge            streams, HTTP in both lanes, connections
     tree            the supervision tree
     node            all of it together, from the settings

@@ -22,16 +22,18 @@ from actors.automation.transactions import forget_snapshots
 from actors.links import Expiry, RetentionSweeper, WallClock
 from supervision import ChildSpec, ChildType
 from web.handlers.automation import AutomationHandlers, now
+from web.handlers.inspection.section import SampledSection
 from web.handlers.metrics import counter, gauge, histogram
 from web.wiring.database import new_database
 from web.wiring.feature import Feature
 from web.wiring.on_demand import OnDemandDatabase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from actors.core import Registry
     from actors.links import Database
+    from web.handlers.inspection.section import Section
     from web.handlers.metrics import Sample
     from web.handlers.routes import Route
     from web.settings import Settings
@@ -111,6 +113,10 @@ class AutomationFeature(Feature):
     def health(self) -> dict[str, object]:
         """What `/internal/health` shows of it."""
         return {} if self.applying is None else self.applying.health()
+
+    def sections(self) -> Mapping[str, Section]:
+        """Snapshots and decisions, and whether Roblox answers."""
+        return {"automation": SampledSection(self.metrics, more=self.health)}
 
     def reload(self) -> None:
         """Read the policy files again."""

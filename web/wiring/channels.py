@@ -21,6 +21,7 @@ from web.channels.tokens import LocalTokens
 from web.channels.transport import EndReason
 from web.handlers.cors import Cors
 from web.handlers.http import Answer, Request, error
+from web.handlers.inspection.section import SampledSection
 from web.handlers.metrics import counter, counters, gauge
 from web.handlers.paths import SOCKET_PATH
 from web.handlers.routes import Endpoint, Route
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from web.channels.identity import User
     from web.channels.router import JoinHandler
     from web.channels.tokens import Tokens
+    from web.handlers.inspection.section import Section
     from web.handlers.metrics import Sample
     from web.settings import Settings
 
@@ -82,6 +84,10 @@ class ChannelsFeature(Feature):
         """Close the connections to the API server."""
         if isinstance(self.tokens, RemoteTokens):
             await self.tokens.aclose()
+
+    def sections(self) -> Mapping[str, Section]:
+        """Sockets, and why they end."""
+        return {"sockets": SampledSection(self.metrics)}
 
     def metrics(self) -> Iterator[Sample]:
         """The metrics of channels."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from web.fastlane import FastLane
 from web.handlers.cors import Cors
 from web.handlers.dispatcher import Dispatcher
+from web.handlers.inspection.section import SampledSection
 from web.handlers.metrics import counter, counters, gauge, histograms
 from web.handlers.routes import Routes
 from web.handlers.streams import CLIENT_GONE, DRAINED, STALLED
@@ -22,9 +23,10 @@ from web.wiring.feature import Feature
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from web.channels.socket_auth import SocketAuth
+    from web.handlers.inspection.section import Section
     from web.handlers.metrics import Sample
     from web.handlers.routes import Route
     from web.handlers.streams import Streams
@@ -53,6 +55,10 @@ class Edge(Feature):
     certificates: Certificates | None
     connections: Connections
     acceptors: tuple[Acceptor, ...]
+
+    def sections(self) -> Mapping[str, Section]:
+        """Streams, and why they end."""
+        return {"streams": SampledSection(self.metrics, "stream", "fastlane_streams", "fastlane_conflated")}
 
     def reload(self) -> None:
         """Read the certificates again."""

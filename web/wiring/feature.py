@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from supervision import ChildSpec
     from web.channels.router import JoinHandler
+    from web.handlers.inspection.section import Section
     from web.handlers.metrics import Sample
     from web.handlers.routes import Route
 
@@ -73,6 +74,10 @@ class Feature:
 
     def health(self) -> Mapping[str, object]:
         """Further fields of `/internal/health`."""
+        return {}
+
+    def sections(self) -> Mapping[str, Section]:
+        """What operators see of it, by the names of `/internal/inspect/{section}`."""
         return {}
 
     def reload(self) -> None:

@@ -16,6 +16,7 @@ from actors.matches import (
     CommandListener,
     CreationConsumer,
     CreationPolicy,
+    DeadLetters,
     JobOutcome,
     Matches,
     MatchTimeouts,
@@ -30,6 +31,8 @@ from actors.matches import (
 from actors.matches.rules import RulesRegistry
 from supervision import ChildSpec, ChildType
 from web.channels.room_channel import ROOM_PATTERN, RoomChannel
+from web.handlers.inspection.matches import MatchesSection, QueueSection, ResultsSection
+from web.handlers.inspection.section import SampledSection
 from web.handlers.metrics import counter, counters, gauge, histogram
 from web.wiring.feature import Feature
 
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from actors.matches.player_connection import MatchPort
     from actors.rooms import RoomStore
     from web.channels.router import JoinHandler
+    from web.handlers.inspection.section import Section
     from web.handlers.metrics import Sample
     from web.settings import Settings
 
@@ -93,6 +97,7 @@ class MatchHosting:
     consumer: CreationConsumer
     listener: CommandListener
     recovery: Recovery | None
+    dead_letters: DeadLetters
 
     def children(self) -> list[ChildSpec]:
         """All but the matches' supervisor, in the order of their start."""
@@ -167,6 +172,22 @@ class MatchesFeature(Feature):
     def topics(self) -> Mapping[str, JoinHandler]:
         """`room:{id}`: the players of a match."""
         return {ROOM_PATTERN: self.players.join}
+
+    def sections(self) -> Mapping[str, Section]:
+        """Matches, jobs, callbacks and results."""
+        if self.hosting is None:
+            return {}
+        hosting = self.hosting
+        return {
+            "matches": MatchesSection(self.metrics, hosting.matches, hosting.matches.now),
+            "queue": QueueSection(self.metrics, hosting.dead_letters),
+            "callbacks": SampledSection(self.metrics, "callback"),
+            "results": ResultsSection(self.metrics, hosting.results),
+        }
+
+    def terminate(self, room_id: str) -> bool:
+        """Abort the match of a room; whether it lives here."""
+        return self.hosting is not None and self.hosting.matches.terminate(room_id)
 
     def metrics(self) -> Iterator[Sample]:
         """Players, matches, jobs and callbacks."""
@@ -244,4 +265,4 @@ def build_hosting(
     if settings.persist_recovery_enabled:
         interval_s = settings.persist_recovery_interval_seconds
         recovery = Recovery(link=link, callbacks=callbacks, interval_s=interval_s)
-    return MatchHosting(matches, results, callbacks, consumer, listener, recovery)
+    return MatchHosting(matches, results, callbacks, consumer, listener, recovery, DeadLetters(link))

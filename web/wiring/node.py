@@ -19,6 +19,7 @@ from web.wiring.automation import build_automation
 from web.wiring.channels import build_channels
 from web.wiring.database import build_database
 from web.wiring.edge import build_edge
+from web.wiring.inspection import InspectionFeature
 from web.wiring.log import LogFeature
 from web.wiring.matches import build_matches
 from web.wiring.process import ProcessFeature
@@ -66,6 +67,7 @@ class Core:
     stats: StatsFeature
     automation: AutomationFeature
     channels: ChannelsFeature
+    inspection: InspectionFeature
     features: tuple[Feature, ...]
 
 
@@ -111,6 +113,7 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
     )
     topics = {pattern: join for feature in features for pattern, join in feature.topics().items()}
     channels = build_channels(settings, topics)
+    inspection = InspectionFeature(settings, clock)
     return Core(
         registry,
         process,
@@ -121,7 +124,8 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
         stats,
         automation,
         channels,
-        (*features, channels),
+        inspection,
+        (*features, channels, inspection),
     )
 
 
@@ -154,7 +158,9 @@ def build_node(
     edge = build_edge(settings, routes, streams, core.channels.auth, listeners)
     for feature in (*watched, edge):
         samples.add(feature.metrics)
-    return Node(core, edge, build_tree(core, edge, restarting))
+    tree = build_tree(core, edge, restarting)
+    core.inspection.show(tree.root, (*core.features, edge))
+    return Node(core, edge, tree)
 
 
 def _health_routes(

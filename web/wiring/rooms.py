@@ -10,6 +10,7 @@ from actors.rooms import Layout, Rooms, RoomSnapshot, RoomStore, RoomTable, Shar
 from actors.rooms.shared_views import HEALINGS
 from supervision import ChildSpec, ChildType
 from web.channels.state_channel import STATE_PATTERN, StateChannel
+from web.handlers.inspection.rooms import RoomsSection
 from web.handlers.limits import PerMinute
 from web.handlers.metrics import counter, counters, gauge, histogram
 from web.handlers.rooms import RoomHandlers
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from actors.core import Histogram, Registry
     from actors.rooms.shared_views import SharedViews
     from web.channels.router import JoinHandler
+    from web.handlers.inspection.section import Section
     from web.handlers.metrics import Sample
     from web.handlers.routes import Route
     from web.log import PutLog
@@ -43,6 +45,7 @@ class RoomsFeature(Feature):
     """
 
     settings: Settings
+    registry: Registry
     rooms: Rooms | SharedRooms
     handlers: RoomHandlers
     snapshot: RoomSnapshot
@@ -58,6 +61,10 @@ class RoomsFeature(Feature):
     def routes(self) -> Sequence[Route]:
         """Reading, writing, removing and watching rooms."""
         return self.handlers.routes(self.settings.max_state_bytes)
+
+    def sections(self) -> Mapping[str, Section]:
+        """The rooms that this process knows."""
+        return {"rooms": RoomsSection(self.metrics, self.rooms, self.rooms.ids, self.registry)}
 
     def metrics(self) -> Iterator[Sample]:
         """Rooms, the tasks that write them, and their limits."""
@@ -149,7 +156,7 @@ def build_rooms(
     if settings.room_store == "redis" and settings.redis_url is not None:
         rooms = shared_rooms(settings, registry, settings.redis_url.get_secret_value())
         handlers = _handlers(settings, rooms, put_log, clock)
-        return SharedRoomsFeature(settings, rooms, handlers, _snapshot(settings, None))
+        return SharedRoomsFeature(settings, registry, rooms, handlers, _snapshot(settings, None))
     return _memory_rooms(settings, registry, put_log, clock)
 
 
@@ -180,7 +187,13 @@ def _memory_rooms(
     sweeper = Sweeper(rooms, ttl_s=settings.room_ttl_seconds, interval_s=interval_s)
     handlers = _handlers(settings, rooms, put_log, clock)
     return MemoryRoomsFeature(
-        settings, rooms, handlers, _snapshot(settings, table), sweeper, registry.audiences.deliveries
+        settings,
+        registry,
+        rooms,
+        handlers,
+        _snapshot(settings, table),
+        sweeper,
+        registry.audiences.deliveries,
     )
 
 

@@ -17,15 +17,17 @@ from actors.players import CHANNEL, GameConfig, News, Players, Rules, forget_old
 from supervision import ChildSpec, ChildType
 from web.handlers.game_config import GameConfigHandlers
 from web.handlers.game_servers import GameServers
+from web.handlers.inspection.section import SampledSection
 from web.handlers.metrics import counter, counters, gauge, histogram
 from web.handlers.stats import StatsHandlers, StatsRules
 from web.wiring.feature import Feature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from actors.core import Registry
     from actors.links import Database
+    from web.handlers.inspection.section import Section
     from web.handlers.metrics import Sample
     from web.handlers.routes import Route
     from web.settings import Settings
@@ -97,6 +99,10 @@ class StatsFeature(Feature):
         players = None if self.keeping is None else self.keeping.players
         stats = StatsHandlers(players, self.servers, self.rules)
         return stats.routes() + GameConfigHandlers(self.config, self.servers).routes()
+
+    def sections(self) -> Mapping[str, Section]:
+        """The ledger and its players."""
+        return {} if self.keeping is None else {"ledger": SampledSection(self.metrics, "ledger", "player")}
 
     def reload(self) -> None:
         """Read the game's configuration again."""

@@ -9,6 +9,7 @@ Reading order:
     stats         players' stats, and the configuration of game servers
     automation    GRPS automation
     node          health, metrics, channels' HTTP side, inspection, and the documents themselves
+    inspection    looking inside a node
     callbacks     the calls to the API server
     asyncapi      events of streams, and the messages of channels
     docs.html     the page that shows them

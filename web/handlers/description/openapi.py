@@ -19,6 +19,7 @@ SSE_TYPE: Final = "text/event-stream"
 
 SCHEMES: Final[Json] = {
     "admin": {"type": "http", "scheme": "bearer", "description": "`ADMIN_TOKEN`."},
+    "session": {"type": "apiKey", "in": "cookie", "name": "greenroom_admin"},
     "metrics": {"type": "http", "scheme": "bearer", "description": "`METRICS_TOKEN`."},
     "game_server": {"type": "http", "scheme": "bearer", "description": "One of `GAME_SERVER_TOKENS`."},
     "key": {"type": "apiKey", "in": "header", "name": "x-grps-api-key"},
