@@ -490,7 +490,7 @@ async def test_a_room_nobody_writes_any_more_is_removed(serve: Serve) -> None:
         old = (await node.put("r", {})).headers["etag"]
         with trio.fail_after(PATIENCE_S):
             while (await node.get("r")).status_code != 404:  # noqa: ASYNC110
-                await trio.sleep(0.01)
+                await trio.sleep(0.01)  # real time: Redis' and the sweeper's
         fresh = await node.put("r", {})
 
     assert fresh.json()["version"] == 1

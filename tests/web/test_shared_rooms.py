@@ -34,7 +34,7 @@ async def until_written(node: Node, number: int) -> httpx.Response:
     with trio.fail_after(PATIENCE_S):
         while (answer := await put(node, number)).status_code == 503:
             assert int(answer.headers["retry-after"]) >= 1
-            await trio.sleep(0.02)
+            await trio.sleep(0.02)  # real time: the store is on its way back
     return answer
 
 
@@ -141,7 +141,7 @@ async def test_while_redis_is_away_writes_are_refused_and_streams_stay(redis_ser
         told = [await watcher.event(), await watcher.event()]
         with trio.fail_after(PATIENCE_S):
             while (await one.http.get("/internal/health")).status_code != 200:  # noqa: ASYNC110
-                await trio.sleep(0.02)
+                await trio.sleep(0.02)  # real time: as above
 
     assert (refused.status_code, refused.json()["error"]) == (503, "store_unavailable")
     assert (unread.status_code, unread.json()["error"]) == (503, "store_unavailable")
@@ -282,6 +282,6 @@ async def test_a_match_published_while_redis_was_away_is_published_later(redis_s
         redis_server.start()
         with trio.fail_after(PATIENCE_S):
             while (answer := await one.get("m")).status_code != 200:  # noqa: ASYNC110
-                await trio.sleep(0.02)
+                await trio.sleep(0.02)  # real time: as above
 
     assert answer.json()["state"] == {"turn": 2}
