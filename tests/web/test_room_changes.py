@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.web.conftest import BOTH_STORES, Serve
-from tests.web.serving import ADMIN, Node
+from tests.web.serving import ADMIN, Node, eventually
 
 STORES = BOTH_STORES
 MERGE = "application/merge-patch+json"
@@ -85,7 +85,7 @@ async def test_with_an_audience_increments_go_through_the_rooms_task_and_all_cou
     async with trio.open_nursery() as watchers:
         for _ in range(20):
             watchers.start_soon(_watch_until, node, 40)
-        await trio.sleep(0.1)
+        await eventually(lambda: node.program.core.rooms.streams("r") == 20)
 
         async def add() -> None:
             for _ in range(4):
