@@ -179,7 +179,7 @@ class RedisWire:
             CallTimeout: No answer in time; the outcome is unknown too.
             redis.ResponseError: Redis refused it.
         """
-        if not (self._is_open if before_up else self.is_up):
+        if not (self._is_open if before_up else self.is_up) or len(self._waiting) >= self._max_waiting:
             raise NotSent(self.name)
         answer = PendingCall(self.name, command[0])
         self._append(command, answer)
