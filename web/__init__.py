@@ -2,6 +2,7 @@
 
 Reading order, each leaning only on the ones above it:
 
+    workers            several processes on one port: the parent, and what workers are told
     settings_types     how one environment variable is read
     settings           environment variables, checked once
     settings_warnings  what is accepted and still looks like a mistake

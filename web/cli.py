@@ -39,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"greenroom {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    commands.add_parser("serve", help="serve; configured by the environment alone").set_defaults(run=_serve)
+    serve = commands.add_parser("serve", help="serve; configured by the environment")
+    serve.add_argument("--workers", default=None, metavar="N|auto", help="processes on one port (WORKERS)")
+    serve.set_defaults(run=_serve)
     commands.add_parser("check-config", help="check the environment and say what is on").set_defaults(
         run=_check_config
     )
@@ -71,12 +73,12 @@ def _version() -> str:
         return "(not installed)"
 
 
-def _settings() -> Settings:
+def _settings(**overrides: str) -> Settings:
     """The settings of the environment; ends the program with one line if there is something wrong."""
     from web.settings import Settings, SettingsError
 
     try:
-        return Settings.from_env(os.environ)
+        return Settings.from_env({**os.environ, **overrides})
     except SettingsError as error:
         raise SystemExit(_complain(str(error))) from None
 
@@ -94,10 +96,29 @@ def _complain(line: str, status: int = WRONG_USE) -> int:
     return status
 
 
-def _serve(_options: argparse.Namespace) -> int:
+def _serve(options: argparse.Namespace) -> int:
+    from web.workers.place import PARENT, ParentPlan, WorkerPlace
+
+    plan = ParentPlan.from_env(os.environ)
+    if plan is not None:
+        from web.workers.parent import serve_workers
+
+        env = {name: value for name, value in os.environ.items() if name != PARENT}
+        return serve_workers(plan, _this_command(), env)
+    place = WorkerPlace.from_env(os.environ)
+    settings = _settings(**({} if options.workers is None else {"WORKERS": options.workers}))
+    if settings.workers > 1 and place is None:
+        # The same process, without what it took to check the settings.
+        env = {**os.environ, "WORKERS": str(settings.workers), **settings.parent_plan().to_env()}
+        os.execve(sys.executable, _this_command(), env)  # noqa: S606  # ourselves
     from web.serve import serve
 
-    return serve(_settings())
+    return serve(settings, place)
+
+
+def _this_command() -> list[str]:
+    """The command that started this process."""
+    return [sys.executable, *sys.orig_argv[1:]]
 
 
 def _check_config(_options: argparse.Namespace) -> int:

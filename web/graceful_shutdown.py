@@ -91,6 +91,22 @@ async def close_streams(streams: Streams, drain_s: float, *, hurry: bool = False
         _close(members, piece, drain_s)
 
 
+async def hand_over_streams(streams: Streams, drain_s: float) -> None:
+    """End every stream as `close_streams` does, and refuse none: whoever comes back reaches the successor.
+
+    A stream that opens meanwhile, on a connection from before, is ended with the last ones.
+    """
+    members = streams.members()
+    start = trio.current_time()
+    for piece in plan(len(members), drain_s):
+        await trio.sleep_until(start + piece.at_s)
+        _close(members, piece, drain_s)
+    await trio.sleep_until(start + closing_s(drain_s))
+    streams.draining = True
+    late = streams.members()
+    _close(late, Slice(0.0, 0, len(late)), drain_s)
+
+
 def _close(members: Sequence[StreamMember], piece: Slice, drain_s: float) -> None:
     for index in range(piece.first, piece.last):
         members[index].close(DRAINED, farewell(retry_ms(index, len(members), drain_s)))

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Final, Self
 import trio
 
 from supervision import SupervisionError
-from web.graceful_shutdown import NOTICE_S, close_streams, closing_s, finish
+from web.graceful_shutdown import NOTICE_S, close_streams, closing_s, finish, hand_over_streams
 from web.server.sockets import listen, raise_descriptor_limit
 from web.wiring.matches import CONSUMER
 from web.wiring.node import build_node
 from web.wiring.tree import INTEGRATIONS, WEB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import socket
+    from collections.abc import Callable, Sequence
 
     from web.log import PutLog
     from web.settings import Settings
@@ -51,47 +52,53 @@ class Program:
     Args:
         settings: All of them.
         put_log: Notes accepted PUTs.
+        listeners: Sockets to accept from, which somebody else has opened; by default one is opened here.
 
     Attributes:
         core: The features.
         edge: The HTTP side.
         tree: The supervisors.
         port: Where it listens; the real one if 0 was asked for.
+        is_serving: Set once connections are accepted.
 
     Raises:
         CannotListen: The address is taken, unknown or not ours.
         BadCertificate: TLS is configured and its files cannot be used.
     """
 
-    def __init__(self, settings: Settings, put_log: PutLog) -> None:
+    def __init__(self, settings: Settings, put_log: PutLog, listeners: Sequence[socket.socket] = ()) -> None:
         self._settings = settings
-        self._listener = listen(settings.host, settings.port, stall_s=settings.stream_stall_seconds)
-        self.port: int = self._listener.getsockname()[1]
-        node = build_node(settings, [self._listener], put_log=put_log, clock=trio.current_time)
+        self._listeners = tuple(listeners) or (
+            listen(settings.host, settings.port, stall_s=settings.stream_stall_seconds),
+        )
+        self.port: int = self._listeners[0].getsockname()[1]
+        node = build_node(settings, self._listeners, put_log=put_log, clock=trio.current_time)
         self.core, self.edge, self.tree = node.core, node.edge, node.tree
         self._features = node.features
         self._wanted = trio.Event()
-        self._hurry = False
+        self._hurry = self._has_successor = False
         self._has_served = False
         self._abandon = trio.CancelScope()
+        self.is_serving = trio.Event()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.close()
+        self._close_listeners()
 
-    def stop(self, *, hurry: bool = False) -> None:
+    def stop(self, *, hurry: bool = False, hand_over: bool = False) -> None:
         """Drain and end; asked again, end at once.
 
         Args:
             hurry: Do not take the time to spread the closing of streams.
+            hand_over: Another process accepts from the same sockets: nobody must be refused here.
         """
         if self._wanted.is_set():
             logger.warning("stopping_at_once")
             self.edge.connections.abort_all()
             self._abandon.cancel()
-        self._hurry = hurry
+        self._hurry, self._has_successor = hurry, hand_over
         self._wanted.set()
 
     def reload(self) -> None:
@@ -123,7 +130,7 @@ class Program:
                 await self._keep_rooms()
             raise
         finally:
-            self._listener.close()
+            self._close_listeners()
             with trio.move_on_after(CLOSE_S, shield=True):
                 for feature in self._features:
                     await feature.aclose()
@@ -139,6 +146,7 @@ class Program:
         ended = trio.Event()
         tree = await nursery.start(self._run_tree, ended)
         self._has_served = True
+        self.is_serving.set()
         task_status.started()
         logger.info("serving", extra={"port": self.port, "node_name": self._settings.node_name})
         await self._wanted.wait()
@@ -162,12 +170,17 @@ class Program:
         logger.info("draining", extra={"streams": len(self.edge.streams)})
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._close_channels, closing_s(drain_s, hurry=self._hurry))
-            await close_streams(self.edge.streams, drain_s, hurry=self._hurry)
-            if not self._hurry:
-                await trio.sleep_until(start + min(NOTICE_S, drain_s))
-            # However long the matches take: an EventSource that comes back to a 503 never tries
-            # again, and one that finds the port closed does.
-            await self._stop_accepting()
+            if self._has_successor:
+                await self._stop_accepting()
+                self.edge.fastlane.close_after_answers()
+                await hand_over_streams(self.edge.streams, drain_s)
+            else:
+                await close_streams(self.edge.streams, drain_s, hurry=self._hurry)
+                if not self._hurry:
+                    await trio.sleep_until(start + min(NOTICE_S, drain_s))
+                # However long the matches take: an EventSource that comes back to a 503 never tries
+                # again, and one that finds the port closed does.
+                await self._stop_accepting()
         self.edge.fastlane.wind_up()
         await self.edge.hypercorn.wind_up()
         await finish(self.edge.streams, self.edge.connections, self.core.channels.sockets)
@@ -191,7 +204,11 @@ class Program:
             await self.tree.root.terminate_child(WEB)
         except SupervisionError:
             logger.warning("web_was_not_running")
-        self._listener.close()
+        self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
 
 
 class _Root:
@@ -208,7 +225,12 @@ class _Root:
         return self._never
 
 
-async def run_until_signalled(program: Program, *, stops_on_hangup: bool = False) -> bool:
+async def run_until_signalled(
+    program: Program,
+    *,
+    stops_on_hangup: bool = False,
+    beside: Callable[[Program, trio.Nursery], None] | None = None,
+) -> bool:
     """Run `program` until a signal ends it; whether it ended in order.
 
     SIGTERM drains it, SIGINT does so in a hurry, a second one of either ends it at once. SIGHUP reloads
@@ -217,9 +239,12 @@ async def run_until_signalled(program: Program, *, stops_on_hangup: bool = False
     Args:
         program: What to run.
         stops_on_hangup: SIGHUP means SIGINT: the program belongs to a terminal.
+        beside: Starts tasks that run as long as the program does.
     """
     async with trio.open_nursery() as nursery:
         await nursery.start(_obey_signals, program, stops_on_hangup)
+        if beside is not None:
+            beside(program, nursery)
         in_order = await program.run()
         nursery.cancel_scope.cancel()
     return in_order

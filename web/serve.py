@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -19,12 +20,15 @@ from web.server.sockets import CannotListen
 from web.server.tls import BadCertificate
 from web.settings_warnings import warnings
 from web.wiring.database import needs_database
+from web.workers.lifeline import READY, beat, obey, write_byte
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping
 
     from web.log import PutLog
     from web.settings import Settings
+    from web.workers.place import WorkerPlace
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +36,21 @@ OK: Final = 0
 FAILED: Final = 1
 
 
-def serve(settings: Settings) -> int:
-    """Serve until stopped; the exit status. What cannot start says so in one line."""
+def serve(settings: Settings, place: WorkerPlace | None = None) -> int:
+    """Serve until stopped; the exit status. What cannot start says so in one line.
+
+    Args:
+        settings: Those of the node.
+        place: That of this process among several workers; None where it is alone.
+    """
+    if place is not None:
+        settings = settings.of_worker(place.number, place.count)
     put_log = set_up(settings.log_level, settings.log_format, sys.stdout)
     ignore_other_signals()
     prepare_process(settings.max_connections)
     status = FAILED
     try:
-        status = OK if trio.run(_serve, settings, put_log) else FAILED
+        status = OK if trio.run(_serve, settings, put_log, place) else FAILED
     except* (CannotListen, BadCertificate, PolicyError, RulesError, UnwritableDirectory) as cannot:
         _say(cannot.exceptions[0])
     except* SupervisionError:
@@ -86,9 +97,24 @@ def _make_data_dir(settings: Settings) -> None:
         raise UnwritableDirectory(str(error)) from error
 
 
-async def _serve(settings: Settings, put_log: PutLog) -> bool:
+async def _serve(settings: Settings, put_log: PutLog, place: WorkerPlace | None) -> bool:
     _make_data_dir(settings)
     for warning in warnings(settings, os.environ):
         logger.warning("configuration_warning", extra={"warning": warning})
-    with Program(settings, put_log) as program:
-        return await run_until_signalled(program)
+    if place is None:
+        with Program(settings, put_log) as program:
+            return await run_until_signalled(program)
+    with place.open_lifeline() as lifeline, Program(settings, put_log, place.open_listeners()) as program:
+        return await run_until_signalled(program, beside=partial(_hold_lifeline, lifeline))
+
+
+def _hold_lifeline(lifeline: socket.socket, program: Program, nursery: trio.Nursery) -> None:
+    """Show the parent that this worker is alive and ready, and obey it."""
+
+    async def say_ready() -> None:
+        await program.is_serving.wait()
+        write_byte(lifeline, READY)
+
+    nursery.start_soon(beat, lifeline)
+    nursery.start_soon(obey, lifeline, program)
+    nursery.start_soon(say_ready)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
@@ -25,7 +26,9 @@ from web.settings_types import (
     ServerTokens,
     StatNames,
     Switch,
+    Workers,
 )
+from web.workers.place import ParentPlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +65,8 @@ class Settings(BaseModel):
         frozen=True, extra="ignore", alias_generator=_env_name, hide_input_in_errors=True
     )
 
+    _worker: int = 1
+
     # -- listening -------------------------------------------------------------------
     port: Port = 4000
     host: str = "0.0.0.0"  # noqa: S104  # a server in a container is reached from outside it
@@ -70,6 +75,7 @@ class Settings(BaseModel):
     h2c: Switch = True
     max_connections: Positive = 32_768
     trusted_proxies: Networks = ()
+    workers: Workers = 1
     drain_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 10.0
 
     # -- rooms and streams -----------------------------------------------------------
@@ -164,6 +170,33 @@ class Settings(BaseModel):
         """How many streams one room may have."""
         return self.max_streams if self.max_streams_per_room is None else self.max_streams_per_room
 
+    def parent_plan(self) -> ParentPlan:
+        """What the parent of several workers has to know."""
+        return ParentPlan(
+            host=self.host,
+            port=self.port,
+            workers=self.workers,
+            stall_s=self.stream_stall_seconds,
+            drain_s=self.drain_seconds,
+            log_level=self.log_level,
+            log_format=self.log_format,
+        )
+
+    @property
+    def worker(self) -> int:
+        """Which of several workers this process is, from 1."""
+        return self._worker
+
+    def of_worker(self, number: int, count: int) -> Self:
+        """The settings of worker `number` of `count`: limits of the node are divided, with slack.
+
+        Connections are spread by chance, so a share has three standard deviations more than its mean.
+        """
+        shared = {name: share(getattr(self, name), count) for name in SHARED_LIMITS}
+        copy = self.model_copy(update=shared)
+        copy._worker = number  # noqa: SLF001  # of this class
+        return copy
+
     @property
     def matches_enabled(self) -> bool:
         """Whether rooms are made for a matchmaker: there is a queue to read and an API server to tell."""
@@ -174,6 +207,22 @@ class Settings(BaseModel):
         for variable, other, problem in _contradictions(self):
             raise ValueError(f"{variable}\0{problem.format(other)}")
         return self
+
+
+# Limits of connections, which the kernel spreads over the workers.
+SHARED_LIMITS: Final = (
+    "max_connections",
+    "max_streams",
+    "max_streams_per_ip",
+    "max_sockets",
+    "max_room_creates_per_ip_per_minute",
+)
+
+
+def share(limit: int, count: int) -> int:
+    """The limit of one of `count` workers; 0 stays no limit."""
+    mean = limit / count
+    return min(limit, math.ceil(mean + 3 * math.sqrt(mean)))
 
 
 VARIABLES: Final = frozenset(map(_env_name, Settings.model_fields))
@@ -246,6 +295,10 @@ def _contradictions(settings: Settings) -> list[tuple[str, str, str]]:
         found.append(("API_BASE_URL", "AUTH_VERIFY", "needed because {} is remote"))
     if settings.room_store == "redis" and settings.redis_url is None:
         found.append(("REDIS_URL", "ROOM_STORE", "needed because {} is redis"))
+    if settings.workers > 1 and settings.room_store != "redis":
+        found.append(
+            ("ROOM_STORE", "WORKERS", "must be redis because {} is above 1: workers share no memory")
+        )
     said = "non_negative_stats" in settings.model_fields_set
     if said and not set(settings.non_negative_stats) <= set(settings.stat_names):
         found.append(("NON_NEGATIVE_STATS", "STAT_NAMES", "names a stat that {} does not"))

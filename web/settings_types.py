@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from typing import Annotated, Final
 from urllib.parse import SplitResult, urlsplit
@@ -33,6 +34,13 @@ def split_commas(value: object) -> object:
     """`"a, b,"` as `("a", "b")`; what is no text is left alone."""
     if isinstance(value, str):
         return tuple(part for part in (piece.strip() for piece in value.split(",")) if part)
+    return value
+
+
+def _workers(value: object) -> object:
+    """`auto`: one for each core this process may use."""
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return value
 
 
@@ -161,6 +169,7 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 Lower = BeforeValidator(_lower)
+Workers = Annotated[int, BeforeValidator(_workers), Field(ge=1, le=256)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]

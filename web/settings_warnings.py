@@ -37,8 +37,18 @@ def warnings(settings: Settings, env: Mapping[str, str]) -> Iterator[str]:
     for field in ("admin_token", "metrics_token", "game_server_tokens", "inbound_api_keys"):
         if any(len(secret) < SHORTEST_SECRET for secret in _secrets(getattr(settings, field))):
             yield f"{field.upper()} has fewer than {SHORTEST_SECRET} characters: it can be guessed"
+    if settings.workers > 1:
+        yield from _worker_warnings(settings)
     if any(len(secret.encode()) < SHORTEST_JWT_SECRET for secret in _secrets(settings.jwt_secret)):
         yield f"JWT_SECRET has fewer than {SHORTEST_JWT_SECRET} bytes: tokens signed with it can be forged"
+
+
+def _worker_warnings(settings: Settings) -> Iterator[str]:
+    """What several processes do not do yet, or not well."""
+    if settings.matches_enabled:
+        yield "WORKERS is above 1: players only reach a match if their connection is in its worker; use 1"
+    if settings.database_url is None and settings.game_server_tokens:
+        yield "WORKERS is above 1 without DATABASE_URL: streams of stats hear their own worker only"
 
 
 def meant_by(name: str) -> str | None:

@@ -103,6 +103,10 @@ class FastLane:
             ChildSpec(id="lane", start=self._lane.run),
         )
 
+    def close_after_answers(self) -> None:
+        """End each connection after its next answer; idle ones may ask once more."""
+        self._lane.closing = True
+
     def wind_up(self) -> None:
         """End idle connections now, and others after the answer they are at."""
         self._lane.close_idle()

@@ -41,13 +41,14 @@ class CannotListen(Exception):
         self.in_use = error.errno == errno.EADDRINUSE
 
 
-def listen(host: str, port: int, *, stall_s: float) -> socket.socket:
+def listen(host: str, port: int, *, stall_s: float, shares_port: bool = False) -> socket.socket:
     """A listening socket, not blocking. Port 0 takes any free one.
 
     Args:
         host: An address or a name; `::` listens to IPv4 too.
         port: The port.
         stall_s: Seconds after which the kernel drops a peer that acknowledges nothing.
+        shares_port: Others of this user may listen there too; the kernel spreads connections over all.
 
     Raises:
         CannotListen: The address is taken, unknown or not ours.
@@ -57,7 +58,9 @@ def listen(host: str, port: int, *, stall_s: float) -> socket.socket:
             0
         ]
         both = family == socket.AF_INET6 and _is_any(host) and socket.has_dualstack_ipv6()
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
+        listener = socket.create_server(
+            (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both, reuse_port=shares_port
+        )
     except OSError as error:
         raise CannotListen(host, port, error) from error
     listener.settimeout(0)

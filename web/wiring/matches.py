@@ -197,6 +197,11 @@ class MatchesFeature(Feature):
             yield from self.hosting.metrics()
 
 
+def spool_of(worker: int) -> str:
+    """The directory of a worker's undelivered results: one process writes each."""
+    return SPOOL if worker == 1 else f"{SPOOL}-{worker}"
+
+
 def build_matches(
     settings: Settings, registry: Registry, link: RedisLink | None, rooms: RoomStore
 ) -> MatchesFeature:
@@ -238,7 +243,7 @@ def build_hosting(
     results = Results(
         link=link,
         callbacks=callbacks,
-        spool=ResultSpool(settings.data_dir / SPOOL),
+        spool=ResultSpool(settings.data_dir / spool_of(settings.worker)),
         lost_among=claims.lost_among,
     )
     matches = Matches(

@@ -1,0 +1,207 @@
+"""The parent of the workers, with workers of a few lines."""
+
+from __future__ import annotations
+
+import io
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+import trio
+
+from tests.fakes.waiting import until
+from tests.web.serving import put_log_into
+from web.server.sockets import listen
+from web.workers.parent import Workers, shares
+from web.workers.process import WorkerTimeouts
+
+STUB: Final = Path(__file__).with_name("stub.py")
+# A Python that starts takes a while on a busy machine; silence is judged at once.
+TIMEOUTS: Final = WorkerTimeouts(start_s=20.0, warn_s=0.3, kill_s=1.0, look_s=0.05, stop_s=20.0)
+WITHIN_S: Final = 30.0
+
+
+class Family:
+    """A parent and its workers, and what those wrote down."""
+
+    def __init__(self, workers: Workers, diary: Path) -> None:
+        self.workers = workers
+        self.diary = diary
+        self.in_order: bool | None = None
+        self.ended = trio.Event()
+
+    def told(self, what: str) -> list[str]:
+        """Who wrote this: number and process id."""
+        lines = self.diary.read_text(encoding="utf-8").splitlines() if self.diary.exists() else []
+        return [line.removeprefix(f"{what} ") for line in lines if line.startswith(f"{what} ")]
+
+    async def until(self, fact: Callable[[], object]) -> None:
+        await until(fact, within_s=WITHIN_S)
+
+    async def run(self) -> None:
+        self.in_order = await self.workers.run(put_log_into(io.StringIO()))
+        self.ended.set()
+
+
+@asynccontextmanager
+async def family(
+    tmp_path: Path, how: str = "good", *, count: int = 2, timeouts: WorkerTimeouts = TIMEOUTS
+) -> AsyncIterator[Family]:
+    diary = tmp_path / "diary"
+    with listen("127.0.0.1", 0, stall_s=60) as listener:
+        workers = Workers(
+            [listener],
+            count=count,
+            command=[sys.executable, str(STUB), how, str(diary)],
+            env={},
+            siblings=str(tmp_path),
+            timeouts=timeouts,
+        )
+        house = Family(workers, diary)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.run)
+            yield house
+            nursery.cancel_scope.cancel()
+
+
+async def test_all_workers_drain_at_the_same_time(tmp_path: Path) -> None:
+    async with family(tmp_path, count=3) as house:
+        await house.until(lambda: len(house.told("ready")) == 3)
+        house.workers.stop(signal.SIGTERM)
+        with trio.fail_after(WITHIN_S):
+            await house.ended.wait()
+        assert house.in_order
+        assert sorted(line[0] for line in house.told("asked")) == ["1", "2", "3"]
+        assert sorted(house.told("ended")) == sorted(house.told("born"))
+
+
+async def test_a_second_signal_ends_workers_that_do_not_listen(tmp_path: Path) -> None:
+    async with family(tmp_path, "deaf") as house:
+        await house.until(lambda: len(house.told("ready")) == 2)
+        house.workers.obey(signal.SIGTERM)
+        await house.until(lambda: len(house.told("asked")) == 2)
+        assert not house.ended.is_set()
+        house.workers.obey(signal.SIGTERM)
+        with trio.fail_after(WITHIN_S):
+            await house.ended.wait()
+        assert len(house.told("asked")) >= 3
+        assert house.told("ended") == []
+
+
+async def test_a_worker_that_does_not_stop_in_time_is_killed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with family(tmp_path, "deaf", count=1, timeouts=replace(TIMEOUTS, stop_s=0.2)) as house:
+        await house.until(lambda: house.told("ready"))
+        house.workers.stop(signal.SIGTERM)
+        with trio.fail_after(WITHIN_S):
+            await house.ended.wait()
+        assert "worker_did_not_stop" in caplog.messages
+
+
+async def test_a_worker_that_dies_is_started_again_and_its_siblings_are_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    async with family(tmp_path) as house:
+        await house.until(lambda: len(house.told("ready")) == 2)
+        first = sorted(house.told("ready"))
+        house.workers.slots[0].send_signal(signal.SIGKILL)
+        await house.until(lambda: len(house.told("ready")) == 3)
+        assert house.told("ready")[-1].startswith("1 ")
+        assert first[1] in house.told("ready")
+        assert house.told("asked") == []
+
+
+async def test_a_worker_whose_loop_stands_still_is_warned_of_and_killed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with family(tmp_path, "stuck", count=1) as house:
+        await house.until(lambda: len(house.told("ready")) == 2)
+        assert caplog.messages.index("worker_silent") < caplog.messages.index("worker_killed")
+
+
+async def test_a_worker_that_never_gets_ready_is_killed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # It is heard of all the time: what counts is the start.
+    async with family(tmp_path, "never ready", count=1, timeouts=replace(TIMEOUTS, start_s=0.5)) as house:
+        await house.until(lambda: len(house.told("born")) >= 2)
+        assert "worker_killed" in caplog.messages
+
+
+async def test_workers_that_cannot_start_end_the_parent_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    async with family(tmp_path, "broken") as house:
+        with trio.fail_after(WITHIN_S):
+            await house.ended.wait()
+        assert house.in_order is False
+        assert len(house.told("born")) <= 4
+
+
+async def test_a_worker_that_dies_more_often_than_allowed_ends_all(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.workers.parent.MAX_RESTARTS", 1)
+    async with family(tmp_path, "broken later", count=1) as house:
+        await house.until(lambda: house.told("ready"))
+        house.workers.slots[0].send_signal(signal.SIGKILL)
+        with trio.fail_after(WITHIN_S):
+            await house.ended.wait()
+        assert house.in_order is False
+        assert "worker_given_up" in caplog.messages
+
+
+async def test_workers_are_replaced_one_after_the_other_each_once_its_successor_is_ready(
+    tmp_path: Path,
+) -> None:
+    async with family(tmp_path) as house:
+        await house.until(lambda: len(house.told("ready")) == 2)
+        with trio.fail_after(WITHIN_S):
+            await house.workers.replace_all()
+        lines = [line.rsplit(" ", 1)[0] for line in house.diary.read_text(encoding="utf-8").splitlines()]
+        assert lines[4:] == [
+            *("born 1", "ready 1", "handed over 1"),
+            *("born 2", "ready 2", "handed over 2"),
+        ]
+        assert all(slot.is_serving for slot in house.workers.slots)
+        assert house.workers.supervisor.statistics().crashes == 0
+
+
+async def test_a_successor_that_does_not_start_leaves_everything_as_it_was(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with family(tmp_path, "broken later") as house:
+        await house.until(lambda: len(house.told("ready")) == 2)
+        with trio.fail_after(WITHIN_S):
+            await house.workers.replace_all()
+        assert "replacing_stopped" in caplog.messages
+        assert house.told("handed over") == []
+        assert all(slot.is_serving for slot in house.workers.slots)
+        assert len(house.told("born")) == 3
+
+
+async def test_workers_see_that_their_parent_is_gone(tmp_path: Path) -> None:
+    async with family(tmp_path) as house:
+        await house.until(lambda: len(house.told("ready")) == 2)
+        for slot in house.workers.slots:
+            slot.hang_up()
+        await house.until(lambda: len(house.told("orphaned")) == 2)
+
+
+@pytest.mark.parametrize(
+    ("sockets", "count", "wanted"),
+    [(3, 3, [[0], [1], [2]]), (1, 3, [[0], [0], [0]]), (4, 2, [[0, 2], [1, 3]]), (2, 3, [[0], [1], [0]])],
+)
+def test_every_socket_is_somebodys_and_everybody_has_one(
+    sockets: int, count: int, wanted: list[list[int]]
+) -> None:
+    assert [shares(range(sockets), number, count) for number in range(1, count + 1)] == wanted
