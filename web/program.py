@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from web.log import PutLog
     from web.settings import Settings
+    from web.workers.place import WorkerPlace
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +54,13 @@ class Program:
         settings: All of them.
         put_log: Notes accepted PUTs.
         listeners: Sockets to accept from, which somebody else has opened; by default one is opened here.
+        place: That of this process among several workers.
 
     Attributes:
         core: The features.
         edge: The HTTP side.
         tree: The supervisors.
+        siblings: The workers of this node; None where this process is alone.
         port: Where it listens; the real one if 0 was asked for.
         is_serving: Set once connections are accepted.
 
@@ -66,13 +69,20 @@ class Program:
         BadCertificate: TLS is configured and its files cannot be used.
     """
 
-    def __init__(self, settings: Settings, put_log: PutLog, listeners: Sequence[socket.socket] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        put_log: PutLog,
+        listeners: Sequence[socket.socket] = (),
+        place: WorkerPlace | None = None,
+    ) -> None:
         self._settings = settings
         self._listeners = tuple(listeners) or (
             listen(settings.host, settings.port, stall_s=settings.stream_stall_seconds),
         )
         self.port: int = self._listeners[0].getsockname()[1]
-        node = build_node(settings, self._listeners, put_log=put_log, clock=trio.current_time)
+        node = build_node(settings, self._listeners, put_log=put_log, clock=trio.current_time, place=place)
+        self.siblings = node.siblings
         self.core, self.edge, self.tree = node.core, node.edge, node.tree
         self._features = node.features
         self._wanted = trio.Event()

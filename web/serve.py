@@ -104,7 +104,10 @@ async def _serve(settings: Settings, put_log: PutLog, place: WorkerPlace | None)
     if place is None:
         with Program(settings, put_log) as program:
             return await run_until_signalled(program)
-    with place.open_lifeline() as lifeline, Program(settings, put_log, place.open_listeners()) as program:
+    with (
+        place.open_lifeline() as lifeline,
+        Program(settings, put_log, place.open_listeners(), place) as program,
+    ):
         return await run_until_signalled(program, beside=partial(_hold_lifeline, lifeline))
 
 
@@ -115,6 +118,8 @@ def _hold_lifeline(lifeline: socket.socket, program: Program, nursery: trio.Nurs
         await program.is_serving.wait()
         write_byte(lifeline, READY)
 
+    if program.siblings is not None:
+        nursery.start_soon(program.siblings.run)
     nursery.start_soon(beat, lifeline)
     nursery.start_soon(obey, lifeline, program)
     nursery.start_soon(say_ready)

@@ -28,7 +28,7 @@ def test_the_example_of_a_feature_works_as_it_stands() -> None:
 
     assert list(lobby.topics()) == ["lobby:*"]
     assert [route.pattern for route in lobby.routes()] == ["/api/lobby"]
-    assert [(sample.name, sample.value) for sample in lobby.metrics()] == [("lobby_guests", 2)]
+    assert [(sample.name, dict(sample.values)) for sample in lobby.metrics()] == [("lobby_guests", {(): 2})]
     # What it does not say, it does not have.
     assert [*lobby.supervisors(), *lobby.children(), *lobby.away(), *lobby.health()] == []
 

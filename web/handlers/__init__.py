@@ -29,6 +29,8 @@ Reading order, each file leaning only on the ones above it:
     automation_api  the answers of the automation routes as models
     automation  snapshots in, decisions out, players and leaderboards
     client_script  /greenroom.js
+    merging     what several workers say of themselves, as one answer
+    siblings    the workers of a node, to be asked
     health      /healthz and /internal/health
     metrics     /metrics
     inspection  /internal/inspect

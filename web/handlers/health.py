@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from web.handlers.http import Answer, json_answer
+from web.handlers.merging import merged_health
 from web.handlers.routes import Endpoint, Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from web.handlers.http import Request
+    from web.handlers.merging import Facts
+    from web.handlers.siblings import Siblings
 
+# What siblings are asked.
+HEALTH: Final = "health"
 OK: Final = json_answer(200, {"ok": True}, (("Cache-Control", "no-store"),))
 DRAINING: Final = json_answer(503, {"ok": False}, (("Cache-Control", "no-store"), ("Retry-After", "5")))
 
@@ -27,6 +32,7 @@ class HealthHandlers:
         uptime_s: Seconds since it started.
         away: Names of configured engines (Redis, database) that cannot be reached now.
         also: More facts, such as why an engine is away. They do not change the status.
+        siblings: The workers of this node; None where this process is alone.
     """
 
     def __init__(
@@ -39,6 +45,7 @@ class HealthHandlers:
         uptime_s: Callable[[], float],
         away: Callable[[], tuple[str, ...]],
         also: Callable[[], dict[str, object]] = dict,
+        siblings: Siblings | None = None,
     ) -> None:
         self._node_name = node_name
         self._is_draining = is_draining
@@ -47,6 +54,7 @@ class HealthHandlers:
         self._uptime_s = uptime_s
         self._away = away
         self._also = also
+        self._siblings = siblings
 
     def routes(self) -> tuple[Route, ...]:
         """The paths and what answers them."""
@@ -61,6 +69,14 @@ class HealthHandlers:
 
     async def internal(self, _request: Request) -> Answer:
         """How the node does; 503 while something it is configured to use is away."""
+        facts = self.facts()
+        if self._siblings is not None:
+            answers = cast("list[tuple[int, Facts]]", await self._siblings.ask(HEALTH))
+            facts = merged_health(answers, self._siblings.count, facts)
+        return json_answer(503 if "away" in facts else 200, facts, (("Cache-Control", "no-store"),))
+
+    def facts(self) -> Facts:
+        """How this process does."""
         away = self._away()
         facts: dict[str, object] = {
             "status": "degraded" if away else "ok",
@@ -72,4 +88,4 @@ class HealthHandlers:
         }
         if away:
             facts["away"] = list(away)
-        return json_answer(503 if away else 200, facts, (("Cache-Control", "no-store"),))
+        return facts

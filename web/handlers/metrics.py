@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from actors.core import Histogram
 from web.handlers.http import Answer
+from web.handlers.merging import families_of, merged_metrics
 from web.handlers.routes import Endpoint, Route
 from web.handlers.tokens import UNAUTHORIZED, bearer, matches_any
 
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from web.handlers.http import Request
+    from web.handlers.merging import Family
+    from web.handlers.siblings import Siblings
 
 NAMESPACE: Final = "greenroom"
+# What siblings are asked.
+METRICS: Final = "metrics"
 
 
 class Sample(NamedTuple):
@@ -128,26 +133,50 @@ def _bound(seconds: float) -> str:
     return "+Inf" if math.isinf(seconds) else str(seconds)
 
 
+class Merged(CollectorRegistry):
+    """Metrics that are there already."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        super().__init__()
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        """All of them."""
+        return self._metrics
+
+
 class MetricsHandlers:
     """`/metrics`.
 
     Args:
         samples: What is served.
         token: Closes it to all who do not bear this token.
+        siblings: The workers of this node; None where this process is alone.
     """
 
-    def __init__(self, samples: Samples, *, token: SecretStr | None) -> None:
+    def __init__(
+        self, samples: Samples, *, token: SecretStr | None, siblings: Siblings | None = None
+    ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(samples)
         ProcessCollector(registry=self._registry)
         self._token = token
+        self._siblings = siblings
 
     def routes(self) -> tuple[Route, ...]:
         """The paths and what answers them."""
         return (Route("/metrics", {"GET": Endpoint(self.metrics)}),)
 
+    def families(self) -> list[Family]:
+        """The metrics of this process, for its siblings."""
+        return families_of(self._registry.collect())
+
     async def metrics(self, request: Request) -> Answer:
         """Everything, in Prometheus' text format."""
         if self._token is not None and not matches_any(bearer(request.headers), (self._token,)):
             return UNAUTHORIZED
-        return Answer(200, generate_latest(self._registry), (("Content-Type", CONTENT_TYPE_LATEST),))
+        registry = self._registry
+        if self._siblings is not None:
+            families = cast("list[tuple[int, list[Family]]]", await self._siblings.ask(METRICS))
+            registry = Merged(merged_metrics(families, self._siblings.count))
+        return Answer(200, generate_latest(registry), (("Content-Type", CONTENT_TYPE_LATEST),))

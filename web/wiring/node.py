@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.core import Audiences, Registry
 from web.handlers.client_script import ClientScript
 from web.handlers.documents import DocumentHandlers
-from web.handlers.health import HealthHandlers
-from web.handlers.metrics import MetricsHandlers, Samples
+from web.handlers.health import HEALTH, HealthHandlers
+from web.handlers.metrics import METRICS, MetricsHandlers, Samples
 from web.handlers.streams import Streams
 from web.wiring.automation import build_automation
 from web.wiring.channels import build_channels
@@ -27,13 +28,13 @@ from web.wiring.redis import build_redis
 from web.wiring.rooms import build_rooms
 from web.wiring.stats import build_stats
 from web.wiring.tree import Restarting, build_tree
+from web.workers.siblings import Siblings
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
     from actors.rooms import Rooms, RoomSnapshot, SharedRooms
-    from web.handlers.routes import Route
     from web.log import PutLog
     from web.settings import Settings
     from web.wiring.automation import AutomationFeature
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from web.wiring.redis import RedisFeature
     from web.wiring.stats import StatsFeature
     from web.wiring.tree import Tree
+    from web.workers.place import WorkerPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Node:
     core: Core
     edge: Edge
     tree: Tree
+    siblings: Siblings | None
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -135,8 +138,16 @@ def build_node(
     *,
     put_log: PutLog,
     clock: Callable[[], float],
+    place: WorkerPlace | None = None,
 ) -> Node:
     """A whole node; nothing runs or is accepted yet.
+
+    Args:
+        settings: The node's, or this worker's.
+        listeners: Sockets to accept from.
+        put_log: Notes accepted PUTs.
+        clock: Seconds that only go forward.
+        place: Of this process among several workers; None where it is alone.
 
     Raises:
         BadCertificate: TLS is configured and its files cannot be used.
@@ -148,10 +159,17 @@ def build_node(
     restarting = Restarting()
     samples = Samples()
     watched = (*core.features, restarting)
+    answers: dict[str, Callable[[], object]] = {}
+    siblings = None
+    if place is not None:
+        siblings = Siblings(Path(place.siblings), place.number, place.count, answers)
+    metrics = MetricsHandlers(samples, token=settings.metrics_token, siblings=siblings)
+    health = _health(settings, core, streams, watched, clock, siblings)
+    answers |= {METRICS: metrics.families, HEALTH: health.facts}
     routes = [
         *chain.from_iterable(feature.routes() for feature in core.features),
-        *_health_routes(settings, core, streams, watched, clock),
-        *MetricsHandlers(samples, token=settings.metrics_token).routes(),
+        *health.routes(),
+        *metrics.routes(),
         *ClientScript().routes(),
     ]
     routes += DocumentHandlers([route.pattern for route in routes]).routes()
@@ -160,16 +178,17 @@ def build_node(
         samples.add(feature.metrics)
     tree = build_tree(core, edge, restarting)
     core.inspection.show(tree.root, (*core.features, edge))
-    return Node(core, edge, tree)
+    return Node(core, edge, tree, siblings)
 
 
-def _health_routes(
+def _health(
     settings: Settings,
     core: Core,
     streams: Streams,
     features: Sequence[Feature],
     clock: Callable[[], float],
-) -> Sequence[Route]:
+    siblings: Siblings | None,
+) -> HealthHandlers:
     started_at = clock()
     return HealthHandlers(
         node_name=settings.node_name,
@@ -179,4 +198,5 @@ def _health_routes(
         uptime_s=lambda: clock() - started_at,
         away=lambda: tuple(chain.from_iterable(feature.away() for feature in features)),
         also=lambda: {name: fact for feature in features for name, fact in feature.health().items()},
-    ).routes()
+        siblings=siblings,
+    )

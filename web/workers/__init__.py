@@ -6,6 +6,7 @@ queue of a worker that died is served by its successor on the same socket.
 
 Reading order, each leaning only on the ones above it:
 
+    siblings    how workers ask one another
     place       what a worker is told by its parent: number, sockets, lifeline
     lifeline    the pair of sockets between the two: heartbeats one way, commands the other
     process     one run of a worker, as its parent sees it

@@ -37,7 +37,8 @@ def main(how: str, diary: str) -> NoReturn:
         lifeline.send(b"R")
     lifeline.settimeout(0.05)
     while how != "stuck":
-        lifeline.send(b".")
+        with contextlib.suppress(OSError):
+            lifeline.send(b".")
         with contextlib.suppress(TimeoutError):
             said = lifeline.recv(10)
             note("handed over" if said else "orphaned")

@@ -142,6 +142,15 @@ def test_workers_share_rooms_and_are_replaced_without_a_failed_request(
         for _ in range(8):
             assert httpx.get(f"{house.url}/api/rooms/r").json()["state"] == {"n": 1}
 
+        for _ in range(4):
+            health = httpx.get(f"{house.url}/internal/health").json()
+            assert (health["status"], health["workers"]) == ("ok", {"count": 2, "answering": 2})
+        metrics = httpx.get(f"{house.url}/metrics").text
+        assert 'greenroom_worker_answers{worker="2"} 1.0' in metrics
+        assert 'process_resident_memory_bytes{worker="1"}' in metrics
+        # The last of the old workers has counted its answers itself, and went with them.
+        assert metrics.count("# TYPE greenroom_http_answers_total counter") == 1
+
         os.kill(min(house.children()), signal.SIGKILL)
         for _ in range(8):
             # What waits in the queue of the dead one is served by its successor.

@@ -17,6 +17,13 @@ class Alive(BaseModel):
     ok: bool
 
 
+class WorkerCounts(BaseModel):
+    """The workers of a node."""
+
+    count: int
+    answering: int
+
+
 class Health(BaseModel):
     """How the node does. Features add facts of their own."""
 
@@ -28,6 +35,7 @@ class Health(BaseModel):
     connected_players: int
     uptime_seconds: int
     away: list[str] | None = Field(None, description="Configured engines that cannot be used now.")
+    workers: WorkerCounts | None = Field(None, description="Where there are several.")
 
 
 class LoggedOut(BaseModel):
