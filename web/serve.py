@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from actors.automation.policy_files import PolicyError
+from actors.links import Unsuitable
 from actors.matches.rules import RulesError
 from supervision import SupervisionError
 from web.check_config import unwritable
@@ -53,8 +54,12 @@ def serve(settings: Settings, place: WorkerPlace | None = None) -> int:
         status = OK if trio.run(_serve, settings, put_log, place) else FAILED
     except* (CannotListen, BadCertificate, PolicyError, RulesError, UnwritableDirectory) as cannot:
         _say(cannot.exceptions[0])
-    except* SupervisionError:
-        logger.critical("given_up", exc_info=True)
+    except* SupervisionError as ended:
+        unsuitable = _unsuitable(ended)
+        if unsuitable is None:
+            logger.critical("given_up", exc_info=True)
+        else:
+            _say(unsuitable)
     finally:
         put_log.close()
     return status
@@ -68,8 +73,16 @@ class UnwritableDirectory(Exception):
 VARIABLE_OF: Final[Mapping[type[Exception], str]] = {
     BadCertificate: "TLS_CERT_FILE",
     PolicyError: "CONFIG_DIR",
+    Unsuitable: "REDIS_URL",
     UnwritableDirectory: "DATA_DIR",
 }
+
+
+def _unsuitable(error: BaseException | None) -> Unsuitable | None:
+    """The server that a part could not start with, if that is at the bottom of `error`."""
+    while error is not None and not isinstance(error, Unsuitable):
+        error = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
+    return error
 
 
 def _say(error: Exception) -> None:

@@ -12,6 +12,7 @@ Reading order, each file leaning only on the ones above it:
     shared_record  keys, channels and header of a room that many nodes share
     shared_store   such rooms in Redis: one script a write
     shared_view    what a node knows of one of them: which news is newer
+    stream_counts  how many listen to a room on all nodes
     shared_views   those that are listened to here: subscribed, looked at, broadcast
     shared_rooms   reading, writing and listing them; the protocol of `store`
 """

@@ -116,6 +116,16 @@ class Layout(NamedTuple):
         return f"{self.prefix}:{{{tags()[partition_of(room_id)]}}}:w:{room_id}:{write_id.decode()}"
 
     @property
+    def layout_key(self) -> str:
+        """Says how rooms are kept under this prefix."""
+        return f"{self.prefix}:layout"
+
+    @property
+    def version(self) -> bytes:
+        """What stands there: format, partitions, and the number of servers that they are spread over."""
+        return b"%b %d 1" % (FORMAT, PARTITIONS)
+
+    @property
     def era_key(self) -> str:
         """The era of a Redis."""
         return f"{self.prefix}:era"

@@ -180,6 +180,7 @@ class SharedRooms:
         self._owed: dict[str, bytes | None] = {}
         self._paying: set[str] = set()
         self._writes = self._removed = self._joined = 0
+        self._has_started = False
 
     # -- reading ---------------------------------------------------------------------
 
@@ -253,13 +254,14 @@ class SharedRooms:
         heads = [PendingCall("room_store", room_id) for room_id in ids]
         for room_id, head in zip(ids, heads, strict=True):
             self._wire.send(("GETRANGE", self._layout.key(room_id), 0, HEADER_BYTES - 1), head)
+        elsewhere = await self._views.counts.of_others(ids)
         rows = []
-        for room_id, head in zip(ids, heads, strict=True):
+        for room_id, head, others in zip(ids, heads, elsewhere, strict=True):
             try:
                 record = record_of(room_id, decode(await head.wait(ANSWER_S)))
             except (ForeignValue, redis.ResponseError):
                 continue
-            streams = self.streams(room_id)
+            streams = self.streams(room_id) + others
             rows.append(RoomRow(room_id, record.version, record.updated_at, streams, record.kind))
         return rows
 
@@ -424,6 +426,7 @@ class SharedRooms:
             ChildSpec(id="room_store", start=self._wire.run),
             ChildSpec(id="room_channels", start=self._views.channels.run),
             ChildSpec(id="room_views", start=self._views.run),
+            ChildSpec(id="stream_counts", start=self._views.counts.run),
             ChildSpec(id="room_publishes", start=self.publish_owed),
         ]
 
@@ -441,10 +444,16 @@ class SharedRooms:
 
         Counts as started when the store can be used, or has had its time: requests that come right
         after the start should find it.
+
+        Raises:
+            Unsuitable: At the first start: what answers there is no store for this node.
         """
         with trio.move_on_after(START_S):
             await self._wire.until_up()
             await self._views.channels.until_up()
+        if self._store.unsuitable is not None and not self._has_started:
+            raise self._store.unsuitable
+        self._has_started = True
         life.started()
         while True:
             await trio.sleep(OWED_S)

@@ -89,6 +89,7 @@ class SharedStore:
         layout: As given.
         ttl_s: By who writes the room.
         clock_ahead_s: What the clock of Redis is ahead of ours.
+        unsuitable: Why the server that answered last is none for rooms; None if it is one.
     """
 
     def __init__(self, url: str, *, ttl_s: float, layout: Layout | None = None, **options: Any) -> None:
@@ -97,6 +98,7 @@ class SharedStore:
         self._era = b""
         self._policy = EVICTS_NOTHING
         self.clock_ahead_s = 0.0
+        self.unsuitable: Unsuitable | None = None
         self._write = _Script.load("write.lua")
         self._remove = _Script.load("remove.lua")
         self._name_era = _Script.load("era.lua")
@@ -108,7 +110,26 @@ class SharedStore:
         return self._era
 
     async def _prepare(self) -> None:
-        """Compare eras and load the scripts, before any write is let through."""
+        """Compare layouts and eras and load the scripts, before any write is let through."""
+        try:
+            await self._look_at_layout()
+            await self._load()
+        except Unsuitable as why:
+            self.unsuitable = why
+            raise
+        self.unsuitable = None
+
+    async def _look_at_layout(self) -> None:
+        key, ours = self._layout.layout_key, self._layout.version
+        await self.wire.call("SET", key, ours, "NX", before_up=True)
+        theirs = await self.wire.call("GET", key, before_up=True)
+        if theirs != ours:
+            raise Unsuitable(
+                f"{key} says that rooms are kept there as {theirs.decode('ascii', 'replace')!r}, "
+                f"and this node keeps them as {ours.decode()!r}"
+            )
+
+    async def _load(self) -> None:
         for script in (self._write, self._remove):
             await self.wire.call("SCRIPT", "LOAD", script.text, before_up=True)
         await self.look_at_era(before_up=True)

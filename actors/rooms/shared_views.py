@@ -34,6 +34,7 @@ from actors.rooms.record import Kind, Refusal
 from actors.rooms.rooms import INLINE_OFFERS
 from actors.rooms.shared_record import HEADER_BYTES, POSITION, ForeignValue
 from actors.rooms.shared_view import NOWHERE, Order, SharedView
+from actors.rooms.stream_counts import StreamCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -160,6 +161,7 @@ class SharedViews:
         bytes: Of the records in them.
         healed: Rooms found changed by a look at the store, by its cause.
         broadcasters: Tasks that broadcast to many listeners.
+        counts: Of listeners, on all nodes.
     """
 
     def __init__(
@@ -188,6 +190,10 @@ class SharedViews:
         self.bytes = 0
         self.healed: Counter[str] = Counter(dict.fromkeys(HEALINGS, 0))
         self.channels = channels(self)
+        prefix = store.layout.prefix
+        self.counts = StreamCounts(
+            store.wire, prefix=prefix, count=self.streams, rooms=self.ids, clock=self.now_s
+        )
         self.broadcasters = Directory[str, Broadcaster](
             "room", registry, self._make, max_actors=max_views, resume=tuple, idle_s=RETIRE_S
         )
@@ -198,6 +204,10 @@ class SharedViews:
     def ids(self) -> tuple[str, ...]:
         """Ids of the rooms with a view, oldest first."""
         return tuple(self._views)
+
+    def now_s(self) -> float:
+        """Unix seconds by the clock of the store."""
+        return self._clock() + self._store.clock_ahead_s
 
     def get(self, room_id: str) -> SharedView | None:
         """The view of a room that is subscribed to."""
@@ -238,6 +248,7 @@ class SharedViews:
         """As `RoomStore.join`, right after `open`."""
         view = self._views.get(room_id) or self._subscribe(room_id)
         self._registry.audiences.join(("room", room_id), member)
+        self.counts.note(room_id)
         return view.record, view.event
 
     def streams(self, room_id: str) -> int:
@@ -248,6 +259,7 @@ class SharedViews:
         """Offer `member` no more events."""
         audiences = self._registry.audiences
         audiences.leave(("room", room_id), member)
+        self.counts.note(room_id)
         if not audiences.count(("room", room_id)):
             self._idle[0].add(room_id)
 
@@ -509,7 +521,7 @@ class SharedViews:
 
     def _expire(self) -> None:
         """Look at rooms that should be gone by the clock of the store; the store decides."""
-        first, now = self._expired_until + 1, int(self._clock() + self._store.clock_ahead_s)
+        first, now = self._expired_until + 1, int(self.now_s())
         if now < first:
             return
         self._expired_until = now

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
@@ -10,8 +12,11 @@ import pytest
 import trio
 from redis import Redis
 
+from supervision import State
 from tests.engines import RedisServer
 from tests.web.serving import ADMIN, PATIENCE_S, Node, eventually, serving
+
+Change = Callable[[Redis], object]
 
 
 @asynccontextmanager
@@ -215,6 +220,114 @@ async def test_a_full_redis_is_too_much_state(redis_server: RedisServer) -> None
 
     assert (full.status_code, full.json()["error"]) == (503, "too_much_state")
     assert after.json()["version"] == 2
+
+
+async def test_the_list_counts_the_streams_of_all_nodes(redis_server: RedisServer) -> None:
+    async with nodes(redis_server) as [one, two]:
+        await put(one, 1)
+
+        async def streams() -> int:
+            rows = (await one.http.get("/api/rooms", headers=ADMIN)).json()["rooms"]
+            [count] = [row["streams"] for row in rows]
+            return int(count)
+
+        async def until(count: int) -> None:
+            with trio.fail_after(PATIENCE_S):
+                while await streams() != count:  # noqa: ASYNC110
+                    await trio.sleep(0.05)  # real time: nodes tell each other every two seconds
+
+        async with one.watch("r") as here, two.watch("r") as there, two.watch("r") as also_there:
+            for watcher in (here, there, also_there):
+                await watcher.event()
+            await until(3)
+        await until(0)
+
+
+async def test_a_node_with_another_layout_refuses_to_start(redis_server: RedisServer) -> None:
+    with Redis.from_url(redis_server.url) as client:
+        client.set("gr:layout", "gr9 64 2")
+    env = {"PATH": os.environ["PATH"], "ROOM_STORE": "redis", "REDIS_URL": redis_server.url, "PORT": "0"}
+    ended = await trio.run_process(
+        [sys.executable, "-m", "web.cli", "serve"],
+        env=env,
+        capture_stderr=True,
+        capture_stdout=True,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    [line] = ended.stderr.decode().splitlines()
+    assert line.startswith("greenroom: REDIS_URL: gr:layout says")
+    assert "'gr9 64 2'" in line
+
+
+async def test_a_node_that_meets_another_layout_later_serves_on_and_says_so(
+    redis_server: RedisServer,
+) -> None:
+    async with nodes(redis_server, 1) as [one]:
+        await put(one, 1)
+        with Redis.from_url(redis_server.url) as client:
+            client.set("gr:layout", "gr9 64 2")
+            client.client_kill_filter(skipme=True)
+        rooms = one.program.core.rooms
+        await eventually(lambda: "gr:layout" in (rooms.trouble or ""))  # type: ignore[union-attr]
+        refused = await put(one, 2)
+        with Redis.from_url(redis_server.url) as client:
+            client.delete("gr:layout")
+        written = await until_written(one, 3)
+
+    assert refused.json()["error"] == "store_unavailable"
+    assert written.json()["version"] == 2
+
+
+REFUSALS = [
+    (
+        "READONLY",
+        lambda client: client.replicaof("127.0.0.1", 1),
+        lambda client: client.replicaof("NO", "ONE"),
+    ),
+    (
+        "NOREPLICAS",
+        lambda client: client.config_set("min-replicas-to-write", 3),
+        lambda client: client.config_set("min-replicas-to-write", 0),
+    ),
+    (
+        "NOAUTH",
+        lambda client: (client.config_set("requirepass", "x"), client.client_kill_filter(skipme=True)),
+        lambda client: client.config_set("requirepass", ""),
+    ),
+    ("NOSCRIPT", lambda client: client.script_flush(), lambda client: None),
+    (
+        "NOPERM",
+        lambda client: client.acl_setuser("default", commands=["-set"]),
+        lambda client: client.acl_setuser("default", commands=["+@all"]),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("refuse", "allow"), [case[1:] for case in REFUSALS], ids=[case[0] for case in REFUSALS]
+)
+async def test_a_redis_that_refuses_is_answered_for_and_heals(
+    redis_server: RedisServer, refuse: Change, allow: Change
+) -> None:
+    async with nodes(redis_server) as [one, two], two.watch("r") as watcher:
+        await watcher.event()
+        await put(one, 1)
+        await watcher.event()
+        with Redis.from_url(redis_server.url) as client:
+            refuse(client)
+            answers = [await put(one, 2), await put(one, 3)]
+            allow(client)
+        written = await until_written(one, 4)
+        version = 0
+        while version != written.json()["version"]:
+            version = (await watcher.event()).data.get("version", 0)
+        restarts = one.program.tree.subtrees["integrations"].which_children()
+
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    assert {answer.json().get("error") for answer in answers} <= {None, "store_unavailable"}
+    assert all(child.state is State.RUNNING for child in restarts)
 
 
 async def test_many_readers_at_once_cost_one_command(redis_server: RedisServer) -> None:
