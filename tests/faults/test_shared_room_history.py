@@ -139,6 +139,8 @@ async def live_through(directory: Path, seed: int, seconds: float) -> Cluster[Se
             for room in ROOMS:
                 callers.start_soon(go_on, lambda room=room: clients.write(room, size=rng.choice(SIZES)))
                 callers.start_soon(go_on, lambda room=room: clients.write(room, key=True))
+            # A read tells the streams of its node as well, so most rooms are not read.
+            for room in ROOMS[:2]:
                 callers.start_soon(go_on, lambda room=room: clients.read(room))
             await inflict(all_, rng, seconds)
             clients.stopping = True

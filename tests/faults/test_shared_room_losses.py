@@ -69,19 +69,21 @@ async def write_behind(replica: RedisServer, all_: Cluster[LocalNode], link: Red
     await all_.heard(ROOMS)
 
 
-async def test_a_promoted_replica_whose_tail_was_cut_off(tmp_path: Path) -> None:
-    async with (
-        local_cluster(tmp_path) as all_,
-        replica_of(all_, tmp_path / "replica") as (replica, link),
-        all_.watching(ROOMS),
-    ):
+async def promote_a_cut_off_replica(all_: Cluster[LocalNode], directory: Path) -> None:
+    async with replica_of(all_, directory) as (replica, link):
         await write_behind(replica, all_, link)
         all_.redis.kill()
         await redis_command(replica.port, "REPLICAOF", "NO", "ONE")
         for proxy in all_.proxies:
             proxy.redirect(replica.port)
         await write(all_, 8, ROOMS[:1])
+        all_.redis = replica
         await all_.calm(ROOMS)
+
+
+async def test_a_promoted_replica_whose_tail_was_cut_off(tmp_path: Path) -> None:
+    async with local_cluster(tmp_path) as all_, all_.watching(ROOMS):
+        await promote_a_cut_off_replica(all_, tmp_path / "replica")
 
     assert_reset_and_nothing_else(all_)
     left = all_.clients.history("left")
@@ -105,6 +107,7 @@ async def test_two_primaries_at_once(tmp_path: Path) -> None:
 
         all_.redis.kill()
         all_.proxies[0].redirect(replica.port)
+        all_.redis = replica
         await all_.calm(ROOMS)
 
     assert_reset_and_nothing_else(all_)
