@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -37,8 +37,14 @@ class ResultKeeper(Protocol):
         """
 
 
+# The two clocks drift apart by less than this between two corrections of a machine's clock.
+DRIFT_S: Final = 1.0
+
+
 class SteadyClock:
-    """Unix seconds that never go back: the wall clock, read once, and a monotonic clock since.
+    """Seconds that never jump, by which matches wait: the wall clock, read once, plus what has passed.
+
+    What people and other servers are told follows the wall clock: add `correction_s`.
 
     Args:
         wall_clock: Unix seconds.
@@ -47,6 +53,15 @@ class SteadyClock:
     def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
         self._wall_clock = wall_clock
         self._offset_s: float | None = None
+        self._correction_s = 0.0
+
+    @property
+    def correction_s(self) -> float:
+        """How far the wall clock is ahead of this one since it was set: negative if behind, 0 as a rule."""
+        ahead_s = self._wall_clock() - self()
+        if abs(ahead_s - self._correction_s) > DRIFT_S:
+            self._correction_s = ahead_s
+        return self._correction_s
 
     def __call__(self) -> float:
         """The time; the first call reads the wall clock."""
@@ -66,7 +81,7 @@ class MatchContext:
         keeper: Makes the others.
         publisher: Of the records.
         timeouts: How long matches wait for what.
-        now: Unix seconds that never go back.
+        now: By which matches wait.
         on_over: Called when a match has ended in whatever way.
     """
 
@@ -75,5 +90,5 @@ class MatchContext:
     keeper: ResultKeeper
     publisher: RoomPublisher
     timeouts: MatchTimeouts
-    now: Callable[[], float]
+    now: SteadyClock
     on_over: Callable[[Match], None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias, assert_never
 
@@ -211,6 +211,8 @@ class MatchHandle:
             publish: False where the record may be what fails; the next run of the task publishes it.
         """
         before = self.match
+        if before.correction_s != (correction_s := self._context.now.correction_s):
+            before = replace(before, correction_s=correction_s)
         self._is_stepping = True
         done = step(before, event, self._context.now())
         self._is_stepping = False

@@ -82,7 +82,7 @@ class Matches:
         timeouts: How long a match waits for what.
         max_matches: Live and lingering ones; one more is refused.
         on_over: Called when a match has ended in whatever way; must not wait.
-        clock: Unix seconds; read once.
+        clock: Unix seconds.
     """
 
     def __init__(
@@ -146,6 +146,7 @@ class Matches:
             rules,
             seed=seed,
             now=context.now(),
+            correction_s=context.now.correction_s,
             node_name=context.node_name,
             timeouts=context.timeouts,
         ).match

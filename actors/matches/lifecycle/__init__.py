@@ -2,8 +2,9 @@
 
 A match is a value. `step` takes it, an event and a time, and returns the next
 value, the effects to carry out, and a reply if somebody asked. It reads no
-clock: `now` is an argument, in Unix seconds that must not go back (a wall clock
-read once, plus what a monotonic clock has counted since).
+clock: `now` is an argument, in seconds that must not jump (a wall clock read
+once, plus what a monotonic clock has counted since). What others are told has
+`correction_s` added, so that it follows the wall clock.
 
 Whoever runs a match keeps `result.match` first, then gives the reply, then
 carries out the effects in their order. A crash in between costs pushes at most:

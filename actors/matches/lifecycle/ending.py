@@ -17,7 +17,10 @@ def finish(step: StepResult, outcome: Outcome, now: float) -> StepResult:
     """The rules have an outcome: the match is finished."""
     match = replace(_over(step.match, Trigger.GAME_OVER, now), outcome=outcome)
     told = callback.finished(
-        match.room_id, winner_id=outcome.winner, result_data=result_data(match, outcome), at_s=now
+        match.room_id,
+        winner_id=outcome.winner,
+        result_data=result_data(match, outcome),
+        at_s=now + match.correction_s,
     )
     ended = Push("game:ended", game_ended(match, outcome), match.everybody)
     return replace(step, match=match).with_callback(told).with_effects(ended)
@@ -37,7 +40,7 @@ def break_off(match: Match, trigger: Trigger, now: float) -> StepResult:
 
 def abort_callback(match: Match, reason: AbortReason, now: float) -> Callback:
     """`aborted` for the API server."""
-    return callback.aborted(match.room_id, reason=reason.value, at_s=now)
+    return callback.aborted(match.room_id, reason=reason.value, at_s=now + match.correction_s)
 
 
 def _over(match: Match, trigger: Trigger, now: float) -> Match:

@@ -50,6 +50,7 @@ def begin(
     now: float,
     node_name: str,
     timeouts: MatchTimeouts = MatchTimeouts(),  # noqa: B008 - frozen
+    correction_s: float = 0.0,
 ) -> StepResult:
     """A new match, preparing until the API server has acknowledged `ready`.
 
@@ -57,9 +58,10 @@ def begin(
         job: What is asked for; as many players as the rules take.
         rules: Those the job names.
         seed: 128 bits nobody can guess, as from `secrets.randbits`: whoever knows it knows every hand.
-        now: Unix seconds.
+        now: Seconds by which it waits.
         node_name: As told to the API server.
         timeouts: How long to wait for what.
+        correction_s: Of `now`; see `Match`.
 
     Raises:
         PlayersNotWanted: The rules do not take these players.
@@ -74,6 +76,7 @@ def begin(
         seats=seats,
         created_at=now,
         node_name=node_name,
+        correction_s=correction_s,
     )
     return _completed(None, announce(match, node_name=node_name), now)
 

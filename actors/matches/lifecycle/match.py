@@ -66,7 +66,7 @@ class Seat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """A match. All times are Unix seconds; None for what has not come or is not due.
+    """A match. All times are seconds by which it waits; None for what has not come or is not due.
 
     Attributes:
         job: What was asked for.
@@ -92,6 +92,7 @@ class Match:
         unacked: Callbacks not known to be settled, oldest first; `ready` is among them until it is.
         shown: The record that was published last.
         rules_failed: The rules are not to be asked anything any more.
+        correction_s: Added to its times, they are Unix time: not 0 once the wall clock has been set.
     """
 
     job: CreationJob
@@ -117,6 +118,7 @@ class Match:
     job_end: JobEnd | None = None
     shown: JsonObject | None = None
     rules_failed: bool = False
+    correction_s: float = 0.0
 
     @property
     def room_id(self) -> str:

@@ -29,7 +29,7 @@ def start_if_all_there(step: StepResult, now: float) -> StepResult:
         return step
     play, tells = Play.begin(match.rules, setup_of(match), match.seed)
     started = replace(match.moved(Trigger.ALL_JOINED), started_at=now)
-    told = callback.started(started.room_id, player_ids=started.everybody, at_s=now)
+    told = callback.started(started.room_id, player_ids=started.everybody, at_s=now + match.correction_s)
     return _played(replace(step, match=started).with_callback(told), play, tells, now)
 
 

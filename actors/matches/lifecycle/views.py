@@ -22,9 +22,9 @@ def record(match: Match) -> JsonObject:
         "game_rules": match.job.game_rules,
         "turn_time_limit": setup_of(match).turn_time_limit,
         "players": _players(match),
-        "created_at": iso_utc(match.created_at),
-        "started_at": _time(match.started_at),
-        "ended_at": _time(match.ended_at),
+        "created_at": _time(match, match.created_at),
+        "started_at": _time(match, match.started_at),
+        "ended_at": _time(match, match.ended_at),
         "turn_ends_at": _turn_ends_at(match),
         "game": _game(match),
         **_ending(match),
@@ -98,7 +98,7 @@ def _players(match: Match) -> list[JsonObject]:
 
 
 def _turn_ends_at(match: Match) -> str | None:
-    return _time(match.turn_due) if match.status is Status.PLAYING else None
+    return _time(match, match.turn_due) if match.status is Status.PLAYING else None
 
 
 def _ending(match: Match) -> JsonObject:
@@ -108,5 +108,6 @@ def _ending(match: Match) -> JsonObject:
     }
 
 
-def _time(at: float | None) -> str | None:
-    return None if at is None else iso_utc(at)
+def _time(match: Match, at: float | None) -> str | None:
+    """One of its times as the wall clock has it."""
+    return None if at is None else iso_utc(at + match.correction_s)

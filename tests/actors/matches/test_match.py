@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors.core import Audiences, Registry
+from actors.core import Audiences, Registry, iso_utc
 from actors.matches import (
     Callbacks,
     CreationJob,
@@ -30,6 +30,8 @@ from tests.fakes.http import Network
 from tests.fakes.keeper import DirectKeeper
 from tests.fakes.life import LoneLife
 from tests.fakes.node import GAMES, RULES, Stage, job
+
+T0 = 1_770_000_000.0
 
 
 class Api:
@@ -52,7 +54,9 @@ class Api:
 class MatchContext:
     """Callbacks and matches, alive."""
 
-    def __init__(self, *, max_matches: int = 10, **patience: float) -> None:
+    def __init__(self, *, max_matches: int = 10, ahead_s: float = 0.0, **patience: float) -> None:
+        # Of the wall clock.
+        self.ahead_s = ahead_s
         self.api = Api()
         self.stage = Stage()
         self.callbacks = Callbacks("http://api", keys=["k"], transport=Network(self.api))
@@ -65,6 +69,7 @@ class MatchContext:
             keeper=DirectKeeper(self.callbacks),
             timeouts=MatchTimeouts(**patience),
             max_matches=max_matches,
+            clock=lambda: T0 + trio.current_time() + self.ahead_s,
         )
         self.root = Supervisor(
             [
@@ -413,3 +418,21 @@ async def test_the_public_state_names_what_everybody_may_know(autojump_clock: Mo
             "reason": None,
             "result": None,
         }
+
+
+@pytest.mark.parametrize("jump_s", [8 * 86_400.0, -8 * 86_400.0, 3600.0])
+async def test_a_wall_clock_that_is_set_moves_what_is_told_and_no_deadline(
+    autojump_clock: MockClock, jump_s: float
+) -> None:
+    async with context(join_timeout_s=30) as w:
+        await w.create().wait()
+        started_s = trio.current_time()
+        w.ahead_s = jump_s
+        await trio.sleep(29.9)
+        assert w.stage.rooms["room-1"]["status"] == "ready"
+        await trio.sleep(0.2)
+        shown = w.stage.rooms["room-1"]
+
+    assert shown["status"] == "aborted"
+    assert shown["ended_at"] == iso_utc(T0 + started_s + 30 + jump_s)
+    assert shown["created_at"] == iso_utc(T0 + started_s + jump_s)
