@@ -6,7 +6,8 @@ one player are carried out in order, one at a time. Others are stored only to be
 `forbidden` where the actor may not.
 
 A claim is a lease: no other node gets the decision before it ends. The leases of a node that dies lapse.
-Leases compare the clocks of nodes, which must agree to within a few seconds.
+Leases compare the clocks of nodes, which must agree to within a few seconds. A lease or a retry that lies
+further ahead than any is made was dated by a clock that was wrong: it is over.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from actors.links import Forgotten, Slice
 # A dead node's decisions wait no longer than any retry does, and the outbox has to notice these too.
 # The longest request to Roblox and the writing down of its answer take 20 s.
 LEASE: Final = timedelta(seconds=LONGEST_RETRY_S)
+# How far the clocks of two nodes may differ.
+SKEW: Final = timedelta(seconds=5)
 
 # Roblox's limit per user. Kept beside the player, since all processes share it.
 RESTRICTION_UPDATES: Final = SlidingWindow(most=2, span_s=60.0)
@@ -172,6 +175,11 @@ def _restrictions(connection: Connection, user_ids: Sequence[int]) -> dict[int, 
     return {user_id: tuple(times or ()) for user_id, times in rows}
 
 
+def is_leased(lease_until: datetime | None, now: datetime) -> bool:
+    """Whether a lease holds."""
+    return lease_until is not None and now <= lease_until <= now + LEASE + SKEW
+
+
 def _due(now: datetime) -> Select[tuple[int]]:
     older = automation_decisions.alias("older")
     first_of_player = ~exists().where(
@@ -183,8 +191,8 @@ def _due(now: datetime) -> Select[tuple[int]]:
         select(decisions.id)
         .where(
             decisions.status == Status.PENDING.value,
-            decisions.not_before <= now,
-            or_(decisions.lease_until.is_(None), decisions.lease_until < now),
+            or_(decisions.not_before <= now, decisions.not_before > now + LEASE + SKEW),
+            or_(decisions.lease_until.is_(None), ~decisions.lease_until.between(now, now + LEASE + SKEW)),
             first_of_player,
         )
         .order_by(decisions.id)

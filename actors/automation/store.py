@@ -18,7 +18,7 @@ from actors.automation import steps
 from actors.automation.bulk import add_missing, upsert_many
 from actors.automation.decision import Decision
 from actors.automation.merge import Sync
-from actors.automation.outbox import Status
+from actors.automation.outbox import Status, is_leased
 from actors.automation.player import Player
 from actors.automation.policy import Policy
 from actors.automation.queueing import PendingDecision
@@ -146,5 +146,5 @@ def _waiting(row: RowMapping, now: datetime) -> PendingDecision:
         steps=steps.from_json(row["steps"]),
         next_step=row["next_step"],
         touched=row["next_step"] > 0 or row["attempts"] > 0 or row["lease_owner"] is not None,
-        leased=row["lease_until"] is not None and row["lease_until"] >= now,
+        leased=is_leased(row["lease_until"], now),
     )

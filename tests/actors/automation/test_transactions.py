@@ -606,6 +606,31 @@ def test_a_postponed_decision_is_due_when_it_said(engine: Engine) -> None:
     assert job.attempts == 1
 
 
+@pytest.mark.parametrize("ahead_s", [60, 3 * 3600, 8 * 86_400, 4000 * 86_400])
+def test_a_clock_that_was_ahead_delays_no_retry_and_no_lease(engine: Engine, ahead_s: int) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    [job] = _claim(engine, seconds=ahead_s)
+    assert _hear(engine, job, RetryIn(5.0, "503 UNAVAILABLE: m"), seconds=ahead_s) is not None
+
+    # The clock is right again: the retry is due, and so is a decision whose node has died meanwhile.
+    assert len(_claim(engine, "two")) == 1
+    assert len(_claim(engine, "three", seconds=ahead_s + 6)) == 1
+    assert len(_claim(engine, "four", seconds=1)) == 1
+    assert _claim(engine, "five", seconds=1) == []
+
+
+@pytest.mark.parametrize("behind_s", [60, 8 * 86_400])
+def test_a_clock_that_was_behind_delays_no_retry_and_no_lease(engine: Engine, behind_s: int) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    [job] = _claim(engine)
+    _hear(engine, job, RetryIn(5.0, "503 UNAVAILABLE: m"), seconds=-behind_s)
+
+    assert len(_claim(engine, "two")) == 1
+    # The clocks of two nodes may differ a little.
+    assert _claim(engine, "three", seconds=-4) == []
+    assert len(_claim(engine, "four", seconds=5 - behind_s)) == 1
+
+
 def test_a_crash_between_steps_goes_on_from_the_last_one_recorded(engine: Engine) -> None:
     _record(engine, entry(rank="New", rankPoints=150, apply=True))
     _hear(engine, _claim(engine)[0], Done())
