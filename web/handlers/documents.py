@@ -9,7 +9,7 @@ from web.handlers.description import automation, inspection, node, rooms, stats
 from web.handlers.description.asyncapi import asyncapi
 from web.handlers.description.callbacks import callbacks
 from web.handlers.description.openapi import document
-from web.handlers.http import NO_CACHE, Answer, json_answer
+from web.handlers.http import PAGE_HEADERS, Answer, json_answer
 from web.handlers.routes import Endpoint, Route
 
 if TYPE_CHECKING:
@@ -20,18 +20,6 @@ if TYPE_CHECKING:
 
 PARTS: Final = (rooms.PART, stats.PART, automation.PART, inspection.PART, node.PART)
 ABOUT: Final = "Live rooms, matches, players' stats and rank decisions. Events are in `/asyncapi.json`."
-# The page takes nothing from elsewhere, and no other page may frame it.
-PAGE_HEADERS: Final = (
-    ("Content-Type", "text/html; charset=utf-8"),
-    (
-        "Content-Security-Policy",
-        (
-            "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; "
-            "style-src 'unsafe-inline'; frame-ancestors 'none'"
-        ),
-    ),
-    *NO_CACHE,
-)
 
 
 def openapi(served: Collection[str] | None = None) -> Json:

@@ -19,6 +19,18 @@ CACHE_CONTROL: Final = "Cache-Control"
 # A cache that is told nothing may keep an answer for as long as it likes (RFC 9111, section 4.2.2).
 NO_CACHE: Final[Headers] = ((CACHE_CONTROL, "no-cache"),)
 FRESH_JSON: Final[Headers] = JSON + NO_CACHE
+# Of our own pages: they take nothing from elsewhere, and no other page may frame them.
+PAGE_HEADERS: Final[Headers] = (
+    ("Content-Type", "text/html; charset=utf-8"),
+    (
+        "Content-Security-Policy",
+        (
+            "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; "
+            "style-src 'unsafe-inline'; frame-ancestors 'none'"
+        ),
+    ),
+    *NO_CACHE,
+)
 
 
 class Request(NamedTuple):

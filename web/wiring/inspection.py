@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from actors.core import iso_utc
 from supervision import ChildSpec
 from web.handlers.inspection.access import AdminAccess
-from web.handlers.inspection.handlers import InspectionHandlers, SessionHandlers
+from web.handlers.inspection.handlers import DashboardHandlers, InspectionHandlers
 from web.handlers.inspection.live import LiveView, Series
 from web.handlers.inspection.section import SampledSection
 from web.handlers.limits import PerMinute
@@ -85,14 +85,16 @@ class InspectionFeature(Feature):
         return [ChildSpec(id="inspection", start=self.live.run)] if self._access.exists else []
 
     def routes(self) -> Sequence[Route]:
-        """`/internal/inspect`, and signing in."""
+        """`/internal/inspect`, and the dashboard."""
         inspection = InspectionHandlers(
             self._access, self._root, self._sections, self.live, may_kill=self._access.is_open
         )
-        sessions = SessionHandlers(
+        if self._settings.dashboard == "off":
+            return inspection.routes()
+        dashboard = DashboardHandlers(
             self._access, self._settings.admin_token, attempts=self._attempts, is_tls=self._is_tls
         )
-        return (*inspection.routes(), *sessions.routes())
+        return (*inspection.routes(), *dashboard.routes())
 
     def metrics(self) -> Iterator[Sample]:
         """How many look."""

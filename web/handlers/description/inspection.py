@@ -145,6 +145,15 @@ PART: Final = part(
                 path("path", {"type": "string", "minLength": 1}, "Of ids, percent-encoded."),
             )
         },
+        "/dashboard": {
+            "get": Operation(
+                id="dashboard",
+                summary="See the inside of the node as a page",
+                tag=TAG,
+                ok={200: ("The page; it loads nothing from elsewhere.", "text/html")},
+                refusals={404: ("not_found",)},
+            )
+        },
         "/dashboard/session": {
             "post": Operation(
                 id="sign_in",

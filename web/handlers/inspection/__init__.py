@@ -8,5 +8,5 @@ Reading order, each file leaning only on the ones above it:
     rooms       rooms
     matches     matches, the queue of jobs, results that wait
     live        once a second what has changed, and fifteen minutes of numbers
-    handlers    the routes
+    handlers    the routes; dashboard.html is the page
 """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from actors.links import LinkDown
 from supervision import ChildError, SupervisionError
-from web.handlers.http import NO_CACHE, Answer, OpenStream, error, json_answer, retry_later
+from web.handlers.http import NO_CACHE, PAGE_HEADERS, Answer, OpenStream, error, json_answer, retry_later
 from web.handlers.inspection.live import TOPIC
 from web.handlers.inspection.section import Acted, Look
 from web.handlers.inspection.tree import below, kill, outline
@@ -96,7 +97,9 @@ class InspectionHandlers:
     async def index(self, request: Request) -> Answer:
         """What there is to see."""
         refusal = self._access.refusal(request.headers)
-        return refusal or json_answer(200, {"sections": ["tree", *self._sections]})
+        return refusal or json_answer(
+            200, {"sections": ["tree", *self._sections], "may_kill": self._may_kill}
+        )
 
     async def tree(self, request: Request) -> Answer:
         """The supervision tree; with `?under=` the children of one supervisor."""
@@ -201,8 +204,8 @@ class InspectionHandlers:
         logger.info("operator_action", extra=facts)
 
 
-class SessionHandlers:
-    """Signing in to the dashboard.
+class DashboardHandlers:
+    """The page of operators, and signing in to it.
 
     Args:
         access: Keeps the sessions.
@@ -223,12 +226,21 @@ class SessionHandlers:
         self._admin_token = admin_token
         self._attempts = attempts
         self._is_tls = is_tls
+        self._page = resources.files("web.handlers.inspection").joinpath("dashboard.html").read_bytes()
 
     def routes(self) -> tuple[Route, ...]:
-        """The path and what answers it."""
+        """The paths and what answers them; none where nobody may look."""
         if not self._access.exists:
             return ()
-        return (Route(SESSION, {"POST": Endpoint(self.open), "DELETE": Endpoint(self.close)}),)
+        page = Route("/dashboard", {"GET": Endpoint(self.page)})
+        return (page, Route(SESSION, {"POST": Endpoint(self.open), "DELETE": Endpoint(self.close)}))
+
+    async def page(self, request: Request) -> Answer:
+        """The page; it shows nothing by itself. In development it comes with a session."""
+        if not self._access.is_open or self._access.has_session(request.headers):
+            return Answer(200, self._page, PAGE_HEADERS)
+        cookie = self._access.open_session(secure=self._is_tls(request))
+        return Answer(200, self._page, (*PAGE_HEADERS, cookie))
 
     async def open(self, request: Request) -> Answer:
         """Open a session for `{"token": <the admin token>}`; the answer sets the cookie."""

@@ -1,0 +1,109 @@
+"""The dashboard in a real browser: signing in, healing, a dead letter put back, a match ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import httpx
+import pytest
+import redis
+import trio
+
+from tests.e2e.browser.chromium import Page, page_elsewhere
+from tests.e2e.browser.node import ServedNode
+from tests.engines import RedisServer
+from tests.fakes.api_server import api_server
+from tests.fakes.node import job
+
+pytestmark = pytest.mark.e2e
+PATIENCE_S = 30.0
+WATCH_FAULTS = """
+window.faults = [];
+addEventListener('error', (event) => faults.push(event.message));
+addEventListener('unhandledrejection', (event) => faults.push(String(event.reason)));
+addEventListener('securitypolicyviolation', (event) => faults.push(event.blockedURI));
+window.confirm = () => true;
+"""
+
+
+def wait_for(page: Page, condition: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not page.run(condition):
+        assert time.monotonic() < deadline, (condition, page.run("document.body.innerText"))
+        time.sleep(0.05)
+
+
+@contextmanager
+def dashboard(node: ServedNode) -> Iterator[Page]:
+    with page_elsewhere() as (page, _):
+        page.call("Page.enable")
+        page.call("Page.addScriptToEvaluateOnNewDocument", source=WATCH_FAULTS)
+        page.call("Page.navigate", url=f"{node.url}/dashboard")
+        wait_for(page, "typeof watch === 'function'")
+        yield page
+        assert page.run("faults") == []
+
+
+def test_a_stranger_signs_in_and_out() -> None:
+    with (
+        ServedNode(LOG_LEVEL="warning", ADMIN_TOKEN="let-me-in", ROOM_SNAPSHOT="off") as node,
+        dashboard(node) as page,
+    ):
+        wait_for(page, "document.getElementById('sign-in').hidden === false")
+        for token in ("wrong", "let-me-in"):
+            page.run(
+                f"document.getElementById('token').value = '{token}';"
+                "document.querySelector('#sign-in form').requestSubmit(); 0"
+            )
+            if token == "wrong":
+                wait_for(page, "document.getElementById('refused').textContent !== ''")
+        wait_for(page, "document.getElementById('state').textContent === 'Live'")
+        assert page.run("document.cookie") == ""
+        assert page.run("document.querySelectorAll('#tree button').length") == 0
+        page.run("document.getElementById('out').click(); 0")
+        wait_for(page, "document.getElementById('inside').hidden")
+
+
+def test_a_killed_actor_heals_before_the_eyes_of_whoever_looks() -> None:
+    with ServedNode(LOG_LEVEL="critical", ADMIN_TOKEN="dev", DASHBOARD="open", ROOM_SNAPSHOT="off") as node:
+        httpx.put(f"{node.url}/api/rooms/r", json={"state": {"kept": True}})
+        with dashboard(node) as page:
+            wait_for(page, "document.getElementById('state').textContent === 'Live'")
+            wait_for(page, "document.querySelector('#rooms button')?.textContent === 'r'")
+            page.run("document.querySelector('[aria-label=\"Kill core/registry\"]').click(); 0")
+            rows = "[...document.querySelectorAll('#tree tr')]"
+            restarts = f"{rows}.find((row) => row.textContent.startsWith('registry'))"
+            wait_for(page, f"{restarts}.children[2].textContent === '1'")
+            assert "running" in page.run(f"{restarts}.children[1].textContent")
+        assert httpx.get(f"{node.url}/api/rooms/r").json()["state"] == {"kept": True}
+
+
+async def test_a_dead_letter_is_put_back_and_a_match_ended(redis_server: RedisServer) -> None:
+    async with api_server() as api:
+        env = {"REDIS_URL": redis_server.url, "API_BASE_URL": api.base_url, "ROOM_SNAPSHOT": "off"}
+        with (
+            ServedNode(LOG_LEVEL="critical", ADMIN_TOKEN="dev", DASHBOARD="open", **env) as node,
+            redis.Redis.from_url(redis_server.url) as client,
+        ):
+            client.lpush("room_creation_queue", job("lost", game_rules="none-such"), job("m-1"))
+            await api.until_acknowledged("m-1", "ready")
+            await trio.to_thread.run_sync(partial(_look_and_act, node, client))
+            await api.until_acknowledged("m-1", "aborted")
+
+
+def _look_and_act(node: ServedNode, client: redis.Redis) -> None:
+    with dashboard(node) as page:
+        wait_for(page, "document.querySelector('[aria-label=\"Requeue lost\"]') !== null")
+        before = client.lindex("room_creation_queue:dead", 0)
+        page.run("document.querySelector('[aria-label=\"Requeue lost\"]').click(); 0")
+        deadline = time.monotonic() + PATIENCE_S
+        # It is refused once more, as another letter.
+        while client.lindex("room_creation_queue:dead", 0) in {None, before}:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        wait_for(page, "document.querySelector('[aria-label=\"Terminate m-1\"]') !== null")
+        page.run("document.querySelector('[aria-label=\"Terminate m-1\"]').click(); 0")
+        wait_for(page, "document.getElementById('matches').textContent.includes('aborted')")
