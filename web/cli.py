@@ -97,13 +97,14 @@ def _complain(line: str, status: int = WRONG_USE) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from web.server.systemd import VARIABLES
     from web.workers.place import PARENT, ParentPlan, WorkerPlace
 
     plan = ParentPlan.from_env(os.environ)
     if plan is not None:
         from web.workers.parent import serve_workers
 
-        env = {name: value for name, value in os.environ.items() if name != PARENT}
+        env = {name: value for name, value in os.environ.items() if name not in {PARENT, *VARIABLES}}
         return serve_workers(plan, _this_command(), env)
     place = WorkerPlace.from_env(os.environ)
     settings = _settings(**({} if options.workers is None else {"WORKERS": options.workers}))

@@ -13,6 +13,7 @@ import trio
 from supervision import SupervisionError
 from web.graceful_shutdown import NOTICE_S, close_streams, closing_s, finish, hand_over_streams
 from web.server.sockets import listen, raise_descriptor_limit
+from web.server.systemd import READY, STOPPING, notify, reloading
 from web.wiring.matches import CONSUMER
 from web.wiring.node import build_node
 from web.wiring.tree import INTEGRATIONS, WEB
@@ -108,14 +109,17 @@ class Program:
             logger.warning("stopping_at_once")
             self.edge.connections.abort_all()
             self._abandon.cancel()
+        notify(STOPPING)
         self._hurry, self._has_successor = hurry, hand_over
         self._wanted.set()
 
     def reload(self) -> None:
         """Read certificates and policy files again; what is broken leaves the old in force."""
         logger.info("reloading")
+        notify(reloading())
         for feature in self._features:
             feature.reload()
+        notify(READY)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> bool:
         """Serve until stopped; whether it ended in order.

@@ -17,11 +17,14 @@ from supervision import SupervisionError
 from web.check_config import unwritable
 from web.log import set_up
 from web.program import Program, ignore_other_signals, prepare_process, run_until_signalled
-from web.server.sockets import CannotListen
+from web.server.sockets import CannotListen, adopt
+from web.server.systemd import READY, listen_descriptors, notify, watchdog_s
 from web.server.tls import BadCertificate
+from web.server.watchdog import keep_watchdog
 from web.settings_warnings import warnings
 from web.wiring.database import needs_database
-from web.workers.lifeline import READY, beat, obey, write_byte
+from web.workers import lifeline as wire
+from web.workers.lifeline import beat, obey, write_byte
 
 if TYPE_CHECKING:
     import socket
@@ -115,8 +118,10 @@ async def _serve(settings: Settings, put_log: PutLog, place: WorkerPlace | None)
     for warning in warnings(settings, os.environ):
         logger.warning("configuration_warning", extra={"warning": warning})
     if place is None:
-        with Program(settings, put_log) as program:
-            return await run_until_signalled(program)
+        stall_s = settings.stream_stall_seconds
+        passed = [adopt(descriptor, stall_s=stall_s) for descriptor in listen_descriptors(os.environ)]
+        with Program(settings, put_log, passed) as program:
+            return await run_until_signalled(program, beside=_notify_systemd)
     with (
         place.open_lifeline() as lifeline,
         Program(settings, put_log, place.open_listeners(), place) as program,
@@ -124,12 +129,23 @@ async def _serve(settings: Settings, put_log: PutLog, place: WorkerPlace | None)
         return await run_until_signalled(program, beside=partial(_hold_lifeline, lifeline))
 
 
+def _notify_systemd(program: Program, nursery: trio.Nursery) -> None:
+    """Tell systemd that this process serves, and that its loop turns."""
+
+    async def say_ready() -> None:
+        await program.is_serving.wait()
+        notify(READY)
+
+    nursery.start_soon(say_ready)
+    nursery.start_soon(keep_watchdog, watchdog_s(os.environ))
+
+
 def _hold_lifeline(lifeline: socket.socket, program: Program, nursery: trio.Nursery) -> None:
     """Show the parent that this worker is alive and ready, and obey it."""
 
     async def say_ready() -> None:
         await program.is_serving.wait()
-        write_byte(lifeline, READY)
+        write_byte(lifeline, wire.READY)
 
     if program.siblings is not None:
         nursery.start_soon(program.siblings.run)

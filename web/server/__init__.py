@@ -3,6 +3,8 @@
 Reading order, each file leaning only on the ones above it:
 
     sockets         listening sockets, and what accepted ones inherit from them
+    systemd         sockets systemd has opened, and what it is told
+    watchdog        shows systemd that the event loop turns
     stall_timeout   a stream over one socket whose sends fail when the peer takes nothing for too long
     connections     every connection's task; outlives whoever accepts them
     acceptor        the supervised loop that accepts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import resource
 import socket
 import struct
@@ -63,6 +64,23 @@ def listen(host: str, port: int, *, stall_s: float, shares_port: bool = False) -
         )
     except OSError as error:
         raise CannotListen(host, port, error) from error
+    listener.settimeout(0)
+    _set_inherited(listener, stall_s)
+    return listener
+
+
+def adopt(descriptor: int, *, stall_s: float) -> socket.socket:
+    """A listening socket that somebody else has opened, as `listen` makes them.
+
+    Raises:
+        CannotListen: It is no TCP socket.
+    """
+    listener = socket.socket(fileno=descriptor)
+    if listener.family not in (socket.AF_INET, socket.AF_INET6):
+        listener.close()
+        error = OSError(errno.EPROTONOSUPPORT, "the socket that was passed is not for TCP")
+        raise CannotListen(f"descriptor {descriptor}", 0, error)
+    os.set_inheritable(descriptor, False)  # noqa: FBT003  # positional only
     listener.settimeout(0)
     _set_inherited(listener, stall_s)
     return listener

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -13,7 +14,9 @@ import trio
 
 from supervision import Backoff, ChildSpec, ChildType, DynamicSupervisor, Supervisor
 from web.log import set_up
-from web.server.sockets import CannotListen, listen
+from web.server.sockets import CannotListen, adopt, listen
+from web.server.systemd import READY, STOPPING, listen_descriptors, notify, reloading, watchdog_s
+from web.server.watchdog import keep_watchdog
 from web.workers.place import WorkerPlace
 from web.workers.process import WorkerTimeouts
 from web.workers.slot import WorkerSlot
@@ -99,6 +102,7 @@ class Workers:
         )
         async with trio.open_nursery() as self._nursery:
             await self._nursery.start(self._obey_signals)
+            self._nursery.start_soon(keep_watchdog, watchdog_s(os.environ))
             await self._root.run()
             self._nursery.cancel_scope.cancel()
         return not self._failed
@@ -113,6 +117,7 @@ class Workers:
             self._replacing.cancel()
         if not self._stopping:
             logger.info("draining", extra={"workers": len(self.slots)})
+            notify(STOPPING)
         self._stopping = True
         if self._root is not None:
             self._root.stop()
@@ -131,6 +136,7 @@ class Workers:
 
     async def replace_all(self) -> None:
         """Replace the workers one after the other; stops at the first that cannot be."""
+        notify(reloading())
         with trio.CancelScope() as self._replacing:
             for slot in self.slots:
                 logger.info("replacing", extra={"worker": slot.place.number})
@@ -140,6 +146,7 @@ class Workers:
             else:
                 logger.info("replaced", extra={"workers": len(self.slots)})
         self._replacing = None
+        notify(READY)
 
     async def _obey_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.open_signal_receiver(*SIGNALS) as signals:
@@ -168,6 +175,7 @@ class Workers:
         if serving and not self._said_serving:
             self._said_serving = True
             logger.info("workers_serving", extra={"workers": len(self.slots)})
+            notify(READY)
 
     def _on_given_up(self, spec: ChildSpec, reason: BaseException) -> None:
         logger.critical("worker_given_up", extra={"worker": spec.id, "reason": str(reason)})
@@ -222,11 +230,14 @@ async def _serve(plan: ParentPlan, command: Sequence[str], env: Mapping[str, str
 
 
 def open_listeners(plan: ParentPlan) -> list[socket.socket]:
-    """A listening socket for each worker, all on one port.
+    """A listening socket for each worker, all on one port; or those that systemd has opened.
 
     Raises:
         CannotListen: The address is taken, unknown or not ours.
     """
+    passed = listen_descriptors(os.environ)
+    if passed:
+        return [adopt(descriptor, stall_s=plan.stall_s) for descriptor in passed]
     port, listeners = plan.port, list[socket.socket]()
     for _ in range(plan.workers):
         listener = listen(plan.host, port, stall_s=plan.stall_s, shares_port=True)
