@@ -43,6 +43,7 @@ class RecordedRequest:
     target: str
     body: bytes
     status: int
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class OpenCloudStandIn:
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
         answer = self._answer(scope["method"], target, headers, body)
-        call = RecordedRequest(scope["method"], target, body, answer.status)
+        call = RecordedRequest(scope["method"], target, body, answer.status, headers.get("traceparent", ""))
         self.calls.append(call)
         if self.on_call is not None:
             self.on_call(call)

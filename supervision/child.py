@@ -32,6 +32,8 @@ from supervision.spec import BRUTAL_KILL, ChildInfo, ChildSpec, Life, State, Sup
 
 logger: Final = logging.getLogger("supervision")
 
+# How the task of a static child is called, in front of its id.
+TASK_OF: Final = "child "
 # A last reason is kept as text: the exception itself would keep its frames alive.
 REASON_CHARS: Final = 200
 
@@ -53,6 +55,21 @@ def brief(raised: BaseException) -> str:
     # `__repr__` is the child's code as well, and here nobody else would catch what it raises.
     except Exception:  # noqa: BLE001 - see above
         return f"{type(raised).__name__}(its repr crashed)"
+
+
+def supervisor_path() -> str:
+    """Ids of the supervisors above the running child, from the top; empty for a child of the topmost.
+
+    Read from the tasks that run them, so that a supervisor need not know its place in the tree.
+    """
+    ids: list[str] = []
+    nursery = trio.lowlevel.current_task().parent_nursery
+    while nursery is not None:
+        name = nursery.parent_task.name
+        if name.startswith(TASK_OF):
+            ids.append(name[len(TASK_OF) :].strip("'"))
+        nursery = nursery.parent_task.parent_nursery
+    return "/".join(reversed(ids))
 
 
 class Child(ABC):
@@ -172,8 +189,22 @@ class Child(ABC):
 
     def _log_crash(self, raised: BaseException | None, stop_reason: object) -> None:
         event = "child_crashed" if stop_reason is None else "child_crashed_while_stopping"
-        facts = {"child": self.spec.id, "started": self.is_started, "restarts": self.restarts}
-        logger.error(event, extra=facts, exc_info=raised)
+        logger.error(event, extra=self._report(raised, stop_reason), exc_info=raised)
+
+    def _report(self, raised: BaseException | None, stop_reason: object) -> dict[str, object]:
+        """OTP's supervisor report: who, what it was doing, why it ended, and how often it has before."""
+        reason = None if raised is None else unwrap(raised)
+        doing = "starting" if not self.is_started else "running" if stop_reason is None else "stopping"
+        return {
+            "child": self.spec.id,
+            "supervisor": supervisor_path(),
+            "doing": ", ".join([doing, *getattr(reason, "__notes__", ())]),
+            "reason": "normal" if reason is None else brief(reason),
+            "started": self.is_started,
+            "lived_s": round(trio.current_time() - self.born, 3),
+            "restart": self.spec.restart.value,
+            "restarts": self.restarts,
+        }
 
     def info(self, now: float) -> ChildInfo:
         """The child's line in `which_children`."""

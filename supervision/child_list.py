@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from supervision.child import Child, is_being_closed, is_interruption, without_crashes
+from supervision.child import TASK_OF, Child, is_being_closed, is_interruption, without_crashes
 from supervision.errors import ChildNotFound, ChildStartError
 from supervision.policy import Exit
 from supervision.spec import ChildSpec, Restart, State
@@ -150,7 +150,7 @@ class ChildList:
         child.is_started = False
         child.born = trio.current_time()
         child.scope = trio.CancelScope()
-        self._nursery.start_soon(self._live, child, child.scope, name=f"child {child.spec.id!r}")
+        self._nursery.start_soon(self._live, child, child.scope, name=f"{TASK_OF}{child.spec.id!r}")
 
     async def start(self, child: StaticChild) -> bool:
         """Begin a life and wait until it has called `started()`.

@@ -431,7 +431,13 @@ class Supervisor:
                 self._window = RestartWindow(self._max_restarts, self._max_seconds)
             if not self._window.allows(now):
                 self._given_up += 1
-                facts = {"child": child.spec.id, "last_reason": child.last_reason}
+                facts = {
+                    "child": child.spec.id,
+                    "last_reason": child.last_reason,
+                    "restarts": child.restarts,
+                    "max_restarts": self._max_restarts,
+                    "max_seconds": self._max_seconds,
+                }
                 logger.error("restart_limit_reached", extra=facts)
                 raise RestartLimitReached(child.spec.id, self._max_restarts, self._max_seconds)
         self._restarts += 1

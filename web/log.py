@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 FLUSH_EVERY_S: Final = 0.1
 FLUSH_AT_BYTES: Final = 64 * 1024
+# SGR codes of ECMA-48.
+DIM: Final = "2"
+BOLD: Final = "1"
+COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 PUT_EVENT: Final = "room_put"
 # Everything a record has by itself; the rest came in as `extra`.
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -84,7 +89,15 @@ class JsonFormatter(LineFormatter):
 
 
 class TextFormatter(LineFormatter):
-    """`12:00:00.000 INFO event key=value`, for people at a terminal."""
+    """`12:00:00.000 INFO event key=value`, for people at a terminal.
+
+    Args:
+        colour: Whether the terminal shows colours: the level in its own, the clock and names of facts dim.
+    """
+
+    def __init__(self, *, colour: bool = False) -> None:
+        super().__init__()
+        self._colour = colour
 
     def line(
         self,
@@ -96,10 +109,14 @@ class TextFormatter(LineFormatter):
         trace: str | None = None,
     ) -> str:
         """See `LineFormatter`."""
-        clock = time.strftime("%H:%M:%S", time.localtime(created_s))
-        told = " ".join(f"{key}={value}" for key, value in facts.items())
-        line = f"{clock}.{int(created_s % 1 * 1000):03d} {level:<7} {event} {told}".rstrip()
+        clock = time.strftime("%H:%M:%S", time.localtime(created_s)) + f".{int(created_s % 1 * 1000):03d}"
+        told = " ".join(f"{self._in(DIM, f'{key}=')}{value}" for key, value in facts.items())
+        shown = self._in(COLOURS.get(level, ""), f"{level:<7}")
+        line = f"{self._in(DIM, clock)} {shown} {self._in(BOLD, event)} {told}".rstrip()
         return line if trace is None else f"{line}\n{trace}"
+
+    def _in(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._colour and code else text
 
 
 def extras(record: logging.LogRecord) -> Mapping[str, Any]:
@@ -154,20 +171,20 @@ class PutLog:
         self._collector = collector
         self._enabled = enabled
         self._writer = writer
-        self._notes: list[tuple[float, str, int, int]] = []
+        self._notes: list[tuple[float, str, int, int, Mapping[str, str]]] = []
 
-    def note(self, room_id: str, size: int, version: int) -> None:
-        """A PUT of `size` bytes made `version` of a room."""
+    def note(self, room_id: str, size: int, version: int, about: Mapping[str, str]) -> None:
+        """A PUT of `size` bytes made `version` of a room; `about` names its trace."""
         if self._enabled:
-            self._notes.append((time.time(), room_id, size, version))
+            self._notes.append((time.time(), room_id, size, version, about))
             if len(self._notes) >= FLUSH_AT_BYTES // 128:
                 self.flush()
 
     def flush(self) -> None:
         """Turn notes into lines, and write all lines."""
         notes, self._notes = self._notes, []
-        for created_s, room_id, size, version in notes:
-            facts = {"room_id": room_id, "bytes": size, "version": version}
+        for created_s, room_id, size, version, about in notes:
+            facts = {"room_id": room_id, "bytes": size, "version": version, **about}
             # Through a LogRecord it would cost six times as much, for every PUT.
             self._collector.add(
                 self._collector.lines.line(created_s, "INFO", "web.handlers.rooms", PUT_EVENT, facts)
@@ -198,7 +215,7 @@ class PutLog:
 
 def set_up(level: str, style: Literal["json", "text"], out: IO[str]) -> PutLog:
     """Send everything that is logged to `out`, a file with a descriptor; what to note PUTs with."""
-    formatter = JsonFormatter() if style == "json" else TextFormatter()
+    formatter = JsonFormatter() if style == "json" else TextFormatter(colour=shows_colour(out))
     writer = LogWriter(out, partial(dropped_line, formatter))
     collector = LineCollector(writer.write, formatter)
     root = logging.getLogger()
@@ -208,6 +225,11 @@ def set_up(level: str, style: Literal["json", "text"], out: IO[str]) -> PutLog:
     for chatty in ("httpx", "httpcore", "hpack"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     return PutLog(collector, enabled=root.isEnabledFor(logging.INFO), writer=writer)
+
+
+def shows_colour(out: IO[str]) -> bool:
+    """Whether `out` is a terminal whose owner has not declined colours (https://no-color.org)."""
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def dropped_line(formatter: LineFormatter, lines: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,7 @@ from actors.automation.outcome import LONGEST_RETRY_S, Outcome, RateLimited, Ref
 from actors.automation.policy import Policy
 from actors.automation.roblox import AT_ONCE
 from actors.automation.steps import Step
+from actors.core import Traces
 from actors.links import LinkDown
 
 if TYPE_CHECKING:
@@ -47,8 +48,10 @@ class Transact(Protocol):
 class Cloud(Protocol):
     """The Open Cloud client: `actors.automation.roblox.OpenCloud`."""
 
-    async def perform(self, step: Step, user_id: int, *, attempts: int) -> Outcome:
-        """Send one step; return its outcome."""
+    async def perform(
+        self, step: Step, user_id: int, *, attempts: int, headers: Mapping[str, str] | None = None
+    ) -> Outcome:
+        """Send one step, with further headers; return its outcome."""
         ...
 
 
@@ -130,6 +133,7 @@ class Relay:
         self._now = now
         self._on_changed = on_changed
         self._wake = trio.Event()
+        self.traces = Traces()
         self._under_way = 0
         self._counts = {Status.DONE: 0, Status.REFUSED: 0}
         self._retries = 0
@@ -224,7 +228,8 @@ class Relay:
         if held_s:
             outcome: Outcome = RateLimited(min(held_s, LONGEST_RETRY_S))
         else:
-            outcome = await self._cloud.perform(job.step, job.user_id, attempts=job.attempts)
+            headers = self.traces.headers(job.request_id)
+            outcome = await self._cloud.perform(job.step, job.user_id, attempts=job.attempts, headers=headers)
             self._breaker.note(outcome, trio.current_time())
         now = self._now()
         progress = progress_after(job, outcome, now)
@@ -247,6 +252,7 @@ class Relay:
 
     def _count(self, job: Claimed, outcome: Outcome, progress: outbox.Progress, *, written: bool) -> None:
         facts = {"request_id": job.request_id, "action": job.action, "step": job.next_step}
+        facts |= self.traces.facts(job.request_id)
         if not isinstance(outcome, RateLimited):
             # A refusal is an answer: the decision is the trouble, not Roblox.
             self._problem = outcome.problem if isinstance(outcome, RetryIn) else None

@@ -11,7 +11,7 @@ from actors.automation.outcome import judge, unreachable
 from actors.links import HttpCaller
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     import httpx
 
@@ -49,12 +49,14 @@ class OpenCloud:
         self._caller = caller
         self._now = now
 
-    async def perform(self, step: Step, user_id: int, *, attempts: int) -> Outcome:
-        """Send one step, once. Never raises for what Roblox or the network does."""
+    async def perform(
+        self, step: Step, user_id: int, *, attempts: int, headers: Mapping[str, str] | None = None
+    ) -> Outcome:
+        """Send one step, once, with further headers. Never raises for what Roblox or the network does."""
         request = request_for(step, user_id, self._settings)
-        headers = {"x-api-key": self._settings.api_key or "", "content-type": "application/json"}
+        own = {"x-api-key": self._settings.api_key or "", "content-type": "application/json"}
         answer = await self._caller.request(
-            request.method, request.target, body=request.body, headers=headers
+            request.method, request.target, body=request.body, headers={**(headers or {}), **own}
         )
         if answer.status is None:
             return unreachable(str(answer.problem), attempts=attempts)
@@ -85,8 +87,10 @@ class Roblox:
         finally:
             await caller.aclose()
 
-    async def perform(self, step: Step, user_id: int, *, attempts: int) -> Outcome:
+    async def perform(
+        self, step: Step, user_id: int, *, attempts: int, headers: Mapping[str, str] | None = None
+    ) -> Outcome:
         """As `OpenCloud.perform`, inside of `connected`."""
         if self._cloud is None:
             raise RuntimeError("not connected")
-        return await self._cloud.perform(step, user_id, attempts=attempts)
+        return await self._cloud.perform(step, user_id, attempts=attempts, headers=headers)

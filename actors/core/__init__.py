@@ -7,6 +7,7 @@ Reading order, each file leaning only on the ones above it:
     errors          what can go wrong, and who has to act on it
     timers          one heap of deadlines for a whole trio loop
     files           names in a directory, durable
+    trace           W3C trace contexts: read, remembered, passed on
     wall_time       Unix seconds as the text clients see
     histogram       durations by bucket, for metrics
     sliding_window  rate limits: pure values that are given the time
@@ -61,6 +62,7 @@ from actors.core.mailbox import PendingCall, mailbox_waits, sample_mailbox_wait
 from actors.core.registry import Registry
 from actors.core.sliding_window import KeyedWindows, SlidingWindow
 from actors.core.timers import Timer
+from actors.core.trace import TRACEPARENT, Trace, Traces, read_traceparent
 from actors.core.wall_time import iso_utc
 from actors.core.write_batch import at_batch_end, write_batch
 
@@ -68,6 +70,7 @@ __all__ = [
     "BOUNDS_S",
     "CALL_TIMEOUT_S",
     "MAILBOX_SLOTS",
+    "TRACEPARENT",
     "Actor",
     "ActorCrashed",
     "ActorError",
@@ -94,11 +97,14 @@ __all__ = [
     "SlidingWindow",
     "Timer",
     "TooMany",
+    "Trace",
+    "Traces",
     "Unavailable",
     "at_batch_end",
     "iso_utc",
     "mailbox_waits",
     "next_seq",
+    "read_traceparent",
     "sample_mailbox_wait",
     "send_after",
     "sync_directory",

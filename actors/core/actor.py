@@ -247,22 +247,29 @@ class Actor(Generic[M]):
 
     async def _handle(self, queue: deque[Any]) -> None:
         """Handle the waiting messages, up to a bound; yield to other tasks if there are more."""
+        entry: Any = None
         count = min(len(queue), YIELD_EVERY)
         self.handled += count
-        for _ in range(count):
-            entry = queue.popleft()
-            if type(entry) is PendingCall:
-                self._reply = entry
-                answer = await self.receive(entry.message)  # type: ignore[arg-type]  # `call` took an M
-                if self._reply is not None:
-                    self._reply = None
-                    entry.send(answer)
-            elif type(entry) is Run:
-                entry.call()
-            else:
-                await self.receive(entry)
-            if self._stopping:
-                return
+        try:
+            for _ in range(count):
+                entry = queue.popleft()
+                if type(entry) is PendingCall:
+                    self._reply = entry
+                    answer = await self.receive(entry.message)  # type: ignore[arg-type]  # `call` took an M
+                    if self._reply is not None:
+                        self._reply = None
+                        entry.send(answer)
+                elif type(entry) is Run:
+                    entry.call()
+                else:
+                    await self.receive(entry)
+                if self._stopping:
+                    return
+        except Exception as error:
+            # For the supervisor's report. Only the kind: what a message holds may be a secret.
+            message = entry.message if type(entry) is PendingCall else entry
+            error.add_note(f"handling {type(message).__name__}")
+            raise
         if queue:
             await trio.lowlevel.checkpoint()
 

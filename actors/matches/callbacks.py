@@ -14,12 +14,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import trio
 
-from actors.core import Histogram
+from actors.core import Histogram, Traces
 from actors.links import HttpAnswer, HttpCaller
 from actors.matches.callback import Call, Callback
 from actors.matches.delivery import (
@@ -161,6 +161,7 @@ class Callbacks:
 
     Attributes:
         durations: How long requests took, answered or not.
+        traces: By room id; passed on with its callbacks, and logged.
     """
 
     def __init__(
@@ -185,6 +186,7 @@ class Callbacks:
         self._stopped = False
         self._nursery: trio.Nursery | None = None
         self.durations = Histogram()
+        self.traces = Traces()
         self._callers = {
             lane: HttpCaller(
                 base_url,
@@ -288,11 +290,12 @@ class Callbacks:
         self._verdicts[outcome.verdict] += 1
         callback = delivery.callback
         level, event = _how_to_log(callback.call, outcome.verdict)
-        facts = {
+        facts: dict[str, Any] = {
             "room_id": callback.room_id,
             "callback": callback.call.value,
             "status": outcome.status,
             "requests": outcome.requests,
+            **self.traces.facts(callback.room_id),
         }
         if level == logging.ERROR and outcome.verdict in ANSWERED_BADLY:
             facts["answer"] = outcome.body.decode(errors="replace")[:LOGGED_BODY_CHARS]
@@ -323,10 +326,8 @@ class Callbacks:
             if answer is Answer.FAILURE:
                 failures += 1
                 self._retries += 1
-                logger.info(
-                    "callback_failed_once",
-                    extra={"room_id": callback.room_id, "callback": callback.call.value, "status": status},
-                )
+                facts = {"room_id": callback.room_id, "callback": callback.call.value, "status": status}
+                logger.info("callback_failed_once", extra={**facts, **self.traces.facts(callback.room_id)})
                 await trio.sleep(next_move.after_s)
 
     async def _request(self, callback: Callback, key: str) -> HttpAnswer:
@@ -335,6 +336,7 @@ class Callbacks:
             "Content-Type": "application/json",
             "X-Internal-Api-Key": key,
             "Idempotency-Key": callback.idempotency_key,
+            **self.traces.headers(callback.room_id),
         }
         caller = self._callers[lane_of(callback.call)]
         return await caller.request(callback.method, callback.path, body=callback.body, headers=headers)

@@ -298,7 +298,9 @@ class CreationConsumer:
         job = read_job(payload, self._known_rules)
         if isinstance(job, InvalidJob):
             await self._refuse(payload, job)
-        elif self._poison.crashes(payload) >= MOST_CRASHES:
+            return
+        self._callbacks.traces.note(job.room_id, job.trace)
+        if self._poison.crashes(payload) >= MOST_CRASHES:
             await self._report_failed(job.room_id, payload, "process_error")
             await self._dead_letter(payload, Reason.CRASHED, f"crashed {MOST_CRASHES} times", job.room_id)
         elif self._is_late(job) and self._policy.expire:

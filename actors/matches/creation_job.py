@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import orjson
 
+from actors.core import TRACEPARENT, Trace, read_traceparent
 from actors.rooms import is_room_id
 
 T = TypeVar("T")
@@ -90,6 +91,7 @@ class CreationJob:
         turn_time_limit_s: Seconds for one turn.
         config: As it came, for the rules.
         enqueued_at_s: Unix seconds, on the producer's clock; None if it does not say.
+        trace: What its `traceparent` names, for the callbacks about the match.
     """
 
     room_id: str
@@ -99,6 +101,7 @@ class CreationJob:
     turn_time_limit_s: float
     config: Mapping[str, Any]
     enqueued_at_s: float | None
+    trace: Trace | None = None
 
     def asks_for_the_same(self, other: CreationJob) -> bool:
         """Whether both are the same match: the same players, in whatever order, and rules."""
@@ -157,6 +160,7 @@ def _read(payload: bytes, known_rules: KnownRules) -> CreationJob:
         turn_time_limit_s=_optional(config, "turn_time_limit", _turn_time, DEFAULT_TURN_TIME_S),
         config=config,
         enqueued_at_s=_enqueued_at(job),
+        trace=read_traceparent(job.get(TRACEPARENT)),
     )
 
 

@@ -37,6 +37,9 @@ async def test_a_crash_is_logged_with_its_traceback_and_facts(
     assert (first.name, first.levelno) == ("supervision", logging.ERROR)
     assert (first.__dict__["child"], first.__dict__["restarts"]) == ("a", 0)
     assert (first.__dict__["started"], second.__dict__["started"]) == (True, False)
+    assert (first.__dict__["doing"], second.__dict__["doing"]) == ("running", "starting")
+    assert (first.__dict__["reason"], first.__dict__["restart"]) == ("Oops('first')", "permanent")
+    assert first.__dict__["lived_s"] == 0
     assert first.exc_info is not None
     assert repr(first.exc_info[1]) == "Oops('first')"
 
@@ -103,3 +106,15 @@ async def test_an_idle_child_stays_small() -> None:
         finally:
             tracemalloc.stop()
     assert per_child < IDLE_CHILD_BYTES
+
+
+async def test_a_report_says_where_in_the_tree_it_was(diary: Diary, caplog: pytest.LogCaptureFixture) -> None:
+    inner = DynamicSupervisor(max_children=9)
+    middle = Supervisor([ChildSpec(id="inner", start=inner.run)])
+    async with running(Supervisor([ChildSpec(id="middle", start=middle.run)])):
+        await inner.start_child(ChildSpec(id="a", start=diary.script("a", [crashing(), crashing()])))
+        await wait_all_tasks_blocked()
+
+    reports = [vars(record) for record in caplog.records if record.message == "child_crashed"]
+    assert [report["supervisor"] for report in reports] == ["middle/inner", "middle/inner"]
+    assert [report["restarts"] for report in reports] == [0, 1]

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,16 @@ from trio.testing import MockClock
 
 from tests.engines import free_port, wait_until_accepting
 from tests.fakes.life import LoneLife
-from web.log import FLUSH_EVERY_S, JsonFormatter, LineCollector, PutLog, TextFormatter, dropped_line, set_up
+from web.log import (
+    FLUSH_EVERY_S,
+    JsonFormatter,
+    LineCollector,
+    PutLog,
+    TextFormatter,
+    dropped_line,
+    set_up,
+    shows_colour,
+)
 from web.log_writer import LogWriter
 
 
@@ -185,7 +195,7 @@ def test_puts_become_lines_in_order() -> None:
     collector = LineCollector(writes_to(out), JsonFormatter())
     put_log = PutLog(collector, enabled=True)
     for version in range(3):
-        put_log.note("r", 12, version)
+        put_log.note("r", 12, version, {})
     put_log.flush()
 
     assert [(line["event"], line["room_id"], line["bytes"], line["version"]) for line in lines_of(out)] == [
@@ -198,10 +208,10 @@ async def test_the_writer_writes_now_and_then_and_at_its_end(autojump_clock: Moc
     put_log = PutLog(LineCollector(writes_to(out), JsonFormatter()), enabled=True)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(put_log.run, LoneLife())
-        put_log.note("r", 1, 1)
+        put_log.note("r", 1, 1, {})
         await trio.sleep(2 * FLUSH_EVERY_S)
         assert out.getvalue().count("\n") == 1
-        put_log.note("r", 1, 2)
+        put_log.note("r", 1, 2, {})
         nursery.cancel_scope.cancel()
 
     assert out.getvalue().count("\n") == 2
@@ -220,7 +230,7 @@ def test_the_level_decides_what_is_written(out: IO[str], level: str, count: int)
 
 def test_above_info_puts_are_not_even_noted(out: IO[str]) -> None:
     put_log = set_up("warning", "json", out)
-    put_log.note("r", 1, 1)
+    put_log.note("r", 1, 1, {})
     put_log.close()
 
     assert not Path(out.name).read_text(encoding="utf-8")
@@ -252,3 +262,33 @@ def test_a_server_whose_log_nobody_reads_answers_and_ends_in_order(tmp_path: Pat
 
     assert answers == [200] * 1000
     assert status == 0
+
+
+def test_people_at_a_terminal_see_levels_in_colour() -> None:
+    plain, coloured = TextFormatter(), TextFormatter(colour=True)
+    shown = coloured.format(record(logging.WARNING, room_id="r"))
+
+    assert "\x1b[33mWARNING\x1b[0m" in shown
+    assert re.sub(r"\x1b\[[0-9;]*m", "", shown) == plain.format(record(logging.WARNING, room_id="r"))
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "env", "shows"),
+    [
+        (True, {"TERM": "xterm"}, True),
+        (True, {"TERM": "xterm", "NO_COLOR": "1"}, False),
+        (True, {"TERM": "dumb"}, False),
+        (False, {"TERM": "xterm"}, False),
+    ],
+)
+def test_colours_are_for_terminals_that_want_them(
+    is_terminal: bool, env: dict[str, str], shows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Out(io.StringIO):
+        def isatty(self) -> bool:
+            return is_terminal
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert shows_colour(Out()) is shows

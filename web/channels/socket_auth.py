@@ -14,6 +14,7 @@ from web.channels.tokens import Tokens
 from web.handlers.addresses import is_trusted
 from web.handlers.cors import Cors
 from web.handlers.http import Answer, retry_later
+from web.handlers.tracing import facts_of
 
 if TYPE_CHECKING:
     from web.settings_types import Network
@@ -73,15 +74,15 @@ class SocketAuth:
     async def admit(self, query: str, headers: Mapping[str, str], peer: str = "") -> Admitted | Answer:
         """Authenticate a request; an `Answer` refuses it: 403 with an empty body, or 503."""
         if self.sockets.draining:
-            return self._refuse("draining", DRAINING)
+            return self._refuse("draining", DRAINING, headers)
         if self.sockets.full:
-            return self._refuse("full", FULL)
+            return self._refuse("full", FULL, headers)
         request = decide(query, headers, self._cors, via_proxy=is_trusted(peer, self._trusted))
         if isinstance(request, ConnectRefused):
-            return self._refuse(request.reason, FORBIDDEN)
+            return self._refuse(request.reason, FORBIDDEN, headers)
         user = await self._user(request.token)
         if user is None:
-            return self._refuse("token", FORBIDDEN)
+            return self._refuse("token", FORBIDDEN, headers)
         return Admitted(user, request.serializer, request.subprotocol)
 
     async def _user(self, token: str | None) -> User | None:
@@ -90,7 +91,7 @@ class SocketAuth:
             return ANONYMOUS
         return None if token is None else await self._tokens.verify(token)
 
-    def _refuse(self, reason: str, answer: Answer) -> Answer:
+    def _refuse(self, reason: str, answer: Answer, headers: Mapping[str, str]) -> Answer:
         self.sockets.refused(reason)
-        logger.info("socket_refused", extra={"reason": reason})
+        logger.info("socket_refused", extra={"reason": reason, **facts_of(headers)})
         return answer

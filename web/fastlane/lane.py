@@ -452,7 +452,7 @@ class Lane:
         try:
             admitted = await auth.admit(query, headers, connection.peer)
         except Exception:  # noqa: BLE001  # as `Dispatcher.complete`: the client gets 500, the log the trace
-            admitted = self._dispatcher.fault("GET", "/".join(("", *SOCKET_PATH)))
+            admitted = self._dispatcher.fault("GET", "/".join(("", *SOCKET_PATH)), headers)
         switch = admitted if isinstance(admitted, Answer) else upgrade(headers, admitted.subprotocol)
         if isinstance(admitted, Answer) or isinstance(switch, Answer):
             refusal = self._dispatcher.finalize(cast("Answer", switch), headers)

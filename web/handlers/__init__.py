@@ -9,6 +9,7 @@ Reading order, each file leaning only on the ones above it:
     routes      which endpoint a path means
     addresses   whose request it is
     tokens      bearer tokens
+    tracing     the trace and the id that a request names, for the log
     limits      so much per client, in tables that stay small
     dispatcher  finds the endpoint of a request, calls it, and finalizes its answer; shared by both lanes
 

@@ -20,6 +20,7 @@ from actors.automation.snapshot import (
     parse_decision_request,
     parse_snapshot,
 )
+from actors.core import TRACEPARENT, read_traceparent
 from actors.links import LinkDown
 from web.handlers.http import Answer, error, json_answer, retry_later
 from web.handlers.paging import cursor_of, read_before, read_cursor, read_limit, read_user
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from actors.automation.recorder import RecordOutcome
     from actors.automation.review import Review, Reviewed
     from actors.automation.roblox_players import RobloxPlayers
+    from actors.core import Traces
     from web.handlers.http import Headers, Request
 
 logger = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ class AutomationHandlers:
         inbound_keys: Any of them opens the posting calls.
         is_open: Whether they are open to everybody where there are no keys; else they are 404 then.
         policy: The one in force, asked for anew each time.
+        traces: Where the trace of a request that may lead to a decision is noted, by request id.
     """
 
     def __init__(
@@ -90,12 +93,14 @@ class AutomationHandlers:
         *,
         inbound_keys: Sequence[SecretStr],
         policy: Callable[[], Policy],
+        traces: Traces,
         is_open: bool = False,
     ) -> None:
         self._players = roblox_players
         self._inbound_keys = inbound_keys
         self._is_closed = not inbound_keys and not is_open
         self._policy = policy
+        self._traces = traces
         self._request_ids = request_ids()
 
     def routes(self) -> tuple[Route, ...]:
@@ -140,7 +145,7 @@ class AutomationHandlers:
             snapshot, instructions = parse_snapshot(request.body, request.headers)
         except Invalid as invalid:
             return json_answer(422, invalid.to_json())
-        request_id = next(self._request_ids)
+        request_id = self._request_id(request)
         entry = SnapshotEntry(snapshot=snapshot, instructions=instructions, request_id=request_id)
         return self._answered(await self._players.record(entry))
 
@@ -153,7 +158,13 @@ class AutomationHandlers:
             wanted = parse_decision_request(request.body)
         except Invalid as invalid:
             return json_answer(422, invalid.to_json())
-        return self._answered(await self._players.decide(wanted, request_id=next(self._request_ids)))
+        return self._answered(await self._players.decide(wanted, request_id=self._request_id(request)))
+
+    def _request_id(self, request: Request) -> str:
+        """An id for what comes of a request, whose trace it belongs to."""
+        request_id = next(self._request_ids)
+        self._traces.note(request_id, read_traceparent(request.headers.get(TRACEPARENT)))
+        return request_id
 
     async def decide_many(self, request: Request) -> Answer:
         """Decide about many players; what there was no time for is left to a request that continues."""

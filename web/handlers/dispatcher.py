@@ -19,6 +19,7 @@ from web.handlers.cors import Cors, is_preflight
 from web.handlers.http import Answer, OpenStream, Request, error
 from web.handlers.paths import split_target
 from web.handlers.routes import endpoint_of
+from web.handlers.tracing import REQUEST_ID, echo, facts_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -141,7 +142,7 @@ class Dispatcher:
         try:
             return check(pending.request) or pending
         except Exception:  # noqa: BLE001  # see `complete`
-            return self.fault(pending.request.method, pending.route.pattern)
+            return self.fault(pending.request.method, pending.route.pattern, pending.request.headers)
 
     def complete_at_once(self, pending: Pending, last: str, body: bytes) -> Answer | None:
         """As `complete`, where the endpoint answers without waiting; None where it does not.
@@ -159,7 +160,7 @@ class Dispatcher:
         try:
             answer = at_once(last, headers, body)
         except Exception:  # noqa: BLE001  # see `complete`
-            answer = self.fault(pending.request.method, pending.route.pattern)
+            answer = self.fault(pending.request.method, pending.route.pattern, pending.request.headers)
         if answer is None:
             return None
         if began:
@@ -175,28 +176,30 @@ class Dispatcher:
         try:
             answer = await pending.endpoint.handler(request)
         except Exception:  # noqa: BLE001  # the border to strangers: they get an answer, the log the trace
-            answer = self.fault(request.method, pending.route.pattern)
+            answer = self.fault(request.method, pending.route.pattern, request.headers)
         self._time(pending, began, 1)
         if isinstance(answer, Answer):
             return self.finalize(answer, request.headers)
-        added = self._cors.headers(request.headers)
+        added = self._cors.headers(request.headers) + echo(request.headers)
         return dataclasses.replace(answer, headers=answer.headers + added) if added else answer
 
     def _time(self, pending: Pending, began: float, weight: int) -> None:
         durations = self.durations[pending.route.pattern, pending.request.method]
         durations.observe(perf_counter() - began, weight)
 
-    def fault(self, method: str, path: str) -> Answer:
+    def fault(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
         """A 500 for the exception being handled, which goes to the log with the same id."""
         fault_id = secrets.token_hex(8)
         self.faults += 1
-        facts = {"fault_id": fault_id, "method": method, "route": path}
+        facts = {"fault_id": fault_id, "method": method, "route": path, **facts_of(headers)}
         logger.exception("request_failed", extra=facts)  # noqa: LOG004  # called where one is handled
         return error(500, "internal_error", id=fault_id)
 
     def finalize(self, answer: Answer, request_headers: Mapping[str, str]) -> Answer:
         """The answer with what holds for all of them, counted."""
         added = self._cors.headers(request_headers)
+        if REQUEST_ID in request_headers:
+            added += echo(request_headers)
         return self._count(answer._replace(headers=answer.headers + added) if added else answer)
 
     def _count(self, answer: Answer) -> Answer:

@@ -26,6 +26,7 @@ from web.handlers.state_body import BadState, read_state
 from web.handlers.state_change import MERGE_PATCH, read_increment, read_merge_patch
 from web.handlers.streams import EVENT_STREAM, KEEP_ALIVE, RETRY_AFTER_S
 from web.handlers.tokens import admin_refusal, is_admin
+from web.handlers.tracing import facts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,7 +93,8 @@ class RoomHandlers:
         rooms: Where rooms are read and written.
         admin_token: Opens DELETE and the list; without one they do not exist.
         creations: How often one client may create a room.
-        on_put: Called for every accepted PUT with the room id, the bytes of its body, and the version.
+        on_put: Called for every accepted PUT with the room id, the bytes of its body, the
+            version, and what the request says of itself (`facts_of`).
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class RoomHandlers:
         *,
         admin_token: SecretStr | None,
         creations: PerMinute,
-        on_put: Callable[[str, int, int], None],
+        on_put: Callable[[str, int, int, Mapping[str, str]], None],
     ) -> None:
         self._rooms = rooms
         self._streams = RoomStreams(rooms)
@@ -170,7 +172,7 @@ class RoomHandlers:
         refusal = None if is_known or not self._creations.limit else await self._may_create(request)
         if refusal is not None:
             return refused(refusal)
-        return self._put_answer(room_id, request.body, await self._rooms.put(room_id, put))
+        return self._put_answer(room_id, request.headers, request.body, await self._rooms.put(room_id, put))
 
     async def _may_create(self, request: Request) -> Refusal | None:
         """Why the client may not write the room, if it does not exist yet."""
@@ -186,7 +188,7 @@ class RoomHandlers:
         put = self._read_put(headers, body)
         if isinstance(put, Answer):
             return put
-        return self._put_answer(room_id, body, self._rooms.put_inline(room_id, put))
+        return self._put_answer(room_id, headers, body, self._rooms.put_inline(room_id, put))
 
     async def patch(self, request: Request) -> Answer:
         """Apply a merge patch to the state.
@@ -216,7 +218,7 @@ class RoomHandlers:
         if secret is not None and len(secret) > MAX_SECRET:
             return INVALID_SECRET
         change = Change(apply, write_condition(headers), secret, is_admin(headers, self._admin_token))
-        return self._put_answer(room_id, request.body, await self._rooms.change(room_id, change))
+        return self._put_answer(room_id, headers, request.body, await self._rooms.change(room_id, change))
 
     def _read_put(self, headers: Mapping[str, str], body: bytes) -> Put | Answer:
         """What a PUT asks a room to do."""
@@ -232,10 +234,12 @@ class RoomHandlers:
             return put._replace(is_admin=True)
         return put
 
-    def _put_answer(self, room_id: str, body: bytes, answer: Record | Refusal) -> Answer:
+    def _put_answer(
+        self, room_id: str, headers: Mapping[str, str], body: bytes, answer: Record | Refusal
+    ) -> Answer:
         if isinstance(answer, Refusal):
             return refused(answer)
-        self._on_put(room_id, len(body), answer.version)
+        self._on_put(room_id, len(body), answer.version, facts_of(headers))
         return Answer(200, answer.body, (*FRESH_JSON, _etag(answer)))
 
     async def delete(self, request: Request) -> Answer:

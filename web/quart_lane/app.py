@@ -207,7 +207,8 @@ class _Lane:
         """Answer for what went wrong outside the handlers."""
         if isinstance(fault, HTTPException) and fault.code is not None and fault.code < 500:  # noqa: PLR2004
             return _response(error(fault.code, fault.name.lower().replace(" ", "_")))
-        return _response(self._dispatcher.fault(request.method, "quart"))
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        return _response(self._dispatcher.fault(request.method, "quart", headers))
 
 
 def header_map(scope: HTTPScope) -> dict[str, str]:

@@ -19,6 +19,7 @@ from actors.automation.relay import Relay, RelayWorker
 from actors.automation.roblox import Roblox
 from actors.automation.roblox_players import RobloxPlayers
 from actors.automation.transactions import forget_snapshots
+from actors.core import Traces
 from actors.links import Expiry, RetentionSweeper, WallClock
 from supervision import ChildSpec, ChildType
 from web.handlers.automation import AutomationHandlers, now
@@ -106,6 +107,7 @@ class AutomationFeature(Feature):
             self.roblox_players,
             inbound_keys=self.settings.inbound_api_keys,
             policy=lambda: self.files.current,
+            traces=Traces() if self.applying is None else self.applying.relay.traces,
             is_open=self.settings.automation == "open",
         )
         return handlers.routes()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -104,7 +104,9 @@ class Faulty:
         self._cloud = cloud
         self.well = False
 
-    async def perform(self, step: Step, user_id: int, *, attempts: int) -> Outcome:
+    async def perform(
+        self, step: Step, user_id: int, *, attempts: int, headers: Mapping[str, str] | None = None
+    ) -> Outcome:
         if not self.well:
             raise SyntaxError("with a secret in it")
         return await self._cloud.perform(step, user_id, attempts=attempts)

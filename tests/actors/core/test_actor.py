@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import trio
@@ -578,3 +578,35 @@ def test_an_empty_table_is_not_false() -> None:
     registry = Registry(audiences)
     assert registry
     assert len(registry) == 0
+
+
+@pytest.mark.parametrize("is_call", [True, False])
+async def test_a_crash_says_which_kind_of_message_was_handled(
+    nursery: trio.Nursery, *, is_call: bool
+) -> None:
+    class Order(NamedTuple):
+        secret: str
+
+    class Clerk(Actor[Order]):
+        async def receive(self, message: Order) -> None:
+            raise ValueError(message)
+
+    clerk = Clerk("clerk")
+
+    async def ask() -> None:
+        with pytest.raises(ActorCrashed):
+            await clerk.call(Order("hush"))
+
+    async def live() -> None:
+        with pytest.raises(ValueError, match="hush") as caught:
+            await clerk.run(Life())
+        assert caught.value.__notes__ == ["handling Order"]
+
+    nursery.start_soon(live)
+    await wait_all_tasks_blocked()
+    if is_call:
+        await ask()
+    else:
+        clerk.cast(Order("hush"))
+        await wait_all_tasks_blocked()
+    assert not clerk.is_alive

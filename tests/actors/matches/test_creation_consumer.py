@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import trio
 
+from actors.core import read_traceparent
 from actors.matches import DEAD, QUEUE, CreationPolicy, Patience, QueueDelivery, Status
 from actors.matches.claims import CLAIM
 from tests.engines import RedisServer
@@ -433,3 +435,31 @@ async def test_two_lives_of_a_room_are_announced_under_different_keys(
             first, second = (request for request in api.received if request.call == "ready")
             assert first.body == second.body
             assert first.headers["idempotency-key"] != second.headers["idempotency-key"]
+
+
+async def test_callbacks_are_made_within_the_trace_of_the_job(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "actors.matches")
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        node = Node(redis_server.url, api.base_url)
+        async with running(node):
+            producer.lpush(QUEUE, json.dumps(job_fields("room-1") | {"traceparent": traceparent}))
+            producer.lpush(QUEUE, json.dumps(job_fields("room-2") | {"traceparent": "no such thing"}))
+            with trio.fail_after(5):
+                await api.until_acknowledged("room-1", "ready")
+                await api.until_acknowledged("room-2", "ready")
+
+    traced, untraced = sorted(api.received, key=lambda received: received.room_id)
+    trace = read_traceparent(traceparent)
+    assert read_traceparent(traced.headers["traceparent"]) == trace
+    assert traced.headers["traceparent"] != traceparent
+    assert "traceparent" not in untraced.headers
+    said = {
+        vars(record)["room_id"]: vars(record).get("trace_id")
+        for record in caplog.records
+        if "callback" in vars(record)
+    }
+    assert trace is not None
+    assert said == {"room-1": trace.trace_id, "room-2": None}
