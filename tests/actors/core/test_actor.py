@@ -169,10 +169,10 @@ async def test_a_flooded_actor_lets_others_run(nursery: trio.Nursery) -> None:
     class Flooded(Actor[int]):
         """Sends itself a message for each, so that its mailbox does not get shorter for a long time."""
 
-        handled = 0
+        received = 0
 
         async def receive(self, message: int) -> None:
-            self.handled += 1
+            self.received += 1
             if message < 100 * YIELD_EVERY:
                 self.force_cast(message + 1)
 
@@ -180,10 +180,10 @@ async def test_a_flooded_actor_lets_others_run(nursery: trio.Nursery) -> None:
     for _ in range(3 * YIELD_EVERY):
         actor.cast(0)
     nursery.start_soon(actor.run, Life())
-    handled = [actor.handled]
+    handled = [actor.received]
     for _ in range(10):
         await trio.lowlevel.checkpoint()
-        handled.append(actor.handled)
+        handled.append(actor.received)
     nursery.cancel_scope.cancel()
     # trio shuffles each batch of tasks, so the actor may have had two turns between two of ours.
     assert all(after - before <= 2 * YIELD_EVERY for before, after in pairwise(handled))
