@@ -221,8 +221,8 @@ def set_up(level: str, style: Literal["json", "text"], out: IO[str]) -> PutLog:
     root = logging.getLogger()
     root.handlers = [collector]
     root.setLevel(level.upper())
-    # One line for every request that is sent, with its URL: no news at INFO.
-    for chatty in ("httpx", "httpcore", "hpack"):
+    # A line for every request that is sent, with its URL, and for every frame, with its contents.
+    for chatty in ("httpx", "httpcore", "hpack", "websockets"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     return PutLog(collector, enabled=root.isEnabledFor(logging.INFO), writer=writer)
 

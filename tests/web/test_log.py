@@ -48,6 +48,13 @@ def out(tmp_path: Path) -> Iterator[IO[str]]:
     root.setLevel(level)
 
 
+def test_libraries_that_log_what_is_sent_are_not_heard_at_debug(out: IO[str]) -> None:
+    set_up("debug", "json", out).close()
+    names = ("httpx", "httpcore", "hpack", "websockets.server")
+
+    assert not any(logging.getLogger(name).isEnabledFor(logging.DEBUG) for name in names)
+
+
 def writes_to(out: io.StringIO) -> Callable[[list[str]], None]:
     return lambda lines: out.writelines(f"{line}\n" for line in lines)
 

@@ -14,6 +14,7 @@ from web.handlers.http import Answer, error
 __all__ = ["upgrade"]
 
 SWITCHING: Final = 101
+VERSION: Final = "13"
 # The headers that decide. Extensions are not among them, since all are declined, nor sub-protocols:
 # `connect` chooses one, and accepts more than the library's grammar.
 _REQUIRED: Final = (
@@ -37,6 +38,8 @@ def upgrade(headers: Mapping[str, str], subprotocol: str | None) -> bytes | Answ
         extra = tuple(
             (name, value) for name, value in response.headers.raw_items() if name in {"Upgrade", "Allow"}
         )
+        if headers.get("sec-websocket-version") != VERSION:
+            extra += (("Sec-WebSocket-Version", VERSION),)  # RFC 6455, section 4.4
         return error(response.status_code, "not_a_websocket_handshake", headers=extra)
     if subprotocol is not None:
         response.headers["Sec-WebSocket-Protocol"] = subprotocol

@@ -21,12 +21,13 @@ _date = ""
 
 
 def encode_answer(answer: Answer, *, keep_alive: bool, method: str) -> bytes:
-    """A whole answer; without its body to a HEAD."""
+    """A whole answer; without its body to a HEAD, and without a length where a GET would open a stream."""
     status, body, headers = answer
     head = _STATUS_LINES[status]
     for name, value in headers:
         head += f"{name}: {value}\r\n"
-    length = "" if status in _WITHOUT_LENGTH else f"content-length: {len(body)}\r\n"
+    has_length = status not in _WITHOUT_LENGTH and (body or method != "HEAD")
+    length = f"content-length: {len(body)}\r\n" if has_length else ""
     connection = "" if keep_alive else "connection: close\r\n"
     return f"{head}{length}date: {_http_date()}\r\n{connection}\r\n".encode() + (
         body if method != "HEAD" else b""

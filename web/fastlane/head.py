@@ -138,9 +138,19 @@ def refuse_early(part: bytes) -> BadHead | None:
     """Why bytes that are no whole head yet will never be one; None if they may be."""
     if _NOT_A_BEGINNING(part) is not None:
         return BAD_LINE_END
+    line, ends, _ = part.partition(b"\r\n")
+    if ends and isinstance(bad := _read_line(line), BadHead):
+        return bad
     if len(part) > MAX_HEAD_BYTES:
         return LONG_HEAD if b"\r\n" in part else LONG_LINE
     return None
+
+
+def _read_line(line: bytes) -> re.Match[bytes] | BadHead:
+    parts = _LINE(line)
+    if parts is None:
+        return BAD_LINE
+    return parts if parts[3] == b"1" else VERSION
 
 
 class HeadReader:
@@ -161,11 +171,9 @@ class HeadReader:
         line, _, block = head.partition(b"\r\n")
         if len(head) > MAX_HEAD_BYTES:
             return LONG_LINE if len(line) > MAX_HEAD_BYTES else LONG_HEAD
-        parts = _LINE(line)
-        if parts is None:
-            return BAD_LINE
-        if parts[3] != b"1":
-            return VERSION
+        parts = _read_line(line)
+        if isinstance(parts, BadHead):
+            return parts
         if block != self._block:
             self._block, self._fields = block, read_fields(block)
         fields = self._fields

@@ -187,7 +187,9 @@ class _Lane:
 
     def _open(self, wanted: OpenStream, headers: Mapping[str, str]) -> Response:
         if request.method == "HEAD":
-            return _response(Answer(200, headers=wanted.headers))
+            head = _response(Answer(200, headers=wanted.headers))
+            del head.headers["Content-Length"]  # a GET has none
+            return head
         stream = StreamResponse(
             wanted,
             streams=self._streams,

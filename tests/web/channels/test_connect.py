@@ -266,3 +266,5 @@ def test_a_request_that_is_no_handshake_is_answered(change: dict[str, str], stat
     assert isinstance(answer, Answer)
     assert answer.status == status
     assert json.loads(answer.body) == {"error": "not_a_websocket_handshake"}
+    told = dict(answer.headers).get("Sec-WebSocket-Version")
+    assert told == ("13" if "sec-websocket-version" in change else None)

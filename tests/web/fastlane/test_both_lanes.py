@@ -307,6 +307,14 @@ async def test_hand_picked_requests_get_the_same_answers_over_every_protocol(nod
         assert await same(nodes, data), data
 
 
+async def test_the_head_of_a_stream_says_no_length_as_the_stream_has_none(nodes: Nodes) -> None:
+    """RFC 9110, section 8.6."""
+    (answer,) = await same(nodes, PLAIN["head of a stream"])
+
+    assert answer.status == 200
+    assert b"content-length" not in answer.headers
+
+
 async def test_whatever_could_be_read_two_ways_is_read_once_and_alike(nodes: Nodes) -> None:
     hidden = request("DELETE /api/rooms/hidden", "Connection: close")
     for name, lines in SMUGGLED.items():

@@ -195,7 +195,16 @@ def test_the_beginning_of_a_head_is_waited_for(end: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", [b"\x16\x03\x01", b"GET / HTTP/1.1\nHost: h\n\n", b"GET / HTTP/1.1\r\nA: b\n"]
+    "part",
+    [
+        b"\x16\x03\x01",
+        b"GET / HTTP/1.1\nHost: h\n\n",
+        b"GET / HTTP/1.1\r\nA: b\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"EHLO mail.example\r\n",
+        b"*1\r\n$4\r\nPING\r\n",
+        b"GET / HTTP/2.0\r\nHost: h",
+    ],
 )
 def test_what_can_never_become_a_head_is_not_waited_for(part: bytes) -> None:
     assert refuse_early(part) is not None
