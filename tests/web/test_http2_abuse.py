@@ -27,6 +27,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
+from actors.rooms import Put
 from tests.web.http2 import Http2, http2
 from tests.web.serving import PATIENCE_S, Node, connect, eventually, serving
 from web.quart_lane import app
@@ -454,6 +455,23 @@ async def test_a_client_without_any_credit_costs_its_streams_and_little_memory(
         after = await client.ask("GET", "/api/rooms/a")
         await client.until_ended(after)
         assert len(client.data[after]) > 900_000
+
+
+async def test_a_client_that_reads_nothing_at_all_is_cut_off_without_a_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with quiet(caplog, STREAM_STALL_SECONDS=0.3) as node:
+        await node.program.core.rooms.put("a", Put(b'["' + b"x" * 30_000 + b'"]'))
+        async with await connect(node.port, None, 4096) as stream:
+            client = Http2(stream)
+            client.http.local_settings[h2.settings.SettingCodes.INITIAL_WINDOW_SIZE] = 2**24
+            client.http.initiate_connection()
+            client.http.increment_flow_control_window(2**24)
+            for _ in range(100):
+                client.open("GET", "/api/rooms/a", end=True)
+            await client.flush()
+            with trio.fail_after(PATIENCE_S):
+                await node.program.edge.connections.wait_none()
 
 
 @pytest.mark.parametrize("expected", ["100-continue", "the-unexpected"])

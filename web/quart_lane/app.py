@@ -81,6 +81,7 @@ class Connection(TrioASGIHTTPConnection):
     """One request; lets go of a stream when it is over, however it ends."""
 
     _is_at_last_send = False
+    _is_cut_off = False
 
     async def handle_messages(  # type: ignore[override]  # the nursery is quart-trio's own addition
         self, nursery: trio.Nursery, request: QuartRequest, receive: ASGIReceiveCallable
@@ -110,14 +111,16 @@ class Connection(TrioASGIHTTPConnection):
     async def _send(self, send: ASGISendCallable, message: Any) -> None:
         """Send in small parts, each within the deadline: flow control may shut one stream of many."""
         for part in _parts(message):
+            if self._is_cut_off:
+                return
             self._is_at_last_send = part["type"] == BODY_MESSAGE and not part.get("more_body", False)
             with trio.move_on_after(self.app.config["STALL_S"]) as scope:
                 await send(part)
             if scope.cancelled_caught:
                 self._cut_off()
-                return
 
     def _cut_off(self) -> None:
+        self._is_cut_off = True
         stream = self._stream()
         if stream is not None:
             stream.cut_off()
