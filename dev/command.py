@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +15,7 @@ import trio
 from actors.automation.policy_files import PolicyError
 from dev import addresses
 from dev.api_server import StandInApiServer
+from dev.node import STOP_S, NodeProcess
 from dev.ports import first_free_port, free_port
 from dev.redis import PrivateRedis, RedisNotInstalled, redis_binary
 from dev.roblox import NAMES_ANOTHER, StandInRoblox
@@ -25,7 +26,7 @@ from web.program import STOP_SIGNALS, Program, prepare_process, run_until_signal
 from web.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 OK: Final = 0
 FAILED: Final = 1
@@ -45,12 +46,13 @@ DEFAULTS: Final = {
 }
 
 
-def dev(env: Mapping[str, str], *, port: int | None) -> int:
+def dev(env: Mapping[str, str], *, port: int | None, nodes: int = 1) -> int:
     """Run until Ctrl-C; the exit status.
 
     Args:
         env: The environment; what it names is used in place of what would be started.
         port: The port wanted; by default `PORT`, else 4000. If it is taken, the next free one.
+        nodes: How many nodes are to share rooms; each further one takes the next free port.
     """
     wanted = DEFAULTS | {name: value for name, value in env.items() if value}
     if port is not None:
@@ -58,7 +60,7 @@ def dev(env: Mapping[str, str], *, port: int | None) -> int:
     status = FAILED
     try:
         with tempfile.TemporaryDirectory(prefix="greenroom-dev-") as directory:
-            status = OK if trio.run(_dev, wanted, Path(directory)) else FAILED
+            status = OK if trio.run(_dev, wanted, Path(directory), nodes) else FAILED
     except* (SettingsError, RedisNotInstalled, PolicyError, OSError, SupervisionError) as trouble:
         print(f"greenroom: {trouble.exceptions[0]}", file=sys.stderr)
     return status
@@ -71,6 +73,7 @@ class _Services:
     redis: PrivateRedis | None
     api: StandInApiServer | None
     roblox: StandInRoblox | None
+    nodes: tuple[NodeProcess, ...] = ()
 
     def env(self) -> dict[str, str]:
         """Environment variables by which the node reaches them."""
@@ -92,6 +95,7 @@ class _Services:
             children.extend(self.api.children())
         if self.roblox is not None:
             children.append(ChildSpec(id="roblox", start=self.roblox.run))
+        children.extend(ChildSpec(id=node.name, start=node.run, shutdown_s=STOP_S + 1) for node in self.nodes)
         supervisor = Supervisor(children, max_restarts=None, backoff=Backoff(first_s=0.5, ceiling_s=5.0))
         async with trio.open_nursery() as nursery:
             if self.api is not None:
@@ -112,7 +116,7 @@ class _RootLife:
         return trio.Event()
 
 
-async def _dev(env: dict[str, str], directory: Path) -> bool:
+async def _dev(env: dict[str, str], directory: Path, nodes: int) -> bool:
     wanted = Settings.from_env(env).port
     port = first_free_port(wanted)
     around = _Services(
@@ -121,8 +125,12 @@ async def _dev(env: dict[str, str], directory: Path) -> bool:
         roblox=None if NAMES_ANOTHER & env.keys() else StandInRoblox(free_port(), _say),
     )
     env = {"DATA_DIR": str(directory)} | env | around.env() | {"PORT": str(port)}
+    if nodes > 1:
+        env["ROOM_STORE"] = "redis"
+        around = replace(around, nodes=tuple(_further_nodes(env, port, nodes, directory)))
     surroundings = Surroundings(
         url=f"http://localhost:{port}",
+        more_urls=tuple(node.url for node in around.nodes),
         taken_port=None if port == wanted else wanted,
         redis_url=env["REDIS_URL"],
         own_redis=around.redis is not None,
@@ -139,6 +147,12 @@ async def _dev(env: dict[str, str], directory: Path) -> bool:
         in_order = await _run_node(Settings.from_env(env), surroundings)
         nursery.cancel_scope.cancel()
     return in_order
+
+
+def _further_nodes(env: Mapping[str, str], port: int, nodes: int, directory: Path) -> Iterator[NodeProcess]:
+    for number in range(2, nodes + 1):
+        port = first_free_port(port + 1)
+        yield NodeProcess(f"{env['NODE_NAME']}-{number}", port, env, directory, _say)
 
 
 async def _cancel_on_signal(

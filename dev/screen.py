@@ -17,6 +17,7 @@ class Surroundings:
 
     Attributes:
         url: The node.
+        more_urls: Further nodes, which share its rooms.
         taken_port: The port that was wanted and is in use; None if it was free.
         redis_url: Its Redis.
         own_redis: Whether that was started for it.
@@ -27,6 +28,7 @@ class Surroundings:
     """
 
     url: str
+    more_urls: tuple[str, ...]
     taken_port: int | None
     redis_url: str
     own_redis: bool
@@ -42,6 +44,8 @@ def screen(around: Surroundings) -> Iterator[str]:
     yield f"Greenroom is up on {around.url}"
     if around.taken_port is not None:
         yield f"  (port {around.taken_port} is taken, so this is the next free one)"
+    if around.more_urls:
+        yield f"  and so are {' and '.join(around.more_urls)}: rooms are the same on all of them"
     yield ""
     redis = "private, gone when this ends" if around.own_redis else "from REDIS_URL"
     yield f"  Redis        {_without_password(around.redis_url)}  ({redis})"

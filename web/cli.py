@@ -50,6 +50,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     dev = commands.add_parser("dev", help="bring up everything on this machine, Redis included")
     dev.add_argument("--port", type=int, default=None, help="port of the server (default: 4000, or the next)")
+    dev.add_argument(
+        "--nodes",
+        type=int,
+        choices=range(1, 10),
+        default=1,
+        metavar="N",
+        help="nodes that share their rooms (default: 1)",
+    )
     dev.set_defaults(run=_dev)
     push = commands.add_parser("push-job", help="push a room creation job onto the matchmaker's queue")
     push.add_argument("players", nargs="*", metavar="PLAYER", help="player ids (default: alice bob)")
@@ -151,7 +159,7 @@ def _dev(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         return _not_here(error)
 
-    return dev(os.environ, port=options.port)
+    return dev(os.environ, port=options.port, nodes=options.nodes)
 
 
 def _push_job(options: argparse.Namespace) -> int:

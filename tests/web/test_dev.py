@@ -236,6 +236,33 @@ async def test_nothing_is_left_however_it_ends(tmp_path: Path, number: signal.Si
         await eventually(lambda: not list(temporary.iterdir()))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+async def test_several_nodes_share_their_rooms_and_all_end_with_it(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    async with dev(tmp_path, "--port", str(free_port()), "--nodes", "3") as terminal:
+        found = await terminal.until(r"up on (\S+)\s+and so are (\S+) and (\S+):[^$]*Ctrl-C")
+        urls = [url.replace("localhost", "127.0.0.1") for url in found.groups()]
+        async with httpx.AsyncClient(timeout=PATIENCE_S) as http:
+            put = await http.put(f"{urls[0]}/api/rooms/demo", json={"state": {}})
+            got = [await http.get(f"{url}/api/rooms/demo") for url in urls]
+        assert put.status_code == 200
+        assert [answer.content for answer in got] == [put.content] * 3
+
+        terminal.process.send_signal(number)
+        with trio.fail_after(PATIENCE_S):
+            await terminal.process.wait()
+    await eventually(lambda: not any(map(listens, urls)))
+
+
+def listens(url: str) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 async def test_a_second_dev_takes_over_the_notice_when_the_first_has_ended(tmp_path: Path) -> None:
     notice = tmp_path / addresses_path().name
     async with dev(tmp_path, "--port", str(free_port())) as first:
