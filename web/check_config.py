@@ -102,7 +102,9 @@ def _remarks(settings: Settings) -> Iterator[str]:
         yield "note: ADMIN_TOKEN is not set, so there are no admin calls"
     if not settings.game_server_tokens:
         yield "note: GAME_SERVER_TOKENS is empty, so no game server may write stats"
-    if not settings.inbound_api_keys:
+    if settings.automation == "off":
+        yield "note: AUTOMATION is off: no snapshots are taken, and no decision is carried out"
+    elif not settings.inbound_api_keys:
         yield (
             "note: INBOUND_API_KEYS is empty, so anybody may send snapshots, and nothing is ever applied"
             if settings.automation == "open"

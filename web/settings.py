@@ -111,6 +111,7 @@ class Settings(BaseModel):
     config_dir: Path | None = None
 
     # -- matches ---------------------------------------------------------------------
+    matches: Switch = True
     api_base_url: HttpUrl | None = None
     internal_api_key: HeaderSecrets = ()
     room_queue_delivery: Annotated[Literal["at_least_once", "at_most_once"], Lower] = "at_least_once"
@@ -122,6 +123,7 @@ class Settings(BaseModel):
     persist_recovery_interval_seconds: Seconds = 300.0
 
     # -- game servers ----------------------------------------------------------------
+    stats: Switch = True
     game_server_tokens: ServerTokens = ()
     stats_read: Annotated[Literal["public", "token"], Lower] = "public"
     stat_names: StatNames = ("exp", "cash", "pills")
@@ -200,7 +202,7 @@ class Settings(BaseModel):
     @property
     def matches_enabled(self) -> bool:
         """Whether rooms are made for a matchmaker: there is a queue to read and an API server to tell."""
-        return self.redis_url is not None and self.api_base_url is not None
+        return self.matches and self.redis_url is not None and self.api_base_url is not None
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from tests.web.automation_node import env_of
 from tests.web.conftest import Serve
+from tests.web.serving import Node
 from web.handlers.metrics import gauge
 from web.handlers.routes import Endpoint, Route
+from web.settings import Settings
 from web.wiring import feature as module
 from web.wiring.feature import Feature
 
@@ -43,3 +49,63 @@ async def test_features_get_into_each_others_way_nowhere(serve: Serve) -> None:
         assert sorted(topics) == ["room:*", "state:*"]
         for found in (names, children):
             assert len(found) == len(set(found))
+
+
+OF_AUTOMATION = {
+    "roblox_players",
+    "policy_files",
+    "recorder",
+    "retention",
+    "outbox",
+    "reviewer",
+    "decision_hook",
+}
+OF_STATS = {"players", "ledger", "ledger_sweeper", "stats_news", "game_config"}
+
+
+@pytest.mark.parametrize(
+    ("switch", "theirs", "path"),
+    [
+        ({"AUTOMATION": "off"}, OF_AUTOMATION, "/leaderboard/top"),
+        ({"STATS": "off"}, OF_STATS, "/players/STEAM_0:1:9/stats"),
+        ({"AUTOMATION": "off", "STATS": "off"}, {*OF_AUTOMATION, *OF_STATS, "database"}, "/config"),
+    ],
+    ids=["automation", "stats", "both"],
+)
+async def test_a_part_that_is_off_has_neither_routes_nor_children(
+    serve: Serve, tmp_path: Path, switch: dict[str, str], theirs: set[str], path: str
+) -> None:
+    (tmp_path / "game.json").write_text("{}")
+    env = env_of(tmp_path) | {
+        "ROBLOX_OPEN_CLOUD_API_KEY": "key",
+        "GAME_SERVER_TOKENS": "token",
+        "GAME_CONFIG_FILE": str(tmp_path / "game.json"),
+    }
+    async with serve(**env) as node:
+        on = _children(node)
+        was = await node.http.get(path)
+    if switch.get("AUTOMATION") == "off":
+        # Files that nobody uses stop no start.
+        (tmp_path / "config" / "policy.ranks.json").write_text("{")
+    async with serve(**env | switch) as node:
+        off = _children(node)
+        answer = await node.http.get(path)
+        health = (await node.http.get("/internal/health")).json()
+
+    assert answer.status_code == 404
+    assert answer.json()["error"] == "not_found" != was.json().get("error")
+    assert off == on - theirs
+    assert health["status"] == "ok"
+    assert ("roblox" in health) == ("AUTOMATION" not in switch)
+
+
+def _children(node: Node) -> set[str]:
+    features = node.program.core.features
+    return {str(one.id) for feature in features for one in (*feature.supervisors(), *feature.children())}
+
+
+def test_matches_that_are_off_leave_the_queue_alone() -> None:
+    env = {"REDIS_URL": "redis://127.0.0.1:1", "API_BASE_URL": "http://127.0.0.1:1"}
+
+    assert Settings.from_env(env).matches_enabled
+    assert not Settings.from_env(env | {"MATCHES": "off"}).matches_enabled

@@ -71,6 +71,7 @@ class AutomationFeature(Feature):
     """GRPS automation.
 
     Attributes:
+        is_off: Neither routes nor children; what was queued waits.
         on_demand: Runs the database where no other part does; else None.
         applying: None without a key of Open Cloud.
     """
@@ -83,12 +84,21 @@ class AutomationFeature(Feature):
     retention: RetentionSweeper
     applying: Applying | None
 
+    @property
+    def is_off(self) -> bool:
+        """Whether the part is switched off."""
+        return self.settings.automation == "off"
+
     def supervisors(self) -> list[ChildSpec]:
         """The Roblox players' supervisor."""
+        if self.is_off:
+            return []
         return [ChildSpec(id="roblox_players", start=self.roblox_players.run, type=ChildType.SUPERVISOR)]
 
     def children(self) -> list[ChildSpec]:
         """Child specs in the order of their start; what needs the database stops before it."""
+        if self.is_off:
+            return []
         children = [ChildSpec(id="policy_files", start=self.files.run)]
         if self.on_demand is not None:
             children.append(ChildSpec(id="database", start=self.on_demand.run))
@@ -101,7 +111,7 @@ class AutomationFeature(Feature):
 
     def routes(self) -> tuple[Route, ...]:
         """The paths and what answers them."""
-        if self.settings.automation == "off":
+        if self.is_off:
             return ()
         handlers = AutomationHandlers(
             self.roblox_players,
@@ -114,7 +124,7 @@ class AutomationFeature(Feature):
 
     def health(self) -> dict[str, object]:
         """What `/internal/health` shows of it."""
-        return {} if self.applying is None else self.applying.health()
+        return {} if self.applying is None or self.is_off else self.applying.health()
 
     def sections(self) -> Mapping[str, Section]:
         """Snapshots and decisions, and whether Roblox answers."""
@@ -122,10 +132,13 @@ class AutomationFeature(Feature):
 
     def reload(self) -> None:
         """Read the policy files again."""
-        self.files.reload()
+        if not self.is_off:
+            self.files.reload()
 
     def metrics(self) -> Iterator[Sample]:
         """Its metrics."""
+        if self.is_off:
+            return
         recorder = self.roblox_players.recorder.statistics()
         yield gauge("snapshots_waiting", "Snapshots and decisions not answered yet.", recorder.waiting)
         yield counter("snapshot_transactions", "Transactions of the recorder.", recorder.transactions)
@@ -153,9 +166,11 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
     Raises:
         PolicyError: `CONFIG_DIR` or a policy file in it cannot be used.
     """
-    if settings.config_dir is not None and not settings.config_dir.is_dir():
-        raise PolicyError([f"{settings.config_dir} is not a directory"])
-    files = PolicyFiles(settings.config_dir)
+    # Files that nobody uses stop no start.
+    directory = None if settings.automation == "off" else settings.config_dir
+    if directory is not None and not directory.is_dir():
+        raise PolicyError([f"{directory} is not a directory"])
+    files = PolicyFiles(directory)
     cloud = cloud_settings(settings)
     used = new_database(settings) if database is None else database
     on_demand = OnDemandDatabase(used) if database is None else None

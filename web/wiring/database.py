@@ -29,14 +29,17 @@ def needs_database(settings: Settings) -> bool:
     return (
         settings.database_url is not None
         or bool(settings.game_server_tokens)
-        or bool(settings.inbound_api_keys)
-        or settings.roblox_open_cloud_api_key is not None
+        or (settings.automation != "off" and _expects_snapshots(settings))
     )
 
 
+def _expects_snapshots(settings: Settings) -> bool:
+    return bool(settings.inbound_api_keys) or settings.roblox_open_cloud_api_key is not None
+
+
 def build_database(settings: Settings) -> Database | None:
-    """The link to it, not running yet."""
-    return new_database(settings) if needs_database(settings) else None
+    """The link to it, not running yet; None where the stats, which run it, are off or need none."""
+    return new_database(settings) if settings.stats and needs_database(settings) else None
 
 
 def new_database(settings: Settings) -> Database:

@@ -210,8 +210,8 @@ def build_matches(
     Raises:
         RulesError: A game that is installed cannot be used.
     """
-    if link is None or settings.api_base_url is None:
-        if link is not None:
+    if link is None or settings.api_base_url is None or not settings.matches:
+        if link is not None and settings.matches:
             logger.warning("creation_consumer_off", extra={"reason": "API_BASE_URL is not set"})
         return MatchesFeature(None, RoomChannel(NoMatches()))
     hosting = build_hosting(settings, settings.api_base_url, registry, link, rooms)

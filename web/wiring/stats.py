@@ -68,6 +68,7 @@ class StatsFeature(Feature):
     config: GameConfig | None
     servers: GameServers
     rules: StatsRules
+    is_off: bool = False
 
     def away(self) -> tuple[str, ...]:
         """Names of configured engines that cannot be reached now."""
@@ -96,6 +97,8 @@ class StatsFeature(Feature):
 
     def routes(self) -> tuple[Route, ...]:
         """The paths and what answers them."""
+        if self.is_off:
+            return ()
         players = None if self.keeping is None else self.keeping.players
         stats = StatsHandlers(players, self.servers, self.rules)
         return stats.routes() + GameConfigHandlers(self.config, self.servers).routes()
@@ -117,11 +120,13 @@ class StatsFeature(Feature):
 
 def build_stats(settings: Settings, registry: Registry, database: Database | None) -> StatsFeature:
     """What the settings ask for, nothing running yet."""
+    file = settings.game_config_file
     return StatsFeature(
         keeping=None if database is None else _keeping(settings, registry, database),
-        config=None if settings.game_config_file is None else GameConfig(settings.game_config_file),
+        config=None if file is None or not settings.stats else GameConfig(file),
         servers=GameServers(settings.game_server_tokens),
         rules=StatsRules(settings.stat_names, public=settings.stats_read == "public"),
+        is_off=not settings.stats,
     )
 
 
