@@ -135,6 +135,8 @@ class Settings(BaseModel):
     # -- GRPS automation -------------------------------------------------------------
     automation: Annotated[Literal["on", "open", "off"], Lower] = "on"
     inbound_api_keys: HeaderSecrets = ()
+    max_open_players: Positive = 10_000
+    max_open_snapshots_per_ip_per_minute: NotNegative = 600  # 0: no limit
     roblox_api_base: HttpUrl = "https://apis.roblox.com"
     roblox_open_cloud_api_key: HeaderSecret | None = None
     roblox_group_id: Positive | None = None

@@ -22,7 +22,7 @@ from actors.automation.policy import Policy
 from actors.automation.queueing import PendingDecision, Queued, queue, reported
 from actors.automation.snapshot import Instructions, Snapshot
 from actors.automation.steps import Capabilities
-from actors.automation.tables import automation_decisions, player_snapshots
+from actors.automation.tables import ROBLOX, automation_decisions, player_snapshots
 from actors.links import in_one_trip
 
 # Unapplied decisions that differ in nothing else are stored once.
@@ -38,12 +38,14 @@ class DecisionContext:
 
     Attributes:
         inbound_key: Whether senders authenticate with a key; without one nothing is ever applied.
+        max_open: Without a key, most players, and most snapshots of the history kept.
     """
 
     policy: Policy
     capabilities: Capabilities
     inbound_key: bool
     now: datetime
+    max_open: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ class SnapshotEntry:
     snapshot: Snapshot
     instructions: Instructions
     request_id: str
-    source: str = "roblox"
+    source: str = ROBLOX
 
     @property
     def is_applied_by_actor(self) -> bool:
@@ -223,6 +225,8 @@ class Batch:
 
     def _log(self, player: Player, queued: Queued, actor: int | None, status: Status) -> Queued:
         """Store a decision that is not applied, unless the newest stored one says the same."""
+        if not self._context.inbound_key:
+            return queued
         row = self._row(player, queued, (), actor, status)
         same, decision = self._newest.get(player.user_id), queued.decision
         if same is not None and all(getattr(same, name) == row[name] for name in _SAME):

@@ -44,9 +44,10 @@ class ManualDecision(NamedTuple):
 
 
 class NotRecorded(Enum):
-    """Why an entry was not recorded; except for BUSY it may have been. Snapshots may be sent again."""
+    """Why an entry was not recorded; except for BUSY and FULL it may have been. It may be sent again."""
 
     BUSY = "busy"
+    FULL = "too_many_players"
     UNAVAILABLE = "database_unavailable"
     FAILED = "recording_failed"
     TIMEOUT = "timeout"
@@ -88,7 +89,7 @@ def record(connection: Connection, entries: Sequence[Entry], context: DecisionCo
     for is_snapshot, run in groupby(entries, lambda entry: isinstance(entry, SnapshotEntry)):
         if is_snapshot:
             snapshots = [entry for entry in run if isinstance(entry, SnapshotEntry)]
-            outcomes += transactions.record_snapshots(connection, snapshots, context)
+            outcomes += _record_snapshots(connection, snapshots, context)
         else:
             outcomes += [
                 _apply_manually(connection, entry, context)
@@ -96,6 +97,15 @@ def record(connection: Connection, entries: Sequence[Entry], context: DecisionCo
                 if isinstance(entry, ManualDecision)
             ]
     return outcomes
+
+
+def _record_snapshots(
+    connection: Connection, entries: Sequence[SnapshotEntry], context: DecisionContext
+) -> Sequence[RecordOutcome]:
+    if context.max_open is None:
+        return transactions.record_snapshots(connection, entries, context)
+    recorded = transactions.record_open_snapshots(connection, entries, context, most=context.max_open)
+    return [NotRecorded.FULL if one is None else one for one in recorded]
 
 
 def _apply_manually(connection: Connection, entry: ManualDecision, context: DecisionContext) -> RecordOutcome:

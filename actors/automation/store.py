@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, RowMapping, TextClause, select, text
+from sqlalchemy import Connection, Row, RowMapping, TextClause, delete, func, select, text
 
 from actors.automation import steps
 from actors.automation.bulk import add_missing, upsert_many
@@ -22,7 +22,7 @@ from actors.automation.outbox import Status, is_leased
 from actors.automation.player import Player
 from actors.automation.policy import Policy
 from actors.automation.queueing import PendingDecision
-from actors.automation.tables import automation_decisions, player_sync, players
+from actors.automation.tables import OPEN, automation_decisions, player_snapshots, player_sync, players
 from actors.links import Step, in_one_trip
 
 # Columns in the order of the fields.
@@ -69,6 +69,22 @@ def load(connection: Connection, user_ids: Sequence[int]) -> dict[int, Player]:
     """The players among these who are known."""
     rows = connection.execute(PLAYERS.where(_among(connection)), _ids(connection, user_ids))
     return {player.user_id: player for player in map(player_of, rows)}
+
+
+def admitted(connection: Connection, user_ids: Sequence[int], *, most: int) -> set[int]:
+    """Those of these players who are known, and as many new ones as there is room for."""
+    known = load(connection, user_ids).keys()
+    new = [user_id for user_id in dict.fromkeys(user_ids) if user_id not in known]
+    room = max(0, most - (connection.scalar(select(func.count()).select_from(players)) or 0)) if new else 0
+    return {*known, *new[:room]}
+
+
+def trim_open_history(connection: Connection, *, keep: int) -> None:
+    """Delete the oldest snapshots that came without a key, but for the newest `keep`."""
+    columns = player_snapshots.c
+    is_open = columns.source == OPEN
+    last = select(columns.id).where(is_open).order_by(columns.id.desc()).offset(keep).limit(1)
+    connection.execute(delete(player_snapshots).where(is_open, columns.id <= last.scalar_subquery()))
 
 
 def page(connection: Connection, *, after: int, limit: int) -> dict[int, Player]:

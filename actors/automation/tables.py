@@ -103,6 +103,10 @@ players: Final = Table(
     Index("ix_players_wos", "wos"),
 )
 
+# `source` of a snapshot that came without a key.
+OPEN: Final = "open"
+ROBLOX: Final = "roblox"
+
 player_snapshots: Final = Table(
     "player_snapshots",
     metadata,

@@ -45,6 +45,22 @@ def record_snapshots(
     return recorded
 
 
+def record_open_snapshots(
+    connection: Connection, entries: Sequence[SnapshotEntry], context: DecisionContext, *, most: int
+) -> list[Recorded | None]:
+    """The same for senders without a key, who may leave so many players and so much history.
+
+    Returns:
+        One for each entry; None for a new player there is no room for, of whom nothing is written.
+    """
+    user_ids = [entry.snapshot.user_id for entry in entries]
+    admitted = store.admitted(connection, user_ids, most=most)
+    taken = [entry for entry in entries if entry.snapshot.user_id in admitted]
+    recorded = iter(record_snapshots(connection, taken, context))
+    store.trim_open_history(connection, keep=most)
+    return [next(recorded) if user_id in admitted else None for user_id in user_ids]
+
+
 def apply_decision(
     connection: Connection, request: DecisionRequest, *, request_id: str, context: DecisionContext
 ) -> Recorded | None:

@@ -20,6 +20,7 @@ from actors.automation.snapshot import (
     parse_decision_request,
     parse_snapshot,
 )
+from actors.automation.tables import OPEN, ROBLOX
 from actors.core import TRACEPARENT, read_traceparent
 from actors.links import LinkDown
 from web.handlers.http import Answer, error, json_answer, retry_later
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from actors.automation.roblox_players import RobloxPlayers
     from actors.core import Traces
     from web.handlers.http import Headers, Request
+    from web.handlers.limits import PerMinute
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +66,10 @@ DECISION_NOT_FOUND: Final = error(
     404, "decision_not_found", "there is no such decision, or it was not stored"
 )
 PLAYER_NOT_FOUND: Final = error(404, "player_not_found")
+TOO_OFTEN: Final = "without an inbound key an address may send only so often"
 MESSAGES: Final = {
     NotRecorded.BUSY: "too much to do; nothing was recorded",
+    NotRecorded.FULL: "no more players are kept without an inbound key; nothing was recorded",
     NotRecorded.UNAVAILABLE: "the database is away; send it again",
     NotRecorded.TIMEOUT: "not known yet whether it was recorded; send it again",
 }
@@ -82,7 +86,8 @@ class AutomationHandlers:
     Args:
         roblox_players: Where players are recorded and read.
         inbound_keys: Any of them opens the posting calls.
-        is_open: Whether they are open to everybody where there are no keys; else they are 404 then.
+        senders: How often an address may send where they are open to everybody, for there are no keys;
+            without it they are 404 then.
         policy: The one in force, asked for anew each time.
         traces: Where the trace of a request that may lead to a decision is noted, by request id.
     """
@@ -94,11 +99,12 @@ class AutomationHandlers:
         inbound_keys: Sequence[SecretStr],
         policy: Callable[[], Policy],
         traces: Traces,
-        is_open: bool = False,
+        senders: PerMinute | None = None,
     ) -> None:
         self._players = roblox_players
         self._inbound_keys = inbound_keys
-        self._is_closed = not inbound_keys and not is_open
+        self._senders = None if inbound_keys else senders
+        self._is_closed = not inbound_keys and senders is None
         self._policy = policy
         self._traces = traces
         self._request_ids = request_ids()
@@ -138,7 +144,7 @@ class AutomationHandlers:
 
     async def activity(self, request: Request) -> Answer:
         """Record one snapshot; 200 is durable."""
-        refusal = self._refusal(request.headers)
+        refusal = self._refusal(request.headers) or self._too_often(request)
         if refusal is not None:
             return refusal
         try:
@@ -146,12 +152,15 @@ class AutomationHandlers:
         except Invalid as invalid:
             return json_answer(422, invalid.to_json())
         request_id = self._request_id(request)
-        entry = SnapshotEntry(snapshot=snapshot, instructions=instructions, request_id=request_id)
+        source = ROBLOX if self._senders is None else OPEN
+        entry = SnapshotEntry(
+            snapshot=snapshot, instructions=instructions, request_id=request_id, source=source
+        )
         return self._answered(await self._players.record(entry))
 
     async def decide(self, request: Request) -> Answer:
         """Decide about one player on request."""
-        refusal = self._refusal(request.headers)
+        refusal = self._refusal(request.headers) or self._too_often(request)
         if refusal is not None:
             return refusal
         try:
@@ -193,6 +202,10 @@ class AutomationHandlers:
         if refusal is not None:
             return refusal
         return None if is_json(headers.get("content-type", "")) else NOT_JSON
+
+    def _too_often(self, request: Request) -> Answer | None:
+        wait_s = 0 if self._senders is None else self._senders.take(request.client)
+        return retry_later(429, "rate_limited", wait_s, TOO_OFTEN) if wait_s else None
 
     def _stranger(self, headers: Mapping[str, str]) -> Answer | None:
         if self._is_closed:

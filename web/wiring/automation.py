@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -24,6 +25,7 @@ from actors.links import Expiry, RetentionSweeper, WallClock
 from supervision import ChildSpec, ChildType
 from web.handlers.automation import AutomationHandlers, now
 from web.handlers.inspection.section import SampledSection
+from web.handlers.limits import PerMinute
 from web.handlers.metrics import counter, gauge, histogram
 from web.wiring.database import new_database
 from web.wiring.feature import Feature
@@ -74,6 +76,7 @@ class AutomationFeature(Feature):
         is_off: Neither routes nor children; what was queued waits.
         on_demand: Runs the database where no other part does; else None.
         applying: None without a key of Open Cloud.
+        senders: Limits addresses where anybody may send; None where a key is needed.
     """
 
     settings: Settings
@@ -83,6 +86,7 @@ class AutomationFeature(Feature):
     roblox_players: RobloxPlayers
     retention: RetentionSweeper
     applying: Applying | None
+    senders: PerMinute | None
 
     @property
     def is_off(self) -> bool:
@@ -118,7 +122,7 @@ class AutomationFeature(Feature):
             inbound_keys=self.settings.inbound_api_keys,
             policy=lambda: self.files.current,
             traces=Traces() if self.applying is None else self.applying.relay.traces,
-            is_open=self.settings.automation == "open",
+            senders=self.senders,
         )
         return handlers.routes()
 
@@ -153,6 +157,8 @@ class AutomationFeature(Feature):
         yield counter("policy_reloads", "Policy files taken anew.", policy.reloads)
         yield counter("policy_refusals", "Policy files refused.", policy.refusals)
         yield counter("automation_rows_forgotten", "Rows too old to be kept.", self.retention.forgotten)
+        over_limit = 0 if self.senders is None else self.senders.refused
+        yield counter("snapshots_over_limit", "Requests without a key that came too often.", over_limit)
         if self.applying is not None:
             yield from _relay_metrics(self.applying.relay)
 
@@ -174,7 +180,9 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
     cloud = cloud_settings(settings)
     used = new_database(settings) if database is None else database
     on_demand = OnDemandDatabase(used) if database is None else None
+    senders = None
     if not settings.inbound_api_keys and settings.automation == "open":
+        senders = PerMinute(settings.max_open_snapshots_per_ip_per_minute, time.monotonic)
         logger.warning(
             "snapshots_are_open",
             extra={"reason": "INBOUND_API_KEYS is empty: anybody may send snapshots; nothing is applied"},
@@ -188,7 +196,11 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
     def context() -> DecisionContext:
         has_key = bool(settings.inbound_api_keys)
         return DecisionContext(
-            policy=files.current, capabilities=cloud.capabilities, inbound_key=has_key, now=dated()
+            policy=files.current,
+            capabilities=cloud.capabilities,
+            inbound_key=has_key,
+            now=dated(),
+            max_open=None if has_key else settings.max_open_players,
         )
 
     def on_queued() -> None:
@@ -207,7 +219,7 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
         ],
         clock=clock,
     )
-    return AutomationFeature(settings, used, on_demand, files, roblox_players, retention, applying)
+    return AutomationFeature(settings, used, on_demand, files, roblox_players, retention, applying, senders)
 
 
 def cloud_settings(settings: Settings) -> OpenCloudSettings:

@@ -52,8 +52,9 @@ def _post(id: str, summary: str, body: type[BaseModel], ok: type[BaseModel], *he
         refusals={
             401: ("unauthorized",),
             404: ("not_found", "player_not_found"),
+            429: ("rate_limited",),
             500: ("recording_failed",),
-            503: LATER,
+            503: (*LATER, "too_many_players"),
         },
     )
 
