@@ -137,6 +137,7 @@ class Settings(BaseModel):
     inbound_api_keys: HeaderSecrets = ()
     max_open_players: Positive = 10_000
     max_open_snapshots_per_ip_per_minute: NotNegative = 600  # 0: no limit
+    automation_review_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # 0: never
     roblox_api_base: HttpUrl = "https://apis.roblox.com"
     roblox_open_cloud_api_key: HeaderSecret | None = None
     roblox_group_id: Positive | None = None

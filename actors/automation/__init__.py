@@ -27,6 +27,7 @@ Reading order, each file leaning only on the ones above it:
     relay              outbox relay worker: carries pending decisions out at Roblox
     recorder           the actor that commits the snapshots of many players in one transaction
     review             decides about many players, page by page
+    review_schedule    decides about all players once in a period
     player_cache       players that are active on this node, as last read or written
     leaderboard_cache  the leaderboards, in memory
     roblox_players     the API of this package: record, decide, read

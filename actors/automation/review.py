@@ -60,12 +60,18 @@ class Review:
             if isinstance(one.outcome, Recorded) and one.outcome.decision is not None:
                 self.reviewed += 1
                 self.actions[one.outcome.decision.verdict.action] += 1
-                self.applied += one.outcome.decision.apply
+        self.applied += count_applied(page)
         self.outcomes += page
         if len(self.outcomes) > MAX_OUTCOMES:
             kept = [one for one in self.outcomes if _matters(one.outcome)][:MAX_OUTCOMES]
             self.omitted += len(self.outcomes) - len(kept)
             self.outcomes = kept
+
+
+def count_applied(page: Sequence[Reviewed]) -> int:
+    """How many of these decisions are, or will be, carried out."""
+    decisions = [one.outcome.decision for one in page if isinstance(one.outcome, Recorded)]
+    return sum(decision is not None and decision.apply for decision in decisions)
 
 
 def _matters(outcome: Recorded | Unknown) -> bool:
@@ -115,7 +121,7 @@ class Reviews:
         review, after = Review(), request.after or 0
         while trio.current_time() < ends_at:
             try:
-                page = await self._next_page(request, after)
+                page = await self.page(request, after)
             except LinkDown:
                 if not review.reviewed:
                     return None
@@ -127,7 +133,7 @@ class Reviews:
         review.after = after
         return review
 
-    async def _next_page(self, request: BatchRequest, after: int) -> list[Reviewed]:
+    async def page(self, request: BatchRequest, after: int) -> list[Reviewed]:
         """Decide about the next players of a request.
 
         Raises:

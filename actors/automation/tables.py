@@ -1,7 +1,7 @@
 """The database's tables.
 
 `players` and `player_snapshots` are read by other programs: their columns and types are a promise. The
-other two are Greenroom's own.
+others are Greenroom's own.
 """
 
 from __future__ import annotations
@@ -142,6 +142,16 @@ player_sync: Final = Table(
     Column("late_digest", LargeBinary(32)),
     # The decision that the newest snapshot applied was answered with, if it is carried out.
     Column("applied", JSON(none_as_null=True)),
+)
+
+# One row: when all players are reviewed next, and how far the review under way has come.
+automation_reviews: Final = Table(
+    "automation_reviews",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    _time("due_at", nullable=True),
+    Column("after_user_id", BigInteger, nullable=False, server_default="0"),
+    _time("leased_until", nullable=True),
 )
 
 automation_decisions: Final = Table(

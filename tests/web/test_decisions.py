@@ -18,6 +18,7 @@ from tests.web.automation_node import (
     env_of,
     post,
     snapshot,
+    told,
     with_roblox,
 )
 from tests.web.conftest import Serve
@@ -82,7 +83,7 @@ async def test_an_actor_suspends_and_bans_only_as_its_role_says(
         await staff(node)
         answer = await act(node, actor, **facts)
         player = await node.http.get("/players/5")
-        told = await stored(node)
+        listed = await stored(node)
 
     said = answer.json()
     assert player.json()["warnings"] == facts.get("warnings", 0)
@@ -91,7 +92,7 @@ async def test_an_actor_suspends_and_bans_only_as_its_role_says(
         return
     assert (answer.status_code, said["error"], said["message"]) == (403, "actor_may_not", message)
     assert said["decision"]["apply"] is False
-    [one] = told
+    [one] = listed
     assert (one["requestId"], one["status"], one["actorUserId"], one["problem"], one["apply"]) == (
         said["decision"]["requestId"],
         "forbidden",
@@ -109,13 +110,13 @@ async def test_a_decision_asked_for_is_checked_as_one_of_a_snapshot(serve: Serve
         reported = await post(node, DECISIONS, asked)
         refused = await post(node, DECISIONS, asked | {"apply": True})
         again = await post(node, DECISIONS, asked | {"apply": True})
-        told = await stored(node)
+        listed = await stored(node)
 
     assert (reported.status_code, reported.json()["decision"]["action"]) == (200, "BAN")
     assert (refused.status_code, refused.json()["error"]) == (403, "actor_may_not")
     # The same refusal is stored once, under one id.
     assert again.json()["decision"] == refused.json()["decision"]
-    assert [one["status"] for one in told] == ["forbidden"]
+    assert [one["status"] for one in listed] == ["forbidden"]
 
 
 @pytest.mark.parametrize("roles", [{}, {"Kept": {"level": "staff"}}], ids=["none", "other ranks"])
@@ -241,7 +242,7 @@ async def test_a_batch_has_an_outcome_for_each_player(serve: Serve, tmp_path: Pa
         silent = (list(cloud.calls), await stored(node, "limit=100"))
         applied = (await post(node, BATCH, asked | {"apply": True})).json()
         await eventually(lambda: drained(node))
-        told = {one["userId"]: (one["action"], one["status"]) for one in await stored(node, "limit=100")}
+        listed = {one["userId"]: (one["action"], one["status"]) for one in await stored(node, "limit=100")}
 
     assert silent == ([], [])
     outcomes = [
@@ -261,7 +262,7 @@ async def test_a_batch_has_an_outcome_for_each_player(serve: Serve, tmp_path: Pa
     assert (applied["reviewed"], applied["applied"], reported["applied"]) == (4, 2, 0)
     assert applied["actions"] == {"NONE": 1, "PROMOTE": 1, "DEMOTE": 0, "SUSPEND": 1, "BAN": 1}
     assert reported["actions"] == applied["actions"]
-    assert told == {1: ("PROMOTE", "done"), 2: ("BAN", "forbidden"), 4: ("SUSPEND", "done")}
+    assert listed == {1: ("PROMOTE", "done"), 2: ("BAN", "forbidden"), 4: ("SUSPEND", "done")}
 
 
 async def test_all_players_are_decided_about_page_by_page(serve: Serve, tmp_path: Path) -> None:
@@ -315,3 +316,14 @@ async def test_a_batch_needs_a_key_even_where_snapshots_do_not(serve: Serve, tmp
         closed = await post(node, BATCH, {"all": True})
 
     assert [wrong.status_code, closed.status_code] == [401, 404]
+
+
+async def test_all_players_are_reviewed_on_a_timer(serve: Serve, tmp_path: Path) -> None:
+    async with with_roblox(serve, tmp_path, AUTOMATION_REVIEW_SECONDS="1") as (node, cloud):
+        for user_id in range(1, 4):
+            await post(node, ACTIVITY, body_of(user_id, rank="New", rankPoints=150))
+        await eventually(lambda: told(node).done == 3)
+        metrics = (await node.http.get("/metrics")).text
+
+    assert cloud.roles == {1: {12}, 2: {12}, 3: {12}}
+    assert "greenroom_review_decisions_total 3.0" in metrics

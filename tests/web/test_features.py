@@ -51,15 +51,7 @@ async def test_features_get_into_each_others_way_nowhere(serve: Serve) -> None:
             assert len(found) == len(set(found))
 
 
-OF_AUTOMATION = {
-    "roblox_players",
-    "policy_files",
-    "recorder",
-    "retention",
-    "outbox",
-    "reviewer",
-    "decision_hook",
-}
+OF_AUTOMATION = {"roblox_players", "policy_files", "recorder", "retention", "outbox", "reviews"}
 OF_STATS = {"players", "ledger", "ledger_sweeper", "stats_news", "game_config"}
 
 
@@ -78,6 +70,7 @@ async def test_a_part_that_is_off_has_neither_routes_nor_children(
     (tmp_path / "game.json").write_text("{}")
     env = env_of(tmp_path) | {
         "ROBLOX_OPEN_CLOUD_API_KEY": "key",
+        "AUTOMATION_REVIEW_SECONDS": "3600",
         "GAME_SERVER_TOKENS": "token",
         "GAME_CONFIG_FILE": str(tmp_path / "game.json"),
     }

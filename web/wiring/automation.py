@@ -17,6 +17,7 @@ from actors.automation.open_cloud import OpenCloudSettings
 from actors.automation.outbox import forget_settled
 from actors.automation.policy_files import PolicyError, PolicyFiles
 from actors.automation.relay import Relay, RelayWorker
+from actors.automation.review_schedule import ReviewSchedule, ScheduleStatistics
 from actors.automation.roblox import Roblox
 from actors.automation.roblox_players import RobloxPlayers
 from actors.automation.transactions import forget_snapshots
@@ -45,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 # Longer than a transaction takes that is going to succeed.
 RECORDER_SHUTDOWN_S: Final = 9.0
+NO_REVIEWS: Final = ScheduleStatistics(finished=0, reviewed=0, applied=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class AutomationFeature(Feature):
         is_off: Neither routes nor children; what was queued waits.
         on_demand: Runs the database where no other part does; else None.
         applying: None without a key of Open Cloud.
+        schedule: None where players are not reviewed on a timer.
         senders: Limits addresses where anybody may send; None where a key is needed.
     """
 
@@ -86,6 +89,7 @@ class AutomationFeature(Feature):
     roblox_players: RobloxPlayers
     retention: RetentionSweeper
     applying: Applying | None
+    schedule: ReviewSchedule | None
     senders: PerMinute | None
 
     @property
@@ -111,6 +115,8 @@ class AutomationFeature(Feature):
         children.append(ChildSpec(id="retention", start=self.retention.run))
         if self.applying is not None:
             children.append(ChildSpec(id="outbox", start=self.applying.child.run))
+        if self.schedule is not None:
+            children.append(ChildSpec(id="reviews", start=self.schedule.run))
         return children
 
     def routes(self) -> tuple[Route, ...]:
@@ -157,6 +163,7 @@ class AutomationFeature(Feature):
         yield counter("policy_reloads", "Policy files taken anew.", policy.reloads)
         yield counter("policy_refusals", "Policy files refused.", policy.refusals)
         yield counter("automation_rows_forgotten", "Rows too old to be kept.", self.retention.forgotten)
+        yield from _review_metrics(self.schedule)
         over_limit = 0 if self.senders is None else self.senders.refused
         yield counter("snapshots_over_limit", "Requests without a key that came too often.", over_limit)
         if self.applying is not None:
@@ -219,7 +226,13 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
         ],
         clock=clock,
     )
-    return AutomationFeature(settings, used, on_demand, files, roblox_players, retention, applying, senders)
+    schedule = None
+    if settings.automation_review_seconds:
+        every_s = settings.automation_review_seconds
+        schedule = ReviewSchedule(used, roblox_players.reviews, every_s=every_s, now=dated)
+    return AutomationFeature(
+        settings, used, on_demand, files, roblox_players, retention, applying, schedule, senders
+    )
 
 
 def cloud_settings(settings: Settings) -> OpenCloudSettings:
@@ -256,6 +269,17 @@ def _applying(
         read=database.read,
     )
     return Applying(relay, RelayWorker(relay, database, roblox))
+
+
+def _review_metrics(schedule: ReviewSchedule | None) -> Iterator[Sample]:
+    told = (
+        ScheduleStatistics(finished=0, reviewed=0, applied=0) if schedule is None else schedule.statistics()
+    )
+    yield counter(
+        "reviews_finished", "Scheduled reviews of all players that this node has ended.", told.finished
+    )
+    yield counter("players_reviewed", "Players it has decided about in scheduled reviews.", told.reviewed)
+    yield counter("review_decisions", "Decisions of scheduled reviews that are carried out.", told.applied)
 
 
 def _relay_metrics(relay: Relay) -> Iterator[Sample]:
