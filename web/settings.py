@@ -13,6 +13,7 @@ from web.settings_types import (
     DatabaseUrl,
     HeaderSecret,
     HeaderSecrets,
+    HookUrl,
     HttpUrl,
     Lower,
     Networks,
@@ -138,6 +139,8 @@ class Settings(BaseModel):
     max_open_players: Positive = 10_000
     max_open_snapshots_per_ip_per_minute: NotNegative = 600  # 0: no limit
     automation_review_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # 0: never
+    decision_hook_url: HookUrl | None = None
+    decision_hook_secret: HeaderSecret | None = None
     roblox_api_base: HttpUrl = "https://apis.roblox.com"
     roblox_open_cloud_api_key: HeaderSecret | None = None
     roblox_group_id: Positive | None = None
@@ -245,6 +248,8 @@ SECRETS: Final = (
     "GAME_SERVER_TOKENS",
     "INBOUND_API_KEYS",
     "ROBLOX_OPEN_CLOUD_API_KEY",
+    "DECISION_HOOK_URL",
+    "DECISION_HOOK_SECRET",
 )
 # Of these, those that may have one on each line of the file.
 LISTS_OF_SECRETS: Final = frozenset(

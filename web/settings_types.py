@@ -100,6 +100,13 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _hook_url(value: SecretStr) -> SecretStr:
+    parts = _checked(value.get_secret_value())
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment:
+        raise ValueError("wanted an http:// or https:// URL")
+    return value
+
+
 def _redis_url(value: SecretStr) -> SecretStr:
     parts = _checked(value.get_secret_value())
     if parts.scheme not in {"redis", "rediss", "unix"}:
@@ -166,6 +173,7 @@ ServerTokens = Annotated[
 ]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HookUrl = Annotated[SecretStr, AfterValidator(_hook_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 Lower = BeforeValidator(_lower)

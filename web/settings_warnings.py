@@ -34,7 +34,13 @@ def warnings(settings: Settings, env: Mapping[str, str]) -> Iterator[str]:
         meant = meant_by(name)
         if meant is not None:
             yield f"{name} is not a variable of ours: is {meant} meant?"
-    for field in ("admin_token", "metrics_token", "game_server_tokens", "inbound_api_keys"):
+    for field in (
+        "admin_token",
+        "metrics_token",
+        "game_server_tokens",
+        "inbound_api_keys",
+        "decision_hook_secret",
+    ):
         if any(len(secret) < SHORTEST_SECRET for secret in _secrets(getattr(settings, field))):
             yield f"{field.upper()} has fewer than {SHORTEST_SECRET} characters: it can be guessed"
     if settings.workers > 1:

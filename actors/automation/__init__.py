@@ -25,6 +25,7 @@ Reading order, each file leaning only on the ones above it:
     transactions       the transactions: record snapshots, apply a decision, advance one; per connection
     leaderboard        queries for leaderboards; per connection
     relay              outbox relay worker: carries pending decisions out at Roblox
+    hook               tells another server of each applied decision
     recorder           the actor that commits the snapshots of many players in one transaction
     review             decides about many players, page by page
     review_schedule    decides about all players once in a period

@@ -205,9 +205,17 @@ def _claimed(row: RowMapping) -> Claimed:
 
 
 def record_progress(
-    connection: Connection, job: Claimed, progress: Progress, *, owner: str, now: datetime
+    connection: Connection,
+    job: Claimed,
+    progress: Progress,
+    *,
+    owner: str,
+    now: datetime,
+    has_hook: bool = False,
 ) -> bool:
     """Write the new state of a decision; False where the lease was lost and nothing was written.
+
+    With a hook, a decision that is done is owed to it.
 
     The lease goes on for a decision that goes on at once, and ends with every other.
     """
@@ -221,6 +229,7 @@ def record_progress(
             attempts=progress.attempts,
             not_before=progress.not_before,
             problem=func.coalesce(progress.problem, decisions.problem),
+            hook_at=now if has_hook and progress.status is Status.DONE else None,
             lease_owner=owner if goes_on else None,
             lease_until=now + LEASE if goes_on else None,
             updated_at=now,

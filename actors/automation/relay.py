@@ -109,6 +109,8 @@ class Relay:
         policy: The policy in force, asked for when a player's row is written.
         on_changed: Called with the user id of each stored player that has changed. Must not wait or raise.
         now: Aware, UTC.
+        on_done: Called when a decision is done, where a hook is told of it; None without a hook. Must not
+            wait or raise.
         read: As `transact`, for what only reads, beside the writers; `transact` where there is no other.
     """
 
@@ -121,6 +123,7 @@ class Relay:
         policy: Callable[[], Policy],
         now: Callable[[], datetime],
         on_changed: Callable[[int], None],
+        on_done: Callable[[], None] | None = None,
         read: Transact | None = None,
     ) -> None:
         self._transact = transact
@@ -132,6 +135,7 @@ class Relay:
         self._policy = policy
         self._now = now
         self._on_changed = on_changed
+        self._on_done = on_done
         self._wake = trio.Event()
         self.traces = Traces()
         self._under_way = 0
@@ -240,6 +244,7 @@ class Relay:
             owner=self._owner,
             policy=self._policy(),
             now=now,
+            has_hook=self._on_done is not None,
         )
         # Roblox has answered: what it said is written down even while this node is stopping.
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
@@ -276,6 +281,8 @@ class Relay:
             )
         if job.next_step == 0 and progress.next_step > 0:
             self._on_changed(job.user_id)
+        if progress.status is Status.DONE and self._on_done is not None:
+            self._on_done()
 
 
 class RelayWorker:

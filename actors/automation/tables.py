@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     false,
+    text,
 )
 
 if TYPE_CHECKING:
@@ -177,7 +178,16 @@ automation_decisions: Final = Table(
     Column("lease_owner", String(128)),
     _time("lease_until", nullable=True),
     Column("problem", Text),
+    # When to tell the decision hook next; null where nothing is owed.
+    _time("hook_at", nullable=True),
+    Column("hook_attempts", Integer, nullable=False, server_default="0"),
     _time("created_at"),
     _time("updated_at"),
     Index("ix_automation_decisions_status_not_before", "status", "not_before"),
+    Index(
+        "ix_automation_decisions_hook_at",
+        "hook_at",
+        sqlite_where=text("hook_at IS NOT NULL"),
+        postgresql_where=text("hook_at IS NOT NULL"),
+    ),
 )

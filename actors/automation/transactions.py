@@ -120,14 +120,21 @@ def report_decision(
 
 
 def advance(
-    connection: Connection, job: Claimed, progress: Progress, *, owner: str, policy: Policy, now: datetime
+    connection: Connection,
+    job: Claimed,
+    progress: Progress,
+    *,
+    owner: str,
+    policy: Policy,
+    now: datetime,
+    has_hook: bool = False,
 ) -> bool:
     """Record the outcome of one step; False where the lease was lost and nothing was written.
 
     When the first step succeeds the stored player changes: new rank, or the punishment.
     """
     sync = store.lock(connection, [job.user_id])[job.user_id]
-    if not outbox.record_progress(connection, job, progress, owner=owner, now=now):
+    if not outbox.record_progress(connection, job, progress, owner=owner, now=now, has_hook=has_hook):
         return False
     if job.next_step == 0 and progress.next_step > 0:
         _take_effect(connection, job, sync, policy, now)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from actors.automation.batch import DecisionContext
+from actors.automation.hook import DecisionHook, HookSettings, HookStatistics
 from actors.automation.open_cloud import OpenCloudSettings
 from actors.automation.outbox import forget_settled
 from actors.automation.policy_files import PolicyError, PolicyFiles
@@ -46,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 # Longer than a transaction takes that is going to succeed.
 RECORDER_SHUTDOWN_S: Final = 9.0
+NO_HOOK: Final = HookStatistics(told=0, retries=0, given_up=0, owed=0, problem=None)
 NO_REVIEWS: Final = ScheduleStatistics(finished=0, reviewed=0, applied=0)
 
 
@@ -78,6 +80,7 @@ class AutomationFeature(Feature):
         is_off: Neither routes nor children; what was queued waits.
         on_demand: Runs the database where no other part does; else None.
         applying: None without a key of Open Cloud.
+        hook: None where nobody is to be told of applied decisions.
         schedule: None where players are not reviewed on a timer.
         senders: Limits addresses where anybody may send; None where a key is needed.
     """
@@ -89,6 +92,7 @@ class AutomationFeature(Feature):
     roblox_players: RobloxPlayers
     retention: RetentionSweeper
     applying: Applying | None
+    hook: DecisionHook | None
     schedule: ReviewSchedule | None
     senders: PerMinute | None
 
@@ -115,6 +119,8 @@ class AutomationFeature(Feature):
         children.append(ChildSpec(id="retention", start=self.retention.run))
         if self.applying is not None:
             children.append(ChildSpec(id="outbox", start=self.applying.child.run))
+        if self.hook is not None:
+            children.append(ChildSpec(id="decision_hook", start=self.hook.run))
         if self.schedule is not None:
             children.append(ChildSpec(id="reviews", start=self.schedule.run))
         return children
@@ -134,7 +140,9 @@ class AutomationFeature(Feature):
 
     def health(self) -> dict[str, object]:
         """What `/internal/health` shows of it."""
-        return {} if self.applying is None or self.is_off else self.applying.health()
+        if self.applying is None or self.is_off:
+            return {}
+        return {**self.applying.health(), **_hook_health(self.hook)}
 
     def sections(self) -> Mapping[str, Section]:
         """Snapshots and decisions, and whether Roblox answers."""
@@ -164,6 +172,7 @@ class AutomationFeature(Feature):
         yield counter("policy_refusals", "Policy files refused.", policy.refusals)
         yield counter("automation_rows_forgotten", "Rows too old to be kept.", self.retention.forgotten)
         yield from _review_metrics(self.schedule)
+        yield from _hook_metrics(self.hook)
         over_limit = 0 if self.senders is None else self.senders.refused
         yield counter("snapshots_over_limit", "Requests without a key that came too often.", over_limit)
         if self.applying is not None:
@@ -215,9 +224,10 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
             applying.relay.poke()
 
     roblox_players = RobloxPlayers(on_demand or used, registry, context=context, on_queued=on_queued)
-    applying = (
-        _applying(settings, used, cloud, files, roblox_players, dated) if cloud.capabilities.key else None
-    )
+    hook = _build_hook(settings, used, files, dated) if cloud.capabilities.key else None
+    applying = None
+    if cloud.capabilities.key:
+        applying = _applying(settings, used, cloud, files, roblox_players, dated, hook)
     retention = RetentionSweeper(
         used,
         [
@@ -231,7 +241,7 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
         every_s = settings.automation_review_seconds
         schedule = ReviewSchedule(used, roblox_players.reviews, every_s=every_s, now=dated)
     return AutomationFeature(
-        settings, used, on_demand, files, roblox_players, retention, applying, schedule, senders
+        settings, used, on_demand, files, roblox_players, retention, applying, hook, schedule, senders
     )
 
 
@@ -256,6 +266,7 @@ def _applying(
     files: PolicyFiles,
     roblox_players: RobloxPlayers,
     now: Callable[[], datetime],
+    hook: DecisionHook | None,
 ) -> Applying:
     roblox = Roblox(cloud)
     relay = Relay(
@@ -266,9 +277,39 @@ def _applying(
         policy=lambda: files.current,
         now=now,
         on_changed=roblox_players.outdate,
+        on_done=None if hook is None else hook.poke,
         read=database.read,
     )
     return Applying(relay, RelayWorker(relay, database, roblox))
+
+
+def _build_hook(
+    settings: Settings, database: Database, files: PolicyFiles, now: Callable[[], datetime]
+) -> DecisionHook | None:
+    if settings.decision_hook_url is None:
+        return None
+    secret = settings.decision_hook_secret
+    target = HookSettings(
+        url=settings.decision_hook_url.get_secret_value(),
+        secret=None if secret is None else secret.get_secret_value(),
+    )
+    return DecisionHook(target, database, policy=lambda: files.current, now=now)
+
+
+def _hook_health(hook: DecisionHook | None) -> dict[str, object]:
+    if hook is None:
+        return {}
+    told = hook.statistics()
+    status = "ok" if told.problem is None else "degraded"
+    return {"decision_hook": {"status": status, "decisions_owed": told.owed, "problem": told.problem}}
+
+
+def _hook_metrics(hook: DecisionHook | None) -> Iterator[Sample]:
+    told = NO_HOOK if hook is None else hook.statistics()
+    yield gauge("hook_owed", "Applied decisions the hook is yet to be told of, of all nodes.", told.owed)
+    yield counter("hook_told", "Decisions this node has told the hook.", told.told)
+    yield counter("hook_retries", "Requests to the hook that are to be tried again.", told.retries)
+    yield counter("hook_given_up", "Decisions the hook has refused, or not taken for a day.", told.given_up)
 
 
 def _review_metrics(schedule: ReviewSchedule | None) -> Iterator[Sample]:

@@ -25,7 +25,7 @@ from web.migrations import VERSION_TABLE, migrate, version_of
 
 # A file as the first release of the ledger left it, with two players in it.
 OLD_FILE = Path(__file__).with_name("ledger_0001.sql")
-NEWEST = "0006, ledger_0002"
+NEWEST = "0007, ledger_0002"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -104,7 +104,7 @@ def test_ranks_known_before_an_upgrade_count_as_reported(engine: Engine) -> None
 def test_a_newer_database_is_left_alone(engine: Engine) -> None:
     with engine.begin() as connection:
         migrate(connection)
-        newer = "UPDATE greenroom_schema SET version_num = '9999' WHERE version_num = '0006'"
+        newer = "UPDATE greenroom_schema SET version_num = '9999' WHERE version_num = '0007'"
         connection.execute(text(newer))
 
     with pytest.raises(Unprepared, match="9999"), engine.begin() as connection:
