@@ -20,5 +20,6 @@ Reading order, each leaning only on the ones above it:
     program            starts the tree, serves, stops in order
     serve              `greenroom serve`
     check_config       `greenroom check-config`
+    operators          `greenroom status`, `inspect`, `dead` and `top`
     cli                the command
 """

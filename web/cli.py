@@ -1,14 +1,14 @@
-"""The command: `greenroom serve | dev | push-job | demo | migrate | check-config | bench`."""
+"""The command `greenroom`; `greenroom --help` lists what it does."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from web.settings import Settings
 
@@ -68,8 +68,31 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("what", choices=["match"], help="match: a card battle between two bots")
     demo.add_argument("--pace", type=float, default=0.4, metavar="SECONDS", help="a bot thinks so long (0.4)")
     demo.set_defaults(run=_demo)
+    _add_operators(commands)
     commands.add_parser("bench", help="load tests; `greenroom bench --help`", add_help=False)
     return parser
+
+
+def _add_operators(commands: Any) -> None:
+    """What asks a running server, whose `ADMIN_TOKEN` is taken from the environment."""
+    status = commands.add_parser("status", help="ask a server how it does; 1 if it is degraded")
+    inspect = commands.add_parser("inspect", help="look inside a server")
+    inspect.add_argument(
+        "what", nargs="?", default="tree", help="tree, tree/core/rooms, rooms, rooms/ID, queue, links …"
+    )
+    inspect.add_argument("--search", default="", metavar="TEXT", help="that an id has to contain")
+    inspect.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many lines (100)")
+    dead = commands.add_parser("dead", help="jobs that could not be done: list, requeue, discard")
+    dead.add_argument("action", choices=["list", "requeue", "discard"])
+    dead.add_argument("position", nargs="?", type=int, help="as listed; 0 is the newest")
+    top = commands.add_parser("top", help="watch a server in the terminal")
+    top.add_argument("--rounds", type=int, default=None, metavar="N", help="end after so many looks")
+    for command in (status, inspect, dead, top):
+        command.add_argument("--url", default="http://localhost:4000", help="of the server")
+    for command in (status, inspect, dead):
+        command.add_argument("--json", action="store_true", help="for scripts")
+    for command, run in ((status, _status), (inspect, _inspect), (dead, _dead), (top, _top)):
+        command.set_defaults(run=run)
 
 
 def _version() -> str:
@@ -169,6 +192,59 @@ def _push_job(options: argparse.Namespace) -> int:
         return _not_here(error)
 
     return push_job(options.players, room_id=options.room_id, redis_url=options.redis_url)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from web.operators import commands
+    from web.operators.client import Refused, Server
+
+    try:
+        is_well, lines = commands.status(Server.of(options.url, os.environ), as_json=options.json)
+    except Refused as refused:
+        return _complain(str(refused), FAILED)
+    return _print(lines) if is_well else max(_print(lines), FAILED)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from web.operators import commands
+    from web.operators.client import Refused, Server
+
+    server = Server.of(options.url, os.environ)
+    try:
+        return _print(
+            commands.inspect(
+                server, options.what, search=options.search, limit=options.limit, as_json=options.json
+            )
+        )
+    except Refused as refused:
+        return _complain(str(refused), FAILED)
+
+
+def _dead(options: argparse.Namespace) -> int:
+    from web.operators import commands
+    from web.operators.client import Refused, Server
+
+    server = Server.of(options.url, os.environ)
+    try:
+        return _print(commands.dead(server, options.action, options.position, as_json=options.json))
+    except Refused as refused:
+        return _complain(str(refused), FAILED)
+
+
+def _top(options: argparse.Namespace) -> int:
+    from web.operators.client import Server
+    from web.operators.top import top
+
+    try:
+        return top(Server.of(options.url, os.environ), rounds=options.rounds)
+    except KeyboardInterrupt:
+        return OK
+
+
+def _print(lines: Iterable[str]) -> int:
+    for line in lines:
+        print(line)
+    return OK
 
 
 def _demo(options: argparse.Namespace) -> int:
