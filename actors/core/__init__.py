@@ -64,7 +64,7 @@ from actors.core.sliding_window import KeyedWindows, SlidingWindow
 from actors.core.timers import Timer
 from actors.core.trace import TRACEPARENT, Trace, Traces, read_traceparent
 from actors.core.wall_time import iso_utc
-from actors.core.write_batch import at_batch_end, write_batch
+from actors.core.write_batch import at_batch_end, is_in_write_batch, write_batch
 
 __all__ = [
     "BOUNDS_S",
@@ -101,6 +101,7 @@ __all__ = [
     "Traces",
     "Unavailable",
     "at_batch_end",
+    "is_in_write_batch",
     "iso_utc",
     "mailbox_waits",
     "next_seq",

@@ -50,6 +50,16 @@ def sample_mailbox_wait() -> None:
     _is_sample_due = True
 
 
+class NoTimers:
+    """Stands for the timers of a call that has no deadline of its own."""
+
+    def note_cancelled(self) -> None:
+        """There was none to cancel."""
+
+
+NO_TIMERS: Final = NoTimers()
+
+
 class PendingCall:
     """A call that waits for its answer: OTP's `From`, with a deadline.
 
@@ -77,7 +87,7 @@ class PendingCall:
         self.waiter: trio.lowlevel.Task | InlineCall[Any] | None = (
             InlineCall.current or trio.lowlevel.current_task()
         )
-        self._timers: Timers | None = None
+        self._timers: Timers | NoTimers | None = None
         self.message = message
 
     @property
@@ -121,17 +131,20 @@ class PendingCall:
             self._timers.note_cancelled()
         return trio.lowlevel.Abort.SUCCEEDED
 
-    async def wait(self, timeout_s: float) -> Any:
-        """Wait for the answer, at most `timeout_s` seconds.
+    async def wait(self, timeout_s: float | None) -> Any:
+        """Wait for the answer, at most `timeout_s` seconds; None where whoever answers has a deadline itself.
 
         Raises:
             CallTimeout: No answer in time.
             ActorGone: The receiver ended first.
         """
         if self.waiter is not None:
-            running = timers()
-            running.add(timeout_s, self)
-            self._timers = running
+            if timeout_s is None:
+                self._timers = NO_TIMERS
+            else:
+                running = timers()
+                running.add(timeout_s, self)
+                self._timers = running
             if isinstance(self.waiter, InlineCall):
                 await wait_for_answer()
             else:

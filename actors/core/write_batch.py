@@ -31,6 +31,11 @@ def write_batch() -> Iterator[None]:
             call(*args)
 
 
+def is_in_write_batch() -> bool:
+    """Whether calls given to `at_batch_end` are postponed now."""
+    return _is_on
+
+
 def at_batch_end(call: Callable[..., None], *args: Any) -> None:
     """Call `call` at the end of the present batch; at once outside of one. Must neither wait nor raise."""
     if _is_on:

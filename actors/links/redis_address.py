@@ -115,12 +115,15 @@ BREAKS: Final = (
 
 
 async def read_answers(
-    stream: trio.abc.Stream, take: Callable[[Iterator[Any], bool], None], *, link: str
+    receive: Callable[[int], Awaitable[bytes | bytearray]],
+    take: Callable[[Iterator[Any], bool], None],
+    *,
+    link: str,
 ) -> None:
     """Hand on what Redis says, all that arrived together in one call of `take`, until the connection ends.
 
     Args:
-        stream: The connection.
+        receive: Waits for at most so many bytes; nothing at the end.
         take: Gets the answers, and whether more have arrived than are read at a time.
         link: For errors.
 
@@ -130,7 +133,7 @@ async def read_answers(
     """
     reader = hiredis.Reader(replyError=redis.ResponseError, protocolError=hiredis.ProtocolError)
     while True:
-        data = await stream.receive_some(RECEIVE_BYTES)
+        data = await receive(RECEIVE_BYTES)
         if not data:
             raise LinkDown(link)
         reader.feed(cast("bytes", data))

@@ -160,7 +160,7 @@ class RedisChannels:
                 self._opened.set()
                 self._opened = trio.Event()
                 nursery.start_soon(self._write, stream)
-                nursery.start_soon(partial(read_answers, stream, self._take, link=NAME))
+                nursery.start_soon(partial(read_answers, stream.receive_some, self._take, link=NAME))
                 nursery.start_soon(self._prove)
         except* BREAKS:
             pass

@@ -17,15 +17,17 @@ to the kernel fail with `OutcomeUnknown`, all others with `NotSent`.
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import redis
 import trio
 
-from actors.core import PendingCall, write_batch
+from actors.core import PendingCall, at_batch_end, is_in_write_batch, write_batch
 from actors.links.availability import Availability
 from actors.links.errors import LinkDown, NotSent, OutcomeUnknown
 from actors.links.redis_address import (
@@ -118,6 +120,9 @@ class RedisWire:
         self._unsent: list[bytes] = []
         self._waiting: deque[Answered] = deque()  # of sent commands first, then of the unsent
         self._has_unsent = trio.Event()
+        self._rest = b""  # of a batch that the kernel took only in part
+        self._is_writing = False
+        self._socket: socket.socket | None = None
         self._is_open = False
         self._heard_at = 0.0
         self._commands = self._flushes = 0
@@ -137,6 +142,16 @@ class RedisWire:
             return None
         error = self._availability.last_error
         return f"{self._address.shown} cannot be used" + (f" ({error})" if error else "")
+
+    async def ask(self, command: tuple[Part, ...]) -> Any:
+        """As `call`, without a deadline: a connection that is silent for too long ends, and this with it.
+
+        Raises:
+            NotSent, OutcomeUnknown, redis.ResponseError: As for `call`.
+        """
+        answer = PendingCall(self.name, command[0])
+        self.send(command, answer)
+        return await answer.wait(None)
 
     @property
     def batch(self) -> int:
@@ -187,7 +202,10 @@ class RedisWire:
 
     def _append(self, command: tuple[Part, ...], answered: Answered) -> None:
         if not self._unsent:
-            self._has_unsent.set()
+            if self._socket is not None and is_in_write_batch():
+                at_batch_end(self._flush)
+            else:
+                self._has_unsent.set()
         if not self._waiting:
             self._heard_at = trio.current_time()
         self._unsent.append(packed(command))
@@ -220,6 +238,10 @@ class RedisWire:
 
     async def _serve(self, stream: trio.abc.Stream) -> None:
         self._is_open = True
+        if isinstance(stream, trio.SocketStream):
+            # Another descriptor of the same socket, to write to without waiting for a task.
+            self._socket = socket.socket(fileno=os.dup(stream.socket.fileno()))
+            self._socket.settimeout(0)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write, stream)
             nursery.start_soon(self._read, stream)
@@ -230,7 +252,11 @@ class RedisWire:
 
     def _break(self) -> None:
         """Fail what is awaited."""
-        self._is_open = False
+        self._is_open = self._is_writing = False
+        self._rest = b""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
         unsent, self._unsent = len(self._unsent), []
         waiting, self._waiting = self._waiting, deque()
         sent = len(waiting) - unsent
@@ -238,16 +264,48 @@ class RedisWire:
             answered.fail((OutcomeUnknown if place < sent else NotSent)(self.name))
 
     async def _write(self, stream: trio.abc.Stream) -> None:
+        """Send what tasks have appended, and what `_flush` could not."""
         while True:
             await self._has_unsent.wait()
             self._has_unsent = trio.Event()
-            batch, self._unsent = self._unsent, []
-            self._commands += len(batch)
-            self._flushes += 1
-            await stream.send_all(b"".join(batch))
+            self._is_writing = True
+            rest, self._rest = self._rest, b""
+            await stream.send_all(rest + self._next_batch())
+            self._is_writing = False
+
+    def _flush(self) -> None:
+        """Send what was appended in this write batch, without waking a task."""
+        if self._socket is None or self._is_writing or self._rest:
+            self._has_unsent.set()
+            return
+        data = self._next_batch()
+        try:
+            sent = self._socket.send(data)
+        except OSError:
+            sent = 0  # it is full, or broken: the task will wait, or find out
+        if sent < len(data):
+            self._rest = data[sent:]
+            self._has_unsent.set()
+
+    def _next_batch(self) -> bytes:
+        batch, self._unsent = self._unsent, []
+        self._commands += len(batch)
+        self._flushes += 1
+        return b"".join(batch)
 
     async def _read(self, stream: trio.abc.Stream) -> None:
-        await read_answers(stream, self._take, link=self.name)
+        receive = stream.receive_some if self._socket is None else self._receive
+        await read_answers(receive, self._take, link=self.name)
+
+    async def _receive(self, size: int) -> bytes:
+        """As `receive_some` of the stream, which asks the kernel once before it waits: mostly in vain."""
+        sock = cast("socket.socket", self._socket)
+        while True:
+            await trio.lowlevel.wait_readable(sock)
+            try:
+                return sock.recv(size)
+            except BlockingIOError:
+                continue
 
     def _take(self, answers: Iterator[Any], _is_behind: bool) -> None:  # noqa: FBT001
         self._heard_at = trio.current_time()
@@ -266,7 +324,7 @@ class RedisWire:
 
     async def _watch(self) -> None:
         """End a connection on which nothing comes; ask for something if nothing is awaited."""
-        tick_s = min(self._ping_every_s, self._answer_timeout_s) / 2
+        tick_s = min(self._ping_every_s, self._answer_timeout_s) / 10
         while True:
             await trio.sleep(tick_s)
             silent_s = trio.current_time() - self._heard_at

@@ -92,6 +92,8 @@ class Rooms:
 
     # -- reading ---------------------------------------------------------------------
 
+    reads_at_once = writes_at_once = True
+
     def get(self, room_id: str) -> Record | None:
         """The last record."""
         return self._table.get(room_id)

@@ -93,27 +93,34 @@ def partition_of(room_id: str) -> int:
     return binascii.crc_hqx(room_id.encode(), 0) % PARTITIONS
 
 
-class Layout(NamedTuple):
+class Layout:
     """Names of keys and channels under a prefix, for several systems in one Redis."""
 
-    prefix: str = "gr"
+    def __init__(self, prefix: str = "gr") -> None:
+        self.prefix = prefix
+        self._heads = tuple(f"{prefix}:{{{tag}}}:" for tag in tags())
+
+    def names(self, room_id: str) -> tuple[str, str]:
+        """Where the record of a room is kept, and the channel on which its versions are published."""
+        head = self._heads[partition_of(room_id)]
+        return f"{head}r:{room_id}", f"{head}c:{room_id}"
 
     def key(self, room_id: str) -> str:
         """The record."""
-        return f"{self.prefix}:{{{tags()[partition_of(room_id)]}}}:r:{room_id}"
+        return f"{self._heads[partition_of(room_id)]}r:{room_id}"
+
+    def channel(self, room_id: str) -> str:
+        """Where its versions are published."""
+        return f"{self._heads[partition_of(room_id)]}c:{room_id}"
 
     @property
     def key_pattern(self) -> str:
         """Matches the keys of all rooms, for SCAN."""
         return f"{self.prefix}:{{*}}:r:*"
 
-    def channel(self, room_id: str) -> str:
-        """Where its versions are published."""
-        return f"{self.prefix}:{{{tags()[partition_of(room_id)]}}}:c:{room_id}"
-
     def outcome_key(self, room_id: str, write_id: bytes) -> str:
         """The outcome of a write with an Idempotency-Key, given by its digest."""
-        return f"{self.prefix}:{{{tags()[partition_of(room_id)]}}}:w:{room_id}:{write_id.decode()}"
+        return f"{self._heads[partition_of(room_id)]}w:{room_id}:{write_id.decode()}"
 
     @property
     def layout_key(self) -> str:

@@ -127,10 +127,7 @@ class Flight:
         """Wait for the answer."""
         answer = PendingCall("room_store", self.room_id)
         self.waiting.append(answer)
-        try:
-            record: Record | Refusal | None = await answer.wait(ANSWER_S)
-        except CallTimeout:
-            return unavailable()
+        record: Record | Refusal | None = await answer.wait(None)
         return record
 
     def send(self, answer: Any) -> None:
@@ -183,6 +180,13 @@ class SharedRooms:
         self._has_started = False
 
     # -- reading ---------------------------------------------------------------------
+
+    @property
+    def reads_at_once(self) -> bool:
+        """Whether `get` may know a record."""
+        return self._reads_are_local
+
+    writes_at_once = False
 
     def get(self, room_id: str) -> Record | None:
         """The record of a room that is subscribed to, where reads may be local."""

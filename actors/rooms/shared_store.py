@@ -17,11 +17,11 @@ import redis
 
 from actors.core import CallTimeout
 from actors.links import LinkDown, NotSent, RedisWire, Unsuitable
-from actors.rooms.record import ALWAYS, Kind, digest, new_epoch
+from actors.rooms.record import ALWAYS, NO_DIGEST, Kind, digest, new_epoch
 from actors.rooms.shared_record import KIND_LETTERS, Layout, SharedRecord, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
     from actors.rooms.record import Condition, Put
 
@@ -30,7 +30,7 @@ logger: Final = logging.getLogger("actors.rooms")
 OLDEST_REDIS: Final = (6, 2)
 EVICTS_NOTHING: Final = "noeviction"
 # How long the outcome of a write with an Idempotency-Key is kept.
-OUTCOME_TTL_MS: Final = 3_600_000
+OUTCOME_TTL_MS: Final = b"3600000"
 # A match has an end of its own; this is for matches whose node has died.
 MIN_MATCH_TTL_S: Final = 86_400.0
 # Refusals of Redis itself after which it is certain that nothing was written: the script's first
@@ -95,6 +95,7 @@ class SharedStore:
     def __init__(self, url: str, *, ttl_s: float, layout: Layout | None = None, **options: Any) -> None:
         self.layout = self._layout = layout or Layout()
         self.ttl_s = {Kind.PLAIN: ttl_s, Kind.MATCH: max(ttl_s, MIN_MATCH_TTL_S)}
+        self._ttl_ms = {kind: b"%d" % (ttl_s * 1000) for kind, ttl_s in self.ttl_s.items()}
         self._era = b""
         self._policy = EVICTS_NOTHING
         self.clock_ahead_s = 0.0
@@ -160,7 +161,7 @@ class SharedStore:
 
     # -- calls ---------------------------------------------------------------------------
 
-    async def write(
+    def write(
         self,
         room_id: str,
         put: Put,
@@ -168,27 +169,28 @@ class SharedStore:
         kind: Kind = Kind.PLAIN,
         idempotency_key: str | None = None,
         is_admin: bool = False,
-    ) -> Written:
+    ) -> Awaitable[Written]:
         """Store the next version of a room, if nothing speaks against it. Never raises for Redis."""
-        write_id = digest(None if idempotency_key is None else idempotency_key.encode())
-        keys = (
-            self._layout.key(room_id),
-            "" if idempotency_key is None else self._layout.outcome_key(room_id, write_id),
-        )
+        state, condition, secret = put[:3]
+        key, channel = self._layout.names(room_id)
+        outcome_key, write_id, state_digest = "", NO_DIGEST, NO_DIGEST
+        if idempotency_key is not None:
+            write_id, state_digest = digest(idempotency_key.encode()), digest(state)
+            outcome_key = self._layout.outcome_key(room_id, write_id)
         arguments = (
             new_epoch(),
             KIND_LETTERS[kind],
-            digest(put.secret.encode() if put.secret else None),
+            digest(secret.encode()) if secret else NO_DIGEST,
             write_id,
-            digest(None if idempotency_key is None else put.state),
-            int(self.ttl_s[kind] * 1000),
-            self._layout.channel(room_id),
+            state_digest,
+            self._ttl_ms[kind],
+            channel,
             OUTCOME_TTL_MS,
-            put.state,
-            condition_text(put.condition),
+            state,
+            "" if condition is ALWAYS else condition_text(condition),
             "admin" if is_admin else "",
         )
-        return await self._evaluate(self._write, keys, arguments)
+        return self._evaluate(self._write, (key, outcome_key), arguments)
 
     async def remove(
         self, room_id: str, *, kind: Kind = Kind.PLAIN, secret: str | None = None, is_admin: bool = False
@@ -220,13 +222,14 @@ class SharedStore:
         for _ in range(ATTEMPTS):
             era = self._era
             try:
-                answer = await self.wire.call("EVALSHA", script.sha, len(keys), *keys, era, *arguments)
+                command = ("EVALSHA", script.sha, len(keys), *keys, era, *arguments)
+                answer = await self.wire.ask(command)
                 if answer[0] != b"stale":
                     return Written(answer[0].decode(), answer[1].decode(), answer[2], answer[3], era)
                 await self.look_at_era()
             except NotSent:
                 return Written("unavailable")
-            except (LinkDown, CallTimeout):
+            except (LinkDown, CallTimeout):  # the latter from asking for the era
                 return Written("unknown")
             except redis.RedisError as error:
                 outcome = await self._judge(script, error)

@@ -54,6 +54,14 @@ class RoomStore(Protocol):
     so that an `InlineCall` may run it, and answers trouble with a `Refusal`.
     """
 
+    @property
+    def reads_at_once(self) -> bool:
+        """Whether `get` may know a record."""
+
+    @property
+    def writes_at_once(self) -> bool:
+        """Whether `can_put_inline` may be true."""
+
     def get(self, room_id: str) -> Record | None:
         """The record, where it is known without waiting to be as new as `read` promises."""
 

@@ -214,6 +214,7 @@ class Connection:
         head: The last one that an endpoint serves.
         parsed: What that means.
         cached_head: For heads that differ from an earlier one in an id only.
+        at_once_head: The same, if its endpoint may answer at once.
         pending_write: Of an answer that was given while the task slept.
         on_ended: Called when the client has gone while its answer is made.
     """
@@ -223,6 +224,7 @@ class Connection:
         "_on_readable",
         "_task",
         "_was_called",
+        "at_once_head",
         "cached_head",
         "data",
         "deadline",
@@ -248,6 +250,7 @@ class Connection:
         self.head = b""
         self.parsed: Serve | None = None
         self.cached_head: CachedHead | None = None
+        self.at_once_head: CachedHead | None = None
         self.pending_write: PendingWrite | None = None
         self.on_ended: Callable[[], None] | None = None
         self._task = trio.lowlevel.current_task()

@@ -203,7 +203,7 @@ class Lane:
 
     def _answer_at_once(self, connection: Connection) -> bool:
         """Answer a request like an earlier one without waiting even for actors; false if it has to."""
-        cached_head = connection.cached_head
+        cached_head = connection.at_once_head
         filled = None if cached_head is None else cached_head.fill(connection.data)
         if cached_head is None or filled is None:
             return False
@@ -295,6 +295,7 @@ class Lane:
         connection.head, connection.parsed = head, parsed
         if inline and pending.route.ends_in_any_id:
             connection.cached_head = CachedHead.of(head, parsed)
+            connection.at_once_head = connection.cached_head if pending.endpoint.at_once else None
         return parsed
 
     def _receive_head(self, connection: Connection) -> Awaitable[bool]:

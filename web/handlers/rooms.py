@@ -113,9 +113,11 @@ class RoomHandlers:
 
     def routes(self, max_state_bytes: int) -> tuple[Route, ...]:
         """The paths and what answers them."""
+        get_at_once = self.get_at_once if self._rooms.reads_at_once else None
+        put_at_once = self.put_at_once if self._rooms.writes_at_once else None
         room = {
-            "GET": Endpoint(self.get, waits_for_actors_only=True, at_once=self.get_at_once),
-            "PUT": Endpoint(self.put, max_state_bytes, waits_for_actors_only=True, at_once=self.put_at_once),
+            "GET": Endpoint(self.get, waits_for_actors_only=True, at_once=get_at_once),
+            "PUT": Endpoint(self.put, max_state_bytes, waits_for_actors_only=True, at_once=put_at_once),
             "PATCH": Endpoint(
                 self.patch, max_state_bytes, waits_for_actors_only=True, check=check_is_merge_patch
             ),
