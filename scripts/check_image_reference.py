@@ -23,7 +23,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 # A registry path with an owner and a name; what follows (`:latest`) is not part of it.
 MENTION: Final = re.compile(r"ghcr\.io/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]*[A-Za-z0-9_-]")
 SOURCE: Final = re.compile(r"https://github\.com/([A-Za-z0-9_.-]+/[A-Za-z0-9_-]+)")
-COMPOSE_IMAGE: Final = re.compile(r"^  sync:\n(?:    .*\n|\s*\n)*?    image: *(\S+)$", re.MULTILINE)
+COMPOSE_IMAGE: Final = re.compile(r"^  sync:.*\n(?:    .*\n|\s*\n)*?    image: *(\S+)$", re.MULTILINE)
 
 
 def main() -> int:

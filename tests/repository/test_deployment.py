@@ -48,6 +48,32 @@ def test_the_server_waits_for_a_healthy_redis_and_is_restarted() -> None:
     assert SYNC["ports"] == ["${PUBLISHED_PORT:-4000}:4000"]
 
 
+NODES: Final = ("node-1", "node-2", "node-3")
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_a_node_of_three_is_the_one_with_a_name_a_volume_and_shared_rooms(name: str) -> None:
+    node = COMPOSE["services"][name]
+    differs = {key for key in node if node[key] != SYNC.get(key)}
+    changed = {key for key, value in node["environment"].items() if value != SYNC["environment"][key]}
+
+    assert differs == {"profiles", "ports", "environment", "volumes"}
+    assert changed == {"NODE_NAME", "ROOM_STORE", "TRUSTED_PROXIES"}
+    assert (node["environment"]["NODE_NAME"], node["environment"]["ROOM_STORE"]) == (name, "redis")
+    assert node["profiles"] == COMPOSE["services"]["nginx"]["profiles"]
+    assert node["volumes"] == [f"{name}-data:/var/lib/greenroom"]
+    assert f"{name}-data" in COMPOSE["volumes"]
+    assert f"server {name}:4000 " in (ROOT / "config" / "nginx-nodes.conf").read_text(encoding="utf-8")
+
+
+def test_nginx_waits_for_all_nodes_and_has_their_configuration() -> None:
+    nginx = COMPOSE["services"]["nginx"]
+
+    assert set(nginx["depends_on"]) == set(NODES)
+    assert nginx["volumes"] == ["./config/nginx-nodes.conf:/etc/nginx/conf.d/default.conf:ro"]
+    assert nginx["ports"] == ["${PUBLISHED_PORT:-4000}:8080"]
+
+
 def test_no_secret_has_a_value_in_the_compose_file() -> None:
     secrets = {name for name in SYNC["environment"] if re.search(r"KEY|SECRET|TOKEN", name)}
 

@@ -66,7 +66,7 @@ def test_the_compose_file_running_another_tag_is_drift(copy: Path) -> None:
 
 
 def test_a_compose_file_without_the_service_is_drift(copy: Path) -> None:
-    replace(copy / "docker-compose.yml", "  sync:\n", "  server:\n")
+    replace(copy / "docker-compose.yml", "  sync: &node\n", "  server: &node\n")
 
     assert "the service `sync` names no image" in check(copy).stderr
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Self
 
@@ -30,24 +30,35 @@ COMPRESSION: Final = "gzip on; gzip_types application/json; gzip_min_length 0;"
 
 
 class Proxy:
-    """nginx in front of a node, with the configuration that ships."""
+    """nginx with a configuration that ships.
 
-    def __init__(self, directory: Path, node: ServedNode) -> None:
+    Args:
+        directory: For its files.
+        listen: What it says to listen on.
+        changes: What else is changed for the test.
+        file: Its name.
+        scheme: Of its URL.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        listen: str,
+        changes: Mapping[str, str],
+        *,
+        file: str = "nginx.conf",
+        scheme: str = "https",
+    ) -> None:
         self.port = free_port()
-        self.url = f"https://127.0.0.1:{self.port}"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-        (directory / "nginx.conf").write_text(self._configuration(node))
+        shipped = (ROOT / "config" / file).read_text(encoding="utf-8")
+        changes = {listen: f"listen 127.0.0.1:{self.port}", **changes}
+        (directory / "nginx.conf").write_text(self._configuration(shipped, changes))
 
-    def _configuration(self, node: ServedNode) -> str:
-        shipped = (ROOT / "config" / "nginx.conf").read_text(encoding="utf-8")
-        cert, key = certificate()
-        for said, meant in {
-            "listen 443": f"listen 127.0.0.1:{self.port}",
-            "127.0.0.1:4000": f"127.0.0.1:{node.port}",
-            "/etc/nginx/greenroom.pem": str(cert),
-            "/etc/nginx/greenroom.key": str(key),
-        }.items():
+    def _configuration(self, shipped: str, changes: Mapping[str, str]) -> str:
+        for said, meant in changes.items():
             assert shipped.count(said) == 1, said
             shipped = shipped.replace(said, meant)
         temporary = "\n".join(f"{name}_temp_path {self._directory}/{name};" for name in PATHS)
@@ -106,7 +117,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedNode]:
 def proxy(node: ServedNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     if NGINX is None:
         pytest.skip("nginx is not installed")
-    with Proxy(tmp_path_factory.mktemp("nginx"), node) as running:
+    cert, key = certificate()
+    changes = {
+        "127.0.0.1:4000": f"127.0.0.1:{node.port}",
+        "/etc/nginx/greenroom.pem": str(cert),
+        "/etc/nginx/greenroom.key": str(key),
+    }
+    with Proxy(tmp_path_factory.mktemp("nginx"), "listen 443", changes) as running:
         yield running
 
 
