@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Name, text, type, and the samples: name, labels, value.
 Family: TypeAlias = tuple[str, str, str, list[tuple[str, dict[str, str], float]]]
+Labels: TypeAlias = tuple[tuple[str, str], ...]
 Facts: TypeAlias = dict[str, object]
 
 # Whether something is there, limits, ages, what all workers read from the same place, and one process' own.
@@ -24,6 +25,8 @@ EACH: Final = re.compile(
     r"|greenroom_(.*_up|.*_limit|.*_oldest_seconds|decisions_waiting|redis_refused|redis_trouble"
     r"|child_restarting|stats_news_polling|build_info|worker_answers)"
 )
+# Types of Prometheus whose samples only grow.
+GROWING: Final = frozenset({"counter", "histogram"})
 SUMMED_FACTS: Final = ("active_rooms", "connected_players")
 
 
@@ -40,15 +43,34 @@ def families_of(metrics: Iterable[Metric]) -> list[Family]:
     ]
 
 
+def summed(several: Iterable[Sequence[Family]]) -> list[Family]:
+    """Counters and histograms of several processes, added up: what is left of those that have ended."""
+    kinds: dict[str, tuple[str, str]] = {}
+    values: dict[str, dict[tuple[str, Labels], float]] = {}
+    for families in several:
+        for name, text, kind, samples in families:
+            if kind not in GROWING:
+                continue
+            kinds[name] = text, kind
+            kept = values.setdefault(name, {})
+            for sample, labels, value in samples:
+                key = sample, tuple(sorted(labels.items()))
+                kept[key] = kept.get(key, 0.0) + value
+    return [
+        (name, *kinds[name], [(sample, dict(labels), value) for (sample, labels), value in kept.items()])
+        for name, kept in values.items()
+    ]
+
+
 def merged_metrics(answers: Sequence[tuple[int, Sequence[Family]]], count: int) -> Iterator[Metric]:
     """The metrics of the node.
 
     Args:
-        answers: Of each worker that gave one, with its number.
+        answers: Of each worker that gave one, with its number; 0 for those that have ended.
         count: How many workers there are.
     """
     merged: dict[str, Metric] = {}
-    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    values: dict[str, dict[tuple[str, Labels], float]] = {}
     for number, families in answers:
         for name, text, kind, samples in families:
             merged.setdefault(name, Metric(name, text, kind))

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from actors.core import Histogram
 from web.handlers.http import Answer
-from web.handlers.merging import families_of, merged_metrics
+from web.handlers.merging import families_of, merged_metrics, summed
 from web.handlers.routes import Endpoint, Route
 from web.handlers.tokens import UNAUTHORIZED, bearer, matches_any
 
@@ -131,6 +131,11 @@ def _metric(sample: Sample) -> Metric:
 
 def _bound(seconds: float) -> str:
     return "+Inf" if math.isinf(seconds) else str(seconds)
+
+
+def metrics_left(before: object, last: object) -> object:
+    """The counters and histograms of processes that have ended: of those before, and of one more."""
+    return summed(cast("list[Family]", families) for families in (before, last) if families is not None)
 
 
 class Merged(CollectorRegistry):

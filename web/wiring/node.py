@@ -14,7 +14,7 @@ from actors.core import Audiences, Registry
 from web.handlers.client_script import ClientScript
 from web.handlers.documents import DocumentHandlers
 from web.handlers.health import HEALTH, HealthHandlers
-from web.handlers.metrics import METRICS, MetricsHandlers, Samples
+from web.handlers.metrics import METRICS, MetricsHandlers, Samples, metrics_left
 from web.handlers.streams import Streams
 from web.wiring.automation import build_automation
 from web.wiring.channels import build_channels
@@ -162,7 +162,8 @@ def build_node(
     answers: dict[str, Callable[[], object]] = {}
     siblings = None
     if place is not None:
-        siblings = Siblings(Path(place.siblings), place.number, place.count, answers)
+        legacies = {METRICS: metrics_left}
+        siblings = Siblings(Path(place.siblings), place.number, place.count, answers, legacies)
     metrics = MetricsHandlers(samples, token=settings.metrics_token, siblings=siblings)
     health = _health(settings, core, streams, watched, clock, siblings)
     answers |= {METRICS: metrics.families, HEALTH: health.facts}

@@ -92,6 +92,11 @@ class Workers:
         self._root: Supervisor | None = None
         self._nursery: trio.Nursery | None = None
 
+    @property
+    def is_replacing(self) -> bool:
+        """Whether workers are being replaced now."""
+        return self._replacing is not None
+
     async def run(self, log: PutLog) -> bool:
         """Run the workers until a signal, or until one is given up; whether it ended in order."""
         self._root = Supervisor(

@@ -7,7 +7,7 @@ import signal
 import socket
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from web.workers.place import WorkerPlace
 
 logger = logging.getLogger(__name__)
+
+# The status of a process that never was, as of a shell.
+NOT_STARTED: Final = 127
 
 
 class Look(Enum):
@@ -92,6 +95,7 @@ class WorkerProcess:
         self._lifeline: socket.socket | None = None
         self._heard_at = 0.0
         self._ended = trio.Event()
+        self._early_signal: signal.Signals | None = None
         self.status: int | None = None
         self.is_ready = False
         self.number = 0
@@ -106,28 +110,41 @@ class WorkerProcess:
     ) -> None:
         """Start the process and watch it until it has ended. Cancelled, it kills the process."""
         self.number = place.number
-        ours, theirs = socket.socketpair()
-        ours.settimeout(0)
-        self._lifeline = ours
-        with ours:
-            with theirs:
-                process = await self._open(command, env, replace(place, lifeline=theirs.fileno()))
-            self._process = process
-            self._heard_at = trio.current_time()
-            task_status.started()
-            try:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._listen, ours)
-                    nursery.start_soon(self._watch)
+        # Before anything that could be cancelled, so that whoever starts this sees no error of its own.
+        task_status.started()
+        try:
+            ours, theirs = socket.socketpair()
+            ours.settimeout(0)
+            self._lifeline = ours
+            with ours:
+                with theirs:
+                    process = await self._open(command, env, replace(place, lifeline=theirs.fileno()))
+                await self._see_through(process, ours)
+        except OSError as error:
+            # Out of descriptors, or what is to be run is gone: what serves must not suffer from it.
+            logger.exception("worker_not_started", extra={"worker": self.number, "reason": str(error)})
+        finally:
+            if self.status is None:
+                self.status = NOT_STARTED
+            self._ended.set()
+            self._on_change()
+
+    async def _see_through(self, process: trio.Process, lifeline: socket.socket) -> None:
+        self._process = process
+        self._heard_at = trio.current_time()
+        if self._early_signal is not None:
+            process.send_signal(self._early_signal)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._listen, lifeline)
+                nursery.start_soon(self._watch)
+                self.status = await process.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            if self.status is None:
+                process.kill()
+                with trio.CancelScope(shield=True):
                     self.status = await process.wait()
-                    nursery.cancel_scope.cancel()
-            finally:
-                if self.status is None:
-                    process.kill()
-                    with trio.CancelScope(shield=True):
-                        self.status = await process.wait()
-        self._ended.set()
-        self._on_change()
 
     async def _open(self, command: Sequence[str], env: Mapping[str, str], place: WorkerPlace) -> trio.Process:
         return await trio.lowlevel.open_process(
@@ -175,8 +192,10 @@ class WorkerProcess:
     # -- for its slot ----------------------------------------------------------------------
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal, if it has not ended."""
-        if self._process is not None:
+        """Send a signal, as soon as there is a process; nothing happens once it has ended."""
+        if self._process is None:
+            self._early_signal = number
+        else:
             self._process.send_signal(number)
 
     def hand_over(self) -> None:

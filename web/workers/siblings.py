@@ -6,6 +6,7 @@ is one JSON value; a sibling that is too slow, or has just died, is missing from
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import socket
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -39,15 +41,23 @@ class Siblings:
         number: Of this worker.
         count: How many workers there are.
         answers: What each question is answered with, as a JSON value; called in this task, must not wait.
+        legacies: What is left of workers that ended in order, by question: made of the legacy before, or
+            None, and the last answer. It is part of all answers, under the number 0.
     """
 
     def __init__(
-        self, directory: Path, number: int, count: int, answers: Mapping[str, Callable[[], object]]
+        self,
+        directory: Path,
+        number: int,
+        count: int,
+        answers: Mapping[str, Callable[[], object]],
+        legacies: Mapping[str, Callable[[object, object], object]] = MappingProxyType({}),
     ) -> None:
         self.number = number
         self.count = count
         self._directory = directory
         self._answers = answers
+        self._legacies = legacies
         self._path = directory / f"{number}-{os.getpid()}.sock"
 
     async def run(self) -> None:
@@ -63,6 +73,7 @@ class Siblings:
                 await trio.serve_listeners(self._serve, [served])
             finally:
                 self._path.unlink(missing_ok=True)
+                self._leave_legacies()
 
     async def ask(self, question: str) -> list[tuple[int, object]]:
         """The answers of all workers that gave one, this one's among them, with their numbers."""
@@ -78,7 +89,32 @@ class Siblings:
                 found = NAME.match(path.name)
                 if found is not None and path != self._path:
                     nursery.start_soon(ask_one, int(found[1]), path)
+        if question in self._legacies and (legacy := self._legacy(question)) is not None:
+            answers.append((0, legacy))
         return sorted(answers, key=lambda answer: answer[0])
+
+    def _leave_legacies(self) -> None:
+        """Add this worker's last answers to what is left of those before it."""
+        if not self._legacies:
+            return
+        # A node that stops altogether leaves nothing, and its parent removes the directory.
+        with suppress(OSError), (self._directory / "lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for question, join in self._legacies.items():
+                joined = join(self._legacy(question), self._answers[question]())
+                beside = self._legacy_path(question).with_suffix(".new")
+                beside.write_text(json.dumps(joined), encoding="utf-8")
+                beside.rename(self._legacy_path(question))
+
+    def _legacy(self, question: str) -> object | None:
+        try:
+            legacy: object = json.loads(self._legacy_path(question).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return legacy
+
+    def _legacy_path(self, question: str) -> Path:
+        return self._directory / f"legacy-{question}.json"
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         # A sibling that goes away meanwhile needs no answer.

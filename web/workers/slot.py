@@ -104,15 +104,19 @@ class WorkerSlot:
             await self._next_news()
         if not successor.is_ready:
             logger.error("worker_not_replaced", extra={"worker": self.place.number})
-            self._processes.remove(successor)
+            self._drop(successor)
             return False
-        self._processes.remove(successor)
+        self._drop(successor)
         self._processes.append(successor)
         before.hand_over()
         await before.until_ended()
-        if before in self._processes:
-            self._processes.remove(before)
+        self._drop(before)
         return True
+
+    def _drop(self, process: WorkerProcess) -> None:
+        """Forget a process; one that a crash of the slot has taken is not there any more."""
+        if process in self._processes:
+            self._processes.remove(process)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to all its processes."""
@@ -139,13 +143,17 @@ class WorkerSlot:
 
     async def _pass_on(self, asked: trio.Event) -> None:
         await asked.wait()
-        self._news.set()
+        self._wake()
 
     async def _next_news(self) -> None:
+        """Wait for the next change; `run` and `replace` may both wait."""
         await self._news.wait()
-        self._news = trio.Event()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, trio.Event()
+        news.set()
 
     def _note_change(self) -> None:
         self.has_served = self.has_served or self.is_serving
-        self._news.set()
+        self._wake()
         self._tell()

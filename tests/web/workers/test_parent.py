@@ -51,14 +51,19 @@ class Family:
 
 @asynccontextmanager
 async def family(
-    tmp_path: Path, how: str = "good", *, count: int = 2, timeouts: WorkerTimeouts = TIMEOUTS
+    tmp_path: Path,
+    how: str = "good",
+    *,
+    count: int = 2,
+    timeouts: WorkerTimeouts = TIMEOUTS,
+    python: Path = Path(sys.executable),
 ) -> AsyncIterator[Family]:
     diary = tmp_path / "diary"
     with listen("127.0.0.1", 0, stall_s=60) as listener:
         workers = Workers(
             [listener],
             count=count,
-            command=[sys.executable, str(STUB), how, str(diary)],
+            command=[str(python), str(STUB), how, str(diary)],
             env={},
             siblings=str(tmp_path),
             timeouts=timeouts,
@@ -176,6 +181,42 @@ async def test_workers_are_replaced_one_after_the_other_each_once_its_successor_
         assert house.workers.supervisor.statistics().crashes == 0
 
 
+async def test_successors_are_watched_as_what_they_replaced_was(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    async with family(tmp_path) as house:
+        await house.until(lambda: len(house.told("ready")) == 2)
+        with trio.fail_after(WITHIN_S):
+            await house.workers.replace_all()
+        for slot in house.workers.slots:
+            slot.send_signal(signal.SIGKILL)
+        await house.until(lambda: len(house.told("ready")) == 6)
+        with trio.fail_after(WITHIN_S):
+            await house.workers.replace_all()
+        house.workers.stop(signal.SIGTERM)
+        with trio.fail_after(WITHIN_S):
+            await house.ended.wait()
+        assert len(house.told("ended")) == 2
+
+
+async def test_a_worker_that_dies_while_it_is_replaced_is_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    async with family(tmp_path, count=1) as house, trio.open_nursery() as nursery:
+        await house.until(lambda: house.told("ready"))
+        nursery.start_soon(house.workers.replace_all)
+        await house.until(lambda: len(house.told("born")) == 2)
+        house.workers.slots[0].send_signal(signal.SIGKILL)
+        await house.until(lambda: len(house.told("ready")) >= 2 and house.workers.slots[0].is_serving)
+        await house.until(lambda: not house.workers.is_replacing)
+        house.workers.stop(signal.SIGTERM)
+        with trio.fail_after(WITHIN_S):
+            await house.ended.wait()
+        assert house.in_order
+
+
 async def test_a_successor_that_does_not_start_leaves_everything_as_it_was(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -187,6 +228,21 @@ async def test_a_successor_that_does_not_start_leaves_everything_as_it_was(
         assert house.told("handed over") == []
         assert all(slot.is_serving for slot in house.workers.slots)
         assert len(house.told("born")) == 3
+
+
+async def test_a_program_that_is_gone_takes_nothing_down(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    python = tmp_path / "python"
+    python.symlink_to(sys.executable)
+    async with family(tmp_path, count=1, python=python) as house:
+        await house.until(lambda: house.told("ready"))
+        python.unlink()
+        with trio.fail_after(WITHIN_S):
+            await house.workers.replace_all()
+        assert house.workers.slots[0].is_serving
+        assert house.told("handed over") == []
 
 
 async def test_workers_see_that_their_parent_is_gone(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_workers_share_rooms_and_are_replaced_without_a_failed_request(
         os.kill(min(house.children()), signal.SIGKILL)
         for _ in range(8):
             # What waits in the queue of the dead one is served by its successor.
-            assert httpx.get(f"{house.url}/api/rooms/r", timeout=WITHIN_S).json()["state"] == {"n": 1}
+            assert httpx.get(f"{house.url}/api/rooms/r", timeout=2 * WITHIN_S).json()["state"] == {"n": 1}
         house.process.send_signal(signal.SIGTERM)
         assert house.process.wait(timeout=WITHIN_S) == 0
         assert house.events("worker_silent") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from prometheus_client.core import Metric
 from trio.testing import wait_all_tasks_blocked
 
 from web.handlers.merging import Family, families_of, merged_health, merged_metrics
+from web.handlers.metrics import metrics_left
 from web.workers import siblings as module
 from web.workers.siblings import Siblings
 
@@ -78,6 +80,36 @@ async def test_an_answer_without_end_and_one_that_is_no_json_are_no_answers(
     async with running(one, two):
         assert [number for number, _ in await one.ask("bad")] == [1]
         assert [number for number, _ in await one.ask("who")] == [1, 2]
+
+
+async def test_what_a_worker_counted_is_counted_on_when_it_has_ended(tmp_path: Path) -> None:
+    def join(before: object, last: object) -> object:
+        return [*(before if isinstance(before, list) else []), last]
+
+    one, two, three = (
+        Siblings(tmp_path, number, 3, {"count": partial(int, number)}, {"count": join})
+        for number in (1, 2, 3)
+    )
+    assert await one.ask("count") == [(1, 1)]
+    for ending in (two, three):
+        async with running(ending):
+            pass
+    assert await one.ask("count") == [(0, [2, 3]), (1, 1)]
+
+
+def test_what_is_left_of_processes_is_what_grows() -> None:
+    families = [
+        family("a", "counter", ("a_total", {"code": "x"}, 3), ("a_total", {"code": "y"}, 1)),
+        family("b", "gauge", ("b", {}, 5)),
+        family("c", "histogram", ("c_bucket", {"le": "1.0"}, 2), ("c_sum", {}, 0.5)),
+    ]
+
+    left = metrics_left(metrics_left(None, families), families)
+
+    assert left == [
+        ("a", "A text.", "counter", [("a_total", {"code": "x"}, 6), ("a_total", {"code": "y"}, 2)]),
+        ("c", "A text.", "histogram", [("c_bucket", {"le": "1.0"}, 4), ("c_sum", {}, 1.0)]),
+    ]
 
 
 async def test_questions_nobody_knows_get_no_answer(tmp_path: Path) -> None:
