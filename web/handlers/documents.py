@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import metadata, resources
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from web.handlers.description import automation, inspection, node, rooms, stats
@@ -13,7 +15,7 @@ from web.handlers.http import PAGE_HEADERS, Answer, json_answer
 from web.handlers.routes import Endpoint, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from web.handlers.description.openapi import Json
     from web.handlers.http import Request
@@ -27,24 +29,32 @@ def openapi(served: Collection[str] | None = None) -> Json:
     return document("Greenroom", ABOUT, metadata.version("greenroom"), PARTS, served)
 
 
+PATHS: Final = ("/openapi.json", "/openapi-callbacks.json", "/asyncapi.json", "/docs")
+
+
+@lru_cache(maxsize=8)
+def answers(served: frozenset[str]) -> Mapping[str, Answer]:
+    """The documents by path, for a node that serves these patterns.
+
+    Made while a node is built and not at the first request, since it takes 100 ms; and once for the nodes
+    of a process that serve the same.
+    """
+    version = metadata.version("greenroom")
+    page = resources.files("web.handlers.description").joinpath("docs.html").read_bytes()
+    documents = (openapi(served), callbacks(version), asyncapi(version))
+    made = (*(json_answer(200, one) for one in documents), Answer(200, page, PAGE_HEADERS))
+    return MappingProxyType(dict(zip(PATHS, made, strict=True)))
+
+
 class DocumentHandlers:
-    """The documents, made once.
+    """Serves the documents.
 
     Args:
         served: Patterns of the routes of this node; what it does not serve is not described.
     """
 
     def __init__(self, served: Collection[str]) -> None:
-        version = metadata.version("greenroom")
-        page = resources.files("web.handlers.description").joinpath("docs.html").read_bytes()
-        paths = ("/openapi.json", "/openapi-callbacks.json", "/asyncapi.json", "/docs")
-        answers = (
-            json_answer(200, openapi({*served, *paths})),
-            json_answer(200, callbacks(version)),
-            json_answer(200, asyncapi(version)),
-            Answer(200, page, PAGE_HEADERS),
-        )
-        self._answers = dict(zip(paths, answers, strict=True))
+        self._answers = answers(frozenset({*served, *PATHS}))
 
     def routes(self) -> tuple[Route, ...]:
         """The paths and what answers them."""
