@@ -1,4 +1,4 @@
-"""The one task that calls the API server: in order per room, rooms side by side.
+"""Calls the API server about matches: in order for each room, rooms in parallel.
 
 What is waiting stands in a table beside the task, so a new life goes on with
 it. A request that was under way in a crash is made again, under the same
@@ -60,7 +60,7 @@ class CallbackOutcome:
     """How a callback ended.
 
     Attributes:
-        verdict: In a word.
+        verdict: One of `Verdict`.
         status: Of the last answer; None if there was none.
         body: Of the last answer, at most 16 KiB.
         requests: How many were made.
@@ -81,7 +81,7 @@ class CallbackOutcome:
 
 @dataclass(frozen=True, slots=True)
 class CallbackStatistics:
-    """Counts since the start, and how things stand.
+    """Counts since the start, and current numbers.
 
     Attributes:
         waiting: Callbacks submitted and not settled.
@@ -99,22 +99,22 @@ class CallbackStatistics:
 
 
 class Lane(Enum):
-    """What has places and a queue of its own: old results must not hold up jobs, whose time is short."""
+    """Pools of connections with a queue each: old results must not delay jobs, which have a deadline."""
 
     ROOMS = auto()
     MATCHES = auto()
 
 
 def lane_of(call: Call) -> Lane:
-    """`ready` and `failed` are of the jobs, the others of matches under way."""
+    """The lane of a call: `ready` and `failed` belong to jobs, the others to matches under way."""
     return Lane.ROOMS if call in (Call.READY, Call.FAILED) else Lane.MATCHES
 
 
 class Delivery:
-    """A callback on its way.
+    """A submitted callback, and its outcome once there is one.
 
     Attributes:
-        callback: What is to be said.
+        callback: The call to make.
         outcome: None until it is settled.
     """
 
@@ -127,7 +127,7 @@ class Delivery:
         self._settled: trio.Event | None = None
 
     def settle(self, outcome: CallbackOutcome) -> None:
-        """Tell whoever asked."""
+        """Set the outcome, and pass it to those who wait for it."""
         self.outcome = outcome
         if self._settled is not None:
             self._settled.set()
@@ -144,7 +144,7 @@ class Delivery:
 
 
 class Callbacks:
-    """Says to the API server what it must hear about matches.
+    """Sends callbacks to the API server: in order for each room, rooms in parallel.
 
     As a child of the tree it is `run`; asked to end, it first sends what is
     waiting for up to `drain_s` seconds (give its spec a longer `shutdown_s`).
@@ -227,7 +227,7 @@ class Callbacks:
         return delivery
 
     def statistics(self) -> CallbackStatistics:
-        """How things stand."""
+        """Current counts."""
         verdicts = {verdict.value: self._verdicts[verdict] for verdict in Verdict}
         security_events = self._verdicts[Verdict.UNAUTHORIZED]
         return CallbackStatistics(
@@ -237,7 +237,7 @@ class Callbacks:
     # -- the task ----------------------------------------------------------------------
 
     async def run(self, life: Life) -> None:
-        """Call until asked to end."""
+        """Send callbacks until asked to end."""
         exit_asked = life.trap_exit()
         self._stopped = False
         try:
@@ -261,7 +261,7 @@ class Callbacks:
             self._nursery.start_soon(self._serve, room_id, name=f"callbacks of {room_id}")
 
     async def _serve(self, room_id: str) -> None:
-        """Send what one room has to say, one after the other."""
+        """Send the callbacks of one room, one after the other."""
         line = self._rooms[room_id]
         while line:
             outcome = await self._deliver(line[0].callback)
@@ -279,7 +279,7 @@ class Callbacks:
                 await self._idle.wait()
 
     def _give_back(self) -> None:
-        """Tell those whose turn did not come."""
+        """Settle what was not sent as STOPPED."""
         rooms, self._rooms = self._rooms, {}
         self._waiting.clear()
         for line in rooms.values():

@@ -114,7 +114,7 @@ class Claims:
         }
 
     def note_over(self, room_id: str, *, confirmed: bool) -> None:
-        """The match has ended; `flush` passes it on. Of one that never was confirmed nothing stays."""
+        """Note that a match has ended; `flush` writes it to Redis. A claim never confirmed is removed."""
         if room_id in self._held:
             self._ended[room_id] = confirmed
             self._news.set()
@@ -126,7 +126,7 @@ class Claims:
             await self._news.wait()
 
     async def flush(self) -> None:
-        """Pass on which matches have ended.
+        """Write to Redis which matches have ended.
 
         Raises:
             LinkDown: Redis is away or refuses; nothing is forgotten.
@@ -139,7 +139,7 @@ class Claims:
                 self._held.discard(room_id)
 
     async def release(self, room_ids: Iterable[str]) -> None:
-        """Give rooms up in which no match was begun.
+        """Release the claims of rooms in which no match was begun.
 
         Raises:
             LinkDown: Redis is away or refuses; the claims lapse by themselves.

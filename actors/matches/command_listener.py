@@ -1,4 +1,4 @@
-"""Hears what operators say on the Pub/Sub channel `room_commands`; the node that hosts the room acts.
+"""Carries out operators' commands from the Pub/Sub channel `room_commands`, if this node hosts the room.
 
 Redis keeps nothing for a listener that is away: a command published during an
 outage is not heard, and whoever sent it sees no `aborted`.
@@ -53,7 +53,7 @@ class CommandListener:
         self._obeyed = self._elsewhere = self._ignored = 0
 
     def statistics(self) -> ListenerStatistics:
-        """How things stand."""
+        """Current counts."""
         heard = self._obeyed + self._elsewhere + self._ignored
         return ListenerStatistics(heard, self._obeyed, self._elsewhere, self._ignored)
 

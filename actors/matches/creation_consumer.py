@@ -60,7 +60,7 @@ MOST_CRASHES: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreationPolicy:
-    """How the consumer goes about its work.
+    """Settings of the consumer.
 
     Attributes:
         delivery: What a crash of this node may do to a job.
@@ -193,7 +193,7 @@ class CreationConsumer:
             await self._give_back(jobs)
 
     async def _stay_alive(self) -> None:
-        """Renew the lease and the claims, and pass on which matches have ended as soon as they have."""
+        """Renew the lease and the claims, and write the ends of matches to Redis as they happen."""
         due = trio.current_time()
         while True:
             try:
@@ -241,7 +241,7 @@ class CreationConsumer:
                 await self._take_more(jobs)
 
     async def _take_more(self, jobs: trio.Nursery) -> None:
-        """Take what else is there, while there is a place for it."""
+        """Take further jobs while there are free places."""
         while wanted := min(BATCH, self._in_flight.free):
             found = await self._processing.more(wanted)
             for payload in found:
@@ -311,13 +311,13 @@ class CreationConsumer:
             await self._conclude(payload, job, await self._make(job))
 
     async def _refuse(self, payload: bytes, invalid: InvalidJob) -> None:
-        """A payload that is no job. Whoever waits for its room is told, if it names one."""
+        """Refuse an invalid payload: a dead letter, and `failed` if its room id can be read."""
         if invalid.room_id is not None:
             await self._report_failed(invalid.room_id, payload, invalid.reason.value)
         await self._dead_letter(payload, invalid.reason, invalid.detail, invalid.room_id)
 
     async def _make(self, job: CreationJob) -> JobEnd:
-        """Make the match of a job, if it is this node's to make."""
+        """Claim the job's room, and begin its match if the claim is this node's."""
         match await self._claim(job.room_id):
             case Claim.MINE:
                 end = await self._matches.create(job).wait()
@@ -379,7 +379,7 @@ class CreationConsumer:
         await self._insist(lambda: self._processing.dead_letter(payload, letter))
 
     async def _insist(self, act: Callable[[], Awaitable[None]]) -> None:
-        """Do what settles a job, however long Redis is away or refuses."""
+        """Repeat `act` until Redis takes it."""
         while True:
             try:
                 await act()

@@ -1,4 +1,4 @@
-"""What a matchmaker may ask for: bytes in, a job or the reason why not out.
+"""Parses and checks a creation job: bytes in, a job or the reason for its refusal out. Pure.
 
 ```json
 {"room_id":"uuid","game_type_id":"uuid","player_ids":["u1","u2"],
@@ -81,7 +81,7 @@ class InvalidJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreationJob:
-    """A match that somebody wants.
+    """A request for a match, checked.
 
     Attributes:
         room_id: `[A-Za-z0-9_-]{1,64}`.

@@ -23,7 +23,7 @@ from actors.matches.callback import Call
 
 
 class Answer(StrEnum):
-    """What came back, sorted by what follows from it."""
+    """Classes of answers, by what follows from them."""
 
     FAILURE = "failure"
     WRONG_KEY = "wrong_key"
@@ -137,7 +137,7 @@ def sort(status: int | None, body: bytes, call: Call | None = None) -> Answer:
 def judge(
     answer: Answer, attempts: Attempts, patience: Patience, *, luck: float, retry_after_s: float | None = None
 ) -> Again | Verdict:
-    """Decide what follows.
+    """Decide whether to try again, or how the callback has ended.
 
     Args:
         luck: 0..1, for the jitter.

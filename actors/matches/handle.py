@@ -57,7 +57,7 @@ class Wake(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """A player wants in."""
+    """A player asks to join."""
 
     connection: PlayerConnection
 
@@ -72,7 +72,7 @@ class Joining:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A player did something.
+    """A player has sent an event.
 
     Attributes:
         connection: The connection it came over.
@@ -152,7 +152,7 @@ class MatchHandle:
     # -- for players: `MatchPort` ---------------------------------------------------------
 
     def join(self, connection: PlayerConnection) -> None:
-        """A player wants in.
+        """Queue a player's join.
 
         Raises:
             ActorGone: The match is gone.
@@ -161,7 +161,7 @@ class MatchHandle:
         self._put(Joining(connection))
 
     def push(self, connection: PlayerConnection, event: str, payload: object, question: Question) -> None:
-        """A player did something.
+        """A player has sent an event.
 
         Raises:
             ActorGone: The match is gone.
@@ -284,7 +284,7 @@ class MatchHandle:
         return self._crashes >= MOST_CRASHES
 
     def fail_under_way(self) -> None:
-        """Tell whoever said what was being handled when the task crashed."""
+        """Answer with an error whoever sent the item that was being handled when the task crashed."""
         failed, self.under_way = self.under_way, None
         if isinstance(failed, Joining | Asking):
             failed.fail()
@@ -292,7 +292,7 @@ class MatchHandle:
     # -- the end -------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Turn away what waits in the inbox and close all connections: the match is gone."""
+        """Refuse what waits in the inbox and close all connections, since the match is gone."""
         self.actor = None
         inbox, self.inbox = self.inbox, deque()
         for item in inbox:

@@ -34,11 +34,11 @@ class InFlight:
         return max(0, self._most - len(self))
 
     def add(self, payload: bytes) -> None:
-        """It is under way."""
+        """Count a payload as under way."""
         self._jobs[payload] += 1
 
     def remove(self, payload: bytes) -> None:
-        """It no longer is."""
+        """Count it as done."""
         self._jobs[payload] -= 1
         if not self._jobs[payload]:
             del self._jobs[payload]
@@ -46,7 +46,7 @@ class InFlight:
         self._changed = trio.Event()
 
     def clear(self) -> None:
-        """Nothing is under way."""
+        """Forget all payloads."""
         self._jobs.clear()
 
     def copy(self) -> Counter[bytes]:
@@ -91,7 +91,7 @@ class PoisonJobs:
 
     @contextmanager
     def watch(self, payload: bytes) -> Iterator[None]:
-        """Count it if what is inside raises; a cancellation is nobody's fault."""
+        """Count a crash if the block raises; a cancellation does not count."""
         done = cancelled = False
         try:
             yield

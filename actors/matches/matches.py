@@ -1,4 +1,4 @@
-"""All matches of this node: the API of the consumer, the command listener, health and the channels."""
+"""All matches of this node, by room id: begun, found, ended."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class Matches:
                 await trio.sleep(0.01)
 
     def reject(self, room_id: str) -> None:
-        """End a match quietly that is another node's."""
+        """End a match without a callback, because another node has it."""
         handle = self._table.get(room_id)
         if handle is not None:
             handle.tell(Rejected())

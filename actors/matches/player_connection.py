@@ -31,23 +31,23 @@ class PlayerConnection(Protocol):
         """Whether the player can still be reached through it."""
 
     def accept(self, response: Mapping[str, object]) -> bool:
-        """Let the player in; False if they have gone. Closes an earlier connection of the same player."""
+        """Accept the join; False if the player has gone. Closes an earlier connection of the same player."""
 
     def refuse(self, reason: str, *, final: bool = False) -> None:
-        """Turn the player away; `final` stops the client from asking again."""
+        """Refuse the join; `final` stops the client from trying again."""
 
     def push(self, event: str, payload: Mapping[str, object] | Fragment) -> bool:
         """Send this player an event; a `Fragment` is an object encoded already."""
 
     def close(self) -> None:
-        """End it in good order: the client does not come back."""
+        """Close it normally: the client does not join again."""
 
     def crash(self) -> None:
-        """End it as broken: the client joins again in about a second, and is sent the current state."""
+        """Close it with `phx_error`: the client joins again in about a second and gets the current state."""
 
 
 class Question(Protocol):
-    """Something a player did, waiting for an answer."""
+    """A player's event that waits for a reply."""
 
     def reply(self, status: Literal["ok", "error"], response: Mapping[str, object]) -> None:
         """Answer it; only the first answer counts."""
@@ -61,10 +61,10 @@ class MatchPort(Protocol):
     """
 
     def join(self, connection: PlayerConnection) -> None:
-        """A player wants in: answered with `accept` or `refuse`."""
+        """Ask to join: answered with `accept` or `refuse`."""
 
     def push(self, connection: PlayerConnection, event: str, payload: object, question: Question) -> None:
-        """An accepted player did something. `payload` is any JSON value, or bytes."""
+        """Pass on an event of an accepted player. `payload` is any JSON value, or bytes."""
 
     def disconnect(self, connection: PlayerConnection) -> None:
         """The connection has ended. Ignored unless it is the player's newest."""

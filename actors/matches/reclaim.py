@@ -1,4 +1,4 @@
-"""Jobs of nodes that have died go back to the queue.
+"""Moves the jobs of dead nodes back to the queue.
 
 A node is dead when its liveness key has lapsed, and not merely late: after an
 outage of Redis the keys of healthy nodes are missing for a moment, so a key
@@ -65,7 +65,7 @@ class Reclaimer:
         self.reclaimed = 0
 
     async def run(self) -> None:
-        """Wake, and wait, and look."""
+        """Look every `every_s` seconds, until cancelled."""
         while True:
             try:
                 await self._look()

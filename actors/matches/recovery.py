@@ -1,4 +1,4 @@
-"""Tells the API server the results that wait in Redis, every few minutes.
+"""Delivers results that wait in Redis to the API server, every few minutes.
 
 Whoever does this (one node, all nodes, a job beside the API server) may do it
 at the same time: a result told twice carries the same `Idempotency-Key`.
@@ -57,11 +57,11 @@ class Recovery:
         self._rounds = self._recovered = self._stalled = 0
 
     def statistics(self) -> RecoveryStatistics:
-        """How things stand."""
+        """Current counts."""
         return RecoveryStatistics(self._rounds, self._recovered, self._stalled)
 
     async def run(self, life: Life) -> None:
-        """Wake again and again until cancelled."""
+        """Look every `interval_s` seconds until cancelled."""
         life.started()
         while True:
             try:
@@ -112,7 +112,7 @@ class Recovery:
         return True
 
     async def _tell(self, room_id: str, body: bytes) -> bool:
-        """Tell the API server one result; False if it is not there to be told."""
+        """Deliver one result; False if the API server cannot be reached."""
         finished = callback_of(room_id, body)
         if finished is None:
             logger.warning("persist_recovery_unreadable", extra={"room_id": room_id})

@@ -66,7 +66,7 @@ class ResultStatistics:
 
 
 async def none_lost(_room_ids: Sequence[str]) -> set[str]:
-    """Every room is this node's."""
+    """Say that no room was lost: for a node without claims."""
     await trio.lowlevel.checkpoint()
     return set()
 
@@ -196,7 +196,7 @@ class Results:
     # -- the task ----------------------------------------------------------------------
 
     async def run(self, life: Life) -> None:
-        """Look after what is kept until asked to end; then bring the last of it to the disk."""
+        """Deliver what is kept until asked to end; then write the rest to the disk."""
         exit_asked = life.trap_exit()
         self._stopped = False
         if self._left is None:
@@ -221,7 +221,7 @@ class Results:
             await trio.to_thread.run_sync(self._write_at_the_end, limiter=self._disk)
 
     def _write_at_the_end(self) -> None:
-        """Bring what is in memory to the disk, when no task is left to do it. May block for a moment."""
+        """Write what is in memory to the disk, without a thread: no task is left. May block for a moment."""
         try:
             if self._unspooled:
                 self._spool.put_all({name: callback.body for name, callback in self._unspooled.items()})
@@ -297,7 +297,7 @@ class Results:
                 self._submit(callback, then, is_on_disk=kept)
 
     async def _write_unspooled(self) -> None:
-        """What the disk did not take: the disk again, or Redis."""
+        """Retry what the disk did not take: the disk again, or Redis."""
         waiting = dict(self._unspooled)
         if not waiting:
             return
@@ -358,7 +358,7 @@ class Results:
     # -- away from the disk ------------------------------------------------------------
 
     async def _move(self) -> None:
-        """Bring to Redis or to the API server what is on the disk."""
+        """Move what is on the disk to Redis or to the API server."""
         while True:
             self._written = trio.Event()
             if not self._on_disk:

@@ -1,4 +1,4 @@
-"""What an operator may say to all nodes: bytes in, a command or the reason why not out.
+"""Parses operators' commands: bytes in, a command or the reason for its refusal out. Pure.
 
 `{"command":"terminate","room_id":…,"reason":"admin_terminated","admin_id":…,"issued_at":…}`
 """
