@@ -37,7 +37,7 @@ from actors.links import HttpAnswer, HttpCaller, LinkDown
 if TYPE_CHECKING:
     import httpx
 
-    from actors.links import Database
+    from actors.links import Database, DatabasePart
     from supervision import Life
 
 logger: Final = logging.getLogger(__name__)
@@ -210,7 +210,7 @@ class DecisionHook:
     def __init__(
         self,
         settings: HookSettings,
-        database: Database,
+        database: Database | DatabasePart,
         *,
         policy: Callable[[], Policy],
         now: Callable[[], datetime],

@@ -22,7 +22,7 @@ from actors.automation.tables import automation_reviews
 from actors.links import LinkDown
 
 if TYPE_CHECKING:
-    from actors.links import Database
+    from actors.links import Database, DatabasePart
     from supervision import Life
 
 logger: Final = logging.getLogger(__name__)
@@ -95,7 +95,12 @@ class ReviewSchedule:
     """
 
     def __init__(
-        self, database: Database, reviews: Reviews, *, every_s: float, now: Callable[[], datetime]
+        self,
+        database: Database | DatabasePart,
+        reviews: Reviews,
+        *,
+        every_s: float,
+        now: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._reviews = reviews

@@ -41,7 +41,10 @@ metadata: Final = MetaData(
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """`timestamptz` on PostgreSQL; on SQLite text in UTC that sorts by time. In and out: aware, UTC."""
+    """`timestamptz` on PostgreSQL; on SQLite text in UTC that sorts by time. In and out: aware, UTC.
+
+    In a table that another program has made it may be a `timestamp` without a zone, then in UTC.
+    """
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -53,11 +56,15 @@ class UtcTime(TypeDecorator[datetime]):
         aware = value.astimezone(UTC)
         return aware.replace(tzinfo=None) if dialect.name == "sqlite" else aware
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """PostgreSQL answers in the session's zone, SQLite in none."""
+    def process_result_value(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002  # asked by the base class
+    ) -> datetime | None:
+        """PostgreSQL answers in the session's zone; SQLite, and a `timestamp`, in none."""
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _id() -> Column[int]:

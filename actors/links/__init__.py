@@ -25,6 +25,7 @@ Reading order, each file leaning only on the ones above it:
 from actors.links.availability import Availability, LinkState
 from actors.links.database import (
     Database,
+    DatabasePart,
     DatabaseStatistics,
     Reader,
     Transactions,
@@ -34,6 +35,7 @@ from actors.links.database import (
 )
 from actors.links.database_channel import DatabaseChannel
 from actors.links.database_engine import Limits, make_engine, normal_url
+from actors.links.database_line import is_schema_fault
 from actors.links.database_trip import Step, in_one_trip
 from actors.links.errors import CannotListen, LinkDown, NotSent, OutcomeUnknown
 from actors.links.file_watcher import MAX_FILE_BYTES, FileWatcher, read_file, why_unreadable
@@ -60,6 +62,7 @@ __all__ = [
     "Command",
     "Database",
     "DatabaseChannel",
+    "DatabasePart",
     "DatabaseStatistics",
     "Expiry",
     "FileWatcher",
@@ -92,6 +95,7 @@ __all__ = [
     "check_url",
     "described",
     "in_one_trip",
+    "is_schema_fault",
     "make_engine",
     "normal_url",
     "read_file",

@@ -31,16 +31,18 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from actors.links.availability import Availability, LinkState
 from actors.links.database_engine import SQLITE, Limits, make_engine, normal_url
-from actors.links.database_line import Line, NoTurn
+from actors.links.database_line import Line, NoTurn, is_schema_fault
 from actors.links.errors import LinkDown
 from supervision import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from sqlalchemy import Connection, Engine
 
     from supervision import Life
+
+logger: Final = logging.getLogger("actors.links")
 
 T = TypeVar("T")
 # Device and inode: which file it is, whatever its name.
@@ -51,6 +53,10 @@ READERS: Final = 2
 CHECK_EVERY_S: Final = 0.25
 # Migrations of a large table may take long; nothing else does.
 PREPARE_S: Final = 3600.0
+# Between two attempts to make the tables of a part that could not be made.
+PREPARE_AGAIN_S: Final = 15.0
+# A part that was refused a table or a right asks again after so long.
+REFUSED_S: Final = 1.0
 REPORTED_CHARACTERS: Final = 200
 _PING: Final = text("SELECT 1")
 
@@ -111,7 +117,8 @@ class Database:
 
     Args:
         url: `sqlite:///file` or `postgresql://…`, in any usual spelling; never logged.
-        prepare: Run in a transaction of its own whenever the database comes (back): migrations.
+        prepare: Run in a transaction of its own whenever the database comes (back): migrations. May return
+            the parts that cannot be used, and why; then it is run again after a while.
         name: In logs and health.
         limits: How long the database may take for one thing.
         patience_s: How long a transaction may take in all, and how long it may wait for its turn.
@@ -127,7 +134,7 @@ class Database:
         self,
         url: str,
         *,
-        prepare: Callable[[Connection], None] | None = None,
+        prepare: Callable[[Connection], Mapping[str, str] | None] | None = None,
         name: str = "database",
         limits: Limits | None = None,
         patience_s: float = 8.0,
@@ -139,6 +146,8 @@ class Database:
         self._url = normal_url(url)
         self._limits = limits or Limits()
         self._prepare = prepare
+        self._prepared_at_s = 0.0
+        self._problems: Mapping[str, str] = {}
         self._writer = Line(self.new_engine(writes=True), patience_s=patience_s)
         self._readers = [Line(self.new_engine(writes=False), patience_s=patience_s) for _ in range(READERS)]
         self._path = Path(self._url.database or "") if self.is_sqlite else None
@@ -171,6 +180,20 @@ class Database:
     def outages(self) -> int:
         """Grows with every loss: who keeps a connection of its own sees that it is from before."""
         return self._availability.outages
+
+    @property
+    def problem(self) -> str | None:
+        """Why it is down, without passwords; None while it is up, and before the first attempt."""
+        return self._availability.last_error or None
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Parts that cannot be used though the database is there, and why: their tables do not fit."""
+        return self._problems
+
+    def part(self, name: str) -> DatabasePart:
+        """The database as one part of the program sees it."""
+        return DatabasePart(self, name)
 
     def statistics(self) -> DatabaseStatistics:
         """Current counts."""
@@ -226,7 +249,8 @@ class Database:
         except DBAPIError as error:
             if line is self._writer:
                 self._failed_writes += 1
-            self.note_outage(seen, error)
+            if not is_schema_fault(error):
+                self.note_outage(seen, error)
             raise LinkDown(self.name, error) from error
         if line is self._writer:
             self._writes += 1
@@ -272,15 +296,28 @@ class Database:
         if self.is_up:
             await self.read(self._look)
             self._failures = 0
+            if self._problems and trio.current_time() - self._prepared_at_s > PREPARE_AGAIN_S:
+                await self._prepare_parts()
             return
         if self._path is not None and self._file is None:
             await trio.to_thread.run_sync(partial(self._path.parent.mkdir, parents=True, exist_ok=True))
         self._check_file()
-        await self._writer.transact(self._prepared, patience_s=PREPARE_S)
+        await self._prepare_parts()
         if self._path is not None and self._file is None:
             # Not before it has proved to be of use: until then it may be exchanged.
             self._file = _file_id(self._path)
         await self._readers[0].transact(self._look)
+
+    async def _prepare_parts(self) -> None:
+        before = self._problems
+        self._problems = await self._writer.transact(self._prepared, patience_s=PREPARE_S)
+        self._prepared_at_s = trio.current_time()
+        for part in before.keys() | self._problems.keys():
+            if (problem := self._problems.get(part)) is None:
+                logger.info("database_part_up", extra={"link": self.name, "part": part})
+            elif problem != before.get(part):
+                facts = {"link": self.name, "part": part, "problem": problem}
+                logger.error("database_part_unusable", extra=facts)
 
     def _look(self, connection: Connection) -> None:
         connection.execute(_PING)
@@ -290,12 +327,11 @@ class Database:
         if self._path is not None and self._file not in {None, _file_id(self._path)}:
             raise Unprepared("the file was removed or replaced: put that very one back, or start again")
 
-    def _prepared(self, connection: Connection) -> None:
+    def _prepared(self, connection: Connection) -> Mapping[str, str]:
         if self.is_sqlite:
             # The smallest write there is: says whether the disk takes one.
             connection.exec_driver_sql("PRAGMA user_version=1")
-        if self._prepare is not None:
-            self._prepare(connection)
+        return (self._prepare(connection) if self._prepare is not None else None) or {}
 
     async def _pause(self) -> None:
         """Until the next look: soon while there is trouble, and at once at news of some."""
@@ -306,6 +342,77 @@ class Database:
                 return
         await trio.sleep(self._backoff.delay(self._failures, random.random()))
         self._failures += 1
+
+
+class DatabasePart:
+    """The database as one part of the program sees it: away too where only this part's tables cannot be used.
+
+    Args:
+        name: As `prepare` calls it.
+
+    Attributes:
+        name: Of the link, in logs and errors.
+    """
+
+    def __init__(self, database: Database, name: str) -> None:
+        self.name = database.name
+        self._database = database
+        self._part = name
+        self._refused: str | None = None
+        self._again_at_s = 0.0
+
+    @property
+    def state(self) -> LinkState:
+        """Of the link."""
+        return self._database.state
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a transaction may succeed now."""
+        if self._refused is not None and trio.current_time() < self._again_at_s:
+            return False
+        return self._database.is_up and self._part not in self._database.problems
+
+    @property
+    def problem(self) -> str | None:
+        """Why this part cannot be used, or could not the last time; None if it is the link that is down."""
+        return self._database.problems.get(self._part) or self._refused
+
+    async def until_up(self) -> None:
+        """Wait until this part can be used."""
+        await self._database.until_up()
+        while not self.is_up:
+            await trio.sleep(CHECK_EVERY_S)
+            await self._database.until_up()
+
+    async def write(self, function: Callable[[Connection], T], /) -> T:
+        """As `Database.write`."""
+        return await self._watched(partial(self._database.write, function))
+
+    async def read(self, function: Callable[[Connection], T], /) -> T:
+        """As `Database.read`."""
+        return await self._watched(partial(self._database.read, function))
+
+    async def _watched(self, transact: Callable[[], Awaitable[T]]) -> T:
+        if not self.is_up:
+            raise LinkDown(self.name)
+        try:
+            result = await transact()
+        except LinkDown as down:
+            if isinstance(down.cause, DBAPIError) and is_schema_fault(down.cause):
+                self._again_at_s = trio.current_time() + REFUSED_S
+                self._note(described(down.cause))
+            raise
+        if self._refused is not None:
+            self._note(None)
+        return result
+
+    def _note(self, refused: str | None) -> None:
+        if (refused is None) is not (self._refused is None):
+            facts = {"link": self.name, "part": self._part, "problem": refused}
+            level = logging.INFO if refused is None else logging.ERROR
+            logger.log(level, "database_part_refused", extra=facts)
+        self._refused = refused
 
 
 def _file_id(path: Path) -> FileId | None:

@@ -23,6 +23,10 @@ T = TypeVar("T")
 TRY_AGAIN: Final = frozenset({"40001", "40P01"})
 
 
+# What SQLite says of tables and columns that are missing, or there already.
+MISSING: Final = ("no such table", "no such column", "no such index", "has no column named", "already exists")
+
+
 class NoTurn(Exception):
     """The line was busy for too long, or the transaction was no longer wanted; nothing was sent."""
 
@@ -153,6 +157,16 @@ class _MayTryAgain(Exception):
 
 def _sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
+
+
+def is_schema_fault(error: DBAPIError) -> bool:
+    """Whether a table, column or right is missing or in the way, while the database is there."""
+    state = _sqlstate(error)
+    if state is not None:
+        # Syntax error or access rule violation: undefined and duplicate tables and columns, no privilege.
+        return state.startswith("42")
+    said = str(error.orig)
+    return isinstance(error.orig, sqlite3.Error) and any(words in said for words in MISSING)
 
 
 def _sever(connection: Connection) -> None:

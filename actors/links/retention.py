@@ -26,7 +26,7 @@ from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table,
 from actors.links.errors import LinkDown
 
 if TYPE_CHECKING:
-    from actors.links.database import Database
+    from actors.links.database import Database, DatabasePart
     from supervision import Life
 
 logger: Final = logging.getLogger(__name__)
@@ -221,7 +221,7 @@ class RetentionSweeper:
 
     def __init__(
         self,
-        database: Database,
+        database: Database | DatabasePart,
         expiries: Sequence[Expiry],
         *,
         clock: WallClock,

@@ -15,7 +15,7 @@ from actors.links import CannotListen, LinkDown
 from actors.players.posting import read_payload
 
 if TYPE_CHECKING:
-    from actors.links import Database, DatabaseChannel
+    from actors.links import Database, DatabaseChannel, DatabasePart
     from actors.players.players import Players
     from supervision import Life
 
@@ -42,7 +42,12 @@ class News:
     """
 
     def __init__(
-        self, database: Database, channel: DatabaseChannel, players: Players, *, origin: str
+        self,
+        database: Database | DatabasePart,
+        channel: DatabaseChannel,
+        players: Players,
+        *,
+        origin: str,
     ) -> None:
         self._database = database
         self._channel = channel

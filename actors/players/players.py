@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from actors.core import Member, Registry
-    from actors.links import Caller, Database
+    from actors.links import Caller, Transactions
     from actors.players.entry import Account, Entry, Outcome
     from actors.players.posting import HistoryRow, Rules
     from supervision import DynamicSupervisor, Life
@@ -80,7 +80,7 @@ class Players:
 
     def __init__(
         self,
-        database: Database,
+        database: Transactions,
         registry: Registry,
         rules: Rules,
         *,

@@ -20,7 +20,8 @@ def one(connection: Connection) -> int:
 
 async def test_the_first_use_opens_it_and_all_others_wait_for_that(tmp_path: Path) -> None:
     file = tmp_path / "file.sqlite3"
-    database = OnDemandDatabase(Database(f"sqlite:///{file}"))
+    link = Database(f"sqlite:///{file}")
+    database = OnDemandDatabase(link, link.part("automation"))
     supervisor = Supervisor([ChildSpec(id="database", start=database.run)])
     answers: list[int] = []
 
@@ -45,7 +46,8 @@ async def test_the_first_use_opens_it_and_all_others_wait_for_that(tmp_path: Pat
 async def test_one_that_cannot_be_opened_refuses_at_once_after_the_first_use(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    database = OnDemandDatabase(Database(f"sqlite:///{tmp_path / 'file.sqlite3'}"))  # nobody runs it
+    link = Database(f"sqlite:///{tmp_path / 'file.sqlite3'}")
+    database = OnDemandDatabase(link, link.part("automation"))  # nobody runs it
     assert database.is_up
 
     started_s = trio.current_time()

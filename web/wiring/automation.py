@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from actors.core import Registry
-    from actors.links import Database
+    from actors.links import Database, DatabasePart
     from web.handlers.inspection.section import Section
     from web.handlers.metrics import Sample
     from web.handlers.routes import Route
@@ -86,7 +86,7 @@ class AutomationFeature(Feature):
     """
 
     settings: Settings
-    database: Database
+    database: DatabasePart
     on_demand: OnDemandDatabase | None
     files: PolicyFiles
     roblox_players: RobloxPlayers
@@ -140,9 +140,13 @@ class AutomationFeature(Feature):
 
     def health(self) -> dict[str, object]:
         """What `/internal/health` shows of it."""
-        if self.applying is None or self.is_off:
-            return {}
-        return {**self.applying.health(), **_hook_health(self.hook)}
+        facts: dict[str, object] = {}
+        if self.applying is not None and not self.is_off:
+            facts = {**self.applying.health(), **_hook_health(self.hook)}
+        if (problem := self.database.problem) is not None:
+            # No reason to send game servers' requests elsewhere: their tables are others.
+            facts["automation"] = {"status": "degraded", "problem": problem}
+        return facts
 
     def sections(self) -> Mapping[str, Section]:
         """Snapshots and decisions, and whether Roblox answers."""
@@ -195,7 +199,8 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
     files = PolicyFiles(directory)
     cloud = cloud_settings(settings)
     used = new_database(settings) if database is None else database
-    on_demand = OnDemandDatabase(used) if database is None else None
+    part = used.part("automation")
+    on_demand = OnDemandDatabase(used, part) if database is None else None
     senders = None
     if not settings.inbound_api_keys and settings.automation == "open":
         senders = PerMinute(settings.max_open_snapshots_per_ip_per_minute, time.monotonic)
@@ -223,13 +228,13 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
         if applying is not None:
             applying.relay.poke()
 
-    roblox_players = RobloxPlayers(on_demand or used, registry, context=context, on_queued=on_queued)
-    hook = _build_hook(settings, used, files, dated) if cloud.capabilities.key else None
+    roblox_players = RobloxPlayers(on_demand or part, registry, context=context, on_queued=on_queued)
+    hook = _build_hook(settings, part, files, dated) if cloud.capabilities.key else None
     applying = None
     if cloud.capabilities.key:
-        applying = _applying(settings, used, cloud, files, roblox_players, dated, hook)
+        applying = _applying(settings, part, cloud, files, roblox_players, dated, hook)
     retention = RetentionSweeper(
-        used,
+        part,
         [
             Expiry(settings.snapshot_ttl_seconds, forget_snapshots),
             Expiry(settings.decision_ttl_seconds, forget_settled),
@@ -239,9 +244,9 @@ def build_automation(settings: Settings, registry: Registry, database: Database 
     schedule = None
     if settings.automation_review_seconds:
         every_s = settings.automation_review_seconds
-        schedule = ReviewSchedule(used, roblox_players.reviews, every_s=every_s, now=dated)
+        schedule = ReviewSchedule(part, roblox_players.reviews, every_s=every_s, now=dated)
     return AutomationFeature(
-        settings, used, on_demand, files, roblox_players, retention, applying, hook, schedule, senders
+        settings, part, on_demand, files, roblox_players, retention, applying, hook, schedule, senders
     )
 
 
@@ -261,7 +266,7 @@ def cloud_settings(settings: Settings) -> OpenCloudSettings:
 
 def _applying(
     settings: Settings,
-    database: Database,
+    database: DatabasePart,
     cloud: OpenCloudSettings,
     files: PolicyFiles,
     roblox_players: RobloxPlayers,
@@ -284,7 +289,7 @@ def _applying(
 
 
 def _build_hook(
-    settings: Settings, database: Database, files: PolicyFiles, now: Callable[[], datetime]
+    settings: Settings, database: DatabasePart, files: PolicyFiles, now: Callable[[], datetime]
 ) -> DecisionHook | None:
     if settings.decision_hook_url is None:
         return None

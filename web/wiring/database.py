@@ -10,6 +10,8 @@ from actors.links import Database, Limits, Unprepared, make_engine, normal_url
 from web.migrations import migrate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import Connection
 
     from web.settings import Settings
@@ -47,8 +49,8 @@ def new_database(settings: Settings) -> Database:
     return Database(database_url(settings), prepare=_prepare)
 
 
-def _prepare(connection: Connection) -> None:
-    migrate(connection)
+def _prepare(connection: Connection) -> Mapping[str, str]:
+    return migrate(connection).problems
 
 
 class CannotMigrate(Exception):
@@ -59,15 +61,18 @@ def migrate_now(settings: Settings) -> str:
     """Bring the database up to date, made if need be; the version it is of then.
 
     Raises:
-        CannotMigrate: It was left as it was.
+        CannotMigrate: It was left as it was, at least those parts that are named.
     """
     url = normal_url(database_url(settings))
     try:
         if settings.database_url is None:
             settings.data_dir.mkdir(parents=True, exist_ok=True)
         with make_engine(url, Limits(), writes=True).begin() as connection:
-            return migrate(connection)
+            migrated = migrate(connection)
     except DBAPIError as error:
         raise CannotMigrate(str(error.orig).strip().splitlines()[0]) from error
     except (Unprepared, OSError) as error:
         raise CannotMigrate(str(error)) from error
+    if migrated.problems:
+        raise CannotMigrate("; ".join(f"{part}: {problem}" for part, problem in migrated.problems.items()))
+    return migrated.version

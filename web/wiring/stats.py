@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from actors.core import Registry
-    from actors.links import Database
+    from actors.links import Database, DatabasePart
     from web.handlers.inspection.section import Section
     from web.handlers.metrics import Sample
     from web.handlers.routes import Route
@@ -55,6 +55,7 @@ class Keeping:
     """
 
     database: Database
+    part: DatabasePart
     players: Players
     sweeper: RetentionSweeper
     news: News | None
@@ -72,7 +73,12 @@ class StatsFeature(Feature):
 
     def away(self) -> tuple[str, ...]:
         """Names of configured engines that cannot be reached now."""
-        return () if self.keeping is None or self.keeping.database.state.up else ("database",)
+        return () if self.keeping is None or self.keeping.part.is_up else ("database",)
+
+    def health(self) -> dict[str, object]:
+        """Why the database cannot be used, where that is known."""
+        problem = None if self.keeping is None else self.keeping.part.problem or self.keeping.database.problem
+        return {} if problem is None else {"database": {"status": "degraded", "problem": problem}}
 
     def supervisors(self) -> list[ChildSpec]:
         """The players' supervisor."""
@@ -134,8 +140,9 @@ def _keeping(settings: Settings, registry: Registry, database: Database) -> Keep
     # Of this very process: two nodes may have been given one name.
     origin = secrets.token_hex(8)
     clock = WallClock()
+    part = database.part("ledger")
     players = Players(
-        database,
+        part,
         registry,
         Rules(non_negative=frozenset(settings.non_negative_stats), origin=origin),
         stats=settings.stat_names,
@@ -144,9 +151,9 @@ def _keeping(settings: Settings, registry: Registry, database: Database) -> Keep
     )
     news = None
     if not database.is_sqlite:
-        news = News(database, DatabaseChannel(database, CHANNEL), players, origin=origin)
-    sweeper = RetentionSweeper(database, [Expiry(settings.transaction_ttl_seconds, forget_old)], clock=clock)
-    return Keeping(database, players, sweeper, news)
+        news = News(part, DatabaseChannel(database, CHANNEL), players, origin=origin)
+    sweeper = RetentionSweeper(part, [Expiry(settings.transaction_ttl_seconds, forget_old)], clock=clock)
+    return Keeping(database, part, players, sweeper, news)
 
 
 def _metrics_of(keeping: Keeping) -> Iterator[Sample]:

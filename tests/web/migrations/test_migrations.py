@@ -21,7 +21,7 @@ from actors.links import Limits, Unprepared, make_engine, normal_url
 from actors.links.retention import metadata as retention
 from actors.players.tables import metadata as players
 from tests.postgres import PostgresServer
-from web.migrations import VERSION_TABLE, migrate, version_of
+from web.migrations import VERSION_TABLE, migrate
 
 # A file as the first release of the ledger left it, with two players in it.
 OLD_FILE = Path(__file__).with_name("ledger_0001.sql")
@@ -60,21 +60,25 @@ def test_the_history_ends_where_the_code_expects_it(engine: Engine) -> None:
 def test_migrating_again_changes_nothing(engine: Engine) -> None:
     for _ in range(2):
         with engine.begin() as connection:
-            assert migrate(connection) == NEWEST
+            assert migrate(connection) == (NEWEST, {})
 
 
-def test_all_of_it_happens_or_nothing(engine: Engine) -> None:
+def test_of_a_part_all_of_it_happens_or_nothing_and_the_other_goes_on(engine: Engine) -> None:
     with engine.begin() as connection:
         migrate(connection, "0001")
         # In the way of the next step's last table.
         connection.execute(text("CREATE TABLE automation_decisions (id integer)"))
 
-    with pytest.raises(Exception, match="automation_decisions"), engine.begin() as connection:
-        migrate(connection)
+    with engine.begin() as connection:
+        version, problems = migrate(connection)
 
-    with engine.connect() as connection:
-        assert version_of(connection) == "0001"
+    assert (version, list(problems)) == ("ledger_0002", ["automation"])
+    assert "automation_decisions" in problems["automation"]
+    with engine.begin() as connection:
         assert not inspect(connection).has_table("players")
+        assert inspect(connection).has_table("retention_clock")
+        connection.execute(text("DROP TABLE automation_decisions"))
+        assert migrate(connection) == (NEWEST, {})
 
 
 def test_ranks_known_before_an_upgrade_count_as_reported(engine: Engine) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
+
+from web.migrations.adoption import add_index, adopt
 
 revision = "0002"
 down_revision = "0001"
@@ -26,12 +30,12 @@ def upgrade() -> None:
     """Make the tables."""
     _players()
     _snapshots()
+    _sync()
     _decisions()
 
 
 def _players() -> None:
-    op.create_table(
-        "players",
+    columns: list[sa.Column[Any]] = [
         _user(),
         sa.Column("username", sa.String(64), nullable=False),
         sa.Column("display_name", sa.String(64)),
@@ -46,16 +50,17 @@ def _players() -> None:
         sa.Column("created_at", _TIME, nullable=False),
         sa.Column("last_synced_at", _TIME, nullable=False),
         sa.Column("updated_at", _TIME, nullable=False),
-        sa.PrimaryKeyConstraint("user_id", name="pk_players"),
-    )
-    op.create_index("ix_players_rank_points_kos_wos", "players", ["rank_points", "kos", "wos"])
-    op.create_index("ix_players_kos", "players", ["kos"])
-    op.create_index("ix_players_wos", "players", ["wos"])
+    ]
+    connection = op.get_bind()
+    if not adopt(connection, "players", columns, key="user_id"):
+        op.create_table("players", *columns, sa.PrimaryKeyConstraint("user_id", name="pk_players"))
+    add_index(connection, "ix_players_rank_points_kos_wos", "players", ["rank_points", "kos", "wos"])
+    add_index(connection, "ix_players_kos", "players", ["kos"])
+    add_index(connection, "ix_players_wos", "players", ["wos"])
 
 
 def _snapshots() -> None:
-    op.create_table(
-        "player_snapshots",
+    columns: list[sa.Column[Any]] = [
         sa.Column("id", _ID, autoincrement=True, nullable=False),
         _user(),
         sa.Column("payload", sa.JSON(), nullable=False),
@@ -63,9 +68,15 @@ def _snapshots() -> None:
         sa.Column("experience_key", sa.String(128)),
         sa.Column("actor_user_id", sa.BigInteger()),
         sa.Column("created_at", _TIME, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_player_snapshots"),
-    )
-    op.create_index("ix_player_snapshots_user_id", "player_snapshots", ["user_id"])
+    ]
+    connection = op.get_bind()
+    if not adopt(connection, "player_snapshots", columns, key="id"):
+        key = sa.PrimaryKeyConstraint("id", name="pk_player_snapshots")
+        op.create_table("player_snapshots", *columns, key)
+    add_index(connection, "ix_player_snapshots_user_id", "player_snapshots", ["user_id"])
+
+
+def _sync() -> None:
     op.create_table(
         "player_sync",
         _user(),
