@@ -9,10 +9,11 @@ down too, even where reads go on (a full disk): the pauses go on growing until a
 write has succeeded, or nothing has failed for a while.
 
 A file (SQLite) that is taken away or replaced while it is open goes on taking
-writes, which nobody finds again. Each look compares; then the link is down until
-that very file is back, or the program starts again. With a new one it would not
-go on by itself: what of the old one is still in its log would be taken for the
-new one's.
+writes, which nobody finds again. Each transaction compares before its outcome is
+told, and each look; then the link is down until that very file is back, or the
+program starts again. With a new one it would not go on by itself: what of the old
+one is still in its log would be taken for the new one's. A log that is taken away
+alone is lost if the process is killed: an orderly stop writes it into the file.
 """
 
 from __future__ import annotations
@@ -148,10 +149,14 @@ class Database:
         self._prepare = prepare
         self._prepared_at_s = 0.0
         self._problems: Mapping[str, str] = {}
-        self._writer = Line(self.new_engine(writes=True), patience_s=patience_s)
-        self._readers = [Line(self.new_engine(writes=False), patience_s=patience_s) for _ in range(READERS)]
         self._path = Path(self._url.database or "") if self.is_sqlite else None
         self._file: FileId | None = None
+        self._log: FileId | None = None
+        verify = self._check_file if self.is_sqlite else nothing
+        self._writer = Line(self.new_engine(writes=True), patience_s=patience_s, verify=verify)
+        self._readers = [
+            Line(self.new_engine(writes=False), patience_s=patience_s, verify=verify) for _ in range(READERS)
+        ]
         self._ping_every_s = ping_every_s
         self._backoff = backoff
         self._availability = Availability(
@@ -246,6 +251,9 @@ class Database:
             raise LinkDown(self.name) from None
         except (IntegrityError, DataError):
             raise  # a fault of ours, not of the database
+        except Unprepared as error:
+            self.note_outage(seen, error)
+            raise LinkDown(self.name, error) from error
         except DBAPIError as error:
             if line is self._writer:
                 self._failed_writes += 1
@@ -270,8 +278,12 @@ class Database:
                 nursery.start_soon(self._break_off_what_hangs)
                 await self._look_after(life)
         finally:
-            for line in (self._writer, *self._readers):
-                line.close()
+            self.close_lines()
+
+    def close_lines(self) -> None:
+        """Close all connections that no thread is at work with; the next transactions open new ones."""
+        for line in (self._writer, *self._readers):
+            line.close()
 
     async def _break_off_what_hangs(self) -> None:
         while True:
@@ -301,12 +313,17 @@ class Database:
             return
         if self._path is not None and self._file is None:
             await trio.to_thread.run_sync(partial(self._path.parent.mkdir, parents=True, exist_ok=True))
+        if not any(line.is_connected for line in (self._writer, *self._readers)):
+            self._log = None  # SQLite removes it with the last connection, and makes a new one
         self._check_file()
         await self._prepare_parts()
         if self._path is not None and self._file is None:
             # Not before it has proved to be of use: until then it may be exchanged.
             self._file = _file_id(self._path)
         await self._readers[0].transact(self._look)
+        if self._path is not None and self._log is None:
+            # Two connections keep it open from now on. None where the file system does not do such logs.
+            self._log = _file_id(_log_of(self._path))
 
     async def _prepare_parts(self) -> None:
         before = self._problems
@@ -321,11 +338,17 @@ class Database:
 
     def _look(self, connection: Connection) -> None:
         connection.execute(_PING)
-        self._check_file()
 
     def _check_file(self) -> None:
-        if self._path is not None and self._file not in {None, _file_id(self._path)}:
+        """See that the names still lead to the files that are open; some microseconds."""
+        if self._path is None or self._file is None:
+            return
+        if self._file != _file_id(self._path):
             raise Unprepared("the file was removed or replaced: put that very one back, or start again")
+        if self._log is not None and self._log != _file_id(_log_of(self._path)):
+            raise Unprepared(
+                "the file's log (-wal) was removed or replaced: put it back, or stop with SIGTERM"
+            )
 
     def _prepared(self, connection: Connection) -> Mapping[str, str]:
         if self.is_sqlite:
@@ -413,6 +436,14 @@ class DatabasePart:
             level = logging.INFO if refused is None else logging.ERROR
             logger.log(level, "database_part_refused", extra=facts)
         self._refused = refused
+
+
+def nothing() -> None:
+    """A server looks after its files itself."""
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
 
 
 def _file_id(path: Path) -> FileId | None:

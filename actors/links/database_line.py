@@ -38,14 +38,24 @@ class Line:
         engine: Makes the connection, when it is first needed and after each failure.
         patience_s: Longest a transaction takes before `check` breaks the connection off, and longest it
             waits for its turn.
+        verify: Called in the thread after each commit, before anybody hears of it. What it raises is the
+            outcome, though the transaction was committed.
     """
 
-    def __init__(self, engine: Engine, *, patience_s: float) -> None:
+    def __init__(
+        self, engine: Engine, *, patience_s: float, verify: Callable[[], None] = lambda: None
+    ) -> None:
         self._engine = engine
+        self._verify = verify
         self._patience_s = patience_s
         self._limiter = trio.CapacityLimiter(1)
         self._connection: Connection | None = None
         self._deadline_s: float | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
 
     @property
     def is_busy(self) -> bool:
@@ -119,6 +129,7 @@ class Line:
             if not is_last and (stale or _sqlstate(error) in TRY_AGAIN):
                 raise _MayTryAgain from error
             raise
+        self._verify()
         return result
 
     def _drop(self) -> None:

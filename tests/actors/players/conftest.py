@@ -65,6 +65,7 @@ class House:
     idle_s: float = 60.0
     max_active: int = 1000
     timeout_s: float = 10.0
+    ping_every_s: float = 0.2
     clock: Callable[[], float] = time.time
     # What the sweeper takes for the time that has passed.
     steady_s: float = 0.0
@@ -76,7 +77,12 @@ class House:
     def __post_init__(self) -> None:
         limits = Limits(connect_s=2, statement_s=2, lock_s=0.2)
         self.database = Database(
-            self.url, prepare=prepare, limits=limits, patience_s=1.0, ping_every_s=0.2, backoff=SOON
+            self.url,
+            prepare=prepare,
+            limits=limits,
+            patience_s=1.0,
+            ping_every_s=self.ping_every_s,
+            backoff=SOON,
         )
         self.registry = Registry(Audiences(max_members=100))
         rules = Rules(non_negative=frozenset(("cash", "pills")), origin=self.origin)

@@ -7,7 +7,7 @@ import os
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -202,6 +202,67 @@ async def test_a_file_that_was_taken_away_acknowledges_nothing_until_it_is_back(
         await house.insist(Entry(ALICE, {"exp": 1}, "t-2"))
         assert await house.total(ALICE) == {"exp": 2}
     assert "removed or replaced" in str(caplog.records[0].__dict__["error"])
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+def _exchange(path: Path) -> None:
+    other = path.with_suffix(".other")
+    other.write_bytes(path.read_bytes())
+    other.rename(path)
+
+
+def _move_directory(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("moved"))
+
+
+def _remove_log(path: Path) -> None:
+    path.with_name(path.name + "-wal").unlink()
+
+
+def _exchange_log(path: Path) -> None:
+    _exchange(path.with_name(path.name + "-wal"))
+
+
+@pytest.mark.parametrize("take", [_remove, _exchange, _move_directory, _remove_log, _exchange_log])
+async def test_nothing_is_acknowledged_once_the_file_has_gone(
+    tmp_path: Path, take: Callable[[Path], None]
+) -> None:
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "stats.sqlite3"
+    async with running(House(f"sqlite:///{path}", ping_every_s=3600)) as house:
+        await house.players.change(Entry(ALICE, {"exp": 1}, "t-1"))
+        take(path)
+
+        assert await house.players.change(Entry(ALICE, {"exp": 1}, "t-2")) == UNAVAILABLE
+        assert "removed or replaced" in str(house.database.problem)
+        with pytest.raises(LinkDown):
+            await house.players.history(ALICE, limit=1)
+
+
+async def test_a_log_taken_away_is_written_into_the_file_by_an_orderly_stop(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    async with running(House(sqlite_url)) as house:
+        await house.players.change(Entry(ALICE, {"exp": 1}, "t-1"))
+        _remove_log(tmp_path / "stats.sqlite3")
+        assert await house.players.change(Entry(ALICE, {"exp": 1}, "t-2")) == UNAVAILABLE
+
+    async with running(House(sqlite_url)) as house:
+        assert (await house.total(ALICE))["exp"] in {1, 2}
+        await house.insist(Entry(ALICE, {"exp": 1}, "t-2"))
+        assert await house.total(ALICE) == {"exp": 2}
+
+
+async def test_a_log_that_sqlite_itself_has_replaced_is_no_fault(sqlite_url: str) -> None:
+    async with running(House(sqlite_url)) as house:
+        await house.players.change(Entry(ALICE, {"exp": 1}, "t-1"))
+        house.database.close_lines()
+        house.database.note_outage(house.database.outages, OSError("a test"))
+        await house.insist(Entry(ALICE, {"exp": 1}, "t-2"))
+        assert await house.total(ALICE) == {"exp": 2}
 
 
 async def test_a_file_put_in_place_of_another_is_left_alone(sqlite_url: str, tmp_path: Path) -> None:
