@@ -108,6 +108,7 @@ class Settings(BaseModel):
     node_name: Annotated[str, Field(min_length=1, max_length=255)] = Field(default_factory=socket.gethostname)
     redis_url: RedisUrl | None = None
     database_url: DatabaseUrl | None = None
+    database_listen_url: DatabaseUrl | None = None
     data_dir: Path = Path("var")
     config_dir: Path | None = None
 
@@ -243,6 +244,7 @@ SECRETS: Final = (
     "JWT_SECRET",
     "REDIS_URL",
     "DATABASE_URL",
+    "DATABASE_LISTEN_URL",
     "API_BASE_URL",
     "INTERNAL_API_KEY",
     "GAME_SERVER_TOKENS",

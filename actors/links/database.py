@@ -1,7 +1,8 @@
 """The way to the database: one writer, a few readers, each a connection in a worker thread of its own.
 
 All writes of this process go through one connection: SQLite allows no more, and
-what wants to be fast brings many changes in one transaction.
+what wants to be fast brings many changes in one transaction. Where a PostgreSQL
+has no connection for the readers, reads take turns with the writes on that one.
 
 A link that is down refuses at once, those who wait for their turn as well; only
 its own task tries again, with growing pauses. A write that fails takes the link
@@ -32,12 +33,12 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from actors.links.availability import Availability, LinkState
 from actors.links.database_engine import SQLITE, Limits, make_engine, normal_url
-from actors.links.database_line import Line, NoTurn, is_schema_fault
+from actors.links.database_line import Line, NoTurn, is_schema_fault, is_short_of_connections
 from actors.links.errors import LinkDown
 from supervision import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from sqlalchemy import Connection, Engine
 
@@ -56,6 +57,8 @@ CHECK_EVERY_S: Final = 0.25
 PREPARE_S: Final = 3600.0
 # Between two attempts to make the tables of a part that could not be made.
 PREPARE_AGAIN_S: Final = 15.0
+# Between two attempts to have a connection for each reader.
+ASK_AGAIN_S: Final = 10.0
 # A part that was refused a table or a right asks again after so long.
 REFUSED_S: Final = 1.0
 REPORTED_CHARACTERS: Final = 200
@@ -101,6 +104,7 @@ class DatabaseStatistics:
         writes: Transactions committed.
         failed_writes: Transactions that failed.
         writer_busy: Whether one is under way.
+        short: Whether reads share the writer's connection, since the server has no more for us.
     """
 
     up: bool
@@ -108,6 +112,15 @@ class DatabaseStatistics:
     writes: int
     failed_writes: int
     writer_busy: bool
+    short: bool
+
+
+class _NoConnection(Exception):
+    """The server has no connection for a reader."""
+
+    def __init__(self, error: DBAPIError) -> None:
+        super().__init__()
+        self.error = error
 
 
 class Database:
@@ -148,6 +161,9 @@ class Database:
         self._limits = limits or Limits()
         self._prepare = prepare
         self._prepared_at_s = 0.0
+        # Whether readers go without a connection, and when they try again.
+        self._is_short = False
+        self._ask_again_at_s = 0.0
         self._problems: Mapping[str, str] = {}
         self._path = Path(self._url.database or "") if self.is_sqlite else None
         self._file: FileId | None = None
@@ -203,7 +219,12 @@ class Database:
     def statistics(self) -> DatabaseStatistics:
         """Current counts."""
         return DatabaseStatistics(
-            self.is_up, self.outages, self._writes, self._failed_writes, self._writer.is_busy
+            self.is_up,
+            self.outages,
+            self._writes,
+            self._failed_writes,
+            self._writer.is_busy,
+            self._is_short,
         )
 
     async def until_up(self) -> None:
@@ -239,9 +260,34 @@ class Database:
         Raises:
             LinkDown: The database is away, or has no time.
         """
-        return await self._transact(min(self._readers, key=lambda reader: reader.queue), function)
+        readers: Sequence[Line] = self._readers
+        if self._is_short and trio.current_time() < self._ask_again_at_s:
+            readers = [reader for reader in readers if reader.is_connected] or (self._writer,)
+        line = min(readers, key=lambda reader: reader.queue)
+        try:
+            return await self._transact(line, function, is_read=True)
+        except _NoConnection as none:
+            self._note_short(none.error)
+            # By the connection that there is.
+            return await self._transact(self._writer, function, is_read=True)
 
-    async def _transact(self, line: Line, function: Callable[[Connection], T]) -> T:
+    def _note_short(self, error: DBAPIError | None) -> None:
+        """Take note that there are too few connections for the readers, or enough."""
+        if error is not None:
+            self._ask_again_at_s = trio.current_time() + ASK_AGAIN_S
+        if self._is_short is (error is None):
+            self._is_short = error is not None
+            if error is not None:
+                facts = {"link": self.name, "error": described(error), "readers": self._connected_readers}
+                logger.warning("database_connections_short", extra=facts)
+            else:
+                logger.info("database_connections_enough", extra={"link": self.name})
+
+    @property
+    def _connected_readers(self) -> int:
+        return sum(reader.is_connected for reader in self._readers)
+
+    async def _transact(self, line: Line, function: Callable[[Connection], T], *, is_read: bool = False) -> T:
         if not self.is_up:
             raise LinkDown(self.name)
         seen = self.outages
@@ -251,23 +297,33 @@ class Database:
             raise LinkDown(self.name) from None
         except (IntegrityError, DataError):
             raise  # a fault of ours, not of the database
-        except Unprepared as error:
-            self.note_outage(seen, error)
-            raise LinkDown(self.name, error) from error
-        except DBAPIError as error:
-            if line is self._writer:
-                self._failed_writes += 1
-            if not is_schema_fault(error):
-                self.note_outage(seen, error)
-            raise LinkDown(self.name, error) from error
-        if line is self._writer:
+        except (DBAPIError, Unprepared) as error:
+            raise self._failed(line, seen, error, is_read=is_read) from error
+        if not is_read:
             self._writes += 1
             self._failures = 0
+        elif self._is_short and self._connected_readers == READERS:
+            self._note_short(None)
         return result
 
-    def new_engine(self, *, writes: bool) -> Engine:
-        """An engine for a connection of one's own."""
-        return make_engine(self._url, self._limits, writes=writes)
+    def _failed(
+        self, line: Line, seen: int, error: DBAPIError | Unprepared, *, is_read: bool
+    ) -> LinkDown | _NoConnection:
+        """Take note of a transaction that failed; what to raise."""
+        if isinstance(error, Unprepared):
+            self.note_outage(seen, error)
+            return LinkDown(self.name, error)
+        if line is not self._writer and is_short_of_connections(error):
+            return _NoConnection(error)
+        if not is_read:
+            self._failed_writes += 1
+        if not is_schema_fault(error):
+            self.note_outage(seen, error)
+        return LinkDown(self.name, error)
+
+    def new_engine(self, *, writes: bool, url: str | None = None) -> Engine:
+        """An engine for a connection of one's own, at another address if one is given."""
+        return make_engine(self._url if url is None else normal_url(url), self._limits, writes=writes)
 
     # -- the task ----------------------------------------------------------------------
 
@@ -320,7 +376,12 @@ class Database:
         if self._path is not None and self._file is None:
             # Not before it has proved to be of use: until then it may be exchanged.
             self._file = _file_id(self._path)
-        await self._readers[0].transact(self._look)
+        try:
+            await self._readers[0].transact(self._look)
+        except DBAPIError as error:
+            if not is_short_of_connections(error):
+                raise
+            self._note_short(error)
         if self._path is not None and self._log is None:
             # Two connections keep it open from now on. None where the file system does not do such logs.
             self._log = _file_id(_log_of(self._path))

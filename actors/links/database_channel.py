@@ -35,18 +35,21 @@ class DatabaseChannel:
     Args:
         database: Which; a PostgreSQL.
         channel: A plain identifier.
+        url: Where to listen, if that is another address than the database's: past a connection pooler.
         wait_s: Longest wait for a message in the thread, and so the longest a cancellation takes.
 
     Attributes:
         gaps: How often it began to listen: messages from before such a moment are lost.
     """
 
-    def __init__(self, database: Database, channel: str, *, wait_s: float = 0.5) -> None:
+    def __init__(
+        self, database: Database, channel: str, *, url: str | None = None, wait_s: float = 0.5
+    ) -> None:
         self.gaps = 0
         self._database = database
         self._channel = channel
         self._wait_s = wait_s
-        self._engine = database.new_engine(writes=False)
+        self._engine = database.new_engine(writes=False, url=url)
         self._limiter = trio.CapacityLimiter(1)
         self._connection: Connection | None = None
         self._seen = -1

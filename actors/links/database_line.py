@@ -27,6 +27,10 @@ TRY_AGAIN: Final = frozenset({"40001", "40P01"})
 MISSING: Final = ("no such table", "no such column", "no such index", "has no column named", "already exists")
 
 
+# Of a connection that is refused psycopg hands on no SQLSTATE.
+NO_CONNECTION: Final = ("too many clients", "too many connections", "remaining connection slots")
+
+
 class NoTurn(Exception):
     """The line was busy for too long, or the transaction was no longer wanted; nothing was sent."""
 
@@ -178,6 +182,12 @@ def is_schema_fault(error: DBAPIError) -> bool:
         return state.startswith("42")
     said = str(error.orig)
     return isinstance(error.orig, sqlite3.Error) and any(words in said for words in MISSING)
+
+
+def is_short_of_connections(error: DBAPIError) -> bool:
+    """Whether a PostgreSQL is there, but has no further connection for us (server, database or role)."""
+    said = str(error.orig)
+    return _sqlstate(error) == "53300" or any(words in said for words in NO_CONNECTION)
 
 
 def _sever(connection: Connection) -> None:

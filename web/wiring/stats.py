@@ -151,7 +151,9 @@ def _keeping(settings: Settings, registry: Registry, database: Database) -> Keep
     )
     news = None
     if not database.is_sqlite:
-        news = News(part, DatabaseChannel(database, CHANNEL), players, origin=origin)
+        listen_at = settings.database_listen_url
+        url = None if listen_at is None else listen_at.get_secret_value()
+        news = News(part, DatabaseChannel(database, CHANNEL, url=url), players, origin=origin)
     sweeper = RetentionSweeper(part, [Expiry(settings.transaction_ttl_seconds, forget_old)], clock=clock)
     return Keeping(database, part, players, sweeper, news)
 
@@ -159,6 +161,8 @@ def _keeping(settings: Settings, registry: Registry, database: Database) -> Keep
 def _metrics_of(keeping: Keeping) -> Iterator[Sample]:
     link = keeping.database.statistics()
     yield gauge("database_up", "Whether the database answers.", link.up)
+    short = "Whether reads share the writer's connection, the server having no more."
+    yield gauge("database_connections_short", short, link.short)
     yield counter("database_outages", "Times the database went away.", link.outages)
     yield counter("database_writes", "Transactions committed.", link.writes)
     yield counter("database_failed_writes", "Transactions that failed.", link.failed_writes)

@@ -66,6 +66,7 @@ class House:
     max_active: int = 1000
     timeout_s: float = 10.0
     ping_every_s: float = 0.2
+    listen_url: str | None = None
     clock: Callable[[], float] = time.time
     # What the sweeper takes for the time that has passed.
     steady_s: float = 0.0
@@ -111,9 +112,9 @@ class House:
             ChildSpec(id="ledger", start=self.players.ledger.run, shutdown_s=5),
         ]
         if not self.database.is_sqlite:
-            channel = DatabaseChannel(self.database, CHANNEL, wait_s=0.05)
-            news = News(self.database, channel, self.players, origin=self.origin)
-            children.append(ChildSpec(id="news", start=news.run))
+            channel = DatabaseChannel(self.database, CHANNEL, url=self.listen_url, wait_s=0.05)
+            self.news = News(self.database, channel, self.players, origin=self.origin)
+            children.append(ChildSpec(id="news", start=self.news.run))
         return children
 
     async def insist(self, entry: Entry) -> Posted:

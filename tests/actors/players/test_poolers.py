@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from actors.players import Entry, Posted
+from actors.players.ledger import UNAVAILABLE
 from tests.actors.players.conftest import ALICE, BOB, House, running
 from tests.engines import free_port, wait_until_accepting
 from tests.fakes.waiting import until
@@ -132,6 +133,75 @@ async def test_without_a_connection_to_spare_streams_poll_and_then_listen_again(
             with trio.fail_after(10):
                 await until(lambda: "stats_news_listening" in caplog.messages)
                 await listener.until(b'"exp":2')
+
+
+async def test_an_address_of_its_own_hears_other_nodes_past_the_pooler(
+    pooler_url: str, postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = House(pooler_url, listen_url=postgres_server.url)
+    async with running(first), running(House(pooler_url, origin="node-b")) as second:
+        listener, _ = await first.watch(ALICE)
+        with psycopg.connect(postgres_server.url, autocommit=True) as admin, trio.fail_after(10):
+            await until(lambda: admin.execute(LISTENERS).fetchone() is not None)
+
+        await second.insist(Entry(ALICE, {"exp": 5}))
+
+        with trio.fail_after(10):
+            await listener.until(b'"exp":5')
+        assert not first.news.is_polling
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_with_few_connections_everything_works_and_the_log_says_so(
+    limit: int,
+    postgres_server: PostgresServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caplog.set_level("INFO", logger="actors.links")
+    monkeypatch.setattr("actors.links.database.ASK_AGAIN_S", 0.2)
+    house = House(postgres_server.url.replace("greenroom@", "node@"))
+    with psycopg.connect(postgres_server.url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE node LOGIN CONNECTION LIMIT {limit}")
+        admin.execute("GRANT ALL ON SCHEMA public TO node")
+        async with running(house):
+            for number in range(10):
+                assert isinstance(await house.players.change(Entry(ALICE, {"exp": 1}, f"t{number}")), Posted)
+                assert await house.total(ALICE) == {"exp": number + 1}
+
+            async def read() -> None:
+                assert await house.total(ALICE) == {"exp": 10}
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(read)
+            assert house.database.outages == 0
+            assert house.database.statistics().short
+            assert caplog.messages.count("database_connections_short") == 1
+
+            admin.execute("ALTER ROLE node CONNECTION LIMIT -1")
+            with trio.fail_after(10):
+                while house.database.statistics().short:
+                    async with trio.open_nursery() as nursery:
+                        for _ in range(4):
+                            nursery.start_soon(read)
+                    await trio.sleep(0.05)  # real time: the server's connections
+        assert "database_connections_enough" in caplog.messages
+
+
+async def test_without_any_connection_nothing_is_acknowledged_until_there_is_one(
+    postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = House(postgres_server.url.replace("greenroom@", "node@"))
+    with psycopg.connect(postgres_server.url, autocommit=True) as admin:
+        admin.execute("CREATE ROLE node LOGIN CONNECTION LIMIT 0")
+        admin.execute("GRANT ALL ON SCHEMA public TO node")
+        async with running(house):
+            assert await house.players.change(Entry(ALICE, {"exp": 1}, "t")) == UNAVAILABLE
+            assert "too many connections for role" in str(house.database.problem)
+
+            admin.execute("ALTER ROLE node CONNECTION LIMIT -1")
+            assert (await house.insist(Entry(ALICE, {"exp": 1}, "t"))).applied
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
