@@ -37,6 +37,7 @@ DEFAULTS: Final = {
     "CORS_ORIGINS": "*",
     "ADMIN_TOKEN": "dev",
     "DASHBOARD": "open",
+    "DEMO": "on",
     "INTERNAL_API_KEY": "dev",
     "INBOUND_API_KEYS": "dev",
     "GAME_SERVER_TOKENS": "dev",

@@ -100,6 +100,7 @@ class Settings(BaseModel):
     # -- who may do what -------------------------------------------------------------
     admin_token: HeaderSecret | None = None
     metrics_token: HeaderSecret | None = None
+    demo: Switch = False
     dashboard: Annotated[Literal["on", "open", "off"], Lower] = "on"
     jwt_secret: Secrets = ()
     auth_verify: Annotated[Literal["local", "remote"], Lower] = "local"

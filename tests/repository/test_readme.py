@@ -51,7 +51,8 @@ MAX_README_LINES: Final = 300
 TAGS: Final = {"make", "dev", "redis", "docker", "data"}
 CALL: Final = re.compile(r"(?P<methods>[A-Z]+(?: and [A-Z]+)*) (?P<path>/\S*)\Z")
 NO_DEFAULT: Final = "—"
-COMMANDS: Final = {"serve", "dev", "demo", "push-job", "migrate", "check-config", "bench"}
+OPERATORS: Final = {"status", "inspect", "dead", "top"}
+COMMANDS: Final = {"serve", "dev", "demo", "push-job", "migrate", "check-config", "bench"} | OPERATORS
 BENCH: Final = {scenario.name for scenario in SCENARIOS} | {"peers", "report", "compare"}
 # An older name of CORS_ORIGINS.
 ALIASES: Final = {"ALLOWED_ORIGINS": NO_DEFAULT}
@@ -282,7 +283,7 @@ def test_the_tables_of_calls_are_all_routes_there_are(monkeypatch: pytest.Monkey
         return Routes(routes)
 
     monkeypatch.setattr(edge, "Routes", remember)
-    settings = Settings.from_env({"ADMIN_TOKEN": "dev", "DASHBOARD": "open", "PORT": "0"})
+    settings = Settings.from_env({"ADMIN_TOKEN": "dev", "DASHBOARD": "open", "DEMO": "on", "PORT": "0"})
     put_log = PutLog(LineCollector(lambda _lines: None, JsonFormatter()), enabled=False)
     build_node(settings, [], put_log=put_log, clock=lambda: 0.0)
     there = {(method, _without_internal(route.pattern)) for route in served for method in route.endpoints}

@@ -57,6 +57,7 @@ def _everything(directory: Path) -> dict[str, str]:
         "GAME_SERVER_TOKENS": TOKEN,
         "GAME_CONFIG_FILE": str(config),
         "DASHBOARD": "open",
+        "DEMO": "on",
     }
 
 
@@ -72,6 +73,7 @@ async def test_the_document_speaks_of_every_route_and_of_no_other(serve: Serve, 
     of_the_node = {
         (path, "get")
         for path in (
+            "/",
             "/healthz",
             "/internal/health",
             "/metrics",

@@ -30,6 +30,7 @@ Reading order, each file leaning only on the ones above it:
     automation_api  the answers of the automation routes as models
     automation  snapshots in, decisions out, players and leaderboards
     client_script  /greenroom.js
+    demo        /, a page to try rooms with
     merging     what several workers say of themselves, as one answer
     siblings    the workers of a node, to be asked
     health      /healthz and /internal/health

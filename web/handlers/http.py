@@ -25,7 +25,7 @@ PAGE_HEADERS: Final[Headers] = (
     (
         "Content-Security-Policy",
         (
-            "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; "
+            "default-src 'none'; connect-src 'self'; script-src 'self' 'unsafe-inline'; "
             "style-src 'unsafe-inline'; frame-ancestors 'none'"
         ),
     ),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from actors.core import Audiences, Registry
 from web.handlers.client_script import ClientScript
+from web.handlers.demo import DemoPage
 from web.handlers.documents import DocumentHandlers
 from web.handlers.health import HEALTH, HealthHandlers
 from web.handlers.metrics import METRICS, MetricsHandlers, Samples, metrics_left
@@ -172,6 +173,7 @@ def build_node(
         *health.routes(),
         *metrics.routes(),
         *ClientScript().routes(),
+        *(DemoPage().routes() if settings.demo else ()),
     ]
     routes += DocumentHandlers([route.pattern for route in routes]).routes()
     edge = build_edge(settings, routes, streams, core.channels.auth, listeners)

@@ -72,6 +72,15 @@ def _document(id: str, summary: str) -> Operation:
 
 PART: Final = part(
     {
+        "/": {
+            "get": Operation(
+                id="demo",
+                summary="Try rooms on a page (`DEMO=on`)",
+                tag=TAG,
+                ok={200: ("The page.", "text/html")},
+                refusals={404: ("not_found",)},
+            )
+        },
         "/healthz": {
             "get": Operation(
                 id="alive",
