@@ -101,6 +101,35 @@ async def test_while_draining_health_says_so_streams_are_refused_and_requests_ar
     assert record.status_code == 200
 
 
+async def can_connect(port: int) -> bool:
+    try:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+    except OSError:
+        return False
+    await stream.aclose()
+    return True
+
+
+async def test_where_a_successor_accepts_nobody_is_refused(serve: Serve) -> None:
+    async with serve(DRAIN_SECONDS=3) as node, node.watch("r") as watcher:
+        await node.put("r", {})
+        kept = await node.connect()
+        node.program.stop(hand_over=True)
+        with trio.fail_after(2):
+            while await can_connect(node.port):  # noqa: ASYNC110 - the socket closes within a turn or two
+                await trio.sleep(0.01)
+        health = await node.http.get("/healthz")
+        async with kept:
+            late = Watcher(kept)
+            await late.ask("/api/rooms/r/stream", {})
+            events = [(await late.event()).event for _ in range(2)]
+        first = await farewell_of(watcher)
+
+    assert health.status_code == 200
+    assert events == ["state", "drain"]
+    assert 0 < first.retry_ms <= 3000
+
+
 async def test_a_stream_gets_its_newest_version_before_its_farewell(serve: Serve) -> None:
     async with serve() as node, node.watch("r") as watcher:
         await node.put("r", {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -243,6 +244,25 @@ async def test_a_program_that_is_gone_takes_nothing_down(
             await house.workers.replace_all()
         assert house.workers.slots[0].is_serving
         assert house.told("handed over") == []
+
+
+async def test_systemd_hears_of_the_start_a_replacement_and_the_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(0)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        async with family(tmp_path) as house:
+            await house.until(lambda: len(house.told("ready")) == 2)
+            await trio.lowlevel.wait_readable(manager)
+            assert manager.recv(100) == b"READY=1"
+            with trio.fail_after(WITHIN_S):
+                await house.workers.replace_all()
+            assert manager.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+            assert manager.recv(100) == b"READY=1"
+            house.workers.stop(signal.SIGTERM)
+            assert manager.recv(100) == b"STOPPING=1"
 
 
 async def test_workers_see_that_their_parent_is_gone(tmp_path: Path) -> None:
