@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 # For how long, and how many at most, outcomes of writes with an Idempotency-Key are kept.
 OUTCOME_TTL_S: Final = 3600.0
 MAX_OUTCOMES: Final = 65_536
+# Python 3.11 takes 70 ns to find a member of an enum, and every write asks for this one.
+_MATCH: Final = Kind.MATCH
 # Event numbers of one epoch of a room; enough for a century of 80,000 writes a second.
 NUMBERS_PER_EPOCH: Final = 1 << 48
 
@@ -184,7 +186,7 @@ class RoomTable:
         """Why `put` would be refused now; None if it would not."""
         state, condition, secret, is_admin, _ = put
         slot = self._slots.get(room_id)
-        if slot is not None and slot.life.kind is Kind.MATCH:
+        if slot is not None and slot.life.kind is _MATCH:
             return Refusal("room_is_authoritative")
         if self._secrets and not is_admin and not self.may_write(room_id, secret):
             return Refusal("forbidden")

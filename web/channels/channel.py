@@ -87,6 +87,10 @@ class _State(Enum):
     ENDED = "ended"
 
 
+# Python 3.11 takes 70 ns to find a member of an enum; what runs for every frame uses this.
+_JOINED: Final = _State.JOINED
+
+
 class ChannelSocket:
     """One client's membership of one topic; a channel uses it to talk to its client.
 
@@ -117,7 +121,7 @@ class ChannelSocket:
     @property
     def joined(self) -> bool:
         """Whether the join has been accepted and the channel has not ended."""
-        return self._state is _State.JOINED
+        return self._state is _JOINED
 
     @property
     def joining(self) -> bool:
@@ -140,7 +144,7 @@ class ChannelSocket:
         if not self.joining:
             return False
         self._owner.reply(Reply(*self._join, self.topic, "ok", response))
-        self._state = _State.JOINED
+        self._state = _JOINED
         self._channel = channel
         if not self._owner.guard(self, channel.after_join):
             self.crash()
@@ -173,21 +177,21 @@ class ChannelSocket:
 
     def push(self, event: str, payload: Payload) -> bool:
         """Send an event to this client; False if it is not (or no longer) on the topic."""
-        if self._state is not _State.JOINED:
+        if self._state is not _JOINED:
             return False
         self._owner.push(self.join_ref, None, self.topic, event, payload)
         return True
 
     def send(self, broadcast: Broadcast) -> bool:
         """Send an event that other clients get too; False if this client is not on the topic."""
-        if self._state is not _State.JOINED:
+        if self._state is not _JOINED:
             return False
         self._owner.broadcast(broadcast)
         return True
 
     def when_writable(self, work: Callable[[], None]) -> None:
         """Run `work` once no frames wait for this client; a later call replaces an earlier one."""
-        if self._state is _State.JOINED:
+        if self._state is _JOINED:
             self._owner.when_writable(self, work)
 
     def close(self) -> None:

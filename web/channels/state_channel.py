@@ -124,6 +124,9 @@ class _Watcher(ConflatingMember):
             self._socket.when_writable(self._send_newest)
             return False
         pushes = self._topic.pushes_of(self._socket.topic, event)
+        if len(pushes) == 1:
+            self._socket.send(pushes[0])
+            return True
         unseen = len(event.since(seen)) + (event.notice is not None)
         for push in pushes[-unseen:]:
             self._socket.send(push)

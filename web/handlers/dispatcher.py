@@ -200,11 +200,9 @@ class Dispatcher:
         added = self._cors.headers(request_headers)
         if REQUEST_ID in request_headers:
             added += echo(request_headers)
-        return self._count(answer._replace(headers=answer.headers + added) if added else answer)
-
-    def _count(self, answer: Answer) -> Answer:
-        self.answers[answer.status] = self.answers.get(answer.status, 0) + 1
-        return answer
+        status = answer.status
+        self.answers[status] = self.answers.get(status, 0) + 1
+        return answer._replace(headers=answer.headers + added) if added else answer
 
 
 def _body_refusal(method: str, headers: Mapping[str, str], endpoint: Endpoint) -> Answer | None:

@@ -242,7 +242,7 @@ class RoomHandlers:
         if isinstance(answer, Refusal):
             return refused(answer)
         self._on_put(room_id, len(body), answer.version, facts_of(headers))
-        return Answer(200, answer.body, (*FRESH_JSON, _etag(answer)))
+        return Answer(200, answer.body, (*FRESH_JSON, ("ETag", f'"{answer.etag}"')))
 
     async def delete(self, request: Request) -> Answer:
         """Remove a plain room, whatever its secret is.
@@ -332,14 +332,11 @@ def refused(refusal: Refusal) -> Answer:
 
 def _record_answer(headers: Mapping[str, str], record: Record) -> Answer:
     """The record, or 304 if `If-None-Match` names it."""
-    if is_unchanged(headers, record.etag):
-        return Answer(304, headers=(*NO_CACHE, _etag(record)))
-    return Answer(200, record.body, (*FRESH_JSON, _etag(record)))
+    etag = record.etag
+    if "if-none-match" in headers and is_unchanged(headers, etag):
+        return Answer(304, headers=(*NO_CACHE, ("ETag", f'"{etag}"')))
+    return Answer(200, record.body, (*FRESH_JSON, ("ETag", f'"{etag}"')))
 
 
 def _row(row: RoomRow) -> dict[str, Any]:
     return row._asdict() | {"kind": row.kind.value}
-
-
-def _etag(record: Record) -> tuple[str, str]:
-    return "ETag", f'"{record.etag}"'
