@@ -18,6 +18,7 @@ from hyperframe.frame import (
     DataFrame,
     ExtensionFrame,
     Frame,
+    GoAwayFrame,
     HeadersFrame,
     PingFrame,
     PriorityFrame,
@@ -258,6 +259,15 @@ async def test_a_client_that_closes_streams_it_was_answered_on_is_no_flood(node:
         await client.until_ended(after)
 
         assert client.goodbye is None
+
+
+async def test_a_client_that_says_goodbye_is_answered_what_it_has_asked(node: Node) -> None:
+    async with http2(node) as client:
+        number = await client.ask("GET", "/api/rooms/a/stream")
+        await client.until(number, b'"version":0')
+        await client.stream.send_all(GoAwayFrame(0, last_stream_id=0).serialize())
+        await node.program.core.rooms.put("a", Put(b"[]"))
+        await client.until(number, b'"version":1')
 
 
 async def test_one_stream_more_than_there_may_be_is_refused_alone(node: Node) -> None:

@@ -36,7 +36,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 from hyperframe.exceptions import HyperframeError
-from hyperframe.frame import DataFrame, HeadersFrame
+from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame
 
 from web.server.http2_rules import FrameBudget, head_refusal
 from web.server.stall_timeout import CONNECTION, StallTimeoutStream
@@ -139,6 +139,10 @@ class BoundedConnection(h2.connection.H2Connection):
             asks_something = isinstance(frame, HeadersFrame)
         if not asks_something:
             self.spend(1)
+        if isinstance(frame, GoAwayFrame) and not frame.error_code:
+            # The client will open no stream and waits for those it has (RFC 9113, section 6.8), which
+            # the library would cut off.
+            return []
         try:
             return super()._receive_frame(frame)
         except ProtocolError as fault:
