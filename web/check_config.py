@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from actors.automation.policy_files import check_policy
 from actors.matches.rules import RulesError, RulesRegistry
+from web.handlers.jwks import JwksFile
+from web.handlers.jwt_keys import BadKeys, JwtKeys
 from web.server.tls import BadCertificate, server_context
 from web.settings_warnings import warnings
 
@@ -54,6 +56,11 @@ def problems_of(settings: Settings) -> list[str]:
             server_context(settings.tls_cert_file, settings.tls_key_file)
         except BadCertificate as error:
             problems.append(f"TLS_CERT_FILE: {error}")
+    if settings.jwt_jwks_file is not None:
+        try:
+            JwksFile(settings.jwt_jwks_file, JwtKeys())
+        except BadKeys as error:
+            problems.append(f"JWT_JWKS_FILE: {error}")
     try:
         RulesRegistry.load()
     except RulesError as error:

@@ -15,6 +15,7 @@ from actors.links import Unsuitable
 from actors.matches.rules import RulesError
 from supervision import SupervisionError
 from web.check_config import unwritable
+from web.handlers.jwt_keys import BadKeys
 from web.log import set_up
 from web.program import Program, ignore_other_signals, prepare_process, run_until_signalled
 from web.server.sockets import CannotListen, adopt
@@ -55,7 +56,7 @@ def serve(settings: Settings, place: WorkerPlace | None = None) -> int:
     status = FAILED
     try:
         status = OK if trio.run(_serve, settings, put_log, place) else FAILED
-    except* (CannotListen, BadCertificate, PolicyError, RulesError, UnwritableDirectory) as cannot:
+    except* (CannotListen, BadCertificate, BadKeys, PolicyError, RulesError, UnwritableDirectory) as cannot:
         _say(cannot.exceptions[0])
     except* SupervisionError as ended:
         unsuitable = _unsuitable(ended)
@@ -75,6 +76,7 @@ class UnwritableDirectory(Exception):
 # Which variable is to be looked at, by what cannot start.
 VARIABLE_OF: Final[Mapping[type[Exception], str]] = {
     BadCertificate: "TLS_CERT_FILE",
+    BadKeys: "JWT_JWKS_FILE",
     PolicyError: "CONFIG_DIR",
     Unsuitable: "REDIS_URL",
     UnwritableDirectory: "DATA_DIR",

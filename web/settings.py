@@ -81,6 +81,7 @@ class Settings(BaseModel):
 
     # -- rooms and streams -----------------------------------------------------------
     cors_origins: Origins = ()
+    cors_credentials: Switch = False
     max_state_bytes: Positive = 32_768
     room_store: Annotated[Literal["memory", "redis"], Lower] = "memory"
     room_reads: Annotated[Literal["fresh", "local"], Lower] = "fresh"
@@ -103,7 +104,10 @@ class Settings(BaseModel):
     demo: Switch = False
     dashboard: Annotated[Literal["on", "open", "off"], Lower] = "on"
     jwt_secret: Secrets = ()
+    jwt_jwks_file: Path | None = None
+    jwt_jwks_url: HttpUrl | None = None
     auth_verify: Annotated[Literal["local", "remote"], Lower] = "local"
+    room_auth: Annotated[Literal["open", "token"], Lower] = "open"
 
     # -- this node and its neighbours ------------------------------------------------
     node_name: Annotated[str, Field(min_length=1, max_length=255)] = Field(default_factory=socket.gethostname)
@@ -174,6 +178,11 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise _first_problem(error) from None
+
+    @property
+    def verifies_tokens(self) -> bool:
+        """Whether this node knows what tokens are signed with."""
+        return bool(self.jwt_secret) or self.jwt_jwks_file is not None or self.jwt_jwks_url is not None
 
     @property
     def streams_per_room(self) -> int:
@@ -304,6 +313,13 @@ def _contradictions(settings: Settings) -> list[tuple[str, str, str]]:
         found.append(("TLS_KEY_FILE", "TLS_CERT_FILE", "needed because {} is set"))
     if settings.tls_key_file is not None and settings.tls_cert_file is None:
         found.append(("TLS_CERT_FILE", "TLS_KEY_FILE", "needed because {} is set"))
+    if settings.room_auth == "token" and not settings.verifies_tokens:
+        wanted = "this, JWT_JWKS_FILE or JWT_JWKS_URL is needed because {} is token"
+        found.append(("JWT_SECRET", "ROOM_AUTH", wanted))
+    if settings.jwt_jwks_file is not None and settings.jwt_jwks_url is not None:
+        found.append(("JWT_JWKS_URL", "JWT_JWKS_FILE", "{} is set too: wanted one of them"))
+    if settings.cors_credentials and "*" in settings.cors_origins:
+        found.append(("CORS_CREDENTIALS", "CORS_ORIGINS", "{} is *: cookies are for origins that are named"))
     if settings.auth_verify == "remote" and settings.api_base_url is None:
         found.append(("API_BASE_URL", "AUTH_VERIFY", "needed because {} is remote"))
     if settings.room_store == "redis" and settings.redis_url is None:

@@ -25,6 +25,7 @@ _REDIS_PATH: Final = re.compile(r"(?:/[0-9]*)?\Z")
 _TOKEN: Final = re.compile(r"[!-~]+\Z")
 # A browser leaves these out of the Origin it sends (RFC 6454, section 6.2).
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+_WILDCARD: Final = re.compile(r"[a-z][a-z0-9+.-]*://\*(?:\.[a-z0-9_-]+){2,}(?::[0-9]+)?\Z")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+\Z")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -64,8 +65,10 @@ def _origin(value: str) -> str:
         raise ValueError(f"{value!r} is not an origin: wanted scheme://host[:port] without a path, or *")
     if not origin.isascii():
         raise ValueError(f"{value!r} can never match: browsers send the host in its xn-- form")
-    if "*" in origin:
-        raise ValueError(f"{value!r} can never match: wanted whole origins, or * alone")
+    if "*" in origin and not _WILDCARD.match(origin):
+        raise ValueError(
+            f"{value!r} can never match: wanted whole origins, * alone, or * for the first label of a host"
+        )
     port = _DEFAULT_PORTS.get(origin.partition(":")[0])
     if port is not None and origin.endswith(port):
         raise ValueError(f"{value!r} can never match: browsers leave the default port {port} out")

@@ -16,6 +16,7 @@ from tests.web.serving import serving
 from web.channels.long_poll import MAX_BODY_BYTES
 from web.channels.remote import RemoteTokens
 from web.channels.tokens import LocalTokens
+from web.handlers.jwt_keys import JwtKeys
 from web.settings import Settings
 from web.wiring.channels import NoTokens, tokens_of
 
@@ -31,7 +32,7 @@ from web.wiring.channels import NoTokens, tokens_of
     ],
 )
 async def test_tokens_are_verified_here_or_there_or_nowhere(env: Mapping[str, str], kind: type) -> None:
-    tokens = tokens_of(Settings.from_env(env))
+    tokens = tokens_of(Settings.from_env(env), JwtKeys())
 
     assert isinstance(tokens, kind)
     if isinstance(tokens, RemoteTokens):

@@ -40,6 +40,7 @@ from web.handlers.routes import Route, Routes
 from web.log import JsonFormatter, LineCollector, PutLog
 from web.settings import Settings
 from web.wiring import edge
+from web.wiring.access import build_access
 from web.wiring.node import build_node
 from web.wiring.rooms import build_rooms
 
@@ -328,11 +329,13 @@ def test_the_table_of_metrics_is_what_a_node_serves(dev: DevServer) -> None:
 
 
 def shared_metrics() -> set[str]:
-    """What a node with shared rooms counts of them."""
+    """What a node with shared rooms counts of them, and one with tokens for rooms."""
     settings = Settings.from_env({"ROOM_STORE": "redis", "REDIS_URL": "redis://127.0.0.1:1"})
     registry = Registry(Audiences(max_members=1))
     put_log = PutLog(LineCollector(lambda _lines: None, JsonFormatter()), enabled=False)
-    samples = build_rooms(settings, registry, put_log, lambda: 0.0).metrics()
+    samples = [*build_rooms(settings, registry, put_log, lambda: 0.0, build_access(settings)).metrics()]
+    by_token = {"ROOM_AUTH": "token", "JWT_JWKS_URL": "http://127.0.0.1:1/jwks.json"}
+    samples += build_access(Settings.from_env(by_token)).metrics()
     return {f"greenroom_{sample.name}{'_total' * sample.is_counter}" for sample in samples}
 
 

@@ -27,6 +27,16 @@ def cors_headers(headers: object) -> set[str]:
         (LISTED, "null", False),
         (f"https://other.example,{LISTED}", LISTED, True),
         ("*", STRANGER, True),
+        ("https://*.game.example", "https://eu.game.example", True),
+        ("https://*.game.example", "https://EU.game.example", True),
+        ("https://*.game.example", LISTED, False),
+        ("https://*.game.example", "https://a.b.game.example", False),
+        ("https://*.game.example", "http://eu.game.example", False),
+        ("https://*.game.example", "https://eu.game.example:8443", False),
+        ("https://*.game.example:8443", "https://eu.game.example:8443", True),
+        ("https://*.game.example", "https://eu.game.example.evil.example", False),
+        ("https://*.game.example", "https://.game.example", False),
+        ("https://*.game.example", "https://*.game.example.evil.example", False),
         ("*", "null", True),
         ("", STRANGER, False),
     ],
@@ -155,3 +165,16 @@ async def test_a_preflight_of_a_long_poll_of_a_stranger_allows_nothing(serve: Se
 
     assert answer.status_code == 204
     assert not cors_headers(answer.headers)
+
+
+async def test_pages_may_send_cookies_only_where_that_is_configured(serve: Serve) -> None:
+    for switch, allowed in (("on", "true"), ("off", None)):
+        async with serve(CORS_ORIGINS=LISTED, CORS_CREDENTIALS=switch) as node:
+            answer = await node.get("r", Origin=LISTED)
+            stranger = await node.get("r", Origin=STRANGER)
+            asked = {"Origin": LISTED, "Access-Control-Request-Method": "PUT"}
+            preflight = await node.http.options("/api/rooms/r", headers=asked)
+
+        assert answer.headers.get("access-control-allow-credentials") == allowed
+        assert preflight.headers.get("access-control-allow-credentials") == allowed
+        assert not cors_headers(stranger.headers)

@@ -278,11 +278,44 @@ def test_a_secret_that_no_header_can_carry_stops_the_start(name: str, value: str
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://a.example:443", "http://a.example:80", "https://m\u00fcnchen.example", "https://*.example"],
+    [
+        "https://a.example:443",
+        "http://a.example:80",
+        "https://m\u00fcnchen.example",
+        "https://*.example",
+        "https://*",
+        "https://a.*.example",
+        "https://a*.game.example",
+        "https://**.game.example",
+        "https://*.*.example",
+        "https://*.game.example:443",
+        "https://*.game.example:*",
+        "*://a.game.example",
+        "*.game.example",
+    ],
 )
 def test_an_origin_that_no_browser_sends_stops_the_start(origin: str) -> None:
-    with pytest.raises(SettingsError, match="can never match"):
+    with pytest.raises(SettingsError, match=r"can never match|is not an origin"):
         Settings.from_env({"CORS_ORIGINS": origin})
+
+
+@pytest.mark.parametrize("origin", ["https://*.game.example", "http://*.a.game.example:8080"])
+def test_an_origin_may_have_a_star_for_its_first_label(origin: str) -> None:
+    assert Settings.from_env({"CORS_ORIGINS": origin}).cors_origins == (origin,)
+
+
+@pytest.mark.parametrize(
+    ("env", "variable"),
+    [
+        ({"ROOM_AUTH": "token"}, "JWT_SECRET"),
+        ({"JWT_JWKS_FILE": "a", "JWT_JWKS_URL": "http://a/b"}, "JWT_JWKS_URL"),
+        ({"CORS_CREDENTIALS": "on", "CORS_ORIGINS": "*"}, "CORS_CREDENTIALS"),
+    ],
+)
+def test_what_makes_no_sense_together_with_tokens_stops_the_start(env: dict[str, str], variable: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_env(env)
+    assert refused.value.variable == variable
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from actors.matches.creation_job import LONGEST_USER_ID
+from web.handlers.access import Grant
 
 __all__ = ["ANONYMOUS", "User", "user_from"]
 
@@ -20,10 +21,12 @@ class User:
     Attributes:
         user_id: At most 128 characters; empty for a client without a token.
         display_name: At most 100 characters; the id where the token has no name.
+        grant: What its token allows in rooms; None where they are open, or this node cannot say.
     """
 
     user_id: str
     display_name: str
+    grant: Grant | None = None
 
 
 ANONYMOUS: Final = User("", "")

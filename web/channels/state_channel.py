@@ -16,6 +16,8 @@ from actors.core import ConflatingMember, Event, InlineCall, Member, TooMany
 from actors.rooms import Record, Refusal, is_room_id
 from web.channels.broadcast import Broadcast
 from web.channels.channel import ChannelSocket, LeaveReason, Push
+from web.handlers.access import READ
+from web.handlers.expiries import Expiries
 from web.handlers.resume import needs_reset, reset_data
 
 __all__ = ["STATE_PATTERN", "Records", "StateChannel"]
@@ -42,12 +44,19 @@ class Records(Protocol):
 
 
 class StateChannel:
-    """The routes `state:*`, which anybody who may connect can join."""
+    """The routes `state:*`, which anybody who may connect can join.
 
-    __slots__ = ("_last", "_records")
+    Args:
+        records: The rooms.
+        expiries: Given where only those may join whose token lets them read the room: ends a topic, with a
+            push `expired`, when its token expires.
+    """
 
-    def __init__(self, records: Records) -> None:
+    __slots__ = ("_expiries", "_last", "_records")
+
+    def __init__(self, records: Records, expiries: Expiries | None = None) -> None:
         self._records = records
+        self._expiries = expiries
         self._last: tuple[Event, tuple[Broadcast, ...]] | None = None
 
     def join(self, socket: ChannelSocket, payload: object) -> None:
@@ -59,6 +68,9 @@ class StateChannel:
         room_id = socket.topic.removeprefix(PREFIX)
         if not is_room_id(room_id):
             socket.refuse({"reason": "invalid_room_id"}, final=True)
+            return
+        if not self._may_join(socket, room_id):
+            socket.refuse({"reason": "forbidden"}, final=True)
             return
 
         def opened(refusal: Refusal | None) -> None:
@@ -81,6 +93,8 @@ class StateChannel:
             socket.refuse({"reason": "too_many_streams"})
             return
         watcher.seq = event.seq
+        if self._expiries is not None and socket.user.grant is not None:
+            self._expiries.add(watcher, socket.user.grant.expires_at, watcher.expire)
         previous = payload.get("last_event_id") if isinstance(payload, Mapping) else None
         if not socket.accept(watcher, payload_of(event)):
             self.leave(socket, watcher)
@@ -88,8 +102,16 @@ class StateChannel:
             socket.push("reset", reset_data(room_id, previous))
             socket.push("state", payload_of(event))
 
+    def _may_join(self, socket: ChannelSocket, room_id: str) -> bool:
+        if self._expiries is None:
+            return True
+        grant = socket.user.grant
+        return grant is not None and grant.may(room_id, READ) and not self._expiries.is_past(grant.expires_at)
+
     def leave(self, socket: ChannelSocket, watcher: Member) -> None:
         """The watcher has ended."""
+        if self._expiries is not None:
+            self._expiries.discard(watcher)
         self._records.leave(socket.topic.removeprefix(PREFIX), watcher)
 
     def pushes_of(self, topic: str, event: Event) -> tuple[Broadcast, ...]:
@@ -131,6 +153,11 @@ class _Watcher(ConflatingMember):
         for push in pushes[-unseen:]:
             self._socket.send(push)
         return True
+
+    def expire(self) -> None:
+        """The token has expired: a socket with a fresh one may join again."""
+        self._socket.push("expired", {"room_id": self._socket.topic.removeprefix(PREFIX)})
+        self._socket.close()
 
     def close(self, reason: str) -> None:  # noqa: ARG002  # the frame that ends a channel has no room for it
         """End it in good order."""

@@ -10,13 +10,17 @@ Reading order, each file leaning only on the ones above it:
     addresses   whose request it is
     tokens      bearer tokens
     tracing     the trace and the id that a request names, for the log
+    sse         an event as the text of a stream
+    jwt_keys    what tokens are signed with, and whether one is
+    jwks        where public keys come from
+    access      who may read and write which room, by tokens
+    expiries    ends what was opened with a token
     limits      so much per client, in tables that stay small
     dispatcher  finds the endpoint of a request, calls it, and finalizes its answer; shared by both lanes
 
     state_body  the body of a PUT
     state_change  merge patches and increments
     conditions  If-Match and If-None-Match
-    sse         an event as the text of a stream
     resume      what a stream is sent first
     streams     all open streams: who may open one, and how they end
     rooms       /api/rooms

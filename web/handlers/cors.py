@@ -27,6 +27,7 @@ PREFLIGHT_MAX_AGE_S: Final = 600
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _VARY: Final[Headers] = (("Vary", "Origin"),)
+_CREDENTIALS: Final = ("Access-Control-Allow-Credentials", "true")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,22 @@ USUAL_GRANT: Final = Grant()
 
 @dataclass(frozen=True, slots=True)
 class Cors:
-    """The origins that may read our answers: exact ones, or `*` for all."""
+    """The origins that may read our answers.
+
+    Attributes:
+        origins: Whole ones; `*` for all; `https://*.example.com` for one label in place of the star.
+        credentials: Whether they may have cookies sent along.
+    """
 
     origins: frozenset[str] = frozenset()
+    credentials: bool = False
 
     def allows(self, origin: str, host: str) -> bool:
         """Whether `origin` is on the list, or is where the page and we both live."""
-        return "*" in self.origins or origin.lower() in self.origins or _is_same(origin, host)
+        origins = self.origins
+        if "*" in origins or (lower := origin.lower()) in origins:
+            return True
+        return _starred(lower) in origins or _is_same(origin, host)
 
     def headers(self, request_headers: Mapping[str, str]) -> Headers:
         """What to add to an answer. Caches must know that it depends on the origin, whoever asks first."""
@@ -67,11 +77,12 @@ class Cors:
         if not self.allows(origin, request_headers.get("host", "")):
             logger.debug("origin_refused", extra={"origin": origin})
             return _VARY if self.origins else ()
-        return (
+        allowed = (
             ("Access-Control-Allow-Origin", origin),
             ("Access-Control-Expose-Headers", EXPOSED_HEADERS),
             *_VARY,
         )
+        return (*allowed, _CREDENTIALS) if self.credentials else allowed
 
     def preflight(self, request_headers: Mapping[str, str], allow: str, grant: Grant = USUAL_GRANT) -> Answer:
         """The answer to a preflight where the methods are `allow`, but for what `headers` adds to all."""
@@ -101,6 +112,12 @@ def is_same_host(origin: str, host: str) -> bool:
     return _is_same(origin, host) or (
         bool(host) and _split(host)[1] is None and _host(origin) == _split(host)[0]
     )
+
+
+def _starred(origin: str) -> str:
+    """The origin with a star for the first label of its host, as a setting has it."""
+    scheme, separator, authority = origin.partition("://")
+    return f"{scheme}{separator}*.{authority.partition('.')[2]}" if authority[:1] not in {"", "."} else ""
 
 
 def _is_same(origin: str, host: str) -> bool:

@@ -103,6 +103,8 @@ class OpenStream:
         resume: The last event id the client has seen.
         client: Address of whoever asks.
         headers: Of the answer, whose status is 200.
+        expires_at: Unix seconds when the token expires that it was opened with; None for never.
+        expired: What it is sent then, before it ends.
     """
 
     source: StreamSource
@@ -110,6 +112,8 @@ class OpenStream:
     resume: str | None
     client: str
     headers: Headers
+    expires_at: float | None = None
+    expired: bytes = b""
 
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.core import TooMany
 from actors.rooms import Change, Put, Refusal, is_room_id
+from web.handlers.access import READ, WRITE, expired_notice
 from web.handlers.conditions import is_unchanged, write_condition
 from web.handlers.http import (
     FRESH_JSON,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from actors.core import Member
     from actors.rooms import Record, RoomStore
     from actors.rooms.store import RoomRow
+    from web.handlers.access import Access, Grant
     from web.handlers.http import Request
     from web.handlers.limits import PerMinute
     from web.handlers.state_change import Apply
@@ -95,6 +97,7 @@ class RoomHandlers:
         creations: How often one client may create a room.
         on_put: Called for every accepted PUT with the room id, the bytes of its body, the
             version, and what the request says of itself (`facts_of`).
+        access: Judges who may read and write which room; None where everybody may.
     """
 
     def __init__(
@@ -104,26 +107,35 @@ class RoomHandlers:
         admin_token: SecretStr | None,
         creations: PerMinute,
         on_put: Callable[[str, int, int, Mapping[str, str]], None],
+        access: Access | None = None,
     ) -> None:
         self._rooms = rooms
         self._streams = RoomStreams(rooms)
         self._admin_token = admin_token
         self._creations = creations
         self._on_put = on_put
+        self._access = access
 
     def routes(self, max_state_bytes: int) -> tuple[Route, ...]:
         """The paths and what answers them."""
         get_at_once = self.get_at_once if self._rooms.reads_at_once else None
         put_at_once = self.put_at_once if self._rooms.writes_at_once else None
+        check_write = None if self._access is None else self.check_write
         room = {
             "GET": Endpoint(self.get, waits_for_actors_only=True, at_once=get_at_once),
-            "PUT": Endpoint(self.put, max_state_bytes, waits_for_actors_only=True, at_once=put_at_once),
+            "PUT": Endpoint(
+                self.put,
+                max_state_bytes,
+                waits_for_actors_only=True,
+                at_once=put_at_once,
+                check=check_write,
+            ),
             "PATCH": Endpoint(
-                self.patch, max_state_bytes, waits_for_actors_only=True, check=check_is_merge_patch
+                self.patch, max_state_bytes, waits_for_actors_only=True, check=self.check_patch
             ),
             "DELETE": Endpoint(self.delete, listed=self._admin_token is not None),
         }
-        increment = Endpoint(self.increment, max_state_bytes, waits_for_actors_only=True)
+        increment = Endpoint(self.increment, max_state_bytes, waits_for_actors_only=True, check=check_write)
         self._max_state_bytes = max_state_bytes
         public = (
             Route("/api/rooms/{id}", room, ends_in_any_id=True),
@@ -142,6 +154,8 @@ class RoomHandlers:
             return answer
         if not is_room_id(room_id):
             return INVALID_ROOM_ID
+        if self._access is not None and (no := self._refusal(request, READ)) is not None:
+            return no
         record = await self._rooms.read(room_id)
         if isinstance(record, Refusal):
             return refused(record)
@@ -150,7 +164,28 @@ class RoomHandlers:
     def get_at_once(self, room_id: str, headers: Mapping[str, str], _body: bytes) -> Answer | None:
         """As `get`, for a room whose record is here."""
         record = self._rooms.get(room_id)
-        return None if record is None else _record_answer(headers, record)
+        if record is None:
+            return None
+        if self._access is not None and not self._access.allows(headers, room_id, READ):
+            return None
+        return _record_answer(headers, record)
+
+    def check_write(self, request: Request) -> Answer | None:
+        """Refuse whoever may not write before the body is read."""
+        return self._refusal(request, WRITE) if is_room_id(request.segments[ROOM_ID_AT]) else None
+
+    def check_patch(self, request: Request) -> Answer | None:
+        """Also refuse what is not announced as a merge patch."""
+        refusal = None if self._access is None else self.check_write(request)
+        return refusal or check_is_merge_patch(request)
+
+    def _refusal(self, request: Request, right: str) -> Answer | None:
+        """Why the request's token does not give it `right`; None if it does."""
+        if self._access is None:
+            return None
+        room_id = request.segments[ROOM_ID_AT]
+        judged = self._access.judge(request.headers, request.query, room_id, right)
+        return judged if isinstance(judged, Answer) else None
 
     async def put(self, request: Request) -> Answer:
         """Write the next version.
@@ -162,6 +197,8 @@ class RoomHandlers:
         is_known = self._rooms.get(room_id) is not None
         if not is_known and not is_room_id(room_id):
             return INVALID_ROOM_ID
+        if self._access is not None and (no := self._refusal(request, WRITE)) is not None:
+            return no
         put = self._read_put(request.headers, request.body)
         if isinstance(put, Answer):
             return put
@@ -186,6 +223,8 @@ class RoomHandlers:
     def put_at_once(self, room_id: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         """As `put`, for a room that can be written at once."""
         if not self._rooms.can_put_inline(room_id) or "idempotency-key" in headers:
+            return None
+        if self._access is not None and not self._access.allows(headers, room_id, WRITE):
             return None
         put = self._read_put(headers, body)
         if isinstance(put, Answer):
@@ -212,6 +251,8 @@ class RoomHandlers:
         room_id = request.segments[ROOM_ID_AT]
         if not is_room_id(room_id):
             return INVALID_ROOM_ID
+        if self._access is not None and (no := self._refusal(request, WRITE)) is not None:
+            return no
         apply = read(request.body, self._max_state_bytes)
         if isinstance(apply, Refusal):
             return refused(apply)
@@ -278,6 +319,12 @@ class RoomHandlers:
         room_id = request.segments[ROOM_ID_AT]
         if not is_room_id(room_id):
             return INVALID_ROOM_ID
+        grant: Grant | None = None
+        if self._access is not None:
+            judged = self._access.judge(request.headers, request.query, room_id, READ)
+            if isinstance(judged, Answer):
+                return judged
+            grant = judged
         refusal = await self._rooms.open(room_id)
         if refusal is not None:
             return refused(refusal)
@@ -287,6 +334,8 @@ class RoomHandlers:
             resume=request.headers.get("last-event-id") or query_value(request.query, "last_event_id"),
             client=request.client,
             headers=EVENT_STREAM if request.http2 else EVENT_STREAM + KEEP_ALIVE,
+            expires_at=None if grant is None else grant.expires_at,
+            expired=b"" if grant is None else expired_notice({"room_id": room_id}),
         )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.core import TooMany, iso_utc
 from actors.links import LinkDown
+from web.handlers.access import expired_notice
 from web.handlers.http import Answer, Opening, OpenStream, error, json_answer, retry_later
 from web.handlers.paths import query_value
 from web.handlers.routes import Endpoint, Route
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from actors.core import Member
     from actors.players import Entry, HistoryRow, Players
+    from web.handlers.access import Access, Grant
     from web.handlers.game_servers import GameServers
     from web.handlers.http import Request
 
@@ -64,9 +66,17 @@ class StatsHandlers:
     Args:
         players: None where no stats are kept; then nothing can be posted either.
         servers: Who may post.
+        access: Judges who else may read, where reading is not public; None for nobody.
     """
 
-    def __init__(self, players: Players | None, servers: GameServers, rules: StatsRules) -> None:
+    def __init__(
+        self,
+        players: Players | None,
+        servers: GameServers,
+        rules: StatsRules,
+        access: Access | None = None,
+    ) -> None:
+        self._access = access
         self._players = players
         self._servers = servers
         self._rules = rules
@@ -133,9 +143,9 @@ class StatsHandlers:
 
     async def get(self, request: Request) -> Answer:
         """A player's totals."""
-        refusal = self._reading_refusal(request)
-        if refusal is not None or self._players is None:
-            return refusal or NO_STATS
+        reader = self._reader(request)
+        if isinstance(reader, Answer) or self._players is None:
+            return reader if isinstance(reader, Answer) else NO_STATS
         steam_id = read_steam_id(request.segments[OF_STATS])
         if steam_id is None:
             return INVALID_STEAMID
@@ -166,9 +176,9 @@ class StatsHandlers:
 
     async def stream(self, request: Request) -> Answer | OpenStream:
         """A player's totals now, and whenever they change."""
-        refusal = self._reading_refusal(request)
-        if refusal is not None or self._players is None or self._streams is None:
-            return refusal or NO_STATS
+        reader = self._reader(request)
+        if isinstance(reader, Answer) or self._players is None or self._streams is None:
+            return reader if isinstance(reader, Answer) else NO_STATS
         steam_id = read_steam_id(request.segments[OF_MORE])
         if steam_id is None:
             return INVALID_STEAMID
@@ -184,12 +194,17 @@ class StatsHandlers:
             resume=request.headers.get("last-event-id") or query_value(request.query, "last_event_id"),
             client=request.client,
             headers=EVENT_STREAM if request.http2 else EVENT_STREAM + KEEP_ALIVE,
+            expires_at=None if reader is None else reader.expires_at,
+            expired=b"" if reader is None else expired_notice({"steamid": str(steam_id)}),
         )
 
-    def _reading_refusal(self, request: Request) -> Answer | None:
+    def _reader(self, request: Request) -> Grant | Answer | None:
+        """What the reader's token grants; None where it needs none, or is a game server's; or a refusal."""
         if self._rules.public or self._servers.caller(request.headers) is not None:
             return None
-        return UNAUTHORIZED
+        if self._access is None:
+            return UNAUTHORIZED
+        return self._access.identify(request.headers, request.query)
 
 
 class StatsStreams:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -15,6 +16,7 @@ from web.handlers.resume import retry
 
 if TYPE_CHECKING:
     from actors.core import Event
+    from web.handlers.expiries import Expiries
     from web.handlers.http import OpenStream
 
 logger = logging.getLogger(__name__)
@@ -34,8 +36,9 @@ TOO_MANY: Final = retry_later(
 CLIENT_GONE: Final = "client_gone"
 DRAINED: Final = "drained"
 STALLED: Final = "stalled"
+EXPIRED: Final = "expired"
 # Reasons to end that are nobody's trouble.
-ORDERLY: Final = frozenset({CLIENT_GONE, DRAINED})
+ORDERLY: Final = frozenset({CLIENT_GONE, DRAINED, EXPIRED})
 
 
 class StreamMember(Protocol):
@@ -73,10 +76,14 @@ class Streams:
 
     Args:
         per_client: How many streams one address may have at once; 0 for no limit.
+        expiries: Ends streams whose token expires.
         rng: For the jitter of `retry:`.
     """
 
-    def __init__(self, *, per_client: int = 0, rng: random.Random | None = None) -> None:
+    def __init__(
+        self, *, per_client: int = 0, expiries: Expiries | None = None, rng: random.Random | None = None
+    ) -> None:
+        self._expiries = expiries
         self._members: dict[StreamMember, None] = {}
         self._clients = ConcurrentPerClient(per_client)
         self._rng = rng or random.Random()  # spreads load, keeps no secret
@@ -101,6 +108,8 @@ class Streams:
             return self._refuse("limit", opening)
         self._members[member] = None
         self._opened += 1
+        if wanted.expires_at is not None and self._expiries is not None:
+            self._expiries.add(member, wanted.expires_at, partial(member.close, EXPIRED, wanted.expired))
         return Opening(retry(self._rng) + opening.frames, opening.seq)
 
     def leave(self, wanted: OpenStream, member: StreamMember, reason: str) -> None:
@@ -108,6 +117,8 @@ class Streams:
         if member not in self._members:
             return
         del self._members[member]
+        if wanted.expires_at is not None and self._expiries is not None:
+            self._expiries.discard(member)
         self._ended[reason] = self._ended.get(reason, 0) + 1
         if reason not in ORDERLY:
             logger.warning("stream_cut_off", extra={"topic": wanted.topic, "reason": reason})

@@ -1,6 +1,6 @@
 """Channels as configured: who may connect, and the sessions of those who have; topics come from the features.
 
-Tokens are verified here when `JWT_SECRET` is set, and otherwise (or with
+Tokens are verified here when `JWT_SECRET` or public keys are set, and otherwise (or with
 `AUTH_VERIFY=remote`) by the API server. Where neither is configured nobody can
 prove who they are: clients connect without a token then, and may watch
 (`state:*`), not play.
@@ -17,14 +17,14 @@ from web.channels.remote import RemoteTokens
 from web.channels.router import ChannelRouter
 from web.channels.session_registry import SessionRegistry
 from web.channels.socket_auth import SocketAuth
-from web.channels.tokens import LocalTokens
+from web.channels.tokens import GrantedTokens, LocalTokens
 from web.channels.transport import EndReason
-from web.handlers.cors import Cors
 from web.handlers.http import Answer, Request, error
 from web.handlers.inspection.section import SampledSection
 from web.handlers.metrics import counter, counters, gauge
 from web.handlers.paths import SOCKET_PATH
 from web.handlers.routes import Endpoint, Route
+from web.wiring.access import cors_of
 from web.wiring.feature import Feature
 
 if TYPE_CHECKING:
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from web.channels.router import JoinHandler
     from web.channels.tokens import Tokens
     from web.handlers.inspection.section import Section
+    from web.handlers.jwt_keys import JwtKeys
     from web.handlers.metrics import Sample
     from web.settings import Settings
+    from web.wiring.access import AccessFeature
 
 # Why a connect is refused.
 REFUSED: Final = ("draining", "full", "origin", "vsn", "token")
@@ -104,22 +106,25 @@ async def _no_upgrade(_request: Request) -> Answer:
     return UPGRADE_REQUIRED
 
 
-def build_channels(settings: Settings, topics: Mapping[str, JoinHandler]) -> ChannelsFeature:
+def build_channels(
+    settings: Settings, access: AccessFeature, topics: Mapping[str, JoinHandler]
+) -> ChannelsFeature:
     """Sockets that can join `topics`, by pattern; nothing runs yet."""
     sockets = SessionRegistry(ChannelRouter(topics), max_sockets=settings.max_sockets)
-    tokens = tokens_of(settings)
-    cors = Cors(frozenset(settings.cors_origins))
+    tokens = tokens_of(settings, access.keys)
+    anonymous = isinstance(tokens, NoTokens)
+    granted = tokens if access.rooms is None else GrantedTokens(tokens, access.rooms)
     auth = SocketAuth(
-        sockets, tokens, cors, anonymous=isinstance(tokens, NoTokens), trusted=settings.trusted_proxies
+        sockets, granted, cors_of(settings), anonymous=anonymous, trusted=settings.trusted_proxies
     )
     logout = LogoutHandler(sockets, settings.admin_token)
     return ChannelsFeature(auth, LongPolls(auth), tokens, logout)
 
 
-def tokens_of(settings: Settings) -> Tokens:
+def tokens_of(settings: Settings, keys: JwtKeys) -> Tokens:
     """The verifier that the settings ask for."""
-    if settings.jwt_secret and settings.auth_verify != REMOTE:
-        return LocalTokens([secret.get_secret_value() for secret in settings.jwt_secret])
+    if settings.verifies_tokens and settings.auth_verify != REMOTE:
+        return LocalTokens(keys=keys)
     if settings.api_base_url is None:
         return NoTokens()
     return RemoteTokens(settings.api_base_url, [key.get_secret_value() for key in settings.internal_api_key])

@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from web.fastlane import FastLane
-from web.handlers.cors import Cors
 from web.handlers.dispatcher import Dispatcher
 from web.handlers.inspection.section import SampledSection
 from web.handlers.metrics import counter, counters, gauge, histograms
@@ -19,6 +18,7 @@ from web.server.connections import Connections
 from web.server.hypercorn_lane import HypercornLane
 from web.server.tls import Certificates
 from web.server.tls_lane import TlsLane
+from web.wiring.access import cors_of
 from web.wiring.feature import Feature
 
 if TYPE_CHECKING:
@@ -114,9 +114,7 @@ def build_edge(
     Raises:
         BadCertificate: TLS is configured and its files cannot be used.
     """
-    dispatcher = Dispatcher(
-        Routes(routes), cors=Cors(frozenset(settings.cors_origins)), trusted=settings.trusted_proxies
-    )
+    dispatcher = Dispatcher(Routes(routes), cors=cors_of(settings), trusted=settings.trusted_proxies)
     stall_s = settings.stream_stall_seconds
     app = make_app(dispatcher, streams, heartbeat_s=settings.heartbeat_seconds, stall_s=stall_s)
     hypercorn = HypercornLane(app, stall_s=stall_s)

@@ -17,6 +17,7 @@ from web.handlers.documents import DocumentHandlers
 from web.handlers.health import HEALTH, HealthHandlers
 from web.handlers.metrics import METRICS, MetricsHandlers, Samples, metrics_left
 from web.handlers.streams import Streams
+from web.wiring.access import build_access
 from web.wiring.automation import build_automation
 from web.wiring.channels import build_channels
 from web.wiring.database import build_database
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from actors.rooms import Rooms, RoomSnapshot, SharedRooms
     from web.log import PutLog
     from web.settings import Settings
+    from web.wiring.access import AccessFeature
     from web.wiring.automation import AutomationFeature
     from web.wiring.channels import ChannelsFeature
     from web.wiring.edge import Edge
@@ -63,6 +65,7 @@ class Core:
 
     registry: Registry
     process: ProcessFeature
+    access: AccessFeature
     rooms: Rooms | SharedRooms
     snapshot: RoomSnapshot
     redis: RedisFeature
@@ -95,20 +98,23 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
     Raises:
         PolicyError: A policy file in `CONFIG_DIR` cannot be used.
         RulesError: A game that is installed cannot be used.
+        BadKeys: `JWT_JWKS_FILE` cannot be used.
     """
     registry = Registry(
         Audiences(max_members=settings.max_streams, max_members_per_topic=settings.streams_per_room)
     )
     database = build_database(settings)
     redis = build_redis(settings)
-    rooms = build_rooms(settings, registry, put_log, clock)
+    access = build_access(settings)
+    rooms = build_rooms(settings, registry, put_log, clock, access)
     matches = build_matches(settings, registry, redis.link, rooms.rooms)
-    stats = build_stats(settings, registry, database)
+    stats = build_stats(settings, registry, database, access)
     automation = build_automation(settings, registry, database)
     process = ProcessFeature()
     features: tuple[Feature, ...] = (
         LogFeature(put_log),
         process,
+        access,
         rooms,
         redis,
         matches,
@@ -116,11 +122,12 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
         automation,
     )
     topics = {pattern: join for feature in features for pattern, join in feature.topics().items()}
-    channels = build_channels(settings, topics)
+    channels = build_channels(settings, access, topics)
     inspection = InspectionFeature(settings, clock)
     return Core(
         registry,
         process,
+        access,
         rooms.rooms,
         rooms.snapshot,
         redis,
@@ -156,7 +163,7 @@ def build_node(
         RulesError: A game that is installed cannot be used.
     """
     core = build_core(settings, put_log=put_log, clock=clock)
-    streams = Streams(per_client=settings.max_streams_per_ip)
+    streams = Streams(per_client=settings.max_streams_per_ip, expiries=core.access.expiries)
     restarting = Restarting()
     samples = Samples()
     watched = (*core.features, restarting)

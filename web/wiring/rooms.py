@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from web.handlers.routes import Route
     from web.log import PutLog
     from web.settings import Settings
+    from web.wiring.access import AccessFeature
 
 # Why a room of the process before is left out.
 LEFT_OUT: Final = ("expired", "limit")
@@ -49,6 +50,7 @@ class RoomsFeature(Feature):
     rooms: Rooms | SharedRooms
     handlers: RoomHandlers
     snapshot: RoomSnapshot
+    state_channel: StateChannel
 
     def supervisors(self) -> list[ChildSpec]:
         """The supervisor of the rooms' tasks."""
@@ -56,7 +58,7 @@ class RoomsFeature(Feature):
 
     def topics(self) -> Mapping[str, JoinHandler]:
         """`state:{id}`: a room's record."""
-        return {STATE_PATTERN: StateChannel(self.rooms).join}
+        return {STATE_PATTERN: self.state_channel.join}
 
     def routes(self) -> Sequence[Route]:
         """Reading, writing, removing and watching rooms."""
@@ -150,14 +152,16 @@ class SharedRoomsFeature(RoomsFeature):
 
 
 def build_rooms(
-    settings: Settings, registry: Registry, put_log: PutLog, clock: Callable[[], float]
+    settings: Settings, registry: Registry, put_log: PutLog, clock: Callable[[], float], access: AccessFeature
 ) -> RoomsFeature:
     """Rooms with the limits of the settings; nothing runs yet."""
     if settings.room_store == "redis" and settings.redis_url is not None:
         rooms = shared_rooms(settings, registry, settings.redis_url.get_secret_value())
-        handlers = _handlers(settings, rooms, put_log, clock)
-        return SharedRoomsFeature(settings, registry, rooms, handlers, _snapshot(settings, None))
-    return _memory_rooms(settings, registry, put_log, clock)
+        handlers = _handlers(settings, rooms, put_log, clock, access)
+        return SharedRoomsFeature(
+            settings, registry, rooms, handlers, _snapshot(settings, None), _channel(rooms, access)
+        )
+    return _memory_rooms(settings, registry, put_log, clock, access)
 
 
 def shared_rooms(settings: Settings, registry: Registry, url: str) -> SharedRooms:
@@ -179,22 +183,27 @@ def shared_rooms(settings: Settings, registry: Registry, url: str) -> SharedRoom
 
 
 def _memory_rooms(
-    settings: Settings, registry: Registry, put_log: PutLog, clock: Callable[[], float]
+    settings: Settings, registry: Registry, put_log: PutLog, clock: Callable[[], float], access: AccessFeature
 ) -> MemoryRoomsFeature:
     table = RoomTable(max_rooms=settings.max_rooms, max_bytes=settings.max_total_state_bytes)
     rooms = Rooms(table, registry, max_tasks=settings.max_rooms)
     interval_s = min(MAX_SWEEP_INTERVAL_S, settings.room_ttl_seconds / SWEEPS_PER_TTL)
     sweeper = Sweeper(rooms, ttl_s=settings.room_ttl_seconds, interval_s=interval_s)
-    handlers = _handlers(settings, rooms, put_log, clock)
+    handlers = _handlers(settings, rooms, put_log, clock, access)
     return MemoryRoomsFeature(
         settings,
         registry,
         rooms,
         handlers,
         _snapshot(settings, table),
+        _channel(rooms, access),
         sweeper,
         registry.audiences.deliveries,
     )
+
+
+def _channel(rooms: RoomStore, access: AccessFeature) -> StateChannel:
+    return StateChannel(rooms, None if access.rooms is None else access.expiries)
 
 
 def _snapshot(settings: Settings, table: RoomTable | None) -> RoomSnapshot:
@@ -210,11 +219,12 @@ def _snapshot(settings: Settings, table: RoomTable | None) -> RoomSnapshot:
 
 
 def _handlers(
-    settings: Settings, rooms: RoomStore, put_log: PutLog, clock: Callable[[], float]
+    settings: Settings, rooms: RoomStore, put_log: PutLog, clock: Callable[[], float], access: AccessFeature
 ) -> RoomHandlers:
     return RoomHandlers(
         rooms,
         admin_token=settings.admin_token,
         creations=PerMinute(settings.max_room_creates_per_ip_per_minute, clock),
         on_put=put_log.note,
+        access=access.rooms,
     )

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 
     from actors.core import Registry
     from actors.links import Database, DatabasePart
+    from web.handlers.access import Access
     from web.handlers.inspection.section import Section
     from web.handlers.metrics import Sample
     from web.handlers.routes import Route
     from web.settings import Settings
+    from web.wiring.access import AccessFeature
 
 # Longer than a transaction takes that is going to succeed.
 LEDGER_SHUTDOWN_S: Final = 9.0
@@ -69,6 +71,7 @@ class StatsFeature(Feature):
     config: GameConfig | None
     servers: GameServers
     rules: StatsRules
+    readers: Access | None
     is_off: bool = False
 
     def away(self) -> tuple[str, ...]:
@@ -106,7 +109,7 @@ class StatsFeature(Feature):
         if self.is_off:
             return ()
         players = None if self.keeping is None else self.keeping.players
-        stats = StatsHandlers(players, self.servers, self.rules)
+        stats = StatsHandlers(players, self.servers, self.rules, self.readers)
         return stats.routes() + GameConfigHandlers(self.config, self.servers).routes()
 
     def sections(self) -> Mapping[str, Section]:
@@ -124,7 +127,9 @@ class StatsFeature(Feature):
             yield from _metrics_of(self.keeping)
 
 
-def build_stats(settings: Settings, registry: Registry, database: Database | None) -> StatsFeature:
+def build_stats(
+    settings: Settings, registry: Registry, database: Database | None, access: AccessFeature
+) -> StatsFeature:
     """What the settings ask for, nothing running yet."""
     file = settings.game_config_file
     return StatsFeature(
@@ -132,6 +137,7 @@ def build_stats(settings: Settings, registry: Registry, database: Database | Non
         config=None if file is None or not settings.stats else GameConfig(file),
         servers=GameServers(settings.game_server_tokens),
         rules=StatsRules(settings.stat_names, public=settings.stats_read == "public"),
+        readers=access.stats,
         is_off=not settings.stats,
     )
 

@@ -21,6 +21,7 @@ SCHEMES: Final[Json] = {
     "admin": {"type": "http", "scheme": "bearer", "description": "`ADMIN_TOKEN`."},
     "session": {"type": "apiKey", "in": "cookie", "name": "greenroom_admin"},
     "metrics": {"type": "http", "scheme": "bearer", "description": "`METRICS_TOKEN`."},
+    "token": {"type": "http", "scheme": "bearer", "description": "A JWT, with `ROOM_AUTH=token`."},
     "game_server": {"type": "http", "scheme": "bearer", "description": "One of `GAME_SERVER_TOKENS`."},
     "key": {"type": "apiKey", "in": "header", "name": "x-grps-api-key"},
 }

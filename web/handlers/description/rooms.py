@@ -74,6 +74,8 @@ _RECORD: Final = {
     "state": {"hello": "world"},
 }
 _ID: Final = path("id", ROOM_ID, "The room.")
+# Without `ROOM_AUTH=token` only a room's secret forbids anything.
+_TOKEN: Final = {401: ("unauthorized",), 403: ("forbidden",)}
 _INVALID_ID: Final = {422: ("invalid_room_id",)}
 
 _IF_MATCH: Final = header("If-Match", ETAG, 'An `ETag`, a bare `"<version>"`, or `*`: the room must exist.')
@@ -82,7 +84,7 @@ _SECRET: Final = header("X-Room-Secret", {"type": "string", "maxLength": 256}, "
 
 def _change_refusals(*codes: str) -> dict[int, tuple[str, ...]]:
     return {
-        403: ("forbidden",),
+        **_TOKEN,
         404: ("room_not_found",),
         409: ("room_exists", "room_is_authoritative"),
         412: ("version_mismatch",),
@@ -99,15 +101,17 @@ PART: Final = part(
                 id="get_room",
                 summary="Read a room's record",
                 tag=TAG,
+                security=("token", ""),
                 parameters=(_ID, header("If-None-Match", ETAG, "Answer 304 if this is still its `ETag`.")),
                 ok={200: ("The record, with its `ETag`.", RoomRecord), 304: ("It has not changed.", None)},
-                refusals={404: ("room_not_found",), **_INVALID_ID},
+                refusals={**_TOKEN, 404: ("room_not_found",), **_INVALID_ID},
                 answer=_RECORD,
             ),
             "put": Operation(
                 id="put_room",
                 summary="Write a room: the last write wins, unless a condition is given",
                 tag=TAG,
+                security=("token", ""),
                 parameters=(
                     _ID,
                     _IF_MATCH,
@@ -124,7 +128,7 @@ PART: Final = part(
                 answer=_RECORD,
                 ok={200: ("The new record, with its `ETag`.", RoomRecord)},
                 refusals={
-                    403: ("forbidden",),
+                    **_TOKEN,
                     409: ("room_exists", "room_is_authoritative", "superseded"),
                     412: ("version_mismatch",),
                     422: (
@@ -151,6 +155,7 @@ PART: Final = part(
                 id="patch_room",
                 summary="Change parts of a room's state",
                 tag=TAG,
+                security=("token", ""),
                 parameters=(_ID, _IF_MATCH, _SECRET),
                 body=RoomPatch,
                 body_type=MERGE_PATCH,
@@ -179,6 +184,7 @@ PART: Final = part(
                 id="increment_room",
                 summary="Add to a number of a room's state",
                 tag=TAG,
+                security=("token", ""),
                 parameters=(_ID, _IF_MATCH, _SECRET),
                 body=RoomIncrement,
                 example={"path": "/scores/ada", "by": 1},
@@ -191,6 +197,7 @@ PART: Final = part(
                 id="watch_room",
                 summary="Watch a room: its record now, and each one that follows",
                 tag=TAG,
+                security=("token", ""),
                 parameters=(
                     _ID,
                     header("Last-Event-ID", LAST_EVENT_ID, "The last event seen; resumes there."),
@@ -198,6 +205,7 @@ PART: Final = part(
                 ),
                 ok={200: ("Server-sent events; `/asyncapi.json` describes them.", SSE_TYPE)},
                 refusals={
+                    **_TOKEN,
                     429: ("too_many_streams",),
                     503: ("too_many_streams", "draining", "store_unavailable"),
                     **_INVALID_ID,
