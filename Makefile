@@ -9,7 +9,7 @@ WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test slow e2e check format lock clean
+.PHONY: help install run test slow e2e pictures check format lock clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -27,6 +27,9 @@ slow: $(VENV)/.installed ## Run the tests that take minutes
 
 e2e: $(VENV)/.installed $(NPM:%=%/node_modules/.installed) ## Run the tests that need Chromium or Node
 	$(BIN)/python -m pytest -m e2e $(ARGS)
+
+pictures: $(VENV)/.installed ## Take the pictures of the documents anew (needs Chromium)
+	$(BIN)/python scripts/screenshots.py
 
 check: $(VENV)/.installed ## Lint, format, types, layers, image name
 	$(BIN)/ruff check .
