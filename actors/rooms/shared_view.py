@@ -73,6 +73,7 @@ class SharedView:
         changes: How often anything was applied.
         acked_in: Number of the connection on which Redis has begun to send the room's channel.
         read_in: Number of the connection since whose acknowledgement the room has been read.
+        read_era: The era of the store then.
         is_timed: Whether its expiry is watched.
         waiters: Who waits until the room has been read; None for nobody.
         pending: Events to be broadcast, oldest first.
@@ -87,6 +88,7 @@ class SharedView:
         "notice",
         "pending",
         "position",
+        "read_era",
         "read_in",
         "record",
         "room_id",
@@ -97,6 +99,7 @@ class SharedView:
     def __init__(self, room_id: str) -> None:
         self.room_id = room_id
         self.position = self.ahead = NOWHERE
+        self.read_era = b""
         self.updated_ms = self.changes = self.acked_in = self.read_in = 0
         self.record: Record | None = None
         self.event: Event = no_room(room_id, NUMBERS_PER_EPOCH)

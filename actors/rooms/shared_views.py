@@ -124,12 +124,20 @@ class Check:
         is_whole: Whether the state was asked for too.
         changes: `view.changes` when it was asked.
         connection: That of the subscriptions then.
+        era: That of the store then.
     """
 
-    __slots__ = ("_views", "cause", "changes", "connection", "is_whole", "view")
+    __slots__ = ("_views", "cause", "changes", "connection", "era", "is_whole", "view")
 
     def __init__(
-        self, views: SharedViews, view: SharedView, cause: str, connection: int, *, is_whole: bool
+        self,
+        views: SharedViews,
+        view: SharedView,
+        cause: str,
+        *,
+        is_whole: bool,
+        connection: int,
+        era: bytes,
     ) -> None:
         self._views = views
         self.view = view
@@ -137,6 +145,7 @@ class Check:
         self.is_whole = is_whole
         self.changes = view.changes
         self.connection = connection
+        self.era = era
 
     def send(self, answer: Any) -> None:
         """The store has answered; nothing, or an empty range, where there is no room."""
@@ -352,7 +361,8 @@ class SharedViews:
 
     def _send_check(self, view: SharedView, cause: str, *, is_whole: bool) -> bool:
         key = self._layout.key(view.room_id)
-        check = Check(self, view, cause, self.channels.connection, is_whole=is_whole)
+        connection, era = self.channels.connection, self._store.era
+        check = Check(self, view, cause, is_whole=is_whole, connection=connection, era=era)
         try:
             self._wire.send(("GET", key) if is_whole else ("GETRANGE", key, 0, HEADER_BYTES - 1), check)
         except NotSent:
@@ -387,7 +397,7 @@ class SharedViews:
             elif self.read_into(view, None, check.changes, check.cause) is Order.UNCLEAR:
                 return
         if view.acked_in == check.connection:
-            view.read_in = check.connection
+            view.read_in, view.read_era = check.connection, check.era
             self._opened(view, None)
 
     def check_failed(self, check: Check, error: BaseException) -> None:
@@ -433,9 +443,9 @@ class SharedViews:
         Raises:
             ForeignValue: Something else stands there.
         """
-        before = view.record
+        before, was_known = view.record, view.position != NOWHERE
         verdict = view.read(value, changes)
-        if verdict is Order.NEWER and cause in HEALINGS:
+        if verdict is Order.NEWER and was_known and cause in HEALINGS:
             self.healed[cause] += 1
         self.note(view, before, verdict)
         return verdict
@@ -463,7 +473,7 @@ class SharedViews:
             await trio.sleep(TICK_S)
 
     async def _watch_era(self) -> None:
-        """Look whether another server, or another history, answers now; then all rooms are looked at."""
+        """Look whether another server, or another history, answers now; then read what was read before."""
         seen = self._store.era
         while True:
             if self._wire.is_up:
@@ -472,9 +482,9 @@ class SharedViews:
                 except (LinkDown, CallTimeout, redis.RedisError):
                     pass  # the connection will be made anew, and that begins with the same look
             if self._store.era != seen:
-                is_first, seen = not seen, self._store.era
-                if not is_first:
-                    self._to_check = dict.fromkeys(self._views, ERA) | self._to_check
+                seen = self._store.era
+                stale = (room_id for room_id, view in self._views.items() if view.read_era != seen)
+                self._to_check = dict.fromkeys(stale, ERA) | self._to_check
             await trio.sleep(LOOK_AT_ERA_S)
 
     def _drop_idle(self) -> None:
