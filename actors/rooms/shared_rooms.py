@@ -10,15 +10,17 @@ import logging
 import random
 import time
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
 import trio
 
-from actors.core import CallTimeout, InlineCall, PendingCall
+from actors.core import CallTimeout, InlineCall, PendingCall, at_batch_end
 from actors.links import LinkDown, NotSent, RedisChannels
 from actors.rooms.record import Change, Kind, Put, Record, Refusal, RoomEpoch, encode
-from actors.rooms.rooms import RoomStatistics
+from actors.rooms.room import SAMPLE_EVERY
+from actors.rooms.rooms import INLINE_OFFERS, RoomStatistics
 from actors.rooms.shared_record import HEADER_BYTES, POSITION, ForeignValue, SharedRecord, decode
 from actors.rooms.shared_views import FOREIGN, SharedViews, read_refusal, unavailable
 from actors.rooms.store import Page, RoomRow, change_by_condition
@@ -171,6 +173,7 @@ class SharedRooms:
         self._store = store
         self._wire = store.wire
         self._layout = store.layout
+        self._registry = registry
         self._reads_are_local = reads_are_local
         self._views = SharedViews(store, channels, registry, max_views=max_views, clock=clock)
         self._flights: dict[str, Flight] = {}
@@ -327,13 +330,17 @@ class SharedRooms:
 
     async def put(self, room_id: str, put: Put) -> Record | Refusal:
         """Write the next version of a plain room."""
+        sampled_at = 0.0 if self._writes % SAMPLE_EVERY else perf_counter()
         answer = await self._store.write(
             room_id, put, idempotency_key=put.idempotency_key, is_admin=put.is_admin
         )
         if answer.outcome not in {"written", "repeated"}:
             return refusal_of(answer)
         self._writes += answer.outcome == "written"
-        return self._written(room_id, put.state, answer, Kind.PLAIN)
+        record = self._written(room_id, put.state, answer, Kind.PLAIN)
+        if sampled_at and 0 < self.streams(room_id) <= INLINE_OFFERS:
+            at_batch_end(self._registry.audiences.note_delivered, sampled_at)
+        return record
 
     def can_put_inline(self, room_id: str) -> bool:  # noqa: ARG002  # whichever it is
         """Never: the store has to be asked."""

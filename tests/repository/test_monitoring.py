@@ -36,6 +36,7 @@ async def series(redis_server: RedisServer, tmp_path: Path) -> Series:
     everything = {
         "DATA_DIR": tmp_path,
         "REDIS_URL": redis_server.url,
+        "ROOM_STORE": "redis",
         "API_BASE_URL": "http://127.0.0.1:9/internal",
         "GAME_SERVER_TOKENS": "dev",
         "INBOUND_API_KEYS": "dev",

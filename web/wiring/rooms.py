@@ -19,7 +19,7 @@ from web.wiring.feature import Feature
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from actors.core import Histogram, Registry
+    from actors.core import Registry
     from actors.rooms.shared_views import SharedViews
     from web.channels.router import JoinHandler
     from web.handlers.inspection.section import Section
@@ -83,18 +83,15 @@ class RoomsFeature(Feature):
         yield counter("room_restarts", "Room tasks started again.", tasks.restarts)
         yield gauge("rooms_limit", "MAX_ROOMS.", self.settings.max_rooms)
         yield gauge("room_state_bytes_limit", "MAX_TOTAL_STATE_BYTES.", self.settings.max_total_state_bytes)
+        text = "From an accepted PUT to the last byte handed to the kernel, sampled."
+        yield histogram("put_to_delivery_seconds", text, self.registry.audiences.deliveries)
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryRoomsFeature(RoomsFeature):
-    """Rooms of this process.
-
-    Attributes:
-        deliveries: From the beginning of a write until all members are sent it, sampled.
-    """
+    """Rooms of this process."""
 
     sweeper: Sweeper
-    deliveries: Histogram
 
     def supervisors(self) -> list[ChildSpec]:
         """Also the sweeper of rooms that nobody writes any more."""
@@ -107,8 +104,6 @@ class MemoryRoomsFeature(RoomsFeature):
         yield counter("rooms_restored", "Rooms taken over from the process before.", self.snapshot.restored)
         left_out = self.snapshot.left_out
         yield counters("rooms_left_out", "Rooms not taken over from it.", "reason", left_out, LEFT_OUT)
-        text = "From an accepted PUT to the last byte handed to the kernel, sampled."
-        yield histogram("put_to_delivery_seconds", text, self.deliveries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +193,6 @@ def _memory_rooms(
         _snapshot(settings, table),
         _channel(rooms, access),
         sweeper,
-        registry.audiences.deliveries,
     )
 
 
