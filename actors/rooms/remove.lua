@@ -1,8 +1,13 @@
 -- Removes a shared room and tells its subscribers.
 --
--- KEYS[1] the record   ARGV 1 era   2 kind that may be removed: p or m   3 digest of the secret
---                      4 "admin" where the secret does not matter   5 channel to publish to
+-- KEYS[1] the record   2 the era of this Redis
+-- ARGV    1 era   2 kind that may be removed: p or m   3 digest of the secret
+--         4 "admin" where the secret does not matter   5 channel to publish to
 -- Answers {outcome, epoch, version, updated_ms}, as write.lua; 'absent' where there is no room.
+local named = redis.call('GET', KEYS[2])
+if not named or string.sub(named, 1, 14) ~= ARGV[1] then
+  return {'stale', '', 0, 0}
+end
 local head = redis.call('GETRANGE', KEYS[1], 0, 151)
 if head == '' then
   return {'absent', '', 0, 0}

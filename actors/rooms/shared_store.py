@@ -97,6 +97,7 @@ class SharedStore:
         self.ttl_s = {Kind.PLAIN: ttl_s, Kind.MATCH: max(ttl_s, MIN_MATCH_TTL_S)}
         self._ttl_ms = {kind: b"%d" % (ttl_s * 1000) for kind, ttl_s in self.ttl_s.items()}
         self._era = b""
+        self._era_key = self._layout.era_key
         self._policy = EVICTS_NOTHING
         self.clock_ahead_s = 0.0
         self.unsuitable: Unsuitable | None = None
@@ -148,7 +149,7 @@ class SharedStore:
         check_server(facts)
         self._note_eviction(facts)
         identity = identity_of(facts)
-        script = ("EVAL", self._name_era.text, 1, self._layout.era_key, identity)
+        script = ("EVAL", self._name_era.text, 1, self._era_key, identity)
         era = await self.wire.call(*script, before_up=before_up)
         changed, self._era = era != self._era, era
         return bool(changed)
@@ -190,7 +191,7 @@ class SharedStore:
             "" if condition is ALWAYS else condition_text(condition),
             "admin" if is_admin else "",
         )
-        return self._evaluate(self._write, (key, outcome_key), arguments)
+        return self._evaluate(self._write, (key, outcome_key, self._era_key), arguments)
 
     async def remove(
         self, room_id: str, *, kind: Kind = Kind.PLAIN, secret: str | None = None, is_admin: bool = False
@@ -202,7 +203,8 @@ class SharedStore:
             "admin" if is_admin else "",
             self._layout.channel(room_id),
         )
-        return await self._evaluate(self._remove, (self._layout.key(room_id),), arguments)
+        keys = (self._layout.key(room_id), self._era_key)
+        return await self._evaluate(self._remove, keys, arguments)
 
     async def read(self, room_id: str) -> SharedRecord | None:
         """The newest record.

@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  the record: a header of fixed width, then the state
 -- KEYS[2]  the outcome of a write with an Idempotency-Key; "" without one
+-- KEYS[3]  the era of this Redis, as era.lua names it
 -- ARGV     1 era (14 digits)   2 epoch to use where one begins (8)   3 kind: p or m
 --          4 digest of the secret, or 32 dashes   5 digest of the idempotency key, or 32 dashes
 --          6 digest of the state                  7 TTL of the record in ms
@@ -16,6 +17,11 @@ local HEADER = 152
 local NONE = string.rep('-', 32)
 local era, kind, secret, write_id, digest = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local condition = ARGV[11]
+-- Another era, or none: this Redis took another one's data, or was emptied, on a connection that did not break.
+local named = redis.call('GET', KEYS[3])
+if not named or string.sub(named, 1, 14) ~= era then
+  return {'stale', '', 0, 0}
+end
 local head = redis.call('GETRANGE', KEYS[1], 0, HEADER - 1)
 local exists = head ~= ''
 if exists and string.sub(head, 1, 3) ~= 'gr1' then

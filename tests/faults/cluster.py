@@ -31,7 +31,7 @@ from web.settings import Settings
 ROOT: Final = Path(__file__).resolve().parents[2]
 # What a client waits for an answer; longer than a node waits for Redis.
 ANSWER_S: Final = 10.0
-START_S: Final = 30.0
+START_S: Final = 120.0
 # How long after the last fault a stream may take to tell of the newest version: a probe finds a dead
 # subscription within 3 s, and a node may be between two attempts to connect.
 CALM_S: Final = 20.0

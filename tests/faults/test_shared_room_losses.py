@@ -48,13 +48,18 @@ async def replica_of(
     async with proxies(all_.redis.port, 1) as (link,):
         replica.start()
         try:
-            await redis_command(replica.port, "REPLICAOF", "127.0.0.1", str(link.port))
-            with trio.fail_after(20):
-                while "master_link_status:up" not in await redis_command(replica.port, "INFO", "replication"):  # noqa: ASYNC110
-                    await trio.sleep(0.05)
+            await replicate(replica.port, link.port)
             yield replica, link
         finally:
             replica.kill()
+
+
+async def replicate(port: int, primary: int) -> None:
+    """Make the Redis at `port` a replica, and wait until it has the data."""
+    await redis_command(port, "REPLICAOF", "127.0.0.1", str(primary))
+    with trio.fail_after(20):
+        while "master_link_status:up" not in await redis_command(port, "INFO", "replication"):  # noqa: ASYNC110
+            await trio.sleep(0.02)
 
 
 async def write_behind(replica: RedisServer, all_: Cluster[LocalNode], link: RedisProxy) -> None:
@@ -108,6 +113,29 @@ async def test_two_primaries_at_once(tmp_path: Path) -> None:
         all_.redis.kill()
         all_.proxies[0].redirect(replica.port)
         all_.redis = replica
+        await all_.calm(ROOMS)
+
+    assert_reset_and_nothing_else(all_)
+
+
+async def test_a_primary_that_comes_back_with_the_data_of_another(tmp_path: Path) -> None:
+    async with (
+        local_cluster(tmp_path) as all_,
+        replica_of(all_, tmp_path / "replica") as (replica, link),
+        all_.watching(ROOMS),
+    ):
+        await write_behind(replica, all_, link)
+        await redis_command(replica.port, "REPLICAOF", "NO", "ONE")
+        for proxy in all_.proxies[1:]:
+            proxy.redirect(replica.port)
+        await write(all_, 2, ROOMS[:1], port=all_.nodes[1].port)
+
+        # The connection of the first node does not break.
+        await replicate(all_.redis.port, replica.port)
+        await all_.redis_command("REPLICAOF", "NO", "ONE")
+        await write(all_, 8, ("left",), port=all_.nodes[0].port)
+        for proxy in all_.proxies[1:]:
+            proxy.redirect(all_.redis.port)
         await all_.calm(ROOMS)
 
     assert_reset_and_nothing_else(all_)
