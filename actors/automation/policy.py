@@ -12,9 +12,17 @@ from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 if TYPE_CHECKING:
@@ -23,22 +31,54 @@ if TYPE_CHECKING:
 INT32_MAX: Final = 2**31 - 1
 INT64_MAX: Final = 2**63 - 1
 MAX_RANKS: Final = 1000
+MAX_LEVEL: Final = 64
+MAX_EXACT: Final = 2.0**53
 
 # The width of the columns that hold a rank's name.
 RankName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]+$")]
-Points = Annotated[int, Field(ge=0, le=INT32_MAX)]
-# A label for the programs that read these files; the order of ranks is that of their points.
-Level = Annotated[int, Field(ge=0, le=INT32_MAX)] | Annotated[str, Field(min_length=1, max_length=64)]
 Days = Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)]
 # The name of everybody outside of the group: no rank of the table, yet permissions may speak of it.
 GUEST: Final = "Guest"
 
 
+def _whole(value: object) -> object:
+    # JSON has one kind of number: 250.0 is a way of writing 250. Past 2^53 digits may have been lost.
+    is_exact = isinstance(value, float) and value.is_integer() and abs(value) < MAX_EXACT
+    return int(value) if is_exact else value  # type: ignore[call-overload]  # a float then
+
+
 def _number(value: object) -> object:
     # Ids pass 2^53, so that tools written in JavaScript quote them.
-    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value) else value
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value) else _whole(value)
 
 
+def _level(value: object) -> object:
+    if isinstance(value, str) and 1 <= len(value) <= MAX_LEVEL:
+        return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and -INT32_MAX <= value <= INT32_MAX:  # type: ignore[operator]  # no NaN passes this
+        return _whole(value)
+    msg = f"must be a number, or a word of 1 to {MAX_LEVEL} characters"
+    raise ValueError(msg)
+
+
+def _false_if_null(value: object) -> object:
+    return False if value is None else value
+
+
+def _true_if_null(value: object) -> object:
+    return True if value is None else value
+
+
+Points = Annotated[int, Field(ge=0, le=INT32_MAX), BeforeValidator(_whole)]
+Warnings = Annotated[int, Field(ge=1, le=INT32_MAX), BeforeValidator(_whole)]
+Flag = Annotated[bool, BeforeValidator(_false_if_null)]
+# A label, for programs that read these files and for `Policy.is_above`; ranks are ordered by their points.
+Level = Annotated[
+    int | float | str,
+    BeforeValidator(_level),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "minLength": 1, "maxLength": 64}]}),
+]
 _Id = Annotated[int, Field(ge=1, le=INT64_MAX)]
 RoleId = Annotated[
     _Id, BeforeValidator(_number, json_schema_input_type=_Id | Annotated[str, Field(pattern="^[0-9]{1,19}$")])
@@ -71,8 +111,8 @@ class Rank(_File):
     min_time_days: Days | None = None
     level: Level
     role_id: RoleId | None = None
-    is_punishment: bool = False
-    privileged: bool = False
+    is_punishment: Flag = False
+    privileged: Flag = False
 
     @property
     def is_earned(self) -> bool:
@@ -106,9 +146,18 @@ class Punishments(_File):
     model_config = ConfigDict(alias_generator=None)
 
     schema_: str | None = Field(default=None, alias="$schema")
-    trial_threshold: Annotated[int, Field(ge=1, le=INT32_MAX)] = 4
-    severe_threshold: Annotated[int, Field(ge=1, le=INT32_MAX)] = 7
+    trial_threshold: Warnings = 4
+    severe_threshold: Warnings = 7
     trial_days: Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)] = 14
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_camel_case(cls, value: Any) -> Any:
+        # As in the other files; unknown, the keys would leave the defaults in force.
+        if not isinstance(value, dict):
+            return value
+        names = {to_camel(name): name for name in cls.model_fields}
+        return {names.get(key, key) if names.get(key) not in value else key: value[key] for key in value}
 
     @model_validator(mode="after")
     def _severe_is_worse(self) -> Self:
@@ -134,12 +183,12 @@ class Role(_File):
     """
 
     level: Level
-    can_earn: bool = True
-    can_warn: bool = False
-    can_adjust: bool = False
-    can_ban: bool = False
-    ignored: bool = False
-    locked: bool = False
+    can_earn: Annotated[bool, BeforeValidator(_true_if_null)] = True
+    can_warn: Flag = False
+    can_adjust: Flag = False
+    can_ban: Flag = False
+    ignored: Flag = False
+    locked: Flag = False
 
     @property
     def blocks_decisions(self) -> bool:
@@ -216,14 +265,14 @@ class Policy:
         level, below = self._level(name), self._level(other)
         if level is None or below is None:
             return True
-        if isinstance(level, int) and isinstance(below, int):
+        if isinstance(level, int | float) and isinstance(below, int | float):
             return level > below
         rank, other_rank = self.rank(name), self.rank(other)
         if level == below or rank is None or other_rank is None:
             return level != below
         return rank.min_points > other_rank.min_points
 
-    def _level(self, name: str) -> int | str | None:
+    def _level(self, name: str) -> float | str | None:
         role = self.permissions.roles.get(name)
         return None if role is None else role.level
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
@@ -63,18 +65,33 @@ def packaged(name: str) -> bytes:
 
 
 def parse(name: str, content: bytes, model: type[BaseModel]) -> BaseModel:
-    """Read one file; a byte order mark is taken, and keys that nobody knows are warned about.
+    """Read one file; a byte order mark is taken. Keys that are unknown, or given twice, are warned about.
 
     Raises:
         PolicyError: It is not JSON or breaks a rule; every fault is named with its place.
     """
+    if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise PolicyError([f"{name}: is UTF-16: save it as UTF-8"])
     try:
         value = model.model_validate_json(content.removeprefix(BOM_UTF8))
     except ValidationError as error:
         raise PolicyError(list(_lines(name, error))) from None
     if unknown := unknown_keys(value):
         logger.warning("policy_keys_unknown", extra={"file": name, "keys": unknown[:MAX_KEYS_LOGGED]})
+    if repeated := repeated_keys(content.removeprefix(BOM_UTF8)):
+        logger.warning("policy_keys_repeated", extra={"file": name, "keys": repeated[:MAX_KEYS_LOGGED]})
     return value
+
+
+def repeated_keys(content: bytes) -> list[str]:
+    """Keys that an object of a JSON text has more than once; the last one counts."""
+    found = list[str]()
+
+    def note(pairs: list[tuple[str, object]]) -> None:
+        found.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+
+    json.loads(content, object_pairs_hook=note)
+    return found
 
 
 def _lines(name: str, error: ValidationError) -> Iterator[str]:

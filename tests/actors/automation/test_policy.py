@@ -48,7 +48,8 @@ def test_the_example_of_an_override_is_sound() -> None:
     directory = Path(__file__).parents[3] / "config"
 
     assert check_policy(directory) == []
-    assert {path.name for path in directory.glob("*.json")} == {RANKS, PUNISHMENTS, PERMISSIONS}
+    examples = {path.name for path in directory.glob("*.json")} - {"grafana-dashboard.json"}
+    assert examples == {RANKS, PUNISHMENTS, PERMISSIONS}
 
 
 def test_a_directory_that_is_not_there_is_found_by_the_check(tmp_path: Path) -> None:
@@ -184,6 +185,94 @@ def test_files_in_the_public_shape_load(tmp_path: Path, caplog: pytest.LogCaptur
         ["trial_lock_promotion"],
         ["roles.Guest.may"],
     ]
+
+
+SOUND: list[tuple[str, object, object]] = [
+    (RANKS, _ranks(LOW | {"level": 1.0}), "level: 1"),
+    (RANKS, _ranks(LOW | {"level": -1}), "level: -1"),
+    (RANKS, _ranks(LOW | {"level": 2.5}), "level: 2.5"),
+    (RANKS, _ranks(LOW | {"minPoints": 0.0}), "min_points: 0"),
+    (RANKS, _ranks(LOW | {"roleId": 12.0}), "role_id: 12"),
+    (RANKS, _ranks(LOW | {"roleId": "9007199254740993"}), "role_id: 9007199254740993"),
+    (RANKS, _ranks(LOW | {"isPunishment": None, "privileged": None}), "is_punishment: False"),
+    (RANKS, {"ranks": [{"name": "low", "min_points": 0, "level": 1, "role_id": 5}]}, "role_id: 5"),
+    (RANKS, json.dumps(_ranks(LOW), indent=1).replace("\n", "\r\n"), "name: low"),
+    (RANKS, "\ufeff" + json.dumps(_ranks(LOW)), "name: low"),
+    (RANKS, _ranks(LOW | {"name": "Guest"}), "name: Guest"),
+    (PUNISHMENTS, {"trialThreshold": 5, "severeThreshold": 9, "trialDays": 0.25}, "severe_threshold: 9"),
+    (PUNISHMENTS, {"trial_threshold": 5, "trialThreshold": 6}, "trial_threshold: 5"),
+    (PUNISHMENTS, {"trial_threshold": 4.0}, "trial_threshold: 4"),
+    (PERMISSIONS, {"roles": {"low": {"level": "staff", "canBan": None}}}, "can_ban: False"),
+    (PERMISSIONS, {"roles": {"low": {"level": 1, "can_warn": True, "canEarn": None}}}, "can_earn: True"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "wanted"), SOUND)
+def test_what_other_tools_write_is_taken(tmp_path: Path, name: str, content: object, wanted: str) -> None:
+    (tmp_path / RANKS).write_text(json.dumps(_ranks(LOW)))
+    text = content if isinstance(content, str) else json.dumps(content)
+    (tmp_path / name).write_bytes(text.encode())
+
+    current = PolicyFiles(tmp_path).current
+    model: Any = {
+        RANKS: current.table.ranks[0],
+        PUNISHMENTS: current.punishments,
+        PERMISSIONS: current.permissions.roles.get("low"),
+    }[name]
+
+    assert wanted in [f"{key}: {value}" for key, value in model]
+    assert check_policy(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        (RANKS, _ranks(LOW | {"roleId": 9007199254740994.0}), "ranks.0.roleId: "),
+        (RANKS, _ranks(LOW | {"roleId": " 12"}), "ranks.0.roleId: "),
+        (RANKS, _ranks(LOW | {"roleId": "\u0663"}), "ranks.0.roleId: "),
+        (
+            RANKS,
+            _ranks(LOW | {"level": ""}),
+            "ranks.0.level: must be a number, or a word of 1 to 64 characters",
+        ),
+        (RANKS, _ranks(LOW | {"level": float("nan")}), "ranks.0.level: must be a number"),
+        (RANKS, _ranks(LOW | {"minPoints": 0.5}), "ranks.0.minPoints: "),
+        (RANKS, _ranks(LOW | {"isPunishment": "yes"}), "ranks.0.isPunishment: "),
+        (RANKS, "[" * 10_000, "Invalid JSON"),
+        (RANKS, "", "Invalid JSON"),
+        (PUNISHMENTS, {"trialThreshold": 9, "severe_threshold": 5}, "severe_threshold (5)"),
+        (PUNISHMENTS, [], "policy.punishments.json: "),
+        (PERMISSIONS, {"roles": {"low": {"level": 1, "canBan": "true"}}}, "roles.low.canBan: "),
+        (PERMISSIONS, {"roles": [{"name": "low", "level": 1}]}, "permissions.json: roles: "),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_one_line(
+    tmp_path: Path, name: str, content: object, complaint: str
+) -> None:
+    _write(tmp_path, name, content)
+
+    [problem] = check_policy(tmp_path)
+    assert complaint in problem
+
+
+def test_utf_16_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / RANKS).write_bytes(json.dumps(_ranks(LOW)).encode("utf-16"))
+
+    assert check_policy(tmp_path) == ["policy.ranks.json: is UTF-16: save it as UTF-8"]
+
+
+def test_keys_that_are_given_twice_are_warned_about_and_the_last_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    role = '{"level": 1, "canBan": true}'
+    _write(tmp_path, RANKS, _ranks(LOW))
+    _write(tmp_path, PERMISSIONS, f'{{"roles": {{"low": {role}, "low": {{"level": 2}}}}}}')
+
+    [role_in_force] = PolicyFiles(tmp_path).current.permissions.roles.values()
+
+    assert (role_in_force.level, role_in_force.can_ban) == (2, False)
+    [record] = [record for record in caplog.records if record.msg == "policy_keys_repeated"]
+    assert vars(record)["keys"] == ["low"]
 
 
 def test_ranks_of_equal_points_keep_their_places(tmp_path: Path) -> None:
