@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
 import trio
 
-from actors.automation import store
+from actors.automation import decision_log, store
 from actors.automation.batch import DecisionContext, Recorded, request_ids
 from actors.automation.decision import Action
+from actors.automation.decision_log import StoredDecision
+from actors.automation.outbox import Status
 from actors.automation.player import Player
 from actors.automation.recorder import NotRecorded, Unknown
 from actors.automation.snapshot import BatchRequest
@@ -25,6 +28,8 @@ MAX_REVIEWS: Final = 2
 # A request for more players than this leaves room for is answered with where to continue.
 BUDGET_S: Final = 20.0
 MAX_OUTCOMES: Final = 1000
+# Such as a role for somebody who has left the group: each review would ask for it again.
+REFUSED_FOR: Final = timedelta(days=1)
 
 
 class Reviewed(NamedTuple):
@@ -77,6 +82,13 @@ def count_applied(page: Sequence[Reviewed]) -> int:
 def _matters(outcome: Recorded | Unknown) -> bool:
     decision = outcome.decision if isinstance(outcome, Recorded) else None
     return decision is None or decision.verdict.action is not Action.NONE
+
+
+def _is_same(stored: StoredDecision, outcome: Recorded | Unknown) -> bool:
+    if isinstance(outcome, Unknown) or outcome.decision is None:
+        return False
+    verdict = outcome.decision.verdict
+    return (stored.action, stored.target_rank) == (verdict.action.value, verdict.target_rank)
 
 
 class Reviews:
@@ -133,8 +145,11 @@ class Reviews:
         review.after = after
         return review
 
-    async def page(self, request: BatchRequest, after: int) -> list[Reviewed]:
+    async def page(self, request: BatchRequest, after: int, *, is_scheduled: bool = False) -> list[Reviewed]:
         """Decide about the next players of a request.
+
+        Args:
+            is_scheduled: Nobody asks for it: what Roblox has refused lately is only reported.
 
         Raises:
             LinkDown: The database is away; as a rule nothing was written.
@@ -145,10 +160,15 @@ class Reviews:
         else:
             user_ids = sorted(user_id for user_id in set(request.user_ids) if user_id > after)[:PAGE]
             players = await self._database.read(partial(store.load, user_ids=user_ids)) if user_ids else {}
-        return await self._decide(request, user_ids, players)
+        return await self._decide(request, user_ids, players, is_scheduled=is_scheduled)
 
     async def _decide(
-        self, request: BatchRequest, user_ids: Sequence[int], players: dict[int, Player]
+        self,
+        request: BatchRequest,
+        user_ids: Sequence[int],
+        players: dict[int, Player],
+        *,
+        is_scheduled: bool,
     ) -> list[Reviewed]:
         ids, context = dict(zip(user_ids, self._request_ids, strict=False)), self._context()
         outcomes: dict[int, Recorded | Unknown] = {
@@ -157,8 +177,23 @@ class Reviews:
         }
         if request.apply:
             todo = {user_id: ids[user_id] for user_id in players if _matters(outcomes[user_id])}
-            outcomes |= await self._apply(request, todo)
+            refused = await self._refused_lately(outcomes, todo) if is_scheduled and todo else set()
+            outcomes |= await self._apply(request, {user: todo[user] for user in todo.keys() - refused})
         return [Reviewed(user_id, outcomes.get(user_id, Unknown())) for user_id in user_ids]
+
+    async def _refused_lately(
+        self, outcomes: Mapping[int, Recorded | Unknown], user_ids: Collection[int]
+    ) -> set[int]:
+        """Players whose newest decision is the same one, and was refused by Roblox less than a day ago."""
+        query = partial(decision_log.newest_of_each, user_ids=user_ids)
+        newest, now = await self._database.read(query), self._context().now
+        return {
+            user_id
+            for user_id, stored in newest.items()
+            if stored.status == Status.REFUSED.value
+            and now - stored.updated_at < REFUSED_FOR
+            and _is_same(stored, outcomes[user_id])
+        }
 
     async def _apply(self, request: BatchRequest, ids: dict[int, str]) -> dict[int, Recorded]:
         if not ids:

@@ -137,7 +137,7 @@ class ReviewSchedule:
         reviewed = applied = 0
         save_at = trio.current_time() + SAVE_EVERY_S
         try:
-            while page := await self._reviews.page(EVERYBODY, after):
+            while page := await self._reviews.page(EVERYBODY, after, is_scheduled=True):
                 after = page[-1].user_id
                 reviewed += len(page)
                 applied += count_applied(page)

@@ -189,3 +189,19 @@ def test_a_review_that_is_due_too_late_is_due_in_a_period(engine: Engine, due_at
         connection.execute(update(automation_reviews).values(due_at=due_at))
         assert claim(connection, period=PERIOD, now=NOW) is None
         assert claim(connection, period=PERIOD, now=NOW + PERIOD) == 0
+
+
+async def test_what_roblox_has_refused_is_asked_for_again_after_a_day(
+    engine: Engine, autojump_clock: MockClock
+) -> None:
+    _record(engine, 1)
+    node = Node(engine)
+    await node.run(3610)
+    refused = update(automation_decisions).values(status="refused", updated_at=_now())
+    with engine.begin() as connection:
+        connection.execute(refused)
+    await node.run(23 * 3600)
+    in_a_day = _decided(engine)
+    await node.run(2 * 3600)
+
+    assert (in_a_day, _decided(engine)) == (1, 2)
