@@ -20,6 +20,7 @@ from actors.automation.hook import DecisionHook
 from tests.web.automation_node import ACTIVITY, KEY, body_of, drained, post, snapshot, with_roblox
 from tests.web.conftest import Serve
 from tests.web.serving import Node, eventually
+from web.handlers.automation_api import AppliedDecision
 
 SECRET = "a-secret-of-the-hook"
 
@@ -100,6 +101,7 @@ async def test_the_hook_is_told_of_an_applied_decision(serve: Serve, tmp_path: P
     [(headers, body)] = receiver.heard
     assert receiver.targets == ["/told?room=1"]
     assert json.loads(body) == {"event": "decision_applied", "player": player, "decision": stored}
+    AppliedDecision.model_validate_json(body)
     assert (stored["status"], player["rank"]) == ("done", "Known")
     assert headers["content-type"] == "application/json"
     assert headers["idempotency-key"] == headers["webhook-id"] == said["requestId"]

@@ -99,6 +99,14 @@ class BatchAnswer(_Answer):
     after: int | None
 
 
+class AppliedDecision(_Answer):
+    """What the decision hook is told; the player as stored then."""
+
+    event: Literal["decision_applied"]
+    player: PlayerAnswer | None
+    decision: StoredDecisionAnswer
+
+
 class DecisionsAnswer(_Answer):
     """Stored decisions, newest first."""
 

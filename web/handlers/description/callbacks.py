@@ -7,7 +7,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
-from web.handlers.description.openapi import Json, Operation, document, header, part, path
+from web.handlers.automation_api import AppliedDecision
+from web.handlers.description.openapi import Json, Operation, Part, document, header, part, path
 
 TAG: Final = "callbacks"
 
@@ -108,8 +109,33 @@ def _call(id: str, summary: str, body: type[BaseModel], *parameters: Json) -> Op
     )
 
 
+HOOKS: Final = part(
+    {
+        "decision_applied": {
+            "post": Operation(
+                id="decision_applied",
+                summary="A decision has been applied (with `DECISION_HOOK_URL`)",
+                tag="hooks",
+                parameters=(
+                    header("Idempotency-Key", {"type": "string"}, "The decision's `requestId`."),
+                    header("webhook-id", {"type": "string"}, "The same."),
+                    header("webhook-timestamp", {"type": "integer"}, "Unix seconds."),
+                    header("webhook-signature", {"type": "string"}, "With `DECISION_HOOK_SECRET`."),
+                ),
+                body=AppliedDecision,
+                ok={
+                    200: ("As any 2xx: it is settled.", None),
+                    400: ("As 410, 413, 415 and 422: it is given up.", None),
+                    500: ("As anything else and any silence of 10 s: told again, for about a day.", None),
+                },
+            )
+        }
+    }
+)
+
+
 def callbacks(version: str) -> Json:
-    """The document, below `API_BASE_URL`."""
+    """The document: calls below `API_BASE_URL`, and the hook as a webhook."""
     calls = part(
         {
             "/rooms": {"post": _call("room_report", "A room is ready, or has failed", RoomReport)},
@@ -132,8 +158,9 @@ def callbacks(version: str) -> Json:
         "Greenroom: calls to the API server",
         "What an API server serves below `API_BASE_URL`. Calls of a room come in order, each at least once.",
         version,
-        (calls,),
+        (calls, Part({}, HOOKS.taken)),
     )
+    said["webhooks"] = HOOKS.paths
     said["components"]["securitySchemes"] = {
         "internal": {"type": "apiKey", "in": "header", "name": "X-Internal-Api-Key"}
     }
