@@ -42,7 +42,16 @@ CHECKS = (
     "ignored_auth",
 )
 # They do not end by themselves, wait for what nobody sends, or end what answers.
-ENDLESS = ("watch_room", "watch_stats", "watch_stats_internal", "poll", "open_socket", "inspect_live", "kill")
+ENDLESS = (
+    "watch_room",
+    "watch_rooms",
+    "watch_stats",
+    "watch_stats_internal",
+    "poll",
+    "open_socket",
+    "inspect_live",
+    "kill",
+)
 PATIENCE_S = 240
 # One for admins and game servers: then one run may ask everything.
 TOKEN: Final = ADMIN["Authorization"].removeprefix("Bearer ")

@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, unquote_to_bytes
 
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ORIGIN_OF_ABSOLUTE_FORM: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
-# The longest query anything here reads is a token; a parser should not be
+# The longest query anything here reads names a hundred rooms; a parser should not be
 # asked to look at ten thousand fields.
-MAX_QUERY_FIELDS: Final = 64
+MAX_QUERY_FIELDS: Final = 128
 
 
 # Where WebSockets are opened, as segments of the path.
@@ -56,10 +56,15 @@ def _decode(segment: str) -> str:
 
 def query_value(query: str, name: str) -> str | None:
     """The last value of a field of the query string."""
-    if name not in query:
-        return None
-    try:
-        values = parse_qs(query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS).get(name)
-    except ValueError:
-        return None
+    values = query_values(query, name)
     return values[-1] if values else None
+
+
+def query_values(query: str, name: str) -> list[str]:
+    """All values of a field of the query string."""
+    if name not in query:
+        return []
+    try:
+        return parse_qs(query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS).get(name, [])
+    except ValueError:
+        return []

@@ -12,6 +12,8 @@ from actors.rooms.record import NO_ROOM_ID
 from web.handlers.sse import notice, sse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actors.core import Event
     from actors.rooms import Record
 
@@ -28,15 +30,21 @@ def retry(rng: random.Random) -> bytes:
     return b"retry: %d\n\n" % (RETRY_MS + rng.randint(-RETRY_JITTER_MS, RETRY_JITTER_MS))
 
 
-def opening(room_id: str, record: Record | None, event: Event, last_id: str | None) -> bytes:
+def opening(
+    room_id: str,
+    record: Record | None,
+    event: Event,
+    last_id: str | None,
+    frame: Callable[[Event], bytes] = sse,
+) -> bytes:
     """The first frames for a client that last saw `last_id`; `event` tells of `record` or its absence."""
     if not last_id:
-        return sse(event)
+        return frame(event)
     if last_id == _current(record):
         return b""
     if not needs_reset(record, last_id):
-        return sse(event)
-    return reset(room_id, last_id) + sse(event)
+        return frame(event)
+    return reset(room_id, last_id) + frame(event)
 
 
 def needs_reset(record: Record | None, last_id: str) -> bool:

@@ -22,6 +22,7 @@ from web.handlers.http import (
 )
 from web.handlers.paths import query_value
 from web.handlers.resume import opening
+from web.handlers.room_groups import INVALID_ROOM_ID, RoomGroups
 from web.handlers.routes import Endpoint, Route
 from web.handlers.state_body import BadState, read_state
 from web.handlers.state_change import MERGE_PATCH, read_increment, read_merge_patch
@@ -52,7 +53,6 @@ PAGE: Final = 100
 MAX_PAGE: Final = 1000
 
 # A record is kept by nobody without asking whether it is still the newest.
-INVALID_ROOM_ID: Final = error(422, "invalid_room_id", "a room id is 1 to 64 of A-Z a-z 0-9 _ -")
 INVALID_SECRET: Final = error(422, "invalid_room_secret", f"a secret has at most {MAX_SECRET} characters")
 NOT_A_MERGE_PATCH: Final = error(
     415, "unsupported_media_type", f"wanted {MERGE_PATCH}", headers=(("Accept-Patch", MERGE_PATCH),)
@@ -115,6 +115,7 @@ class RoomHandlers:
         self._creations = creations
         self._on_put = on_put
         self._access = access
+        self._groups = RoomGroups(rooms, access, refused)
 
     def routes(self, max_state_bytes: int) -> tuple[Route, ...]:
         """The paths and what answers them."""
@@ -141,6 +142,7 @@ class RoomHandlers:
             Route("/api/rooms/{id}", room, ends_in_any_id=True),
             Route("/api/rooms/{id}/increment", {"POST": increment}),
             Route("/api/rooms/{id}/stream", {"GET": Endpoint(self.stream)}),
+            *self._groups.routes(),
         )
         if self._admin_token is None:
             return public

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from actors.core import Event
+from actors.core import Event
 
 HEARTBEAT: Final = b": heartbeat\n\n"
+
+
+class LateEvent(Event):
+    """An event whose text is made when it is sent, of what is there then."""
+
+    def text(self) -> bytes:
+        """Whole frames; asked for once."""
+        raise NotImplementedError
 
 
 _last: tuple[Event | None, bytes] = (None, b"")
@@ -22,11 +29,14 @@ def sse(event: Event) -> bytes:
     """
     global _last  # noqa: PLW0603  # one loop a process
     if event is not _last[0]:
-        text = b"event: %b\nid: %b\ndata: %b\n\n" % (event.name.encode(), event.id.encode(), event.body)
-        if event.notice is not None:
-            text = notice(*event.notice) + text
-        _last = (event, text)
+        _last = (event, event.text() if isinstance(event, LateEvent) else frame(event, event.id))
     return _last[1]
+
+
+def frame(event: Event, event_id: str) -> bytes:
+    """One event after its notice, under another id than its own."""
+    text = b"event: %b\nid: %b\ndata: %b\n\n" % (event.name.encode(), event_id.encode(), event.body)
+    return text if event.notice is None else notice(*event.notice) + text
 
 
 def notice(name: str, body: bytes) -> bytes:

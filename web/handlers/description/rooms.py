@@ -50,6 +50,22 @@ class RoomIncrement(BaseModel):
     by: int | float = Field(1, description="May be negative or a fraction.")
 
 
+class StreamChange(BaseModel):
+    """Which rooms a stream is to have."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    add: list[str] = Field([], max_length=100)
+    remove: list[str] = Field([], max_length=100)
+
+
+class StreamRooms(BaseModel):
+    """A stream of several rooms."""
+
+    stream_id: str
+    rooms: list[str]
+
+
 class RoomRow(BaseModel):
     """A room in the list."""
 
@@ -209,6 +225,46 @@ PART: Final = part(
                     429: ("too_many_streams",),
                     503: ("too_many_streams", "draining", "store_unavailable"),
                     **_INVALID_ID,
+                },
+            ),
+        },
+        "/api/stream": {
+            "get": Operation(
+                id="watch_rooms",
+                summary="Watch up to 100 rooms on one stream",
+                tag=TAG,
+                security=("token", ""),
+                parameters=(
+                    query(
+                        "room", {"type": "array", "items": ROOM_ID, "minItems": 1, "maxItems": 100}, "Rooms."
+                    ),
+                    header("Last-Event-ID", {"type": "string"}, "The last event seen; resumes there."),
+                    query("last_event_id", {"type": "string"}, "The same, for a first connect."),
+                ),
+                ok={200: ("Server-sent events: `open`, then those of each room.", SSE_TYPE)},
+                refusals={
+                    **_TOKEN,
+                    422: ("invalid_rooms", "invalid_room_id"),
+                    429: ("too_many_streams",),
+                    503: ("too_many_streams", "draining", "store_unavailable"),
+                },
+            ),
+        },
+        "/api/streams/{stream_id}": {
+            "post": Operation(
+                id="change_stream",
+                summary="Add rooms to a stream, and remove others",
+                tag=TAG,
+                security=("token", ""),
+                parameters=(path("stream_id", {"type": "string"}, "As told by `open`."),),
+                body=StreamChange,
+                example={"add": ["a"], "remove": ["b"]},
+                ok={200: ("The rooms of the stream now.", StreamRooms)},
+                refusals={
+                    **_TOKEN,
+                    404: ("stream_not_found",),
+                    422: ("invalid_change", "invalid_rooms", "invalid_room_id"),
+                    503: ("too_many_streams", "store_unavailable"),
                 },
             ),
         },

@@ -1,0 +1,294 @@
+"""Several rooms on one stream: `GET /api/stream?room=a&room=b`, changed by `POST /api/streams/{stream_id}`.
+
+The stream is one member for its lane, and one for each room's audience. What a room says is kept here,
+the newest of each room, until the lane writes: so a slow client skips versions of a room, but never a room.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from actors.core import ConflatingMember, Event, TooMany, next_seq
+from actors.rooms import Refusal, is_room_id
+from web.handlers.access import READ, Grant, expired_notice
+from web.handlers.http import Answer, Opening, OpenStream, error, json_answer, retry_later
+from web.handlers.paths import query_value, query_values
+from web.handlers.positions import id_of, position_of, read_id
+from web.handlers.resume import opening
+from web.handlers.routes import Endpoint, Route
+from web.handlers.sse import LateEvent, frame, notice
+from web.handlers.streams import EVENT_STREAM, KEEP_ALIVE, RETRY_AFTER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from actors.core import Member
+    from actors.rooms import Record, RoomStore
+    from web.handlers.access import Access
+    from web.handlers.http import Request
+
+MAX_ROOMS: Final = 100
+STREAM_ID_AT: Final = 2  # in /api/streams/{stream_id}
+INVALID_ROOMS: Final = error(422, "invalid_rooms", f"wanted 1 to {MAX_ROOMS} room ids")
+INVALID_ROOM_ID: Final = error(422, "invalid_room_id", "a room id is 1 to 64 of A-Z a-z 0-9 _ -")
+INVALID_CHANGE: Final = error(422, "invalid_change", 'wanted {"add": [room id], "remove": [room id]}')
+STREAM_NOT_FOUND: Final = error(404, "stream_not_found", "there is no such stream in this process (any more)")
+
+
+class _Watcher(ConflatingMember):
+    """The stream as one room's audience sees it."""
+
+    __slots__ = ("group", "position", "room_id")
+
+    def __init__(self, group: RoomGroup, room_id: str) -> None:
+        super().__init__()
+        self.group = group
+        self.room_id = room_id
+        self.position = ""
+
+    def take(self, event: Event, seen: int) -> bool:
+        """Hand it to the group, which keeps it until the lane writes."""
+        self.group.hear(self, event, seen)
+        return True
+
+    def close(self, reason: str) -> None:
+        """End the whole stream."""
+        self.group.close(reason)
+
+
+class _Bundle(LateEvent):
+    """All that the rooms have said since the lane wrote last."""
+
+    group: RoomGroup
+
+    def text(self) -> bytes:
+        """Frames, made now."""
+        return self.group.drain()
+
+
+class RoomGroup:
+    """One stream's rooms; the source of that stream."""
+
+    def __init__(self, groups: RoomGroups, room_ids: Iterable[str]) -> None:
+        self.stream_id = secrets.token_urlsafe(16)
+        self._groups = groups
+        self._rooms = groups.rooms
+        self._watchers = {room_id: _Watcher(self, room_id) for room_id in room_ids}
+        self._pending: dict[_Watcher, tuple[Event, int | None]] = {}
+        self._member: Member | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """The data of `open`, and the answer to a change."""
+        return {"stream_id": self.stream_id, "rooms": list(self._watchers)}
+
+    # -- as a source -------------------------------------------------------------------------
+
+    def join(self, wanted: OpenStream, member: Member) -> Opening | Answer:
+        """Offer `member` the rooms' events; 503 if there are too many streams."""
+        told: dict[str, tuple[Record | None, Event]] = {}
+        try:
+            for room_id, watcher in self._watchers.items():
+                record, event = told[room_id] = self._rooms.join(room_id, watcher)
+                watcher.seq = event.seq
+        except TooMany as full:
+            self._leave_all()
+            return retry_later(503, "too_many_streams", RETRY_AFTER_S, str(full))
+        self._member = member
+        self._groups.by_id[self.stream_id] = self
+        frames = [notice("open", orjson.dumps(self.describe()))]
+        epochs = {
+            room_id: "none" if record is None else record.epoch for room_id, (record, _) in told.items()
+        }
+        resumes = read_id(wanted.resume, epochs) if wanted.resume else {}
+        for room_id, (record, event) in told.items():
+            resume = wanted.resume if resumes is None else resumes.get(room_id)
+            watcher = self._watchers[room_id]
+            watcher.position = position_of(room_id, event.id)
+            frames.append(opening(room_id, record, event, resume, self._frame))
+        return Opening(b"".join(frames), next_seq())
+
+    def leave(self, wanted: OpenStream, member: Member) -> None:  # noqa: ARG002  # there is one stream only
+        """Offer nothing more."""
+        self._member = None
+        self._groups.by_id.pop(self.stream_id, None)
+        self._leave_all()
+
+    def _leave_all(self) -> None:
+        for room_id, watcher in self._watchers.items():
+            self._rooms.leave(room_id, watcher)
+        self._pending.clear()
+
+    # -- changes -----------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the stream has not ended."""
+        return self._member is not None
+
+    def remove(self, room_id: str) -> None:
+        """Offer no more events of the room; nothing happens if it is not there."""
+        watcher = self._watchers.pop(room_id, None)
+        if watcher is not None:
+            self._pending.pop(watcher, None)
+            self._rooms.leave(room_id, watcher)
+
+    def add(self, room_id: str) -> None:
+        """Offer the room's record, and its events from now on; nothing happens if it is there.
+
+        Raises:
+            TooMany: As for a stream.
+        """
+        if room_id in self._watchers:
+            return
+        watcher = _Watcher(self, room_id)
+        _, event = self._rooms.join(room_id, watcher)
+        self._watchers[room_id] = watcher
+        watcher.seq = event.seq
+        self.hear(watcher, event, None)
+
+    # -- events --------------------------------------------------------------------------------
+
+    def hear(self, watcher: _Watcher, event: Event, seen: int | None) -> None:
+        """Keep an event until the lane writes, which may be now."""
+        self._pending[watcher] = (event, None if watcher in self._pending else seen)
+        if self._member is not None:
+            bundle = _Bundle(next_seq(), "", "", b"")
+            bundle.group = self
+            self._member.offer(bundle)
+
+    def drain(self) -> bytes:
+        """The frames of what is kept: the newest of each room, all where none had to wait."""
+        pending, self._pending = self._pending, {}
+        frames = []
+        for watcher, (event, seen) in pending.items():
+            for each in (event,) if seen is None else event.since(seen):
+                watcher.position = position_of(watcher.room_id, each.id)
+                frames.append(self._frame(each))
+        return b"".join(frames) or b":\n\n"
+
+    def _frame(self, event: Event) -> bytes:
+        return frame(event, id_of(watcher.position for watcher in self._watchers.values()))
+
+    def close(self, reason: str) -> None:
+        """End the stream."""
+        if self._member is not None:
+            self._member.close(reason)
+
+
+class RoomGroups:
+    """The endpoints, and the streams that are open in this process.
+
+    Args:
+        rooms: Where rooms are watched.
+        access: Judges who may read which room; None where everybody may.
+
+    Attributes:
+        by_id: Open streams by their ids.
+    """
+
+    def __init__(self, rooms: RoomStore, access: Access | None, refused: Callable[[Refusal], Answer]) -> None:
+        self.rooms = rooms
+        self._access = access
+        self._refused = refused
+        self.by_id: dict[str, RoomGroup] = {}
+
+    def routes(self) -> tuple[Route, ...]:
+        """The paths and what answers them."""
+        change = Endpoint(self.change, waits_for_actors_only=True)
+        return (
+            Route("/api/stream", {"GET": Endpoint(self.stream)}),
+            Route("/api/streams/{stream_id}", {"POST": change}),
+        )
+
+    async def stream(self, request: Request) -> Answer | OpenStream:
+        """Every version of each of the rooms from now on, whether it exists or not."""
+        room_ids = tuple(dict.fromkeys(query_values(request.query, "room")))
+        if not 1 <= len(room_ids) <= MAX_ROOMS:
+            return INVALID_ROOMS
+        if not all(map(is_room_id, room_ids)):
+            return INVALID_ROOM_ID
+        refusal = self._not_readable(request, room_ids) or await self._open(room_ids)
+        if refusal is not None:
+            return refusal
+        grant = None if self._access is None else self._access.identify(request.headers, request.query)
+        expires_at = grant.expires_at if isinstance(grant, Grant) else None
+        group = RoomGroup(self, room_ids)
+        return OpenStream(
+            source=group,
+            topic=group.stream_id,
+            resume=request.headers.get("last-event-id") or query_value(request.query, "last_event_id"),
+            client=request.client,
+            headers=EVENT_STREAM if request.http2 else EVENT_STREAM + KEEP_ALIVE,
+            expires_at=expires_at,
+            expired=b"" if expires_at is None else expired_notice({"stream_id": group.stream_id}),
+        )
+
+    async def _open(self, room_ids: Iterable[str]) -> Answer | None:
+        """Get ready for listeners. The second round does not wait: by then all are ready at once."""
+        for room_id in (*room_ids, *room_ids):
+            refusal = await self.rooms.open(room_id)
+            if refusal is not None:
+                return self._refused(refusal)
+        return None
+
+    async def change(self, request: Request) -> Answer:
+        """Take rooms from a stream, and add others to it."""
+        group = self.by_id.get(request.segments[STREAM_ID_AT])
+        change = _read_change(request.body)
+        if group is None or change is None:
+            return STREAM_NOT_FOUND if group is None else INVALID_CHANGE
+        add, remove = change
+        if not all(map(is_room_id, add)):
+            return INVALID_ROOM_ID
+        refusal = self._not_readable(request, add) or await self._open(add)
+        if refusal is not None:
+            return refusal
+        if not group.is_open:
+            return STREAM_NOT_FOUND
+        return self._changed(group, add, remove)
+
+    @staticmethod
+    def _changed(group: RoomGroup, add: list[str], remove: list[str]) -> Answer:
+        kept = set(group.describe()["rooms"]) - set(remove)
+        if len(kept | set(add)) > MAX_ROOMS:
+            return INVALID_ROOMS
+        try:
+            for room_id in remove:
+                group.remove(room_id)
+            for room_id in add:
+                group.add(room_id)
+        except TooMany as full:
+            return retry_later(503, "too_many_streams", RETRY_AFTER_S, str(full))
+        return json_answer(200, group.describe())
+
+    def _not_readable(self, request: Request, room_ids: Iterable[str]) -> Answer | None:
+        """Why the request's token does not let it read all of these rooms."""
+        if self._access is None:
+            return None
+        for room_id in room_ids:
+            judged = self._access.judge(request.headers, request.query, room_id, READ)
+            if isinstance(judged, Answer):
+                return judged
+        return None
+
+
+def _read_change(body: bytes) -> tuple[list[str], list[str]] | None:
+    """Rooms to add and to remove; None for anything else."""
+    try:
+        document = orjson.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(document, dict) or not document.keys() <= {"add", "remove"}:
+        return None
+    add, remove = document.get("add", []), document.get("remove", [])
+    for ids in (add, remove):
+        if (
+            not isinstance(ids, list)
+            or len(ids) > MAX_ROOMS
+            or not all(isinstance(each, str) for each in ids)
+        ):
+            return None
+    return add, remove
