@@ -6,9 +6,9 @@ export interface RoomRecord<State = any> {
   state: State | null;
 }
 
-/** Whether the stream of a room is open; if not, why, and when the next attempt is made. */
+/** Whether the stream of some rooms is open; if not, why, and when the next attempt is made. */
 export interface Status {
-  room_id: string;
+  rooms: string[];
   isOpen: boolean;
   error?: GreenroomError;
   pauseMs?: number;
@@ -41,6 +41,7 @@ export class GreenroomError extends Error {
   code: string;
   body: any;
   retryAfterMs: number;
+  /** Whether the same request may succeed later by itself. */
   get isTemporary(): boolean;
 }
 
@@ -53,7 +54,10 @@ export class Greenroom {
   record<State = any>(id: string): RoomRecord<State> | undefined;
   /** The record now; null if there is no room. */
   get<State = any>(id: string): Promise<RoomRecord<State> | null>;
-  /** Overwrites the room; see README. */
+  /**
+   * Overwrites the room. While an earlier put waits for its answer, or nobody answers, only the newest state is kept,
+   * and sent until it is answered; the promises of those it replaces resolve with its record.
+   */
   put<State extends object>(id: string, state: State, options?: WriteOptions): Promise<RoomRecord<State>>;
   /** Writes what `change` makes of the newest state, again if somebody was quicker; undefined writes nothing. */
   update<State extends object = any>(

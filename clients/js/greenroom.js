@@ -1,16 +1,12 @@
-// Watches and writes the rooms of a Greenroom server, and always comes back.
-//
-// Streams are read with fetch: an EventSource gives up for good on any answer but 200, sends no token in a
-// header, and does not notice a connection that has silently died.
+// Watches and writes rooms of a Greenroom server, and always comes back. Streams are read with fetch: an EventSource
+// gives up on any answer but 200, and does not notice a dead connection. greenroom.d.ts says what each method does.
 
-/** What went wrong. `status` is 0 where no answer came. */
 export class GreenroomError extends Error {
   constructor(status, body, retryAfterMs = 0, cause) {
     super(body?.message ?? body?.error ?? (status ? `HTTP ${status}` : "no answer"), { cause });
     Object.assign(this, { name: "GreenroomError", status, code: body?.error ?? "", body, retryAfterMs });
   }
 
-  /** Whether the same request may succeed later by itself. */
   get isTemporary() {
     return !this.status || this.status >= 500 || [408, 425, 429].includes(this.status);
   }
@@ -19,6 +15,7 @@ export class GreenroomError extends Error {
 export class Greenroom {
   #url; #options; #token; #isClosed = false;
   #rooms = new Map(); // what is watched
+  #lines = new Set(); // streams, each of up to 100 rooms
   #puts = new Map(); // what is written
   #pauses = new Set();
   #goOn = () => { for (const end of [...this.#pauses]) end(); };
@@ -29,36 +26,28 @@ export class Greenroom {
     globalThis.addEventListener?.("online", this.#goOn);
   }
 
-  /** Calls `onRecord` with the newest record, now if it is known and whenever it changes; returns how to stop. */
   watch(id, onRecord) {
     let room = this.#rooms.get(id);
-    if (!room) this.#rooms.set(id, room = { id, listeners: new Set() });
+    if (!room) this.#rooms.set(id, room = { listeners: new Set(), line: this.#lineFor(id) });
     const listener = (record) => queueMicrotask(() => room.listeners.has(listener) && onRecord(record));
     room.listeners.add(listener);
     if (room.record) listener(room.record);
-    if (room.listeners.size === 1) this.#follow(room);
     return () => {
       if (!room.listeners.delete(listener) || room.listeners.size) return;
       this.#rooms.delete(id);
-      room.end?.();
-      this.#goOn();
+      room.line.rooms.delete(id);
+      this.#change(room.line);
     };
   }
 
-  /** The newest record that has come of a watched room. */
   record(id) {
     return this.#rooms.get(id)?.record;
   }
 
-  /** The record now; null if there is no room. */
   async get(id) {
     return (await this.#get(id)).record;
   }
 
-  /**
-   * Overwrites the room. While an earlier put waits for its answer, or nobody answers, only the newest state is kept,
-   * and sent until it is answered; the promises of those it replaces resolve with its record.
-   */
   put(id, state, { secret } = {}) {
     return new Promise((resolve, reject) => {
       const queue = this.#puts.get(id);
@@ -69,7 +58,6 @@ export class Greenroom {
     });
   }
 
-  /** Writes what `change(state, record)` makes of the newest state, again if somebody was quicker; undefined: nothing. */
   async update(id, change, { secret } = {}) {
     for (let attempt = 0; ; attempt++) {
       const { record, tag } = await this.#get(id);
@@ -85,11 +73,10 @@ export class Greenroom {
     }
   }
 
-  /** Ends all streams, and gives up what could not be written. */
   close() {
     this.#isClosed = true;
     globalThis.removeEventListener?.("online", this.#goOn);
-    for (const room of this.#rooms.values()) room.end?.();
+    for (const line of this.#lines) line.end?.();
     this.#rooms.clear();
     this.#goOn();
   }
@@ -166,34 +153,91 @@ export class Greenroom {
 
   // -- streams
 
-  async #follow(room) {
-    const isOver = () => this.#isClosed || !room.listeners.size;
-    const tell = (status) => this.#options.onStatus?.({ room_id: room.id, ...status });
+  #lineFor(id) {
+    let line = [...this.#lines].find(({ rooms, isRefused }) => rooms.size < 100 && !isRefused);
+    if (line) {
+      line.rooms.add(id);
+      this.#change(line);
+    } else {
+      this.#lines.add(line = { rooms: new Set([id]) });
+      // Rooms that are watched in the same turn are asked for together.
+      queueMicrotask(() => this.#follow(line));
+    }
+    return line;
+  }
+
+  async #follow(line) {
+    const isOver = () => this.#isClosed || !line.rooms.size;
+    const tell = (status) => this.#options.onStatus?.({ rooms: [...line.rooms], ...status });
     for (let failures = 0; !isOver(); ) {
       let error;
-      room.pauseMs = undefined;
+      line.pauseMs = line.id = undefined;
       try {
-        await this.#read(room, () => { failures = 0; tell({ isOpen: true }); });
+        await this.#read(line, () => { failures = 0; line.isRefused = false; tell({ isOpen: true }); });
       } catch (caught) {
         error = asError(caught);
       }
-      if (isOver()) return;
-      const pauseMs = room.pauseMs ?? this.#backOff(failures++, error);
+      if (isOver()) break;
+      if (error && !error.isTemporary) {
+        line.isRefused = true;
+        if (line.rooms.size > 1) {
+          this.#split(line);
+          continue;
+        }
+      }
+      const pauseMs = line.pauseMs ?? this.#backOff(failures++, error);
       tell({ isOpen: false, error, pauseMs });
       await this.#pause(pauseMs);
     }
+    this.#lines.delete(line);
   }
 
-  async #read(room, onOpen) {
+  #split(line) {
+    const half = { rooms: new Set([...line.rooms].slice(line.rooms.size / 2)), isRefused: true };
+    for (const id of half.rooms) {
+      line.rooms.delete(id);
+      this.#rooms.get(id).line = half;
+    }
+    this.#lines.add(half);
+    this.#follow(half);
+  }
+
+  /** Has the stream carry the rooms that are wanted, without a reconnect where that can be had. */
+  async #change(line) {
+    if (!line.rooms.size) {
+      this.#lines.delete(line);
+      line.end?.();
+      return this.#goOn();
+    }
+    if (!line.id || line.isChanging) return;
+    line.isChanging = true;
+    for (;;) {
+      const { id } = line;
+      const add = [...line.rooms].filter((room) => !line.carried.includes(room));
+      const remove = line.carried.filter((room) => !line.rooms.has(room));
+      if (!id || !(add.length + remove.length)) break;
+      const init = { method: "POST", body: JSON.stringify({ add, remove }), signal: AbortSignal.timeout?.(20_000) };
+      try {
+        line.carried = (await (await this.#fetch(`/api/streams/${id}`, init)).json()).rooms;
+      } catch {
+        if (id === line.id) line.end(line.pauseMs = 0);
+        break;
+      }
+    }
+    line.isChanging = false;
+  }
+
+  async #read(line, onOpen) {
     const ending = new AbortController();
-    room.end = () => ending.abort();
+    line.end = () => ending.abort();
     let timer;
-    const heard = () => { clearTimeout(timer); timer = setTimeout(room.end, this.#options.quietMs); };
+    const heard = () => { clearTimeout(timer); timer = setTimeout(line.end, this.#options.quietMs); };
     heard();
     try {
-      const resume = room.tag ? `?last_event_id=${room.tag}` : "";
+      const query = [...line.rooms].map((id) => `room=${encodeURIComponent(id)}`);
+      if (line.tag) query.push(`last_event_id=${line.tag}`);
       const init = { headers: { Accept: EVENTS }, signal: ending.signal };
-      const answer = await this.#fetch(`${pathOf(room.id)}/stream${resume}`, init);
+      const answer = await this.#fetch(`/api/stream?${query.join("&")}`, init);
       // A login page may be a 200 too.
       if (!answer.headers.get("Content-Type")?.startsWith(EVENTS)) throw new GreenroomError(0, { error: "no_events" });
       onOpen();
@@ -204,7 +248,7 @@ export class Greenroom {
         heard();
         const frames = (text + value).split("\n\n");
         text = frames.pop();
-        for (const frame of frames) this.#hear(room, frame);
+        for (const frame of frames) this.#hear(line, frame);
       }
     } finally {
       clearTimeout(timer);
@@ -212,21 +256,26 @@ export class Greenroom {
     }
   }
 
-  #hear(room, frame) {
+  #hear(line, frame) {
     const fields = {};
-    for (const line of frame.split("\n")) fields[line.split(":", 1)] = line.slice(line.indexOf(":") + 1).trim();
+    for (const part of frame.split("\n")) fields[part.split(":", 1)] = part.slice(part.indexOf(":") + 1).trim();
     if (fields.retry) this.#options.retryMs = +fields.retry;
     const data = fields.data && JSON.parse(fields.data);
-    if (fields.event === "state") {
-      Object.assign(room, { record: data, tag: fields.id });
-      for (const listener of room.listeners) listener(data);
+    if (fields.event === "open") {
+      Object.assign(line, { id: data.stream_id, carried: data.rooms });
+      this.#change(line);
+    } else if (fields.event === "state") {
+      line.tag = fields.id;
+      const room = this.#rooms.get(data.room_id);
+      if (room) room.record = data;
+      for (const listener of room?.listeners ?? []) listener(data);
     } else if (fields.event === "reset") {
       this.#options.onReset?.(data);
     } else if (fields.event === "drain") {
-      room.pauseMs = data.retry_ms;
+      line.pauseMs = data.retry_ms;
     } else if (fields.event === "expired") {
       this.#token = undefined;
-      room.pauseMs = 0;
+      line.pauseMs = 0;
     }
   }
 

@@ -159,6 +159,45 @@ def test_a_room_that_nobody_watches_any_more_has_no_stream(page: Page, node: Ser
     assert len(until(page, "true")["heard"]) == 1
 
 
+def streams(node: ServedNode) -> int:
+    (line,) = (
+        line
+        for line in httpx.get(f"{node.url}/metrics").text.splitlines()
+        if line.startswith("greenroom_streams ")
+    )
+    return int(float(line.split()[1]))
+
+
+def test_many_rooms_share_one_stream_and_come_and_go_without_a_reconnect(
+    page: Page, node: ServedNode
+) -> None:
+    client(page, node, "one", node.url)
+    for room_id in ("a", "b", "c"):
+        watch(page, "one", room_id)
+    until(page, "heard.length === 3")
+    assert streams(node) == 1
+    watch(page, "one", "d")
+    until(page, "heard.length === 4")
+    page.run("stop(); 0")
+    for room_id in ("d", "a"):
+        httpx.put(f"{node.url}/api/rooms/{room_id}", json={"state": {"n": 1}})
+    noted = until(page, "heard.length === 5")
+
+    assert noted["heard"][-1]["room_id"] == "a"
+    assert [status["isOpen"] for status in noted["statuses"]] == [True]
+    assert streams(node) == 1
+
+
+def test_a_room_that_is_refused_does_not_keep_the_others_waiting(page: Page, node: ServedNode) -> None:
+    client(page, node, "one", node.url)
+    page.run(
+        "for (const id of ['a', 'b', 'not a room', 'c', 'd']) one.watch(id, (r) => noted.heard.push(r)); 0"
+    )
+    noted = until(page, "heard.length === 4", 5)
+
+    assert sorted(record["room_id"] for record in noted["heard"]) == ["a", "b", "c", "d"]
+
+
 @pytest.mark.parametrize(
     "told",
     [
@@ -208,7 +247,7 @@ def test_a_drain_says_when_to_come_back(page: Page, node: ServedNode) -> None:
         noted = until(page, "heard.length === 2", 5)
         page.run("one.close(); 0")
 
-    assert noted["statuses"][1] == {"room_id": "r", "isOpen": False, "pauseMs": 150}
+    assert noted["statuses"][1] == {"rooms": ["r"], "isOpen": False, "pauseMs": 150}
 
 
 def test_a_token_is_renewed_when_it_is_refused_and_when_a_stream_says_that_it_has_expired(
