@@ -23,7 +23,7 @@ from actors.automation.queueing import PendingDecision, Queued, queue, reported
 from actors.automation.snapshot import Instructions, Snapshot
 from actors.automation.steps import Capabilities
 from actors.automation.tables import ROBLOX, automation_decisions, player_snapshots
-from actors.links import in_one_trip
+from actors.links import run_pipeline
 
 # Unapplied decisions that differ in nothing else are stored once.
 _SAME: Final = ("action", "from_rank", "target_rank", "reason", "actor_user_id", "status", "problem")
@@ -300,7 +300,7 @@ class Batch:
         if self._history:
             todo.append(insert_many(self._connection, player_snapshots, self._history))
         if todo:
-            in_one_trip(self._connection, *todo)
+            run_pipeline(self._connection, *todo)
         if self._superseded:
             self._connection.execute(outbox.supersede(self._superseded, self._context.now))
         if self._decisions:

@@ -16,7 +16,7 @@ from sqlalchemy import JSON, Column, Connection, LargeBinary, Table, TextClause,
 from sqlalchemy.dialects import postgresql
 
 from actors.automation.tables import UtcTime
-from actors.links import Step
+from actors.links import Query
 
 SQLITE: Final = "sqlite"
 _POSTGRESQL: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -24,26 +24,26 @@ _POSTGRESQL: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
 Row = Mapping[str, Any]
 
 
-def insert_many(connection: Connection, table: Table, rows: Sequence[Row]) -> Step:
+def insert_many(connection: Connection, table: Table, rows: Sequence[Row]) -> Query:
     """Insert rows, at least one, all with the same columns. JSON columns are given as text, times aware."""
     return _step(connection, _insert(table, tuple(rows[0]), connection.dialect.name), rows)
 
 
-def add_missing(connection: Connection, table: Table, rows: Sequence[Row]) -> Step:
+def add_missing(connection: Connection, table: Table, rows: Sequence[Row]) -> Query:
     """Insert those rows whose `user_id` is not there yet, in order."""
     return _step(connection, _add_missing(table, tuple(rows[0]), connection.dialect.name), rows)
 
 
-def upsert_many(connection: Connection, table: Table, rows: Sequence[Row]) -> Step:
+def upsert_many(connection: Connection, table: Table, rows: Sequence[Row]) -> Query:
     """Insert rows, or overwrite those of the same `user_id`; `created_at` is never overwritten."""
     return _step(connection, _upsert(table, tuple(rows[0]), connection.dialect.name), rows)
 
 
-def _step(connection: Connection, statement: TextClause, rows: Iterable[Row]) -> Step:
+def _step(connection: Connection, statement: TextClause, rows: Iterable[Row]) -> Query:
     is_sqlite = connection.dialect.name == SQLITE
     default = _sqlite_time if is_sqlite else str
     option = orjson.OPT_PASSTHROUGH_DATETIME
-    return Step(statement, {"rows": orjson.dumps(list(rows), default=default, option=option).decode()})
+    return Query(statement, {"rows": orjson.dumps(list(rows), default=default, option=option).decode()})
 
 
 @lru_cache(maxsize=256)

@@ -23,7 +23,7 @@ from actors.automation.player import Player
 from actors.automation.policy import Policy
 from actors.automation.queueing import PendingDecision
 from actors.automation.tables import OPEN, automation_decisions, player_snapshots, player_sync, players
-from actors.links import Step, in_one_trip
+from actors.links import Query, run_pipeline
 
 # Columns in the order of the fields.
 PLAYERS: Final = select(*(players.c[name] for name in Player._fields))
@@ -51,7 +51,7 @@ def lock(connection: Connection, user_ids: Sequence[int]) -> dict[int, Sync]:
     """Lock these players until the transaction ends; returns the merge state of each."""
     ordered = sorted(set(user_ids))
     rows = [{"user_id": user_id, "rank_known": False} for user_id in ordered]
-    in_one_trip(connection, add_missing(connection, player_sync, rows))
+    run_pipeline(connection, add_missing(connection, player_sync, rows))
     statement = _SYNCS.where(_among(connection)).order_by(player_sync.c.user_id).with_for_update()
     return {row[0]: _sync_of(row) for row in connection.execute(statement, _ids(connection, ordered))}
 
@@ -100,7 +100,7 @@ def player_of(row: Row[Any]) -> Player:
 
 def saving(
     connection: Connection, changed: Mapping[int, tuple[Player, Sync]], policy: Policy
-) -> tuple[Step, ...]:
+) -> tuple[Query, ...]:
     """What writes players back, at least one, with the columns that follow from rank and policy."""
     ordered = [changed[user_id] for user_id in sorted(changed)]
     return (

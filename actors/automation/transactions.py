@@ -23,7 +23,7 @@ from actors.automation.queueing import Queued, reported
 from actors.automation.snapshot import DecisionRequest
 from actors.automation.steps import Ban
 from actors.automation.tables import player_snapshots
-from actors.links import Forgotten, Slice, in_one_trip
+from actors.links import Forgotten, Slice, run_pipeline
 
 
 def record_snapshots(
@@ -163,7 +163,7 @@ def _take_effect(connection: Connection, job: Claimed, sync: Sync, policy: Polic
             left_at=now,
         )
     player = player._replace(updated_at=now)
-    in_one_trip(connection, *store.saving(connection, {job.user_id: (player, sync)}, policy))
+    run_pipeline(connection, *store.saving(connection, {job.user_id: (player, sync)}, policy))
 
 
 def forget_snapshots(connection: Connection, which: Slice) -> Forgotten:

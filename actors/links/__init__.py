@@ -2,22 +2,22 @@
 
 Reading order, each file leaning only on the ones above it:
 
-    errors              the engine is away, or cannot be listened to
+    errors              an engine cannot be reached, or not listened to
     availability        whether an engine can be reached, and since when
     redis_refusals      what follows from an error of Redis: a table
     file_watcher        files that may change: read every so often
     http_caller         requests to one HTTP peer, and whatever comes of them as a value
-    redis_link          pipelines, and the task that knows whether Redis is there
+    redis_link          pipelines, and whether Redis can be reached
     redis_blocking      a command that waits inside Redis and can be called back
     redis_subscription  a Pub/Sub channel
     redis_address       opens trio streams from a REDIS_URL
     redis_wire          a trio-native connection for the path of shared rooms
     redis_channels      many Pub/Sub channels over one such connection
     database_engine     which driver, which time limits, what durable means
-    database_line       one connection in a worker thread, broken off when it hangs
-    database_trip       several statements in one way there and back
-    database            transactions, and the task that knows whether the database is there
-    database_channel    what other nodes say through PostgreSQL
+    database_worker     one connection and its worker thread
+    database_pipeline   several statements in one round trip
+    database            transactions, and whether the database can be reached
+    database_channel    LISTEN: what other nodes say through PostgreSQL
     retention           deletes rows that are too old, whatever the wall clock does
     group_commit        an actor that writes many callers' entries in one transaction
 """
@@ -35,8 +35,8 @@ from actors.links.database import (
 )
 from actors.links.database_channel import DatabaseChannel
 from actors.links.database_engine import Limits, make_engine, normal_url
-from actors.links.database_line import is_schema_fault
-from actors.links.database_trip import Step, in_one_trip
+from actors.links.database_pipeline import Query, run_pipeline
+from actors.links.database_worker import is_schema_fault
 from actors.links.errors import CannotListen, LinkDown, NotSent, OutcomeUnknown
 from actors.links.file_watcher import MAX_FILE_BYTES, FileWatcher, read_file, why_unreadable
 from actors.links.group_commit import Caller, GroupCommit
@@ -77,6 +77,7 @@ __all__ = [
     "LinkStatistics",
     "NotSent",
     "OutcomeUnknown",
+    "Query",
     "Reader",
     "RedisChannels",
     "RedisLink",
@@ -84,7 +85,6 @@ __all__ = [
     "RefusalClass",
     "RetentionSweeper",
     "Slice",
-    "Step",
     "Subscription",
     "Transactions",
     "Unprepared",
@@ -94,11 +94,11 @@ __all__ = [
     "Writer",
     "check_url",
     "described",
-    "in_one_trip",
     "is_schema_fault",
     "make_engine",
     "normal_url",
     "read_file",
     "read_retry_after",
+    "run_pipeline",
     "why_unreadable",
 ]

@@ -1,13 +1,13 @@
-"""The way to the database: one writer, a few readers, each a connection in a worker thread of its own.
+"""The link to the database: one writer and a few readers, each a connection with a worker thread of its own.
 
 All writes of this process go through one connection: SQLite allows no more, and
 what wants to be fast brings many changes in one transaction. Where a PostgreSQL
 has no connection for the readers, reads take turns with the writes on that one.
 
-A link that is down refuses at once, those who wait for their turn as well; only
-its own task tries again, with growing pauses. A write that fails takes the link
-down too, even where reads go on (a full disk): the pauses go on growing until a
-write has succeeded, or nothing has failed for a while.
+While the link is down, every transaction fails at once, also those that wait for
+their turn; only the link's own task tries to connect, with growing pauses. A write
+that fails takes the link down too, even where reads succeed (a full disk): the
+pauses keep growing until a write has succeeded, or nothing has failed for a while.
 
 A file (SQLite) that is taken away or replaced while it is open goes on taking
 writes, which nobody finds again. Each transaction compares before its outcome is
@@ -33,7 +33,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from actors.links.availability import Availability, LinkState
 from actors.links.database_engine import SQLITE, Limits, make_engine, normal_url
-from actors.links.database_line import Line, NoTurn, is_schema_fault, is_short_of_connections
+from actors.links.database_worker import ConnectionWorker, NotRun, is_schema_fault, is_short_of_connections
 from actors.links.errors import LinkDown
 from supervision import Backoff
 
@@ -124,10 +124,10 @@ class _NoConnection(Exception):
 
 
 class Database:
-    """Transactions for whoever has some, and the news whether the database is there.
+    """Runs transactions, and knows whether the database can be reached.
 
-    As a child of the tree it is `run`, which never fails for lack of a
-    database; it counts as started after the first attempt.
+    `run` is a child for a supervisor. It does not fail while there is no database, and counts as started
+    after the first attempt.
 
     Args:
         url: `sqlite:///file` or `postgresql://…`, in any usual spelling; never logged.
@@ -135,8 +135,8 @@ class Database:
             the parts that cannot be used, and why; then it is run again after a while.
         name: In logs and health.
         limits: How long the database may take for one thing.
-        patience_s: How long a transaction may take in all, and how long it may wait for its turn.
-        ping_every_s: How often an idle link looks whether the database is still there.
+        timeout_s: How long a transaction may take, and how long it may wait for its turn.
+        ping_every_s: How often an idle link checks that the database answers.
         backoff: Pauses between attempts to come back.
         clock: Unix seconds.
 
@@ -151,7 +151,7 @@ class Database:
         prepare: Callable[[Connection], Mapping[str, str] | None] | None = None,
         name: str = "database",
         limits: Limits | None = None,
-        patience_s: float = 8.0,
+        timeout_s: float = 8.0,
         ping_every_s: float = 5.0,
         backoff: Backoff = RECONNECT,
         clock: Callable[[], float] = time.time,
@@ -169,9 +169,10 @@ class Database:
         self._file: FileId | None = None
         self._log: FileId | None = None
         verify = self._check_file if self.is_sqlite else nothing
-        self._writer = Line(self.new_engine(writes=True), patience_s=patience_s, verify=verify)
+        self._writer = ConnectionWorker(self.new_engine(writes=True), timeout_s=timeout_s, verify=verify)
         self._readers = [
-            Line(self.new_engine(writes=False), patience_s=patience_s, verify=verify) for _ in range(READERS)
+            ConnectionWorker(self.new_engine(writes=False), timeout_s=timeout_s, verify=verify)
+            for _ in range(READERS)
         ]
         self._ping_every_s = ping_every_s
         self._backoff = backoff
@@ -180,7 +181,7 @@ class Database:
         )
         self._failures = self._writes = self._failed_writes = 0
 
-    # -- whether it is there -----------------------------------------------------------
+    # -- availability ------------------------------------------------------------------
 
     @property
     def is_sqlite(self) -> bool:
@@ -194,12 +195,12 @@ class Database:
 
     @property
     def is_up(self) -> bool:
-        """Whether it answered the last time it was asked."""
+        """Whether the database answered the last time it was asked."""
         return self._availability.is_up
 
     @property
     def outages(self) -> int:
-        """Grows with every loss: who keeps a connection of its own sees that it is from before."""
+        """Times the database went away: a connection opened when this was smaller is stale."""
         return self._availability.outages
 
     @property
@@ -232,15 +233,15 @@ class Database:
         await self._availability.until_up()
 
     def note_outage(self, seen: int, error: BaseException) -> None:
-        """Say that the database was not there.
+        """Report that the database could not be reached.
 
         Args:
-            seen: `outages` from before the attempt; the news is old if one has been counted since.
+            seen: `outages` from before the attempt; ignored if one has been counted since.
             error: What the driver said.
         """
         self._availability.note_outage(seen, error)
 
-    # -- going there -------------------------------------------------------------------
+    # -- transactions -------------------------------------------------------------------
 
     async def write(self, function: Callable[[Connection], T], /) -> T:
         """Run `function` in a transaction, commit it, and return what it returned.
@@ -260,12 +261,12 @@ class Database:
         Raises:
             LinkDown: The database is away, or has no time.
         """
-        readers: Sequence[Line] = self._readers
+        readers: Sequence[ConnectionWorker] = self._readers
         if self._is_short and trio.current_time() < self._ask_again_at_s:
             readers = [reader for reader in readers if reader.is_connected] or (self._writer,)
-        line = min(readers, key=lambda reader: reader.queue)
+        worker = min(readers, key=lambda reader: reader.queue)
         try:
-            return await self._transact(line, function, is_read=True)
+            return await self._transact(worker, function, is_read=True)
         except _NoConnection as none:
             self._note_short(none.error)
             # By the connection that there is.
@@ -287,18 +288,20 @@ class Database:
     def _connected_readers(self) -> int:
         return sum(reader.is_connected for reader in self._readers)
 
-    async def _transact(self, line: Line, function: Callable[[Connection], T], *, is_read: bool = False) -> T:
+    async def _transact(
+        self, worker: ConnectionWorker, function: Callable[[Connection], T], *, is_read: bool = False
+    ) -> T:
         if not self.is_up:
             raise LinkDown(self.name)
         seen = self.outages
         try:
-            result = await line.transact(function, is_wanted=lambda: self.is_up)
-        except NoTurn:
+            result = await worker.transact(function, is_wanted=lambda: self.is_up)
+        except NotRun:
             raise LinkDown(self.name) from None
         except (IntegrityError, DataError):
             raise  # a fault of ours, not of the database
         except (DBAPIError, Unprepared) as error:
-            raise self._failed(line, seen, error, is_read=is_read) from error
+            raise self._failed(worker, seen, error, is_read=is_read) from error
         if not is_read:
             self._writes += 1
             self._failures = 0
@@ -307,13 +310,13 @@ class Database:
         return result
 
     def _failed(
-        self, line: Line, seen: int, error: DBAPIError | Unprepared, *, is_read: bool
+        self, worker: ConnectionWorker, seen: int, error: DBAPIError | Unprepared, *, is_read: bool
     ) -> LinkDown | _NoConnection:
         """Take note of a transaction that failed; what to raise."""
         if isinstance(error, Unprepared):
             self.note_outage(seen, error)
             return LinkDown(self.name, error)
-        if line is not self._writer and is_short_of_connections(error):
+        if worker is not self._writer and is_short_of_connections(error):
             return _NoConnection(error)
         if not is_read:
             self._failed_writes += 1
@@ -328,30 +331,30 @@ class Database:
     # -- the task ----------------------------------------------------------------------
 
     async def run(self, life: Life) -> None:
-        """Look after the link until cancelled."""
+        """Connect, check and reconnect until cancelled."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._break_off_what_hangs)
                 await self._look_after(life)
         finally:
-            self.close_lines()
+            self.close_connections()
 
-    def close_lines(self) -> None:
+    def close_connections(self) -> None:
         """Close all connections that no thread is at work with; the next transactions open new ones."""
-        for line in (self._writer, *self._readers):
-            line.close()
+        for worker in (self._writer, *self._readers):
+            worker.close()
 
     async def _break_off_what_hangs(self) -> None:
         while True:
             await trio.sleep(CHECK_EVERY_S)
-            for line in (self._writer, *self._readers):
-                line.check()
+            for worker in (self._writer, *self._readers):
+                worker.check()
 
     async def _look_after(self, life: Life) -> None:
         while True:
             try:
                 await self._visit()
-            except (DBAPIError, NoTurn, Unprepared, OSError) as error:
+            except (DBAPIError, NotRun, Unprepared, OSError) as error:
                 self._availability.note_down(error)
             except LinkDown:
                 pass  # of a link that was up: whoever has found out has said so
@@ -369,7 +372,7 @@ class Database:
             return
         if self._path is not None and self._file is None:
             await trio.to_thread.run_sync(partial(self._path.parent.mkdir, parents=True, exist_ok=True))
-        if not any(line.is_connected for line in (self._writer, *self._readers)):
+        if not any(worker.is_connected for worker in (self._writer, *self._readers)):
             self._log = None  # SQLite removes it with the last connection, and makes a new one
         self._check_file()
         await self._prepare_parts()
@@ -388,7 +391,7 @@ class Database:
 
     async def _prepare_parts(self) -> None:
         before = self._problems
-        self._problems = await self._writer.transact(self._prepared, patience_s=PREPARE_S)
+        self._problems = await self._writer.transact(self._prepared, timeout_s=PREPARE_S)
         self._prepared_at_s = trio.current_time()
         for part in before.keys() | self._problems.keys():
             if (problem := self._problems.get(part)) is None:
@@ -418,7 +421,7 @@ class Database:
         return (self._prepare(connection) if self._prepare is not None else None) or {}
 
     async def _pause(self) -> None:
-        """Until the next look: soon while there is trouble, and at once at news of some."""
+        """Wait until the next check: soon while there is trouble, and at once when some is reported."""
         if self.is_up:
             with trio.move_on_after(self._ping_every_s):
                 await self._availability.until_changed()

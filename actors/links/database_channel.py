@@ -1,7 +1,7 @@
-"""What other nodes say through PostgreSQL (LISTEN and NOTIFY), read in a worker thread.
+"""Notifications of other nodes through PostgreSQL (LISTEN and NOTIFY), read in a worker thread.
 
-PostgreSQL keeps nothing for a listener that is away: what is said during an
-outage is lost to this node, which `gaps` tells.
+PostgreSQL keeps nothing for a listener that is away: notifications sent during an
+outage are lost to this node; `gaps` counts such gaps.
 """
 
 from __future__ import annotations

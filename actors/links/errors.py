@@ -1,4 +1,4 @@
-"""What can go wrong between us and an engine, and whose move is next."""
+"""What can go wrong between this process and an engine, and who has to act on it."""
 
 
 class LinkDown(Exception):

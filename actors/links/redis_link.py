@@ -60,7 +60,7 @@ class LinkStatistics:
         refused: Operations it refuses now, by the error's code.
         outages: Times the link went down.
         trips: Pipelines sent.
-        failed_trips: Those that found nobody.
+        failed_trips: Those that failed because Redis could not be reached.
         threads_busy: Worker threads in use now.
     """
 
@@ -73,9 +73,9 @@ class LinkStatistics:
 
 
 class RedisLink:
-    """Pipelines for whoever has some, and the news whether Redis is there.
+    """Runs pipelines, and knows whether Redis can be reached.
 
-    As a child of the tree it is `run`, which never fails for lack of a Redis.
+    `run` is a child for a supervisor; it does not fail while there is no Redis.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`; never logged.
@@ -83,7 +83,7 @@ class RedisLink:
         threads: Pipelines under way at the same time; more wait for their turn.
         connect_timeout_s: Longest wait for a connection.
         answer_timeout_s: Longest silence in the middle of an answer.
-        ping_every_s: How often an idle link looks whether Redis is still there.
+        ping_every_s: How often an idle link checks that Redis answers.
         backoff: Pauses between attempts to come back.
         clock: Unix seconds.
     """
@@ -116,7 +116,7 @@ class RedisLink:
         self._refusals: dict[str, LinkRefused] = {}
         self.address = address_of(self._client)
 
-    # -- whether it is there -----------------------------------------------------------
+    # -- availability ------------------------------------------------------------------
 
     @property
     def state(self) -> LinkState:
@@ -125,7 +125,7 @@ class RedisLink:
 
     @property
     def outages(self) -> int:
-        """Grows with every loss: who keeps a connection of its own sees that it is from before."""
+        """Times Redis went away: a connection opened when this was smaller is stale."""
         return self._availability.outages
 
     def statistics(self) -> LinkStatistics:
@@ -182,15 +182,15 @@ class RedisLink:
                 logger.info("redis_accepts", extra={"link": self.name, "operation": operation})
 
     def note_outage(self, seen: int, error: Exception) -> None:
-        """Say that Redis was not there.
+        """Report that Redis could not be reached.
 
         Args:
-            seen: `outages` from before the attempt; the news is old if one has been counted since.
+            seen: `outages` from before the attempt; ignored if one has been counted since.
             error: What the driver said.
         """
         self._availability.note_outage(seen, error)
 
-    # -- going there -------------------------------------------------------------------
+    # -- commands ----------------------------------------------------------------------
 
     async def pipeline(self, commands: Sequence[Command], *, transaction: bool = False) -> list[Any]:
         """Send commands in one go; their answers in the same order, bulk strings as bytes.
@@ -285,7 +285,7 @@ class RedisLink:
     # -- the task ----------------------------------------------------------------------
 
     async def run(self, life: Life) -> None:
-        """Look after the link until cancelled."""
+        """Connect, check and reconnect until cancelled."""
         self._ended = False
         life.started()
         try:

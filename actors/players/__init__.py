@@ -2,17 +2,17 @@
 
 Reading order, each file leaning only on the ones above it:
 
-    entry        a change, an account, an outcome
-    decision     what comes of changes, decided from the rows as they are
+    entry        an entry (one change), an account, an outcome
+    decision     decides which entries count; pure
     tables       the database's tables
-    statements   what is said to the database, in both dialects
-    posting      one transaction, given a connection
-    ledger       the actor that commits everybody's changes together
-    accounts     what this node knows of active players; outlives all tasks
-    player       the actor through which one player's changes and news go
-    batch        many entries, one waiter
-    players      all of them: what handlers call
-    news         what other nodes on the same PostgreSQL have counted
+    statements   SQL for both dialects
+    posting      the ledger's transactions
+    ledger       the actor that commits the entries of all players together
+    accounts     cache of active players' accounts
+    player       the actor of one active player
+    submit_all   submits many entries with one waiting task
+    players      the API for handlers
+    news         changes made by other nodes on the same PostgreSQL
     game_config  console variables for game servers
 
 What is promised
@@ -27,7 +27,7 @@ What is promised
 
 What is not promised
     * `database_unavailable`, `ledger_failed` and `timeout` do not say whether the entry counted. With a
-      transaction id one may ask again; without, one may not know.
+      transaction id it can be sent again; without one, it cannot be known.
     * Order between two changes of one player that are under way at the same time.
     * Streams on other nodes, where the database is SQLite: a file has no way of telling.
 """

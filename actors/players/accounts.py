@@ -1,4 +1,4 @@
-"""What this node knows of the players who are active on it; outlives their tasks."""
+"""Cache of the accounts of players who are active on this node; outlives their tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ASKED: Final[_Kept] = (-1, {}, 0)
 
 
 class Known(NamedTuple):
-    """A player's account as last heard of.
+    """A player's account as last seen.
 
     Attributes:
         seq: Position among all events of this process.
@@ -32,9 +32,8 @@ class Known(NamedTuple):
 class Accounts:
     """The newest account of each active player that somebody has asked about.
 
-    Of the others only that they are active: most players post and are never
-    looked at, and keeping their totals would cost a fifth of all there is to do
-    for a change. As large as the number of players with a task.
+    Of other active players it keeps only that they are active: most players are never looked at, and keeping
+    their totals would add a fifth to the cost of a change. Bounded by the number of players with a task.
     """
 
     def __init__(self) -> None:
@@ -49,12 +48,12 @@ class Accounts:
         return iter(tuple(self._known))
 
     def open(self, steam_id: int) -> None:
-        """Make a place for a player who becomes active."""
+        """Add a player who becomes active."""
         if steam_id not in self._known:
             self._known[steam_id] = UNASKED
 
     def close(self, steam_id: int) -> None:
-        """Forget a player."""
+        """Remove a player."""
         self._known.pop(steam_id, None)
 
     def get(self, steam_id: int) -> Known | None:
@@ -63,12 +62,12 @@ class Accounts:
         return None if version < 0 else Known(Account(version, totals), seq)
 
     def ask(self, steam_id: int) -> None:
-        """Keep what will be learnt of an active player from now on."""
+        """Note that somebody has asked about a player: keep the account from now on."""
         if self._known.get(steam_id) is UNASKED:
             self._known[steam_id] = ASKED
 
     def learn(self, steam_id: int, account: Account) -> bool:
-        """Take `account` unless it is no news, or nobody has asked; whether it was news."""
+        """Store `account` if it is newer and somebody has asked about the player; whether it was stored."""
         known = self._known.get(steam_id, UNASKED)
         version, totals = account
         if known is UNASKED or known[0] >= version:

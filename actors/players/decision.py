@@ -1,4 +1,4 @@
-"""What a transaction writes, decided from the rows it has taken: no clock, no database."""
+"""Decides which entries count, from the rows as they are: no clock, no database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Key = tuple[int, str]
 
 
 class Decided(NamedTuple):
-    """What came of some entries.
+    """The decision about some entries.
 
     Attributes:
         outcomes: One for each entry, in order.
@@ -36,7 +36,7 @@ def decide(
     counted: Mapping[Key, Mapping[str, int]],
     non_negative: Collection[str],
 ) -> Decided:
-    """Take entries in order, each seeing the ones before.
+    """Decide about entries in order, each seeing the ones before.
 
     Args:
         entries: Of any players.

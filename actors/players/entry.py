@@ -1,4 +1,4 @@
-"""What is asked of a player's stats, and what comes of it."""
+"""The values of the ledger: an entry, an account, an outcome."""
 
 from __future__ import annotations
 

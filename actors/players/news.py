@@ -1,4 +1,4 @@
-"""What other nodes on the same PostgreSQL have counted, for the streams of this one.
+"""Changes made by other nodes on the same PostgreSQL, for the streams of this node.
 
 Where LISTEN cannot be had (behind a connection pooler, on a server without a
 connection to spare) the database is asked once a second instead.
@@ -32,13 +32,13 @@ POLLS_PER_ATTEMPT: Final = 30
 
 
 class News:
-    """Hears what is said about changes, and asks the database whenever something may have been missed.
+    """Receives notifications of changes; reads the database whenever some may have been lost.
 
     Args:
-        origin: What this node's own news begin with.
+        origin: Marks this node's own notifications.
 
     Attributes:
-        is_polling: Whether the channel cannot be listened to for now.
+        is_polling: Whether it polls, LISTEN being impossible for now.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One active player: what all changes of the player's stats go through, and all news of them."""
+"""The actor of one active player: passes changes on to the ledger, and publishes the new totals."""
 
 from __future__ import annotations
 
@@ -17,22 +17,20 @@ if TYPE_CHECKING:
 
 
 class Announce(NamedTuple):
-    """Tell the audience what is known now."""
+    """Message: publish the account as it is known now."""
 
 
 class Player(RetiringActor[Announce]):
-    """Hands one player's changes to the ledger, in order; never waits for a commit.
+    """Passes one player's changes to the ledger in order; never waits for a commit.
 
-    It is the ledger that answers, so any number of a player's changes share a
-    transaction. A change is handed on by whoever brings it, without a turn of
-    the player's task: that only tells the news, and retires when idle.
-    What is known of the player stands in a table, so a crash
-    of the task loses nothing.
+    The ledger answers, so that any number of changes share a transaction. Callers pass a change on directly,
+    without a message to the task: the task only publishes new totals, and retires when idle. The account is
+    kept in `Accounts`, so a crash loses nothing.
 
     Args:
         name: `("steam", steam_id)`.
-        ledger: Where changes go.
-        accounts: Where what is known of the player stands.
+        ledger: Commits the changes.
+        accounts: Keeps the account.
         event: An account as a stream sends it.
     """
 
@@ -61,8 +59,8 @@ class Player(RetiringActor[Announce]):
         self._registry = registry
         self._event = event
 
-    def hand_on(self, entry: Entry, caller: Caller) -> Refused | None:
-        """Let the ledger count `entry` and answer `caller`, or say at once why not. Never waits.
+    def submit(self, entry: Entry, caller: Caller) -> Refused | None:
+        """Have the ledger count `entry` and answer `caller`, or return at once why not. Never waits.
 
         Raises:
             ActorGone: The player has retired; its successor may be asked.
@@ -73,13 +71,13 @@ class Player(RetiringActor[Announce]):
         return self._ledger.submit(entry, caller)
 
     async def init(self) -> None:
-        """Take the name, and tell what a life before may not have told."""
+        """Register, and publish what the run before may not have published."""
         self._registry.register(self.name, self)
         self._accounts.open(self.steam_id)
         await self._announce()
 
     async def receive(self, message: Announce) -> None:  # noqa: ARG002  # there is only one
-        """Tell the audience."""
+        """Publish the account."""
         await self._announce()
 
     async def terminate(self) -> None:

@@ -1,4 +1,4 @@
-"""All players of this node: what handlers call to change, read and watch stats."""
+"""The API of players' stats: changes, reads and streams, for handlers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import orjson
 from actors.core import ActorGone, CallTimeout, Directory, Event, PendingCall, Unavailable
 from actors.links import LinkDown
 from actors.players.accounts import Accounts, Known
-from actors.players.batch import gather
 from actors.players.decision import NOBODY
 from actors.players.entry import Refused
 from actors.players.ledger import BUSY, MAX_WAIT_S, UNAVAILABLE, Ledger
 from actors.players.player import Announce, Player
 from actors.players.posting import read_accounts, read_history
+from actors.players.submit_all import submit_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,33 +42,33 @@ TIMED_OUT: Final = Refused("timeout")
 
 @dataclass(frozen=True, slots=True)
 class PlayerStatistics:
-    """Counts since the start, and how things stand.
+    """Current counts, and counts since the start.
 
     Attributes:
         active: Players with a task.
         crashes: Lives of players that crashed.
-        unaccompanied: Changes that went to the ledger without a task of the player, for want of places.
+        without_task: Changes that went to the ledger without a task, since `max_active` was reached.
     """
 
     active: int
     crashes: int
-    unaccompanied: int
+    without_task: int
 
 
 class Players:
-    """Players by SteamID64, their tasks, and their audiences.
+    """Changes, reads and streams of stats, by SteamID64.
 
-    A change goes through the player, who becomes active by it, to the ledger.
-    Reads ask the database, which knows what other nodes have done; while it is
-    away, what is known of players somebody has asked about has to do. As a child of the tree it
-    is `run`: a dynamic supervisor of the players' tasks.
+    A change starts the player's task if there is none, and is passed on to the ledger. Reads ask the
+    database, which has the changes of other nodes too; while it is away they answer with the account last
+    seen, if somebody has asked about the player before. `run`, a child for a supervisor, is the dynamic
+    supervisor of the players' tasks.
 
     Args:
         database: Where stats are kept.
         registry: Names and audiences.
         rules: What holds for all entries.
         stats: Names of the stats that are shown, in order.
-        max_wait_s: How long the ledger waits for company.
+        max_wait_s: How long an entry waits for others to share its transaction.
         max_active: Most players with a task; past it, changes go to the ledger straight away.
         idle_s: After how long without a change a player retires; at most twice that.
         timeout_s: Longest wait for an outcome.
@@ -96,7 +96,7 @@ class Players:
         self._stats = tuple(stats)
         self._accounts = Accounts()
         self._timeout_s = timeout_s
-        self._unaccompanied = 0
+        self._without_task = 0
         self.ledger = Ledger(database, rules, on_committed=self.learn, max_wait_s=max_wait_s, clock=clock)
         self._active = Directory[int, Player](
             "steam",
@@ -113,10 +113,10 @@ class Players:
         return self._active.supervisor
 
     def statistics(self) -> PlayerStatistics:
-        """How things stand."""
+        """Current counts."""
         supervisor = self.supervisor
         return PlayerStatistics(
-            supervisor.count_children().active, supervisor.statistics().crashes, self._unaccompanied
+            supervisor.count_children().active, supervisor.statistics().crashes, self._without_task
         )
 
     # -- changing ----------------------------------------------------------------------
@@ -126,7 +126,7 @@ class Players:
         if not self._database.is_up:
             return UNAVAILABLE
         reply = PendingCall(self.ledger.name, entry)
-        refused = self._hand_on(entry, reply)
+        refused = self._submit(entry, reply)
         if refused is not None:
             return refused
         try:
@@ -138,18 +138,18 @@ class Players:
         """Add to many players' stats; one player's entries count in the order given."""
         if not self._database.is_up:
             return [UNAVAILABLE] * len(entries)
-        return await gather(entries, self._hand_on, timeout_s=self._timeout_s, late=TIMED_OUT)
+        return await submit_all(entries, self._submit, timeout_s=self._timeout_s, late=TIMED_OUT)
 
-    def _hand_on(self, entry: Entry, caller: Caller) -> Refused | None:
+    def _submit(self, entry: Entry, caller: Caller) -> Refused | None:
         for _ in range(ATTEMPTS):
             player = self._active.open(entry.steam_id)
             if isinstance(player, Unavailable):
                 break
             try:
-                return player.hand_on(entry, caller)
+                return player.submit(entry, caller)
             except ActorGone:
                 continue
-        self._unaccompanied += 1
+        self._without_task += 1
         return self.ledger.submit(entry, caller)
 
     # -- reading -----------------------------------------------------------------------
@@ -188,7 +188,7 @@ class Players:
     # -- listening ---------------------------------------------------------------------
 
     async def prepare(self, steam_id: int) -> Refused | None:
-        """Make sure that something is known of a player, so that somebody may `join`.
+        """Load a player's account, so that somebody may `join`.
 
         Raises:
             LinkDown: The database is away, and nothing is known of the player here.
@@ -204,10 +204,10 @@ class Players:
         return None
 
     def join(self, steam_id: int, member: Member) -> tuple[Account, Event] | None:
-        """Let `member` hear a player from now on; the account as of now, and the event that tells of it.
+        """Subscribe `member` to a player; returns the account as of now, and the event that shows it.
 
-        Nothing comes between the two: the caller hands that event on before it waits for anything.
-        None if nothing is known of the player (any more): `prepare`, and try again.
+        The caller sends that event before it awaits anything, so that no event comes between the two. None
+        if nothing is known of the player (any more): `prepare`, and try again.
 
         Raises:
             TooMany: A limit of the audiences is reached.
@@ -219,7 +219,7 @@ class Players:
         return known.account, self._event(steam_id, known)
 
     def leave(self, steam_id: int, member: Member) -> None:
-        """Let `member` hear no more; nothing happens if it did not."""
+        """Unsubscribe `member`; nothing happens if it was not subscribed."""
         self._registry.audiences.leave(("steam", steam_id), member)
         if not self._is_heard(steam_id) and self._active.find(steam_id) is None:
             # Given up, or without a place: there is no task that would do this when it retires.
@@ -233,14 +233,14 @@ class Players:
     # -- news --------------------------------------------------------------------------
 
     def learn(self, accounts: Mapping[int, Account]) -> None:
-        """Take note of accounts that have changed, here or elsewhere, and let those who listen know."""
+        """Store accounts that have changed, on this node or another, and publish them to listeners."""
         count, learn = self._registry.audiences.count, self._accounts.learn
         for steam_id, account in accounts.items():
             if learn(steam_id, account) and count(("steam", steam_id)):
                 self._announce(steam_id)
 
     async def refresh(self) -> None:
-        """Ask the database about all players somebody listens to: news may have been lost.
+        """Read all players that somebody listens to again, since notifications may have been lost.
 
         Raises:
             LinkDown: The database is away.

@@ -1,4 +1,4 @@
-"""The ledger's transactions. Each function is one, or part of one, on the connection it is given."""
+"""The ledger's transactions: each function is one, or part of one, on the connection it is given."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from actors.links import Forgotten, Step, in_one_trip
+from actors.links import Forgotten, Query, run_pipeline
 from actors.players.decision import Decided, decide
 from actors.players.entry import Account
 from actors.players.statements import Statements, decoded, encoded, statements_of
@@ -59,7 +59,7 @@ class HistoryRow(NamedTuple):
 
 
 def post(connection: Connection, entries: Sequence[Entry], rules: Rules, *, now_ms: int) -> Decided:
-    """Decide about entries on the rows as they are now, and write what came of it.
+    """Decide about entries on the rows as they are now, and write the outcome.
 
     Rows are made and taken in the order of their ids, so that two nodes that
     post for the same players take turns and never wait in a circle.
@@ -76,7 +76,7 @@ def post(connection: Connection, entries: Sequence[Entry], rules: Rules, *, now_
             "channel": CHANNEL,
             "payloads": encoded(list(payloads_of(rules.origin, decided.accounts))),
         }
-        in_one_trip(connection, *(Step(statement, values) for statement in says.write))
+        run_pipeline(connection, *(Query(statement, values) for statement in says.write))
     return decided
 
 
@@ -104,13 +104,13 @@ def _take(connection: Connection, says: Statements, entries: Sequence[Entry], no
     ids = encoded(steam_ids)
     # In this order: what another node has counted until the players are ours is there to be looked at.
     steps = (
-        Step(says.take_players, {"ids": ids, "count": len(steam_ids)}),
-        Step(says.look, {"keys": encoded(keys), "count": len(entries)}),
+        Query(says.take_players, {"ids": ids, "count": len(steam_ids)}),
+        Query(says.look, {"keys": encoded(keys), "count": len(entries)}),
     )
-    players, found = map(orjson.loads, in_one_trip(connection, *steps))
+    players, found = map(orjson.loads, run_pipeline(connection, *steps))
     if says.add_players is not None and len(players) < len(steam_ids):
-        add = Step(says.add_players, {"ids": ids, "now": now_ms})
-        _, *answers = in_one_trip(connection, add, *steps)
+        add = Query(says.add_players, {"ids": ids, "now": now_ms})
+        _, *answers = run_pipeline(connection, add, *steps)
         players, found = map(orjson.loads, answers)
     counted, new_ids = found
     known = {(steam_id, transaction_id): deltas for steam_id, transaction_id, deltas in counted}
@@ -189,7 +189,7 @@ def forget_old(connection: Connection, which: Slice) -> Forgotten:
     return Forgotten(len(old), rows[-1][0] if goes_on else None)
 
 
-# -- what nodes tell each other ------------------------------------------------------------
+# -- notifications between nodes ------------------------------------------------------------
 
 
 def payloads_of(origin: str, accounts: Mapping[int, Account]) -> Iterator[str]:

@@ -1,9 +1,8 @@
-"""The ledger's statements, in both dialects.
+"""The ledger's SQL statements, for SQLite and PostgreSQL.
 
-A set of rows crosses to the database as one JSON value and comes back as one:
-a driver lets go of the interpreter for every row, and on a busy node each of
-these may cost the wait for it to come back (5 ms). One statement for a
-thousand rows is also the cheapest way there is.
+Rows are sent to the database, and come back, as one JSON value: a driver releases
+the GIL for every row, and on a busy node taking it back may cost 5 ms each time. One
+statement for a thousand rows is also the cheapest way to write them.
 """
 
 from __future__ import annotations

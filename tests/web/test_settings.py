@@ -227,9 +227,9 @@ def test_white_space_at_either_end_of_a_value_is_stripped(end: str) -> None:
 
 @pytest.mark.parametrize("name", SECRETS_IN_FILES)
 def test_every_secret_may_stand_in_a_file(name: str, tmp_path: Path) -> None:
-    value = {"REDIS_URL": "redis://h/0", "DATABASE_URL": "postgresql://h/d", "API_BASE_URL": "http://h"}.get(
-        name, "s3cret-in-a-file"
-    )
+    urls = {"REDIS_URL": "redis://h/0", "API_BASE_URL": "http://h", "DECISION_HOOK_URL": "https://h/hook"}
+    urls |= dict.fromkeys(("DATABASE_URL", "DATABASE_LISTEN_URL"), "postgresql://h/d")
+    value = urls.get(name, "s3cret-in-a-file")
     file = tmp_path / "secret"
     file.write_bytes(b"\xef\xbb\xbf" + value.encode() + b"\r\n")
 

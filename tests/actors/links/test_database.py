@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from trio.testing import wait_all_tasks_blocked
 
-from actors.links import Database, LinkDown, Step, in_one_trip, normal_url
+from actors.links import Database, LinkDown, Query, normal_url, run_pipeline
 from actors.links.database import READERS
 from supervision import Backoff
 from tests.fakes.life import LoneLife
@@ -25,8 +25,8 @@ SOON = Backoff(first_s=0.01, factor=2, ceiling_s=0.1, jitter=0.5)
 
 
 @asynccontextmanager
-async def running(url: str, *, patience_s: float = 5.0) -> AsyncIterator[Database]:
-    database = Database(url, patience_s=patience_s, ping_every_s=0.1, backoff=SOON)
+async def running(url: str, *, timeout_s: float = 5.0) -> AsyncIterator[Database]:
+    database = Database(url, timeout_s=timeout_s, ping_every_s=0.1, backoff=SOON)
     life = LoneLife()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(database.run, life)
@@ -95,8 +95,8 @@ COUNT = text("SELECT count(*) FROM numbers WHERE number < :below")
 
 
 def insert_and_count(connection: Connection, *numbers: int) -> list[object]:
-    steps = [step for n in numbers for step in (Step(INSERT, {"number": n}), Step(COUNT, {"below": 100}))]
-    return in_one_trip(connection, *steps)
+    steps = [step for n in numbers for step in (Query(INSERT, {"number": n}), Query(COUNT, {"below": 100}))]
+    return run_pipeline(connection, *steps)
 
 
 async def test_statements_of_one_trip_see_what_those_before_them_did(url: str) -> None:
@@ -195,7 +195,7 @@ async def test_postgresql_commits_to_disk_even_where_its_default_is_not_to(
 async def test_a_statement_without_an_end_is_broken_off(file_url: str) -> None:
     endless = text("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n")
 
-    async with running(file_url, patience_s=0.3) as database:
+    async with running(file_url, timeout_s=0.3) as database:
         start = time.monotonic()
         with pytest.raises(LinkDown):
             await database.write(lambda connection: connection.execute(endless).scalar_one())
@@ -265,7 +265,7 @@ async def test_giving_up_does_not_wait_for_a_thread(file_url: str) -> None:
 async def test_who_waits_too_long_for_a_turn_is_refused_and_the_database_is_not_to_blame(
     file_url: str,
 ) -> None:
-    async with running(file_url, patience_s=0.3) as database, trio.open_nursery() as nursery:
+    async with running(file_url, timeout_s=0.3) as database, trio.open_nursery() as nursery:
         for _ in range(READERS):
             nursery.start_soon(database.read, lambda _: time.sleep(1))  # real time: of a thread
         await wait_all_tasks_blocked()
@@ -301,7 +301,7 @@ async def test_a_read_queues_where_the_fewest_wait(file_url: str) -> None:
 
 
 async def test_a_link_that_cannot_come_back_yet_for_a_thread_that_hangs_tries_again(file_url: str) -> None:
-    async with running(file_url, patience_s=0.2) as database, trio.open_nursery() as nursery:
+    async with running(file_url, timeout_s=0.2) as database, trio.open_nursery() as nursery:
         nursery.start_soon(database.write, lambda _: time.sleep(1))  # real time: of a thread
         await wait_all_tasks_blocked()
         database.note_outage(database.outages, OSError("on purpose"))

@@ -81,7 +81,7 @@ class House:
             self.url,
             prepare=prepare,
             limits=limits,
-            patience_s=1.0,
+            timeout_s=1.0,
             ping_every_s=self.ping_every_s,
             backoff=SOON,
         )

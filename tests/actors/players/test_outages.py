@@ -259,7 +259,7 @@ async def test_a_log_taken_away_is_written_into_the_file_by_an_orderly_stop(
 async def test_a_log_that_sqlite_itself_has_replaced_is_no_fault(sqlite_url: str) -> None:
     async with running(House(sqlite_url)) as house:
         await house.players.change(Entry(ALICE, {"exp": 1}, "t-1"))
-        house.database.close_lines()
+        house.database.close_connections()
         house.database.note_outage(house.database.outages, OSError("a test"))
         await house.insist(Entry(ALICE, {"exp": 1}, "t-2"))
         assert await house.total(ALICE) == {"exp": 2}

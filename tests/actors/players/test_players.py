@@ -245,7 +245,7 @@ async def test_past_the_limit_of_active_players_changes_count_all_the_same(sqlit
             assert isinstance(await house.players.change(Entry(steam_id, {"exp": 1})), Posted)
 
         now = house.players.statistics()
-        assert (now.active, now.unaccompanied) == (1, 2)
+        assert (now.active, now.without_task) == (1, 2)
 
 
 @pytest.mark.parametrize("crashed", ["ledger", "players", "registry", "database"])

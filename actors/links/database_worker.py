@@ -1,4 +1,4 @@
-"""One connection to the database, used by one thread at a time, that can be broken off when it hangs."""
+"""One connection to the database with a worker thread; the connection is shut when the thread hangs."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ MISSING: Final = ("no such table", "no such column", "no such index", "has no co
 NO_CONNECTION: Final = ("too many clients", "too many connections", "remaining connection slots")
 
 
-class NoTurn(Exception):
-    """The line was busy for too long, or the transaction was no longer wanted; nothing was sent."""
+class NotRun(Exception):
+    """The transaction was not run: its turn did not come in time, or it was no longer wanted."""
 
 
-class Line:
-    """Transactions, one after the other, in a worker thread.
+class ConnectionWorker:
+    """Runs transactions one after the other in a worker thread.
 
     Args:
         engine: Makes the connection, when it is first needed and after each failure.
-        patience_s: Longest a transaction takes before `check` breaks the connection off, and longest it
+        timeout_s: Longest a transaction takes before `check` shuts the connection, and longest it
             waits for its turn.
         verify: Called in the thread after each commit, before anybody hears of it. What it raises is the
             outcome, though the transaction was committed.
     """
 
     def __init__(
-        self, engine: Engine, *, patience_s: float, verify: Callable[[], None] = lambda: None
+        self, engine: Engine, *, timeout_s: float, verify: Callable[[], None] = lambda: None
     ) -> None:
         self._engine = engine
         self._verify = verify
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._limiter = trio.CapacityLimiter(1)
         self._connection: Connection | None = None
         self._deadline_s: float | None = None
@@ -75,7 +75,7 @@ class Line:
         self,
         function: Callable[[Connection], T],
         *,
-        patience_s: float | None = None,
+        timeout_s: float | None = None,
         is_wanted: Callable[[], bool] = lambda: True,
     ) -> T:
         """Run `function` in a transaction and commit it.
@@ -85,21 +85,21 @@ class Line:
 
         Args:
             function: Runs in the thread.
-            patience_s: As the line's, for this one transaction.
-            is_wanted: Asked when its turn has come: much may have happened meanwhile.
+            timeout_s: Instead of the worker's, for this transaction.
+            is_wanted: Called when its turn has come; false skips it.
 
         Raises:
-            NoTurn: It was not run.
+            NotRun: It was not run.
             sqlalchemy.exc.DBAPIError: The database failed. If that was in the commit, it may be written.
         """
-        patience_s = self._patience_s if patience_s is None else patience_s
-        turn: Any = _Turn(self._limiter, self._patience_s, is_wanted)
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        turn: Any = _Turn(self._limiter, self._timeout_s, is_wanted)
         return await trio.to_thread.run_sync(
-            self._run, function, patience_s, limiter=turn, abandon_on_cancel=True
+            self._run, function, timeout_s, limiter=turn, abandon_on_cancel=True
         )
 
     def check(self) -> None:
-        """Break the connection off if a transaction takes too long: its thread then hears an error."""
+        """Shut the connection if a transaction takes too long, which makes its thread raise."""
         deadline_s, connection = self._deadline_s, self._connection
         if deadline_s is not None and connection is not None and time.monotonic() > deadline_s:
             _sever(connection)
@@ -109,8 +109,8 @@ class Line:
         if not self.is_busy:
             self._drop()
 
-    def _run(self, function: Callable[[Connection], T], patience_s: float) -> T:
-        self._deadline_s = time.monotonic() + patience_s
+    def _run(self, function: Callable[[Connection], T], timeout_s: float) -> T:
+        self._deadline_s = time.monotonic() + timeout_s
         try:
             try:
                 return self._attempt(function)
@@ -157,10 +157,10 @@ class _Turn:
         with trio.move_on_after(self._longest_s) as waiting:
             await self._limiter.acquire_on_behalf_of(borrower)
         if waiting.cancelled_caught:
-            raise NoTurn
+            raise NotRun
         if not self._is_wanted():
             self._limiter.release_on_behalf_of(borrower)
-            raise NoTurn
+            raise NotRun
 
     def release_on_behalf_of(self, borrower: object) -> None:
         self._limiter.release_on_behalf_of(borrower)
@@ -191,7 +191,7 @@ def is_short_of_connections(error: DBAPIError) -> bool:
 
 
 def _sever(connection: Connection) -> None:
-    """Make whatever waits on the connection fail; from any thread."""
+    """Make calls that wait on the connection fail; from any thread."""
     try:
         driver: Any = connection.connection.driver_connection
         if isinstance(driver, sqlite3.Connection):

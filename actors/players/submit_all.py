@@ -1,4 +1,4 @@
-"""Many entries asked at once: one waiter, one slip for each."""
+"""Submits many entries at once, and waits for all outcomes with one task."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from actors.players.entry import Entry, Outcome, Refused
 
 
-class _Tally:
-    """Outcomes as they come; wakes the waiter with the last."""
+class _Outcomes:
+    """Collects the outcomes, and wakes the waiting task with the last one."""
 
     def __init__(self, size: int) -> None:
         self.outcomes: list[Outcome | None] = [None] * size
@@ -30,12 +30,12 @@ class _Tally:
                 self.waiter.send(None)
 
 
-class _Slip:
-    """Where the outcome of one entry goes."""
+class _EntryCaller:
+    """The caller of one entry: takes its outcome."""
 
     __slots__ = ("_nth", "_tally")
 
-    def __init__(self, tally: _Tally, nth: int) -> None:
+    def __init__(self, tally: _Outcomes, nth: int) -> None:
         self._tally = tally
         self._nth = nth
 
@@ -43,16 +43,16 @@ class _Slip:
         self._tally.take(self._nth, answer)  # type: ignore[arg-type]  # a Caller is sent outcomes
 
 
-HandOn = Callable[["Entry", "Caller"], "Refused | None"]
+Submit = Callable[["Entry", "Caller"], "Refused | None"]
 
 
-async def gather(
-    entries: Sequence[Entry], hand_on: HandOn, *, timeout_s: float, late: Refused
+async def submit_all(
+    entries: Sequence[Entry], submit: Submit, *, timeout_s: float, late: Refused
 ) -> list[Outcome]:
-    """Hand all entries on, in order; their outcomes, with `late` for those not in by then."""
-    tally = _Tally(len(entries))
+    """Submit entries in order; their outcomes, `late` for those not known in time."""
+    tally = _Outcomes(len(entries))
     for nth, entry in enumerate(entries):
-        refused = hand_on(entry, _Slip(tally, nth))
+        refused = submit(entry, _EntryCaller(tally, nth))
         if refused is not None:
             tally.take(nth, refused)
     if tally.left:

@@ -1,4 +1,4 @@
-"""Several statements in one way to the database and back."""
+"""Several statements in one round trip to the database."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect, TextClause
 
 
-class Step(NamedTuple):
+class Query(NamedTuple):
     """A statement and its parameters."""
 
     statement: TextClause
     values: Mapping[str, object]
 
 
-def in_one_trip(connection: Connection, *steps: Step) -> list[Any]:
+def run_pipeline(connection: Connection, *steps: Query) -> list[Any]:
     """Run statements one after the other, each seeing what those before it did.
 
-    To a PostgreSQL they go together, where each alone would wait for the answer to the one before
-    (SQLAlchemy knows nothing of its pipelines). SQLite is in this very process.
+    On PostgreSQL they share one round trip, by psycopg's pipeline mode, which SQLAlchemy does not offer. On
+    SQLite, which runs in this process, they are run one by one.
 
     Returns:
-        The one value that each answers with; None for one that answers with none.
+        The single value of each statement's result; None for a statement without a result.
 
     Raises:
         sqlalchemy.exc.DBAPIError: One of them failed.
@@ -48,13 +48,13 @@ def in_one_trip(connection: Connection, *steps: Step) -> list[Any]:
 
 @lru_cache(maxsize=128)
 def _sql(statement: TextClause, dialect: Dialect) -> bytes:
-    """The text as the driver wants it."""
+    """A statement as bytes with the driver's placeholders."""
     return str(statement.compile(dialect=dialect)).encode()
 
 
 @contextlib.contextmanager
 def _errors_of(connection: Connection, driver: Any) -> Iterator[None]:
-    """Turn the driver's own errors into what SQLAlchemy makes of them."""
+    """Raise psycopg's errors as SQLAlchemy's."""
     try:
         yield
     except psycopg.Error as error:
