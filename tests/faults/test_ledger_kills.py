@@ -162,7 +162,7 @@ async def survive(urls: list[str], kills: int, kill: Callable[[], Awaitable[None
 
 # A few always; a hundred by night, in parts that each end well before a test counts as hung.
 BY_NIGHT = [pytest.param(20, seed, marks=pytest.mark.slow) for seed in range(1, 6)]
-many = pytest.mark.parametrize(("kills", "seed"), [(4, 0), *BY_NIGHT])
+many = pytest.mark.parametrize(("kills", "seed"), [(2, 0), *BY_NIGHT])
 
 
 @many

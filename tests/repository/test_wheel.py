@@ -23,6 +23,10 @@ START_S: Final = 30.0
 DRAIN_S: Final = 30.0
 
 
+# An environment of their own takes twenty seconds to be made.
+installed = pytest.mark.slow
+
+
 def run(*arguments: str | Path, cwd: Path) -> str:
     result = subprocess.run(
         [str(word) for word in arguments], cwd=cwd, check=False, capture_output=True, text=True
@@ -102,10 +106,12 @@ def test_the_wheel_carries_the_data_the_program_needs(wheel: Path) -> None:
     assert not [name for name in inside if name.startswith(("tests/", "scripts/"))]
 
 
+@installed
 def test_the_installed_command_says_its_version(environment: Path, tmp_path: Path) -> None:
     assert "0.1.0" in run(environment / "bin" / "greenroom", "--version", cwd=tmp_path)
 
 
+@installed
 def test_the_game_rules_of_the_wheel_are_found_by_name(environment: Path, tmp_path: Path) -> None:
     program = (
         "from importlib.metadata import entry_points\n"
@@ -119,6 +125,7 @@ def test_the_game_rules_of_the_wheel_are_found_by_name(environment: Path, tmp_pa
     assert sorted(names) == ["rock_paper_scissors", "simple_card_battle"]
 
 
+@installed
 def test_the_installed_server_starts_serves_and_ends_with_0(base_url: str) -> None:
     with client(base_url) as http:
         written = http.put("/api/rooms/lobby", json={"state": {"level": 1}})

@@ -194,8 +194,8 @@ OPEN: Final = ("--include-tag", "automation")
 @pytest.mark.parametrize(
     ("lane", "key", "words"),
     [
-        ("fast", KEY, (*KEYS, "--max-examples", "8")),
-        ("fast", "", (*OPEN, "--max-examples", "8")),
+        ("fast", KEY, (*KEYS, "--max-examples", "3")),
+        ("fast", "", (*OPEN, "--max-examples", "3")),
         pytest.param("tls", KEY, (*KEYS, "--max-examples", "60"), marks=pytest.mark.slow),
         pytest.param("tls", "", (*OPEN, "--max-examples", "60"), marks=pytest.mark.slow),
     ],
