@@ -92,7 +92,7 @@ class ServerNode:
         with trio.fail_after(START_S):
             while not await self.answers():
                 assert self._process.poll() is None, self._log.read_text()[-2000:]
-                await trio.sleep(0.05)
+                await trio.sleep(0.05)  # real time: of other processes
 
     async def answers(self) -> bool:
         """Whether it says that it is healthy."""
@@ -236,7 +236,7 @@ class Clients:
             may_be_done |= outcome is Outcome.UNKNOWN
             if outcome is Outcome.DONE or not key or self.stopping:
                 break
-            await trio.sleep(0.1)
+            await trio.sleep(0.1)  # real time: of other processes
         if outcome is Outcome.REFUSED and may_be_done:
             outcome = Outcome.UNKNOWN
         returned = inf if outcome is Outcome.UNKNOWN else trio.current_time()
@@ -285,7 +285,7 @@ class Clients:
                     await watcher.ask(f"/api/rooms/{room}/stream", headers)
                     while watcher.status == 200 and (frame := await watcher.frame()) is not None:
                         last_id = _note(events, frame) or last_id
-            await trio.sleep(0.1)
+            await trio.sleep(0.1)  # real time: of other processes
 
 
 def _note(events: list[Seen], frame: Frame) -> str | None:
@@ -348,14 +348,14 @@ class Cluster(Generic[AnyNode]):
         with trio.fail_after(START_S):
             for node in self.nodes:
                 while await self.clients.read("calm", port=node.port) is None:  # noqa: ASYNC110
-                    await trio.sleep(0.1)
+                    await trio.sleep(0.1)  # real time: of other processes
             for room in write:
                 await self.clients.write(room, key=True)
         for room in rooms:
             self.clients.history(room).newest = await self._stored(room)
         with trio.move_on_after(within_s):
             while not all(map(self._is_told, rooms)):  # noqa: ASYNC110  # no event tells of it
-                await trio.sleep(0.1)
+                await trio.sleep(0.1)  # real time: of other processes
 
     async def _stored(self, room: str) -> Position | None:
         answer = await self.redis_command("GET", Layout().key(room))
@@ -374,7 +374,7 @@ class Cluster(Generic[AnyNode]):
                     client = f"at {node.name}"
                     nursery.start_soon(partial(self.clients.watch, room, client, port=node.port))
             while not all(self._events(room) for room in rooms):  # noqa: ASYNC110  # no event tells of it
-                await trio.sleep(0.02)
+                await trio.sleep(0.02)  # real time: of other processes
             yield
             nursery.cancel_scope.cancel()
 
@@ -391,7 +391,7 @@ class Cluster(Generic[AnyNode]):
                 while not all(  # noqa: ASYNC110  # no event tells of it
                     any(event.position == newest for event in events) for events in history.streams.values()
                 ):
-                    await trio.sleep(0.02)
+                    await trio.sleep(0.02)  # real time: of other processes
 
     def _is_told(self, room: str) -> bool:
         history = self.clients.history(room)

@@ -30,26 +30,26 @@ Fault: TypeAlias = Callable[[Cluster[ServerNode], random.Random], Awaitable[obje
 async def kill_a_node(all_: Cluster[ServerNode], rng: random.Random) -> None:
     node = rng.choice(all_.nodes)
     await node.kill()
-    await trio.sleep(rng.uniform(0, 0.5))
+    await trio.sleep(rng.uniform(0, 0.5))  # real time: faults come at any moment
     await node.start()
 
 
 async def stop_a_node(all_: Cluster[ServerNode], rng: random.Random) -> None:
     node = rng.choice(all_.nodes)
     node.signal(signal.SIGSTOP)
-    await trio.sleep(rng.uniform(0.2, 2))
+    await trio.sleep(rng.uniform(0.2, 2))  # real time: faults come at any moment
     node.signal(signal.SIGCONT)
 
 
 async def kill_redis(all_: Cluster[ServerNode], rng: random.Random) -> None:
     await trio.to_thread.run_sync(all_.redis.kill)
-    await trio.sleep(rng.uniform(0, 1))
+    await trio.sleep(rng.uniform(0, 1))  # real time: faults come at any moment
     await trio.to_thread.run_sync(all_.redis.start)
 
 
 async def stop_redis(all_: Cluster[ServerNode], rng: random.Random) -> None:
     all_.redis.pause()
-    await trio.sleep(rng.uniform(0.2, 2))
+    await trio.sleep(rng.uniform(0.2, 2))  # real time: faults come at any moment
     all_.redis.resume()
 
 
@@ -59,25 +59,25 @@ async def kill_clients(all_: Cluster[ServerNode], rng: random.Random) -> None:
 
 async def pause_clients(all_: Cluster[ServerNode], rng: random.Random) -> None:
     await all_.redis_command("CLIENT", "PAUSE", "800", rng.choice(("WRITE", "ALL")))
-    await trio.sleep(0.8)
+    await trio.sleep(0.8)  # real time: faults come at any moment
 
 
 async def starve_subscriptions(all_: Cluster[ServerNode], rng: random.Random) -> None:
     limit = "client-output-buffer-limit"
     await all_.redis_command("CONFIG", "SET", limit, "pubsub 4096 4096 1")
-    await trio.sleep(rng.uniform(0.5, 1.5))
+    await trio.sleep(rng.uniform(0.5, 1.5))  # real time: faults come at any moment
     await all_.redis_command("CONFIG", "SET", limit, "pubsub 33554432 8388608 60")
 
 
 async def swallow_messages(all_: Cluster[ServerNode], rng: random.Random) -> None:
     rng.choice(all_.proxies).swallow_messages()
-    await trio.sleep(rng.uniform(0.1, 1))
+    await trio.sleep(rng.uniform(0.1, 1))  # real time: faults come at any moment
 
 
 async def cut_one_way(all_: Cluster[ServerNode], rng: random.Random) -> None:
     proxy = rng.choice(all_.proxies)
     proxy.cut(rng.choice(("up", "down")))
-    await trio.sleep(rng.uniform(0.2, 3))
+    await trio.sleep(rng.uniform(0.2, 3))  # real time: faults come at any moment
     proxy.heal()
 
 
@@ -116,7 +116,7 @@ async def inflict(all_: Cluster[ServerNode], rng: random.Random, seconds: float)
                 # What was begun is mended, also where the time is over.
                 with trio.CancelScope(shield=True):
                     await fault(all_, rng)
-                await trio.sleep(rng.uniform(0.1, 0.8))
+                await trio.sleep(rng.uniform(0.1, 0.8))  # real time: faults come at any moment
                 if trio.current_time() > patience.deadline:
                     return
 
@@ -130,7 +130,7 @@ async def live_through(directory: Path, seed: int, seconds: float) -> Cluster[Se
         async def go_on(call: Callable[[], Awaitable[object]]) -> None:
             while not clients.stopping:
                 await call()
-                await trio.sleep(rng.uniform(0, 2 * PAUSE_S))
+                await trio.sleep(rng.uniform(0, 2 * PAUSE_S))  # real time: faults come at any moment
 
         for room in ROOMS:
             for number in range(2):

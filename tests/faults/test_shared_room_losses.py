@@ -59,7 +59,7 @@ async def replicate(port: int, primary: int) -> None:
     await redis_command(port, "REPLICAOF", "127.0.0.1", str(primary))
     with trio.fail_after(20):
         while "master_link_status:up" not in await redis_command(port, "INFO", "replication"):  # noqa: ASYNC110
-            await trio.sleep(0.02)
+            await trio.sleep(0.02)  # real time: of another process
 
 
 async def write_behind(replica: RedisServer, all_: Cluster[LocalNode], link: RedisProxy) -> None:
@@ -68,7 +68,7 @@ async def write_behind(replica: RedisServer, all_: Cluster[LocalNode], link: Red
     await all_.redis_command("SET", "the", "end")
     with trio.fail_after(20):
         while "end" not in await redis_command(replica.port, "GET", "the"):  # noqa: ASYNC110
-            await trio.sleep(0.01)
+            await trio.sleep(0.01)  # real time: of another process
     link.cut("down")
     await write(all_, 4)
     await all_.heard(ROOMS)
@@ -226,7 +226,7 @@ async def test_a_redis_that_is_loading(tmp_path: Path) -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(trio.to_thread.run_sync, all_.redis.start)
                 while "LOADING" not in await all_.redis_command("GET", "x"):  # noqa: ASYNC110
-                    await trio.sleep(0.01)
+                    await trio.sleep(0.01)  # real time: of another process
                 await refused(all_, "store_unavailable")
         await all_.calm(ROOMS)
 

@@ -42,7 +42,7 @@ async def disconnect(all_: Cluster[LocalNode], _: Path) -> None:
     await write(all_, 1)
     await all_.heard(ROOMS)
     await all_.redis_command("CLIENT", "KILL", "TYPE", "pubsub")
-    await trio.sleep(1)
+    await trio.sleep(1)  # real time: of other processes
     await write(all_, 1, port=all_.nodes[0].port)
     await all_.calm(ROOMS, within_s=HEAL_S)
 

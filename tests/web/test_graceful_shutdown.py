@@ -117,7 +117,7 @@ async def test_where_a_successor_accepts_nobody_is_refused(serve: Serve) -> None
         node.program.stop(hand_over=True)
         with trio.fail_after(2):
             while await can_connect(node.port):  # noqa: ASYNC110 - the socket closes within a turn or two
-                await trio.sleep(0.01)
+                await trio.sleep(0.01)  # real time: writes go on meanwhile
         health = await node.http.get("/healthz")
         async with kept:
             late = Watcher(kept)

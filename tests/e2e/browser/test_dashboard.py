@@ -33,7 +33,7 @@ def wait_for(page: Page, condition: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not page.run(condition):
         assert time.monotonic() < deadline, (condition, page.run("document.body.innerText"))
-        time.sleep(0.05)
+        time.sleep(0.05)  # real time: a page in a browser
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def _look_and_act(node: ServedNode, client: redis.Redis) -> None:
         # It is refused once more, as another letter.
         while client.lindex("room_creation_queue:dead", 0) in {None, before}:
             assert time.monotonic() < deadline
-            time.sleep(0.05)
+            time.sleep(0.05)  # real time: a page in a browser
         wait_for(page, "document.querySelector('[aria-label=\"Terminate m-1\"]') !== null")
         page.run("document.querySelector('[aria-label=\"Terminate m-1\"]').click(); 0")
         wait_for(page, "document.getElementById('matches').textContent.includes('aborted')")

@@ -24,7 +24,7 @@ def wait_for(page: Page, condition: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not page.run(condition):
         assert time.monotonic() < deadline, (condition, page.run("document.body.innerText"))
-        time.sleep(0.05)
+        time.sleep(0.05)  # real time: a page in a browser
 
 
 def show(page: Page, node: ServedNode) -> None:

@@ -44,7 +44,7 @@ def main(how: str, diary: str) -> NoReturn:
             note("handed over" if said else "orphaned")
             os._exit(0)
     while True:
-        time.sleep(1)
+        time.sleep(1)  # real time: a worker that is busy
 
 
 if __name__ == "__main__":
