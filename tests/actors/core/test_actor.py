@@ -30,25 +30,12 @@ from actors.core import (
 from actors.core.actor import YIELD_EVERY
 from actors.core.timers import COMPACT_ABOVE, timers
 from supervision import ChildSpec, ChildStartError, Supervisor
+from tests.fakes.life import LoneLife
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio.testing import MockClock
-
-
-class Life:
-    """A life without a supervisor."""
-
-    def __init__(self) -> None:
-        self.is_started = False
-        self.exit_asked = trio.Event()
-
-    def started(self) -> None:
-        self.is_started = True
-
-    def trap_exit(self) -> trio.Event:
-        return self.exit_asked
 
 
 class Boom(Exception):
@@ -101,14 +88,14 @@ class Polite(Notebook):
 async def live(actor: Actor[Any]) -> None:
     """One life whose crash is expected."""
     try:
-        await actor.run(Life())
+        await actor.run(LoneLife())
     except* Boom:
         pass
 
 
 async def test_messages_are_handled_one_at_a_time_in_the_order_sent(nursery: trio.Nursery) -> None:
     actor = Notebook()
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     for number in range(5):
         actor.cast(number)
     assert await actor.call(5) == 10
@@ -118,7 +105,7 @@ async def test_messages_are_handled_one_at_a_time_in_the_order_sent(nursery: tri
 async def test_a_message_sent_before_the_first_life_waits_for_it(nursery: trio.Nursery) -> None:
     actor = Notebook()
     actor.cast("early")
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     await wait_all_tasks_blocked()
     assert actor.seen == ["early"]
 
@@ -129,19 +116,19 @@ async def test_started_is_reported_after_init(nursery: trio.Nursery) -> None:
             await gate.wait()
 
     gate = trio.Event()
-    life = Life()
+    life = LoneLife()
     nursery.start_soon(Slow().run, life)
     await wait_all_tasks_blocked()
-    assert not life.is_started
+    assert not life.has_started.is_set()
     gate.set()
     await wait_all_tasks_blocked()
-    assert life.is_started
+    assert life.has_started.is_set()
 
 
 async def test_a_full_mailbox_refuses_and_hands_the_message_back(nursery: trio.Nursery) -> None:
     actor = Notebook(mailbox_slots=2)
     actor.gate = trio.Event()
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     actor.cast("under way")
     await wait_all_tasks_blocked()
     actor.cast("first")
@@ -160,7 +147,7 @@ async def test_what_the_actor_asked_for_gets_into_a_full_mailbox(nursery: trio.N
     actor = Notebook(mailbox_slots=1)
     actor.cast("full")
     assert actor.force_cast("wanted")
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     await wait_all_tasks_blocked()
     assert actor.seen == ["full", "wanted"]
 
@@ -179,7 +166,7 @@ async def test_a_flooded_actor_lets_others_run(nursery: trio.Nursery) -> None:
     actor = Flooded("flooded", mailbox_slots=3 * YIELD_EVERY)
     for _ in range(3 * YIELD_EVERY):
         actor.cast(0)
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     handled = [actor.received]
     for _ in range(10):
         await trio.lowlevel.checkpoint()
@@ -194,7 +181,7 @@ async def test_a_call_without_an_answer_ends_at_its_deadline(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     actor = Secretary()
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     begun = trio.current_time()
     with pytest.raises(CallTimeout):
         await actor.call("question", timeout_s=3)
@@ -207,7 +194,7 @@ async def test_many_calls_with_different_deadlines_each_end_at_their_own(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     actor = Secretary()
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     ended: list[float] = []
 
     async def ask(timeout_s: float) -> None:
@@ -224,7 +211,7 @@ async def test_many_calls_with_different_deadlines_each_end_at_their_own(
 
 async def test_a_deferred_answer_reaches_its_caller_and_only_the_first_counts(nursery: trio.Nursery) -> None:
     actor = Secretary()
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     answers: list[object] = []
 
     async def ask() -> None:
@@ -241,7 +228,7 @@ async def test_a_deferred_answer_reaches_its_caller_and_only_the_first_counts(nu
 async def test_a_caller_who_is_cancelled_does_not_disturb_the_actor(nursery: trio.Nursery) -> None:
     actor = Notebook()
     actor.gate = trio.Event()
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     with trio.CancelScope() as scope:
         nursery.start_soon(_cancel_when_blocked, scope)
         await actor.call("given up")
@@ -285,7 +272,7 @@ async def test_between_two_lives_messages_are_refused_and_the_next_life_starts_e
     assert not actor.is_alive
     with pytest.raises(ActorGone):
         actor.cast("refused")
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     await wait_all_tasks_blocked()
     assert await actor.call("new life") == "new lifenew life"
     assert actor.seen == [Boom, "new life"]
@@ -296,7 +283,7 @@ async def test_a_watcher_hears_once_how_a_life_ended(
     nursery: trio.Nursery, message: object, reason: type
 ) -> None:
     actor, watcher = Notebook("watched"), Notebook("watcher")
-    nursery.start_soon(watcher.run, Life())
+    nursery.start_soon(watcher.run, LoneLife())
     actor.monitor(watcher, "ref")
     actor.cast(message)
     await live(actor)
@@ -311,7 +298,7 @@ async def test_watching_the_dead_is_answered_at_once_and_a_withdrawn_watch_never
     nursery: trio.Nursery,
 ) -> None:
     actor, watcher = Notebook("watched"), Notebook("watcher")
-    nursery.start_soon(watcher.run, Life())
+    nursery.start_soon(watcher.run, LoneLife())
     actor.monitor(watcher, "withdrawn")
     actor.demonitor(watcher, "withdrawn")
     actor.cast("stop")
@@ -331,7 +318,7 @@ async def test_stop_ends_a_life_after_the_message_under_way_and_cleans_up() -> N
 
 
 async def test_an_actor_that_traps_exits_handles_what_is_there_and_then_ends() -> None:
-    actor, life = Polite(), Life()
+    actor, life = Polite(), LoneLife()
     actor.cast("before")
     life.exit_asked.set()
     await actor.run(life)
@@ -343,7 +330,7 @@ async def test_a_timer_sends_after_its_delay_unless_cancelled(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     actor = Notebook()
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     send_after(60, actor, "minute")
     send_after(3600, actor, "hour")
     send_after(30, actor, "cancelled").cancel()
@@ -357,7 +344,7 @@ async def test_a_timer_sends_after_its_delay_unless_cancelled(
 
 async def test_answered_calls_leave_no_timers_behind(nursery: trio.Nursery) -> None:
     actor = Notebook()
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     for _ in range(3 * COMPACT_ABOVE):
         await actor.call(1)
     assert len(timers()) == 0
@@ -368,7 +355,7 @@ async def test_who_does_an_actors_work_in_its_place_can_end_its_life_with_a_cras
     nursery: trio.Nursery,
 ) -> None:
     actor, watcher = Notebook("watched"), Notebook("watcher")
-    nursery.start_soon(watcher.run, Life())
+    nursery.start_soon(watcher.run, LoneLife())
     actor.monitor(watcher, "ref")
     actor.cast("before")
     actor.crash(Boom())
@@ -403,7 +390,7 @@ async def test_the_reason_of_a_crash_is_what_was_raised_and_no_group(
 ) -> None:
     actor, watcher = make("faulty"), Notebook("watcher")
     nursery.start_soon(live, actor)
-    nursery.start_soon(watcher.run, Life())
+    nursery.start_soon(watcher.run, LoneLife())
     actor.monitor(watcher, "ref")
     with pytest.raises(ActorCrashed) as caught:
         await actor.call(Boom)
@@ -418,7 +405,7 @@ async def test_an_actor_that_traps_exits_raises_what_one_that_does_not_raises() 
     actor = PolitelyCrashing("faulty")
     actor.cast(Boom)
     with pytest.raises(Boom):
-        await actor.run(Life())
+        await actor.run(LoneLife())
 
 
 @pytest.mark.parametrize("odd", [asyncio.CancelledError, GeneratorExit])
@@ -465,7 +452,7 @@ async def test_an_actor_may_run_under_another_child_once_it_has_ended() -> None:
     actor = Notebook()
     for _ in range(2):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(actor.run, Life())
+            nursery.start_soon(actor.run, LoneLife())
             await wait_all_tasks_blocked()
             actor.cast("stop")
     assert actor.terminated == 2
@@ -500,7 +487,7 @@ class Selfish(Actor[Any]):
 async def test_a_call_to_itself_fails_at_once(in_init: bool, traps_exit: bool, nursery: trio.Nursery) -> None:
     actor = Selfish(in_init=in_init)
     type(actor).traps_exit = traps_exit
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     if not in_init:
         await actor.call("ask")
     else:
@@ -513,7 +500,7 @@ async def test_a_call_to_itself_fails_at_once(in_init: bool, traps_exit: bool, n
 
 async def test_an_inline_call_that_goes_on_in_an_actor_may_call_that_actor(nursery: trio.Nursery) -> None:
     actor = Notebook()
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
 
     async def ask_twice() -> object:
         return [await actor.call(1), await actor.call(2)]
@@ -547,7 +534,7 @@ async def test_a_timer_in_the_past_fires_and_one_at_infinity_does_not(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     actor = Notebook()
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     never = send_after(math.inf, actor, "never")
     send_after(-1, actor, "past")
     send_after(-math.inf, actor, "long past")
@@ -561,7 +548,7 @@ async def test_a_call_without_a_deadline_waits_for_its_answer(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     actor = Secretary()
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
 
     async def answer_late() -> None:
         await trio.sleep(80_000)
@@ -599,7 +586,7 @@ async def test_a_crash_says_which_kind_of_message_was_handled(
 
     async def live() -> None:
         with pytest.raises(ValueError, match="hush") as caught:
-            await clerk.run(Life())
+            await clerk.run(LoneLife())
         assert caught.value.__notes__ == ["handling Order"]
 
     nursery.start_soon(live)

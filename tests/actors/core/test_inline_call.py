@@ -9,18 +9,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from actors.core import Actor, ActorCrashed, CallTimeout, InlineCall
+from tests.fakes.life import LoneLife
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
-
-
-class Life:
-    """A life without a supervisor."""
-
-    def started(self) -> None: ...
-
-    def trap_exit(self) -> trio.Event:
-        return trio.Event()
 
 
 class Doubler(Actor[Any]):
@@ -44,7 +36,7 @@ async def ask(actor: Actor[Any], *questions: object) -> list[object]:
 
 async def test_it_runs_on_whenever_an_answer_comes(nursery: trio.Nursery) -> None:
     actor = Doubler("doubler")
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     results: list[object] = []
     InlineCall(ask(actor, 1, 2, 3), results.append).resume()
     assert results == []
@@ -60,7 +52,7 @@ async def test_one_that_waits_for_nobody_is_done_at_once() -> None:
 
 async def test_many_take_turns_with_tasks_and_with_each_other(nursery: trio.Nursery) -> None:
     actor = Doubler("doubler")
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     results: list[object] = []
     for number in range(50):
         InlineCall(ask(actor, number), results.append).resume()
@@ -73,7 +65,7 @@ async def test_it_hears_of_deadlines_and_crashes(nursery: trio.Nursery, autojump
     results: list[object] = []
     InlineCall(ask(actor, "wait", "crash"), results.append).resume()
     with pytest.raises(KeyError):
-        await actor.run(Life())
+        await actor.run(LoneLife())
     assert results == [[CallTimeout, ActorCrashed]]
 
 

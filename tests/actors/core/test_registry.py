@@ -12,15 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from actors.core import Actor, ActorGone, AlreadyRegistered, Audiences, Event, Registry, TooMany, next_seq
 from actors.core.audience import OFFERS_PER_SLICE
-
-
-class Life:
-    """A life without a supervisor."""
-
-    def started(self) -> None: ...
-
-    def trap_exit(self) -> trio.Event:
-        return trio.Event()
+from tests.fakes.life import LoneLife
 
 
 class Idle(Actor[Any]):
@@ -58,9 +50,9 @@ def registry(**limits: int) -> Registry:
 
 async def test_a_name_vanishes_with_its_life_and_comes_back_with_the_next(nursery: trio.Nursery) -> None:
     names = registry()
-    nursery.start_soon(names.run, Life())
+    nursery.start_soon(names.run, LoneLife())
     actor = Idle("a", names)
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     await wait_all_tasks_blocked()
     assert names.whereis("a") is actor
     actor.cast("end")
@@ -69,7 +61,7 @@ async def test_a_name_vanishes_with_its_life_and_comes_back_with_the_next(nurser
     assert len(names) == 0
     with pytest.raises(ActorGone):
         actor.cast("anybody?")
-    nursery.start_soon(actor.run, Life())
+    nursery.start_soon(actor.run, LoneLife())
     await wait_all_tasks_blocked()
     assert names.whereis("a") is actor
 
@@ -97,15 +89,15 @@ async def test_deaths_during_a_crash_of_the_registry_are_cleaned_up_by_its_next_
     names = registry()
     kept, gone = Idle("kept", names), Idle("gone", names)
     with trio.CancelScope() as scope:
-        nursery.start_soon(kept.run, Life())
-        nursery.start_soon(gone.run, Life())
+        nursery.start_soon(kept.run, LoneLife())
+        nursery.start_soon(gone.run, LoneLife())
         await wait_all_tasks_blocked()
         scope.cancel()
-        await names.run(Life())
+        await names.run(LoneLife())
     gone.cast("end")
     await wait_all_tasks_blocked()
     assert names.whereis("kept") is kept
-    nursery.start_soon(names.run, Life())
+    nursery.start_soon(names.run, LoneLife())
     await wait_all_tasks_blocked()
     assert len(names) == 1
 

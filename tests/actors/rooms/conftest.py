@@ -10,23 +10,11 @@ import trio
 
 from actors.core import Audiences, Event, Registry
 from actors.rooms import Rooms, RoomTable
+from tests.fakes.life import LoneLife
 from web.handlers.sse import sse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-
-class Life:
-    """A life without a supervisor."""
-
-    def __init__(self) -> None:
-        self.is_started = trio.Event()
-
-    def started(self) -> None:
-        self.is_started.set()
-
-    def trap_exit(self) -> trio.Event:
-        return trio.Event()
 
 
 class Listener:
@@ -75,7 +63,7 @@ class House:
         self.rooms.tick()
         self.clock.now_s += seconds
 
-    async def live(self, life: Life) -> None:
+    async def live(self, life: LoneLife) -> None:
         """One life of the supervisor of rooms."""
         with trio.CancelScope() as self.scope:
             await self.rooms.run(life)
@@ -86,8 +74,8 @@ async def house(nursery: trio.Nursery) -> AsyncIterator[House]:
     """A running house."""
     made = House()
     for run in (made.registry.run, made.live):
-        life = Life()
+        life = LoneLife()
         nursery.start_soon(run, life)
-        await life.is_started.wait()
+        await life.has_started.wait()
     yield made
     nursery.cancel_scope.cancel()

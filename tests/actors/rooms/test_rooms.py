@@ -14,8 +14,9 @@ from actors.core import ActorCrashed, Audiences, Registry
 from actors.rooms import Condition, Kind, Page, Put, Record, Refusal, Rooms, RoomTable, Sweeper
 from actors.rooms.room import BATCH_BYTES, BATCH_EVENTS, Delete, Room
 from actors.rooms.rooms import INLINE_OFFERS
+from tests.fakes.life import LoneLife
 
-from .conftest import House, Life, Listener
+from .conftest import House, Listener
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -228,8 +229,8 @@ async def test_a_wall_clock_that_jumps_removes_no_room_early_and_keeps_none_for_
         clock=wall,
         steady=trio.current_time,
     )
-    nursery.start_soon(rooms.run, Life())
-    nursery.start_soon(Sweeper(rooms, ttl_s=600, interval_s=30).run, Life())
+    nursery.start_soon(rooms.run, LoneLife())
+    nursery.start_soon(Sweeper(rooms, ttl_s=600, interval_s=30).run, LoneLife())
     await wait_all_tasks_blocked()
     written_at: dict[str, float] = {}
     for second in range(0, 1500, 10):
@@ -339,7 +340,7 @@ async def test_when_all_rooms_lose_their_tasks_listeners_still_get_the_newest(
     await wait_all_tasks_blocked()
     assert (await refused(house)).code == "busy"
     house.table.write("r", b"{}", now_s=house.clock.now_s)
-    nursery.start_soon(house.live, Life())
+    nursery.start_soon(house.live, LoneLife())
     await wait_all_tasks_blocked()
     assert versions(listener) == [2]
     assert (await put(house)).version == 3

@@ -15,6 +15,7 @@ from typing import Any, Final
 import httptools
 import trio
 
+from tests.fakes.life import LoneLife
 from tests.web.channels.support import Lobby, LobbyChannel
 from web.channels.channel import ChannelSocket, LeaveReason, Push
 from web.channels.handshake import upgrade
@@ -151,7 +152,7 @@ class Harness:
     async def _accept(self, listener: socket.socket, scope: trio.CancelScope) -> None:
         with listener, scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.sockets.run, _Life())
+                nursery.start_soon(self.sockets.run, LoneLife())
                 while True:
                     await trio.lowlevel.wait_readable(listener)
                     sock, _ = listener.accept()
@@ -198,14 +199,6 @@ class Harness:
             finally:
                 websocket.eof()
                 nursery.cancel_scope.cancel()
-
-
-class _Life:
-    def started(self) -> None:
-        pass
-
-    def trap_exit(self) -> trio.Event:
-        return trio.Event()
 
 
 @asynccontextmanager
