@@ -230,6 +230,9 @@ def test_sockets_and_long_polls_of_the_pages_own_origin_are_let_in(page: Page) -
         "/%69nternal/health",
         "/api/../internal/health",
         "/internal%2fhealth",
+        "/internal/inspect/tree",
+        "/internal/inspect/stream",
+        "/dashboard",
     ],
 )
 def test_what_is_internal_is_closed(proxy: Proxy, node: ServedNode, path: str) -> None:
