@@ -41,8 +41,6 @@ RESTARTS: Final[Mapping[tuple[Restart, Exit], bool]] = {
     (Restart.TEMPORARY, Exit.IGNORED): False,
 }
 
-ABNORMAL: Final = frozenset({Exit.CRASHED, Exit.KILLED})
-
 
 def unwrap(raised: BaseException) -> BaseException:
     """The exception inside groups of one; a group of several stays a group.

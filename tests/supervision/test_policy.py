@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervision import Backoff, Exit, Ignore, InvalidSpec, Restart, RestartLimitReached, Shutdown
-from supervision.policy import ABNORMAL, RESTARTS, RestartWindow, classify, unwrap
+from supervision.policy import RESTARTS, RestartWindow, classify, unwrap
 
 times = st.lists(st.floats(0, 100, allow_nan=False), max_size=60).map(sorted)
 leaves = st.sampled_from([Shutdown("x"), Ignore(), ValueError("x"), KeyError("y")])
@@ -27,13 +27,6 @@ backoffs = st.builds(
 
 def test_the_table_answers_every_question() -> None:
     assert set(RESTARTS) == set(product(Restart, Exit))
-
-
-@pytest.mark.parametrize("end", Exit)
-def test_the_table_says_what_the_otp_manual_says(end: Exit) -> None:
-    assert RESTARTS[Restart.PERMANENT, end] == (end is not Exit.IGNORED)
-    assert RESTARTS[Restart.TRANSIENT, end] == (end in ABNORMAL)
-    assert not RESTARTS[Restart.TEMPORARY, end]
 
 
 @given(times, st.integers(0, 6), st.floats(0.1, 20))

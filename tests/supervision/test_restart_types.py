@@ -71,6 +71,24 @@ async def test_whether_a_dynamic_child_lives_again(restart: Restart, end: str, d
             assert states(supervisor) == {}
 
 
+@pytest.mark.parametrize("restart", Restart)
+async def test_a_start_that_was_ignored_is_not_repeated(restart: Restart, diary: Diary) -> None:
+    async def ignoring(_: Life) -> None:
+        raise Ignore
+
+    children = [
+        ChildSpec(id="a", start=diary.script("a", [ignoring]), restart=restart),
+        ChildSpec(id="b", start=diary.polite("b")),
+    ]
+    dynamic = DynamicSupervisor(max_children=1)
+    async with running(Supervisor(children)), running(dynamic):
+        dynamic.spawn(ChildSpec(id="c", start=diary.script("c", [ignoring]), restart=restart))
+        await wait_all_tasks_blocked()
+
+        assert sorted(diary.births(), key=str) == ["a", "b", "c"]
+        assert states(dynamic) == {}
+
+
 def make_static() -> Supervisor:
     return Supervisor([])
 
