@@ -64,6 +64,10 @@ def query_values(query: str, name: str) -> list[str]:
     """All values of a field of the query string."""
     if name not in query:
         return []
+    if "&" not in query and "%" not in query and "+" not in query:
+        # Mostly a token alone, with every request: the parser would take longer than all else about it.
+        found, _, value = query.partition("=")
+        return [value] if found == name else []
     try:
         return parse_qs(query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS).get(name, [])
     except ValueError:
