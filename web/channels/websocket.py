@@ -198,8 +198,8 @@ class WebSocket:
             if self._closing_since is None:
                 self._cork(frame.websocket)
         elif self._protocol.state is _OPEN:
-            self._corked = []
-            self._cork(frame.websocket)
+            data = frame.websocket
+            self._corked, self._corked_bytes = [data], len(data)
             at_batch_end(self._uncork)
 
     def close(self, code: int, reason: str) -> None:
@@ -300,10 +300,11 @@ class WebSocket:
 
     def _pump(self, before: list[bytes]) -> None:
         """Write our frames, then the library's: pongs, the close frame, the end of the stream."""
-        ours = b"".join(before)
+        data = b"".join(before)
         theirs = self._protocol.data_to_send()
-        if ours or theirs:
-            self._write(ours + b"".join(theirs))
+        if theirs:
+            data += b"".join(theirs)
+        self._write(data)
         if self._protocol.eof_sent:
             if self._session is not None:
                 has_closed = self._protocol.close_rcvd is not None
