@@ -14,6 +14,7 @@ Reading order, each file leaning only on the ones above it:
     session     one run against one server: the context of a scenario
     actor_systems  the same small jobs on `actors.core`, Pykka and trio channels
     scenarios   the benchmarks, one file each
+    game_server  the client for game servers, at its old address
     run         one scenario run against one server
     show        a result as a table on the terminal
     peers       other implementations of the room API, and the run that compares them
