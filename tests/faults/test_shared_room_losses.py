@@ -22,9 +22,10 @@ async def write(
     all_: Cluster[LocalNode], count: int, rooms: Sequence[str] = ROOMS, *, port: int | None = None
 ) -> None:
     """PUTs that are all acknowledged, some of them after several attempts."""
-    for _ in range(count):
-        for room in rooms:
-            assert (await all_.clients.write(room, port=port, key=True)).outcome is Outcome.DONE
+    with trio.fail_after(60):
+        for _ in range(count):
+            for room in rooms:
+                assert (await all_.clients.write(room, port=port, key=True)).outcome is Outcome.DONE
 
 
 def resets(all_: Cluster[LocalNode], room: str) -> dict[str, int]:

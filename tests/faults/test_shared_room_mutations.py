@@ -59,8 +59,10 @@ async def burst(all_: Cluster[LocalNode], _: Path) -> None:
 # -- what is missing -------------------------------------------------------------------------------
 
 
-async def no_era(self: SharedStore, **_: Any) -> bool:
+async def no_era(self: SharedStore, *, before_up: bool = False) -> bool:
+    """The same one for whichever server answers."""
     self._era = b"%014d" % 1
+    await self.wire.call("SET", self._era_key, self._era, before_up=before_up)
     return False
 
 
