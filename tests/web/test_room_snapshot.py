@@ -75,8 +75,9 @@ async def test_clients_that_come_back_after_a_restart_hear_no_reset(start: Start
 
     etag = newest.headers["etag"]
     async with start() as node:
-        assert not (tmp_path / FILE).exists()
+        # Its socket listens before it reads the file, and answers after.
         assert (await node.http.get("/api/rooms/r")).json() == record
+        assert not (tmp_path / FILE).exists()
         unchanged = await node.http.get("/api/rooms/r", headers={"If-None-Match": etag})
         assert unchanged.status_code == 304
         assert "greenroom_rooms_restored_total 1.0" in (await node.http.get("/metrics")).text
