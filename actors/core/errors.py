@@ -89,7 +89,7 @@ class TooMany(ActorError):
     """A table is full.
 
     Attributes:
-        what: Which limit was reached: `names`, `members` or `members_of_topic`.
+        what: Which limit was reached: `names`, `members`, `members_of_topic` or `views`.
         limit: How many there may be.
     """
 

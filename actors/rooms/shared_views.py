@@ -26,6 +26,7 @@ from actors.core import (
     MailboxFull,
     PendingCall,
     RetiringActor,
+    TooMany,
     Unavailable,
     at_batch_end,
 )
@@ -254,8 +255,14 @@ class SharedViews:
         return refusal
 
     def join(self, room_id: str, member: Member) -> tuple[Record | None, Event]:
-        """As `RoomStore.join`, right after `open`."""
-        view = self._views.get(room_id) or self._subscribe(room_id)
+        """As `RoomStore.join`, right after `open`.
+
+        Raises:
+            TooMany: Also where the room was opened long ago or never: nobody may be told that it is empty.
+        """
+        view = self._views.get(room_id)
+        if view is None:
+            raise TooMany("views", self._max_views)
         self._registry.audiences.join(("room", room_id), member)
         self.counts.note(room_id)
         return view.record, view.event

@@ -12,6 +12,7 @@ import pytest
 import trio
 from redis import Redis
 
+from actors.core import ConflatingMember, TooMany
 from supervision import State
 from tests.engines import RedisServer
 from tests.web.serving import ADMIN, PATIENCE_S, Node, eventually, serving
@@ -329,6 +330,14 @@ async def test_a_redis_that_refuses_is_answered_for_and_heals(
     codes = {answer.json().get("error") for answer in answers}
     assert codes <= {None, "store_unavailable", "outcome_unknown"}
     assert all(child.state is State.RUNNING for child in restarts)
+
+
+async def test_nobody_joins_a_room_that_was_not_opened(redis_server: RedisServer) -> None:
+    async with nodes(redis_server, 1) as [one]:
+        with pytest.raises(TooMany):
+            one.program.core.rooms.join("r", ConflatingMember())  # type: ignore[arg-type]
+
+    assert one.program.core.rooms.streams("r") == 0
 
 
 async def test_many_readers_at_once_cost_one_command(redis_server: RedisServer) -> None:
