@@ -343,6 +343,12 @@ class Database:
         """Close all connections that no thread is at work with; the next transactions open new ones."""
         for worker in (self._writer, *self._readers):
             worker.close()
+        self._forget_log()
+
+    def _forget_log(self) -> None:
+        """Without any connection: SQLite removes its log with the last one, and makes a new one."""
+        if not any(worker.is_connected for worker in (self._writer, *self._readers)):
+            self._log = None
 
     async def _break_off_what_hangs(self) -> None:
         while True:
@@ -351,20 +357,22 @@ class Database:
                 worker.check()
 
     async def _look_after(self, life: Life) -> None:
+        is_first = True  # of this life: an earlier one has closed the connections
         while True:
             try:
-                await self._visit()
+                await self._visit(is_first=is_first)
             except (DBAPIError, NotRun, Unprepared, OSError) as error:
                 self._availability.note_down(error)
             except LinkDown:
                 pass  # of a link that was up: whoever has found out has said so
             else:
                 self._availability.note_up()
+                is_first = False
             life.started()
             await self._pause()
 
-    async def _visit(self) -> None:
-        if self.is_up:
+    async def _visit(self, *, is_first: bool) -> None:
+        if self.is_up and not is_first:
             await self.read(self._look)
             self._failures = 0
             if self._problems and trio.current_time() - self._prepared_at_s > PREPARE_AGAIN_S:
@@ -372,8 +380,7 @@ class Database:
             return
         if self._path is not None and self._file is None:
             await trio.to_thread.run_sync(partial(self._path.parent.mkdir, parents=True, exist_ok=True))
-        if not any(worker.is_connected for worker in (self._writer, *self._readers)):
-            self._log = None  # SQLite removes it with the last connection, and makes a new one
+        self._forget_log()
         self._check_file()
         await self._prepare_parts()
         if self._path is not None and self._file is None:
