@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.web.conftest import lane, serve
+from tests.web.conftest import lane, room_redis, serve, store
 
-__all__ = ["lane", "serve"]
+__all__ = ["lane", "room_redis", "serve", "store"]
