@@ -112,8 +112,9 @@ class RedisServer:
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(signal.SIGCONT)
         process.send_signal(number)
+        # For one that was paused: only now, so that it answers nothing before its end.
+        process.send_signal(signal.SIGCONT)
         try:
             process.wait(STOP_S)
         except subprocess.TimeoutExpired:

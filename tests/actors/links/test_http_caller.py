@@ -146,7 +146,7 @@ async def test_bytes_that_trickle_end_with_the_deadline_too() -> None:
 
 async def test_the_wait_for_a_place_is_not_the_peers_time() -> None:
     async def slow(stream: trio.SocketStream, _request: bytes) -> None:
-        await trio.sleep(0.3)  # real time: the peer is slow, which is the test
+        await trio.sleep(0.5)  # real time: the peer is slow, which is the test
         await saying(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")(stream, b"")
 
     statuses: list[int | None] = []
@@ -154,7 +154,7 @@ async def test_the_wait_for_a_place_is_not_the_peers_time() -> None:
     async def one(caller: HttpCaller) -> None:
         statuses.append((await ask(caller)).status)
 
-    async with calling(slow, places=1, deadline_s=0.6) as caller, trio.open_nursery() as nursery:
+    async with calling(slow, places=1, deadline_s=1.8) as caller, trio.open_nursery() as nursery:
         for _ in range(4):
             nursery.start_soon(one, caller)
 
