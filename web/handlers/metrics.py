@@ -129,10 +129,6 @@ def _metric(sample: Sample) -> Metric:
     return numbers
 
 
-def _bound(seconds: float) -> str:
-    return "+Inf" if math.isinf(seconds) else str(seconds)
-
-
 def metrics_left(before: object, last: object) -> object:
     """The counters and histograms of processes that have ended: of those before, and of one more."""
     return summed(cast("list[Family]", families) for families in (before, last) if families is not None)

@@ -34,6 +34,13 @@ FLAGS: Final = (
     "--remote-debugging-port=0",
 )
 START_S: Final = 60.0
+PATIENCE_S: Final = 30.0
+# Notes in `faults` what a page complains of.
+WATCH_FAULTS: Final = """
+window.faults = [];
+addEventListener('error', (event) => faults.push(event.message));
+addEventListener('securitypolicyviolation', (event) => faults.push(event.blockedURI));
+"""
 
 
 class Page:
@@ -58,6 +65,20 @@ class Page:
         answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def show(self, url: str, *, script: str = "") -> None:
+        """Go to `url`, with faults noted, and `script` run before the page's own."""
+        self.call("Page.enable")
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=WATCH_FAULTS + script)
+        self.call("Page.navigate", url=url)
+
+    def wait_for(self, condition: str) -> None:
+        """Wait until an expression is true."""
+        until_now(
+            lambda: self.run(condition),
+            within_s=PATIENCE_S,
+            why=lambda: f"{condition}: {self.run('document.body.innerText')}",
+        )
 
 
 @contextmanager

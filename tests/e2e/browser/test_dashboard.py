@@ -20,29 +20,17 @@ from tests.fakes.node import job
 
 pytestmark = pytest.mark.e2e
 PATIENCE_S = 30.0
-WATCH_FAULTS = """
-window.faults = [];
-addEventListener('error', (event) => faults.push(event.message));
+EXTRA = """
 addEventListener('unhandledrejection', (event) => faults.push(String(event.reason)));
-addEventListener('securitypolicyviolation', (event) => faults.push(event.blockedURI));
 window.confirm = () => true;
 """
-
-
-def wait_for(page: Page, condition: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not page.run(condition):
-        assert time.monotonic() < deadline, (condition, page.run("document.body.innerText"))
-        time.sleep(0.05)  # real time: a page in a browser
 
 
 @contextmanager
 def dashboard(node: ServedNode) -> Iterator[Page]:
     with page_elsewhere() as (page, _):
-        page.call("Page.enable")
-        page.call("Page.addScriptToEvaluateOnNewDocument", source=WATCH_FAULTS)
-        page.call("Page.navigate", url=f"{node.url}/dashboard")
-        wait_for(page, "typeof watch === 'function'")
+        page.show(f"{node.url}/dashboard", script=EXTRA)
+        page.wait_for("typeof watch === 'function'")
         yield page
         assert page.run("faults") == []
 
@@ -52,31 +40,31 @@ def test_a_stranger_signs_in_and_out() -> None:
         ServedNode(LOG_LEVEL="warning", ADMIN_TOKEN="let-me-in", ROOM_SNAPSHOT="off") as node,
         dashboard(node) as page,
     ):
-        wait_for(page, "document.getElementById('sign-in').hidden === false")
+        page.wait_for("document.getElementById('sign-in').hidden === false")
         for token in ("wrong", "let-me-in"):
             page.run(
                 f"document.getElementById('token').value = '{token}';"
                 "document.querySelector('#sign-in form').requestSubmit(); 0"
             )
             if token == "wrong":
-                wait_for(page, "document.getElementById('refused').textContent !== ''")
-        wait_for(page, "document.getElementById('state').textContent === 'Live'")
+                page.wait_for("document.getElementById('refused').textContent !== ''")
+        page.wait_for("document.getElementById('state').textContent === 'Live'")
         assert page.run("document.cookie") == ""
         assert page.run("document.querySelectorAll('#tree button').length") == 0
         page.run("document.getElementById('out').click(); 0")
-        wait_for(page, "document.getElementById('inside').hidden")
+        page.wait_for("document.getElementById('inside').hidden")
 
 
 def test_a_killed_actor_heals_before_the_eyes_of_whoever_looks() -> None:
     with ServedNode(LOG_LEVEL="critical", ADMIN_TOKEN="dev", DASHBOARD="open", ROOM_SNAPSHOT="off") as node:
         httpx.put(f"{node.url}/api/rooms/r", json={"state": {"kept": True}})
         with dashboard(node) as page:
-            wait_for(page, "document.getElementById('state').textContent === 'Live'")
-            wait_for(page, "document.querySelector('#rooms button')?.textContent === 'r'")
+            page.wait_for("document.getElementById('state').textContent === 'Live'")
+            page.wait_for("document.querySelector('#rooms button')?.textContent === 'r'")
             page.run("document.querySelector('[aria-label=\"Kill core/registry\"]').click(); 0")
             rows = "[...document.querySelectorAll('#tree tr')]"
             restarts = f"{rows}.find((row) => row.textContent.startsWith('registry'))"
-            wait_for(page, f"{restarts}.children[2].textContent === '1'")
+            page.wait_for(f"{restarts}.children[2].textContent === '1'")
             assert "running" in page.run(f"{restarts}.children[1].textContent")
         assert httpx.get(f"{node.url}/api/rooms/r").json()["state"] == {"kept": True}
 
@@ -96,7 +84,7 @@ async def test_a_dead_letter_is_put_back_and_a_match_ended(redis_server: RedisSe
 
 def _look_and_act(node: ServedNode, client: redis.Redis) -> None:
     with dashboard(node) as page:
-        wait_for(page, "document.querySelector('[aria-label=\"Requeue lost\"]') !== null")
+        page.wait_for("document.querySelector('[aria-label=\"Requeue lost\"]') !== null")
         before = client.lindex("room_creation_queue:dead", 0)
         page.run("document.querySelector('[aria-label=\"Requeue lost\"]').click(); 0")
         deadline = time.monotonic() + PATIENCE_S
@@ -104,6 +92,6 @@ def _look_and_act(node: ServedNode, client: redis.Redis) -> None:
         while client.lindex("room_creation_queue:dead", 0) in {None, before}:
             assert time.monotonic() < deadline
             time.sleep(0.05)  # real time: a page in a browser
-        wait_for(page, "document.querySelector('[aria-label=\"Terminate m-1\"]') !== null")
+        page.wait_for("document.querySelector('[aria-label=\"Terminate m-1\"]') !== null")
         page.run("document.querySelector('[aria-label=\"Terminate m-1\"]').click(); 0")
-        wait_for(page, "document.getElementById('matches').textContent.includes('aborted')")
+        page.wait_for("document.getElementById('matches').textContent.includes('aborted')")

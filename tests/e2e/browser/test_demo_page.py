@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import httpx
 import pytest
 
@@ -11,28 +9,13 @@ from tests.e2e.browser.chromium import Page, page_elsewhere
 from tests.e2e.browser.node import ServedNode
 
 pytestmark = pytest.mark.e2e
-PATIENCE_S = 30.0
 CELL = "document.querySelectorAll('#board button')[{}]"
-WATCH_FAULTS = """
-window.faults = [];
-addEventListener('error', (event) => faults.push(event.message));
-addEventListener('securitypolicyviolation', (event) => faults.push(event.blockedURI));
-"""
-
-
-def wait_for(page: Page, condition: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not page.run(condition):
-        assert time.monotonic() < deadline, (condition, page.run("document.body.innerText"))
-        time.sleep(0.05)  # real time: a page in a browser
 
 
 def show(page: Page, node: ServedNode) -> None:
-    page.call("Page.enable")
     page.call("Network.enable")
-    page.call("Page.addScriptToEvaluateOnNewDocument", source=WATCH_FAULTS)
-    page.call("Page.navigate", url=f"{node.url}/")
-    wait_for(page, "document.getElementById('status')?.textContent === 'connected'")
+    page.show(f"{node.url}/")
+    page.wait_for("document.getElementById('status')?.textContent === 'connected'")
 
 
 def go_offline(page: Page, *, offline: bool) -> None:
@@ -54,21 +37,21 @@ def test_two_browsers_see_each_others_edits_and_come_back_after_being_offline() 
         show(one, node)
         show(other, node)
         one.run(f"{CELL.format(5)}.click(); 0")
-        wait_for(other, f"{CELL.format(5)}.style.background !== ''")
+        other.wait_for(f"{CELL.format(5)}.style.background !== ''")
         other.run(f"{CELL.format(7)}.click(); 0")
-        wait_for(one, f"{CELL.format(7)}.style.background !== ''")
-        wait_for(one, "document.getElementById('here').textContent === '2'")
+        one.wait_for(f"{CELL.format(7)}.style.background !== ''")
+        one.wait_for("document.getElementById('here').textContent === '2'")
 
         go_offline(other, offline=True)
         for cell in (20, 21, 22):
             one.run(f"{CELL.format(cell)}.click(); 0")
-            wait_for(one, f"{CELL.format(cell)}.style.background !== ''")
+            one.wait_for(f"{CELL.format(cell)}.style.background !== ''")
         versions = (
             "[...document.querySelectorAll('#log li')].map((line) => line.textContent.split(' ').at(-1))"
         )
         before = other.run(versions)
         go_offline(other, offline=False)
-        wait_for(other, f"{CELL.format(22)}.style.background !== ''")
+        other.wait_for(f"{CELL.format(22)}.style.background !== ''")
         after = other.run(versions)
 
         newest = httpx.get(f"{node.url}/api/rooms/demo-board").json()["version"]
@@ -85,13 +68,13 @@ def test_a_page_comes_back_after_a_restart_of_the_server() -> None:
     ):
         show(page, node)
         page.run(f"{CELL.format(1)}.click(); 0")
-        wait_for(page, f"{CELL.format(1)}.style.background !== ''")
+        page.wait_for(f"{CELL.format(1)}.style.background !== ''")
         assert node.stop() == 0
-        wait_for(page, "document.getElementById('status').textContent !== 'connected'")
+        page.wait_for("document.getElementById('status').textContent !== 'connected'")
         node.start()
-        wait_for(page, "document.getElementById('status').textContent === 'connected'")
+        page.wait_for("document.getElementById('status').textContent === 'connected'")
         page.run(f"{CELL.format(2)}.click(); 0")
-        wait_for(page, f"{CELL.format(2)}.style.background !== ''")
+        page.wait_for(f"{CELL.format(2)}.style.background !== ''")
 
 
 def test_serve_has_no_such_page_unless_it_is_asked_for() -> None:

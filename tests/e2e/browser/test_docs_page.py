@@ -5,15 +5,10 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.e2e.browser.chromium import Page, page_elsewhere
+from tests.e2e.browser.chromium import page_elsewhere
 from tests.e2e.browser.node import ServedNode
-from tests.fakes.waiting import until_now
 
 pytestmark = pytest.mark.e2e
-
-
-def wait_for(page: Page, condition: str) -> None:
-    until_now(lambda: page.run(condition), why=lambda: str(page.run("document.body.innerText")))
 
 
 def test_the_page_shows_every_call_and_event_and_can_be_filtered() -> None:
@@ -21,14 +16,8 @@ def test_the_page_shows_every_call_and_event_and_can_be_filtered() -> None:
         documents = [
             httpx.get(f"{node.url}{path}").json() for path in ("/openapi.json", "/openapi-callbacks.json")
         ]
-        page.call(
-            "Page.addScriptToEvaluateOnNewDocument",
-            source="window.faults = []; addEventListener('error', (event) => faults.push(event.message));"
-            "addEventListener('securitypolicyviolation', (event) => faults.push(event.blockedURI));",
-        )
-        page.call("Page.enable")
-        page.call("Page.navigate", url=f"{node.url}/docs")
-        wait_for(page, "document.querySelectorAll('details').length > 0")
+        page.show(f"{node.url}/docs")
+        page.wait_for("document.querySelectorAll('details').length > 0")
 
         shown = page.run("[...document.querySelectorAll('summary code')].map((code) => code.textContent)")
         for document in documents:
