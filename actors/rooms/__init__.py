@@ -6,22 +6,22 @@ Reading order, each file leaning only on the ones above it:
     store     what handlers, channels and matches ask of the rooms, whoever keeps the records
     table     every room's last record, and whether its task is idle; outlives all tasks
     room      the task through which one room's writes go, one at a time
-    rooms     all rooms: what handlers, matches and the sweeper call
+    memory_rooms  all rooms of this process: what handlers, matches and the sweeper call
     sweeper   removes old rooms
     snapshot  the file in which rooms outlive an orderly stop
     shared_record  keys, channels and header of a room that many nodes share
-    shared_store   such rooms in Redis: one script a write
+    room_commands  what is asked of Redis: one script a write
     shared_view    what a node knows of one of them: which news is newer
     stream_counts  how many listen to a room on all nodes
     shared_views   those that are listened to here: subscribed, looked at, broadcast
     shared_rooms   reading, writing and listing them; the protocol of `store`
 """
 
+from actors.rooms.memory_rooms import MemoryRooms, RoomStatistics
 from actors.rooms.record import ALWAYS, Change, Condition, Kind, Put, Record, Refusal, is_room_id
-from actors.rooms.rooms import Rooms, RoomStatistics
+from actors.rooms.room_commands import RoomCommands
 from actors.rooms.shared_record import Layout
 from actors.rooms.shared_rooms import SharedRooms, SharedStatistics
-from actors.rooms.shared_store import SharedStore
 from actors.rooms.snapshot import RoomSnapshot
 from actors.rooms.store import Page, RoomRow, RoomStore, change_by_condition
 from actors.rooms.sweeper import Sweeper
@@ -33,19 +33,19 @@ __all__ = [
     "Condition",
     "Kind",
     "Layout",
+    "MemoryRooms",
     "Page",
     "Put",
     "Record",
     "Refusal",
+    "RoomCommands",
     "RoomRow",
     "RoomSnapshot",
     "RoomStatistics",
     "RoomStore",
     "RoomTable",
-    "Rooms",
     "SharedRooms",
     "SharedStatistics",
-    "SharedStore",
     "Sweeper",
     "change_by_condition",
     "is_room_id",

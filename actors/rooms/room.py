@@ -47,7 +47,7 @@ Message = Put | Change | Delete | Expire | Announce
 class Room(Actor[Message]):
     """Writes one room's record and broadcasts it.
 
-    While it is idle (`RoomTable.is_idle`), `Rooms.put_inline` may write the table directly. The record
+    While it is idle (`RoomTable.is_idle`), `MemoryRooms.put_inline` may write the table directly. The record
     is in the table, so a crash of this task loses nothing: its next life broadcasts it.
     A PUT is answered before its broadcast begins. PUTs that arrive during a broadcast are all answered
     first, and then broadcast together.

@@ -18,9 +18,9 @@ import trio
 
 from actors.core import CallTimeout, InlineCall, PendingCall, at_batch_end
 from actors.links import LinkDown, NotSent, RedisChannels
+from actors.rooms.memory_rooms import INLINE_OFFERS, RoomStatistics
 from actors.rooms.record import Change, Kind, Put, Record, Refusal, RoomEpoch, encode
 from actors.rooms.room import SAMPLE_EVERY
-from actors.rooms.rooms import INLINE_OFFERS, RoomStatistics
 from actors.rooms.shared_record import HEADER_BYTES, POSITION, ForeignValue, SharedRecord, decode
 from actors.rooms.shared_views import FOREIGN, SharedViews, read_refusal, unavailable
 from actors.rooms.store import Page, RoomRow, change_by_condition
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from actors.core import Event, Member, Registry
-    from actors.rooms.shared_store import SharedStore, Written
+    from actors.rooms.room_commands import RoomCommands, Written
     from supervision import DynamicSupervisor, Life
 
 logger: Final = logging.getLogger("actors.rooms")
@@ -152,7 +152,7 @@ class SharedRooms:
     As children of the tree: `run` supervises broadcasts, `children` talk to Redis.
 
     Args:
-        store: The commands.
+        commands: What is asked of the store.
         channels: Makes the subscriptions, given who hears of them.
         registry: Names and audiences.
         max_views: Rooms that may be subscribed to.
@@ -162,7 +162,7 @@ class SharedRooms:
 
     def __init__(
         self,
-        store: SharedStore,
+        commands: RoomCommands,
         channels: Callable[[SharedViews], RedisChannels],
         registry: Registry,
         *,
@@ -170,12 +170,12 @@ class SharedRooms:
         reads_are_local: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._store = store
-        self._wire = store.wire
-        self._layout = store.layout
+        self._commands = commands
+        self._wire = commands.wire
+        self._layout = commands.layout
         self._registry = registry
         self._reads_are_local = reads_are_local
-        self._views = SharedViews(store, channels, registry, max_views=max_views, clock=clock)
+        self._views = SharedViews(commands, channels, registry, max_views=max_views, clock=clock)
         self._flights: dict[str, Flight] = {}
         self._owed: dict[str, bytes | None] = {}
         self._paying: set[str] = set()
@@ -331,7 +331,7 @@ class SharedRooms:
     async def put(self, room_id: str, put: Put) -> Record | Refusal:
         """Write the next version of a plain room."""
         sampled_at = 0.0 if self._writes % SAMPLE_EVERY else perf_counter()
-        answer = await self._store.write(
+        answer = await self._commands.write(
             room_id, put, idempotency_key=put.idempotency_key, is_admin=put.is_admin
         )
         if answer.outcome not in {"written", "repeated"}:
@@ -373,7 +373,7 @@ class SharedRooms:
         self, room_id: str, *, secret: str | None = None, is_admin: bool = False
     ) -> Refusal | None:
         """Remove a plain room."""
-        answer = await self._store.remove(room_id, secret=secret, is_admin=is_admin)
+        answer = await self._commands.remove(room_id, secret=secret, is_admin=is_admin)
         if answer.outcome != "removed":
             return refusal_of(answer)
         self._gone(room_id, answer)
@@ -410,9 +410,9 @@ class SharedRooms:
         while room_id in self._owed:
             state = self._owed[room_id]
             if state is None:
-                answer = await self._store.remove(room_id, kind=Kind.MATCH)
+                answer = await self._commands.remove(room_id, kind=Kind.MATCH)
             else:
-                answer = await self._store.write(room_id, Put(state), kind=Kind.MATCH)
+                answer = await self._commands.write(room_id, Put(state), kind=Kind.MATCH)
             if answer.outcome in LATER:
                 break
             self._settled(room_id, state, answer)
@@ -462,8 +462,8 @@ class SharedRooms:
         with trio.move_on_after(START_S):
             await self._wire.until_up()
             await self._views.channels.until_up()
-        if self._store.unsuitable is not None and not self._has_started:
-            raise self._store.unsuitable
+        if self._commands.unsuitable is not None and not self._has_started:
+            raise self._commands.unsuitable
         self._has_started = True
         life.started()
         while True:

@@ -31,8 +31,8 @@ from actors.core import (
     at_batch_end,
 )
 from actors.links import LinkDown, NotSent
+from actors.rooms.memory_rooms import INLINE_OFFERS
 from actors.rooms.record import Kind, Refusal
-from actors.rooms.rooms import INLINE_OFFERS
 from actors.rooms.shared_record import HEADER_BYTES, POSITION, ForeignValue
 from actors.rooms.shared_view import NOWHERE, Order, SharedView
 from actors.rooms.stream_counts import StreamCounts
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from actors.core import Event, Member, Registry
     from actors.links import RedisChannels
     from actors.rooms.record import Record
-    from actors.rooms.shared_store import SharedStore
+    from actors.rooms.room_commands import RoomCommands
     from supervision import Life
 
 # How long a new listener waits for a store that is away: an EventSource that is answered 503 never
@@ -161,7 +161,7 @@ class SharedViews:
     """The views of rooms with listeners.
 
     Args:
-        store: The commands; its wire asks how rooms are.
+        commands: What is asked of the store; its wire asks how rooms are.
         channels: Makes the subscriptions, given who hears of them.
         registry: Names and audiences.
         max_views: Rooms that may be subscribed to.
@@ -176,16 +176,16 @@ class SharedViews:
 
     def __init__(
         self,
-        store: SharedStore,
+        commands: RoomCommands,
         channels: Callable[[SharedViews], RedisChannels],
         registry: Registry,
         *,
         max_views: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._store = store
-        self._wire = store.wire
-        self._layout = store.layout
+        self._commands = commands
+        self._wire = commands.wire
+        self._layout = commands.layout
         self._registry = registry
         self._max_views = max_views
         self._clock = clock
@@ -200,9 +200,9 @@ class SharedViews:
         self.bytes = 0
         self.healed: Counter[str] = Counter(dict.fromkeys(HEALINGS, 0))
         self.channels = channels(self)
-        prefix = store.layout.prefix
+        prefix = commands.layout.prefix
         self.counts = StreamCounts(
-            store.wire, prefix=prefix, count=self.streams, rooms=self.ids, clock=self.now_s
+            commands.wire, prefix=prefix, count=self.streams, rooms=self.ids, clock=self.now_s
         )
         self.broadcasters = Directory[str, Broadcaster](
             "room", registry, self._make, max_actors=max_views, resume=tuple, idle_s=RETIRE_S
@@ -217,7 +217,7 @@ class SharedViews:
 
     def now_s(self) -> float:
         """Unix seconds by the clock of the store."""
-        return self._clock() + self._store.clock_ahead_s
+        return self._clock() + self._commands.clock_ahead_s
 
     def get(self, room_id: str) -> SharedView | None:
         """The view of a room that is subscribed to."""
@@ -368,7 +368,7 @@ class SharedViews:
 
     def _send_check(self, view: SharedView, cause: str, *, is_whole: bool) -> bool:
         key = self._layout.key(view.room_id)
-        connection, era = self.channels.connection, self._store.era
+        connection, era = self.channels.connection, self._commands.era
         check = Check(self, view, cause, is_whole=is_whole, connection=connection, era=era)
         try:
             self._wire.send(("GET", key) if is_whole else ("GETRANGE", key, 0, HEADER_BYTES - 1), check)
@@ -481,15 +481,15 @@ class SharedViews:
 
     async def _watch_era(self) -> None:
         """Look whether another server, or another history, answers now; then read what was read before."""
-        seen = self._store.era
+        seen = self._commands.era
         while True:
             if self._wire.is_up:
                 try:
-                    await self._store.look_at_era()
+                    await self._commands.look_at_era()
                 except (LinkDown, CallTimeout, redis.RedisError):
                     pass  # the connection will be made anew, and that begins with the same look
-            if self._store.era != seen:
-                seen = self._store.era
+            if self._commands.era != seen:
+                seen = self._commands.era
                 stale = (room_id for room_id, view in self._views.items() if view.read_era != seen)
                 self._to_check = dict.fromkeys(stale, ERA) | self._to_check
             await trio.sleep(LOOK_AT_ERA_S)
@@ -533,7 +533,7 @@ class SharedViews:
         """Have the view's expiry noticed."""
         view.is_timed = True
         kind = Kind.PLAIN if view.record is None else view.record.kind
-        due = int(view.updated_ms / 1000 + self._store.ttl_s[kind]) + 1
+        due = int(view.updated_ms / 1000 + self._commands.ttl_s[kind]) + 1
         self._expiring.setdefault(max(due, self._expired_until + 1), []).append(view.room_id)
 
     def _expire(self) -> None:
@@ -554,7 +554,7 @@ class SharedViews:
             if view is not None:
                 view.is_timed = False
             return
-        due = int(view.updated_ms / 1000 + self._store.ttl_s[view.record.kind]) + 1
+        due = int(view.updated_ms / 1000 + self._commands.ttl_s[view.record.kind]) + 1
         if due <= now:
             self._check_soon(room_id, EXPIRED)
             due = now + EXPIRY_AGAIN_S

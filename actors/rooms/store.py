@@ -1,6 +1,6 @@
 """What handlers, channels and matches ask of the rooms, whoever keeps the records.
 
-Two adapters: `Rooms` keeps them in this process, `SharedRooms` in a Redis that many nodes use.
+Two adapters: `MemoryRooms` keeps them in this process, `SharedRooms` in a Redis that many nodes use.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 if TYPE_CHECKING:
-    from actors.rooms.rooms import Rooms
+    from actors.rooms.memory_rooms import MemoryRooms
     from supervision import Life
 
 # Looking at this many records takes well under a millisecond.
@@ -27,7 +27,7 @@ class Sweeper:
         interval_s: Seconds between two sweeps.
     """
 
-    def __init__(self, rooms: Rooms, *, ttl_s: float, interval_s: float) -> None:
+    def __init__(self, rooms: MemoryRooms, *, ttl_s: float, interval_s: float) -> None:
         self._rooms = rooms
         self._ttl_s = ttl_s
         self._interval_s = interval_s

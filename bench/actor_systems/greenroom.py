@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from actors.core import Actor, Audiences, MailboxFull, Registry
-from actors.rooms import Put, Rooms, RoomTable
+from actors.rooms import MemoryRooms, Put, RoomTable
 from bench.actor_systems.jobs import main, own_bytes
 from supervision import ChildSpec, DynamicSupervisor
 
@@ -83,7 +83,7 @@ async def _idle(count: int) -> tuple[float, float]:
 async def _rooms(count: int) -> float:
     registry = Registry(Audiences(max_members=1, max_members_per_topic=1), max_names=count + 1)
     table = RoomTable(max_rooms=count, max_bytes=1 << 40)
-    rooms = Rooms(table, registry, max_tasks=count)
+    rooms = MemoryRooms(table, registry, max_tasks=count)
     watched = DynamicSupervisor(max_children=1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watched.run)

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from actors.links import RedisChannels
-from actors.rooms.shared_store import SharedStore
+from actors.rooms.room_commands import RoomCommands
 from actors.rooms.shared_views import SharedViews
 from tests.faults.cluster import Cluster, LocalNode, local_cluster
 from tests.faults.test_shared_room_losses import ROOMS, promote_a_cut_off_replica, write
@@ -59,7 +59,7 @@ async def burst(all_: Cluster[LocalNode], _: Path) -> None:
 # -- what is missing -------------------------------------------------------------------------------
 
 
-async def no_era(self: SharedStore, *, before_up: bool = False) -> bool:
+async def no_era(self: RoomCommands, *, before_up: bool = False) -> bool:
     """The same one for whichever server answers."""
     self._era = b"%014d" % 1
     await self.wire.call("SET", self._era_key, self._era, before_up=before_up)
@@ -106,7 +106,7 @@ class Safeguard(NamedTuple):
 
 
 SAFEGUARDS: Final = {
-    "era": Safeguard(SharedStore, "look_at_era", no_era, promote, is_lossy=True),
+    "era": Safeguard(RoomCommands, "look_at_era", no_era, promote, is_lossy=True),
     "probe": Safeguard(RedisChannels, "_prove", no_probe, swallow),
     "resubscription": Safeguard(RedisChannels, "_listen", no_resubscription, disconnect),
     "newest of what is waiting": Safeguard(RedisChannels, "_take", drop_when_full, burst),

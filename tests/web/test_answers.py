@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from actors.core import ActorCrashed
-from actors.rooms import Rooms
+from actors.rooms import MemoryRooms
 from tests.web.serving import Node, serving
 
 
@@ -133,7 +133,7 @@ async def test_a_fault_is_500_with_an_id_that_is_in_the_log_and_no_trace(
     async def crash(*_: object, **__: object) -> None:
         raise ActorCrashed("room", "put", RuntimeError("a secret of the inside"))
 
-    monkeypatch.setattr(Rooms, "put", crash)
+    monkeypatch.setattr(MemoryRooms, "put", crash)
     with caplog.at_level(logging.ERROR):
         answer = await node.put("r", {})
 

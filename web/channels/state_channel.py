@@ -27,7 +27,7 @@ PREFIX: Final = "state:"
 
 
 class Records(Protocol):
-    """The rooms, as far as a listener needs them (`actors.rooms.Rooms` has these)."""
+    """The rooms, as far as a listener needs them (`actors.rooms.MemoryRooms` has these)."""
 
     async def open(self, room_id: str) -> Refusal | None:
         """Get ready for `join`, which has to follow at once."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from actors.rooms import Rooms, RoomSnapshot, SharedRooms
+    from actors.rooms import MemoryRooms, RoomSnapshot, SharedRooms
     from web.log import PutLog
     from web.settings import Settings
     from web.wiring.access import AccessFeature
@@ -66,7 +66,7 @@ class Core:
     registry: Registry
     process: ProcessFeature
     access: AccessFeature
-    rooms: Rooms | SharedRooms
+    rooms: MemoryRooms | SharedRooms
     snapshot: RoomSnapshot
     redis: RedisFeature
     matches: MatchesFeature

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from actors.links import RedisChannels
-from actors.rooms import Layout, Rooms, RoomSnapshot, RoomStore, RoomTable, SharedRooms, SharedStore, Sweeper
+from actors.rooms import (
+    Layout,
+    MemoryRooms,
+    RoomCommands,
+    RoomSnapshot,
+    RoomStore,
+    RoomTable,
+    SharedRooms,
+    Sweeper,
+)
 from actors.rooms.shared_views import HEALINGS
 from supervision import ChildSpec, ChildType
 from web.channels.state_channel import STATE_PATTERN, StateChannel
@@ -47,7 +56,7 @@ class RoomsFeature(Feature):
 
     settings: Settings
     registry: Registry
-    rooms: Rooms | SharedRooms
+    rooms: MemoryRooms | SharedRooms
     handlers: RoomHandlers
     snapshot: RoomSnapshot
     state_channel: StateChannel
@@ -162,26 +171,26 @@ def build_rooms(
 def shared_rooms(settings: Settings, registry: Registry, url: str) -> SharedRooms:
     """Rooms in the Redis at `url`."""
     prefix = settings.room_key_prefix
-    store = SharedStore(url, ttl_s=settings.room_ttl_seconds, layout=Layout(prefix))
+    commands = RoomCommands(url, ttl_s=settings.room_ttl_seconds, layout=Layout(prefix))
 
     def channels(views: SharedViews) -> RedisChannels:
         return RedisChannels(
             url,
-            store.wire,
+            commands.wire,
             on_messages=views.on_messages,
             on_subscribed=views.on_subscribed,
             prefix=prefix,
         )
 
     is_local = settings.room_reads == "local"
-    return SharedRooms(store, channels, registry, max_views=settings.max_rooms, reads_are_local=is_local)
+    return SharedRooms(commands, channels, registry, max_views=settings.max_rooms, reads_are_local=is_local)
 
 
 def _memory_rooms(
     settings: Settings, registry: Registry, put_log: PutLog, clock: Callable[[], float], access: AccessFeature
 ) -> MemoryRoomsFeature:
     table = RoomTable(max_rooms=settings.max_rooms, max_bytes=settings.max_total_state_bytes)
-    rooms = Rooms(table, registry, max_tasks=settings.max_rooms)
+    rooms = MemoryRooms(table, registry, max_tasks=settings.max_rooms)
     interval_s = min(MAX_SWEEP_INTERVAL_S, settings.room_ttl_seconds / SWEEPS_PER_TTL)
     sweeper = Sweeper(rooms, ttl_s=settings.room_ttl_seconds, interval_s=interval_s)
     handlers = _handlers(settings, rooms, put_log, clock, access)

@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actors.core import Audiences, Event, Registry
 from actors.matches import Callbacks, CreationJob, Matches, MatchHandle, read_job
 from actors.matches.rules.battle import Battle
-from actors.rooms import Rooms, RoomTable
+from actors.rooms import MemoryRooms, RoomTable
 from supervision import ChildSpec, ChildType, Supervisor
 from tests.fakes.http import Network
 from tests.fakes.keeper import DirectKeeper
@@ -50,7 +50,7 @@ class Table:
         self.luck = random.Random(seed)
         self.said: list[str] = []
         registry = Registry(Audiences(max_members=10, max_members_per_topic=10))
-        self.rooms = Rooms(RoomTable(max_rooms=10, max_bytes=1 << 20), registry, max_tasks=10)
+        self.rooms = MemoryRooms(RoomTable(max_rooms=10, max_bytes=1 << 20), registry, max_tasks=10)
         self.onlooker = Onlooker()
         self.callbacks = Callbacks("http://api", keys=["k"], transport=Network(self._hear))
         publisher = RoomsOfMatches(self.rooms)

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from actors.core import Audiences, Event, Registry
-from actors.rooms import Rooms, RoomTable
+from actors.rooms import MemoryRooms, RoomTable
 from tests.fakes.life import LoneLife
 from web.handlers.sse import sse
 
@@ -52,11 +52,13 @@ class House:
     clock: Clock = field(default_factory=Clock)
     table: RoomTable = field(default_factory=lambda: RoomTable(max_rooms=100, max_bytes=100_000))
     registry: Registry = field(default_factory=lambda: Registry(Audiences(max_members=100)))
-    rooms: Rooms = field(init=False)
+    rooms: MemoryRooms = field(init=False)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     def __post_init__(self) -> None:
-        self.rooms = Rooms(self.table, self.registry, max_tasks=100, clock=self.clock, steady=self.clock)
+        self.rooms = MemoryRooms(
+            self.table, self.registry, max_tasks=100, clock=self.clock, steady=self.clock
+        )
 
     def advance(self, seconds: float) -> None:
         """Let time pass, by both clocks."""

@@ -13,8 +13,8 @@ import trio
 from redis import Redis
 
 from actors.rooms.record import Condition, Kind, Put
+from actors.rooms.room_commands import RoomCommands
 from actors.rooms.shared_record import ForeignValue, Layout, decode, partition_of, tags
-from actors.rooms.shared_store import SharedStore
 from supervision import Backoff
 from tests.engines import RedisServer
 from tests.fakes.life import LoneLife
@@ -23,13 +23,13 @@ SOON = Backoff(first_s=0.01, factor=1.0, ceiling_s=0.01, jitter=0.0)
 
 
 @asynccontextmanager
-async def store_on(server: RedisServer, **options: Any) -> AsyncIterator[SharedStore]:
-    store = SharedStore(server.url, ttl_s=3600, backoff=SOON, **options)
+async def store_on(server: RedisServer, **options: Any) -> AsyncIterator[RoomCommands]:
+    commands = RoomCommands(server.url, ttl_s=3600, backoff=SOON, **options)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(store.wire.run, LoneLife())
+        nursery.start_soon(commands.wire.run, LoneLife())
         with trio.fail_after(10):
-            await store.wire.until_up()
-        yield store
+            await commands.wire.until_up()
+        yield commands
         nursery.cancel_scope.cancel()
 
 
@@ -54,12 +54,12 @@ async def test_versions_of_a_room_grow_by_one_over_two_nodes(redis_server: Redis
 async def test_many_writers_lose_no_version(redis_server: RedisServer) -> None:
     versions: list[int] = []
 
-    async def write(store: SharedStore) -> None:
-        versions.extend([(await store.write("room", put())).version for _ in range(20)])
+    async def write(commands: RoomCommands) -> None:
+        versions.extend([(await commands.write("room", put())).version for _ in range(20)])
 
     async with store_on(redis_server) as one, store_on(redis_server) as two, trio.open_nursery() as nursery:
-        for store in (one, two, one, two):
-            nursery.start_soon(write, store)
+        for commands in (one, two, one, two):
+            nursery.start_soon(write, commands)
 
     assert sorted(versions) == list(range(1, 81))
 
@@ -70,10 +70,10 @@ async def test_the_published_message_is_the_stored_value(redis_server: RedisServ
         pubsub = client.pubsub(ignore_subscribe_messages=True)
         pubsub.subscribe(layout.channel("room"))
         pubsub.get_message(timeout=1)
-        async with store_on(redis_server) as store:
-            await store.write("room", put({"a": 1}))
+        async with store_on(redis_server) as commands:
+            await commands.write("room", put({"a": 1}))
             message = pubsub.get_message(timeout=5)
-            await store.remove("room")
+            await commands.remove("room")
             gone = pubsub.get_message(timeout=5)
         pubsub.close()
 
@@ -94,20 +94,20 @@ async def test_the_published_message_is_the_stored_value(redis_server: RedisServ
 async def test_conditions_are_judged_where_the_order_is_decided(
     redis_server: RedisServer, condition: Condition, holds: bool
 ) -> None:
-    async with store_on(redis_server) as store:
-        await store.write("room", put())
-        answer = await store.write("room", put(condition=condition))
+    async with store_on(redis_server) as commands:
+        await commands.write("room", put())
+        answer = await commands.write("room", put(condition=condition))
 
     assert (answer.outcome, answer.version) == (("written", 2) if holds else ("version", 1))
 
 
 async def test_an_etag_of_the_record_matches_and_an_absent_room_does_not(redis_server: RedisServer) -> None:
-    async with store_on(redis_server) as store:
-        absent = await store.write("room", put(condition=Condition(must_exist=True)))
-        first = await store.write("room", put())
+    async with store_on(redis_server) as commands:
+        absent = await commands.write("room", put(condition=Condition(must_exist=True)))
+        first = await commands.write("room", put())
         tag = f"{first.epoch}-{first.version}"
-        second = await store.write("room", put(condition=Condition(any_of=(tag,))))
-        third = await store.write("room", put(condition=Condition(any_of=(tag,))))
+        second = await commands.write("room", put(condition=Condition(any_of=(tag,))))
+        third = await commands.write("room", put(condition=Condition(any_of=(tag,))))
 
     assert [absent.outcome, first.outcome, second.outcome, third.outcome] == [
         "version",
@@ -118,17 +118,17 @@ async def test_an_etag_of_the_record_matches_and_an_absent_room_does_not(redis_s
 
 
 async def test_a_secret_is_kept_and_asked_for(redis_server: RedisServer) -> None:
-    async with store_on(redis_server) as store:
+    async with store_on(redis_server) as commands:
         outcomes = [
-            (await store.write("mine", put(secret="s3cret"))).outcome,
-            (await store.write("mine", put())).outcome,
-            (await store.write("mine", put(secret="wrong"))).outcome,
-            (await store.write("mine", put(secret="s3cret"))).outcome,
-            (await store.write("mine", put(), is_admin=True)).outcome,
-            (await store.remove("mine")).outcome,
-            (await store.remove("mine", secret="s3cret")).outcome,
-            (await store.write("mine", put())).outcome,
-            (await store.write("mine", put(secret="late"))).outcome,
+            (await commands.write("mine", put(secret="s3cret"))).outcome,
+            (await commands.write("mine", put())).outcome,
+            (await commands.write("mine", put(secret="wrong"))).outcome,
+            (await commands.write("mine", put(secret="s3cret"))).outcome,
+            (await commands.write("mine", put(), is_admin=True)).outcome,
+            (await commands.remove("mine")).outcome,
+            (await commands.remove("mine", secret="s3cret")).outcome,
+            (await commands.write("mine", put())).outcome,
+            (await commands.write("mine", put(secret="late"))).outcome,
         ]
 
     assert outcomes == [
@@ -138,11 +138,11 @@ async def test_a_secret_is_kept_and_asked_for(redis_server: RedisServer) -> None
 
 
 async def test_a_match_takes_a_plain_room_over_and_keeps_it(redis_server: RedisServer) -> None:
-    async with store_on(redis_server) as store:
-        plain = await store.write("room", put())
-        taken = await store.write("room", put(), kind=Kind.MATCH)
-        refused = await store.write("room", put())
-        kept = await store.remove("room")
+    async with store_on(redis_server) as commands:
+        plain = await commands.write("room", put())
+        taken = await commands.write("room", put(), kind=Kind.MATCH)
+        refused = await commands.write("room", put())
+        kept = await commands.remove("room")
 
     assert (taken.outcome, taken.version) == ("written", 1)
     assert taken.epoch != plain.epoch
@@ -150,12 +150,12 @@ async def test_a_match_takes_a_plain_room_over_and_keeps_it(redis_server: RedisS
 
 
 async def test_a_repeat_with_the_same_key_writes_nothing(redis_server: RedisServer) -> None:
-    async with store_on(redis_server) as store:
-        first = await store.write("room", put({"n": 1}), idempotency_key="k1")
-        again = await store.write("room", put({"n": 1}), idempotency_key="k1")
-        other = await store.write("room", put({"n": 2}), idempotency_key="k1")
-        await store.write("room", put({"n": 3}))
-        late = await store.write("room", put({"n": 1}), idempotency_key="k1")
+    async with store_on(redis_server) as commands:
+        first = await commands.write("room", put({"n": 1}), idempotency_key="k1")
+        again = await commands.write("room", put({"n": 1}), idempotency_key="k1")
+        other = await commands.write("room", put({"n": 2}), idempotency_key="k1")
+        await commands.write("room", put({"n": 3}))
+        late = await commands.write("room", put({"n": 1}), idempotency_key="k1")
 
     assert (again.outcome, again.epoch, again.version) == ("repeated", first.epoch, 1)
     assert (other.outcome, late.outcome) == ("mismatch", "superseded")
@@ -163,27 +163,27 @@ async def test_a_repeat_with_the_same_key_writes_nothing(redis_server: RedisServ
 
 
 async def test_a_removed_room_begins_a_new_epoch(redis_server: RedisServer) -> None:
-    async with store_on(redis_server) as store:
-        before = await store.write("room", put())
-        assert (await store.remove("room")).outcome == "removed"
-        assert await store.read("room") is None
-        after = await store.write("room", put())
+    async with store_on(redis_server) as commands:
+        before = await commands.write("room", put())
+        assert (await commands.remove("room")).outcome == "removed"
+        assert await commands.read("room") is None
+        after = await commands.write("room", put())
 
     assert after.version == 1
     assert after.epoch != before.epoch
 
 
 async def test_a_server_that_lost_its_data_never_repeats_an_id(redis_server: RedisServer) -> None:
-    async with store_on(redis_server) as store:
-        before = await store.write("room", put({"n": 1}))
+    async with store_on(redis_server) as commands:
+        before = await commands.write("room", put({"n": 1}))
         redis_server.kill()
         redis_server.start()
         after = before
         with trio.fail_after(10):
             # The loss of the connection may be noticed only by the first write.
             while after is before or after.outcome != "written":
-                await store.wire.until_up()
-                after = await store.write("room", put({"n": 2}))
+                await commands.wire.until_up()
+                after = await commands.write("room", put({"n": 2}))
 
     assert after.era > before.era
     assert (after.epoch, after.version) != (before.epoch, 2)
@@ -210,33 +210,33 @@ async def test_a_write_of_an_older_era_is_looked_at_again(redis_server: RedisSer
 async def test_a_foreign_value_under_the_key_is_left_alone(redis_server: RedisServer, value: str) -> None:
     with Redis.from_url(redis_server.url) as client:
         client.set(Layout().key("room"), value or "x")
-        async with store_on(redis_server) as store:
-            assert (await store.write("room", put())).outcome == "foreign"
-            assert (await store.remove("room")).outcome == "foreign"
+        async with store_on(redis_server) as commands:
+            assert (await commands.write("room", put())).outcome == "foreign"
+            assert (await commands.remove("room")).outcome == "foreign"
             with pytest.raises(ForeignValue):
-                await store.read("room")
+                await commands.read("room")
         assert client.get(Layout().key("room")) == (value or "x").encode()
 
 
 async def test_a_value_of_another_type_is_foreign_and_untouched(redis_server: RedisServer) -> None:
     with Redis.from_url(redis_server.url) as client:
         client.lpush(Layout().key("room"), "x")
-        async with store_on(redis_server) as store:
-            assert (await store.write("room", put())).outcome == "foreign"
+        async with store_on(redis_server) as commands:
+            assert (await commands.write("room", put())).outcome == "foreign"
         assert client.llen(Layout().key("room")) == 1
 
 
 async def test_a_full_or_read_only_redis_wrote_nothing(redis_server: RedisServer) -> None:
     with Redis.from_url(redis_server.url) as client:
-        async with store_on(redis_server) as store:
-            await store.write("room", put({"n": 1}))
+        async with store_on(redis_server) as commands:
+            await commands.write("room", put({"n": 1}))
             client.config_set("maxmemory", 1)
-            full = await store.write("room", put({"n": 2}))
+            full = await commands.write("room", put({"n": 2}))
             client.config_set("maxmemory", 0)
             client.config_set("min-replicas-to-write", 3)
-            lonely = await store.write("room", put({"n": 3}))
+            lonely = await commands.write("room", put({"n": 3}))
             client.config_set("min-replicas-to-write", 0)
-            record = await store.read("room")
+            record = await commands.read("room")
 
     assert (full.outcome, lonely.outcome) == ("full", "unavailable")
     assert record is not None
@@ -245,28 +245,28 @@ async def test_a_full_or_read_only_redis_wrote_nothing(redis_server: RedisServer
 
 async def test_scripts_that_redis_has_forgotten_are_loaded_again(redis_server: RedisServer) -> None:
     with Redis.from_url(redis_server.url) as client:
-        async with store_on(redis_server) as store:
+        async with store_on(redis_server) as commands:
             client.script_flush()
-            assert (await store.write("room", put())).outcome == "written"
+            assert (await commands.write("room", put())).outcome == "written"
             client.script_flush()
-            assert (await store.remove("room")).outcome == "removed"
+            assert (await commands.remove("room")).outcome == "removed"
 
 
 async def test_not_sent_and_unknown_are_told_apart(redis_server: RedisServer) -> None:
-    async with store_on(redis_server, answer_timeout_s=0.2) as store:
+    async with store_on(redis_server, answer_timeout_s=0.2) as commands:
         redis_server.pause()
-        unknown = await store.write("room", put())
+        unknown = await commands.write("room", put())
         redis_server.kill()
-        while store.wire.is_up:
+        while commands.wire.is_up:
             await trio.lowlevel.checkpoint()
-        unsent = await store.write("room", put())
+        unsent = await commands.write("room", put())
 
     assert (unknown.outcome, unsent.outcome) == ("unknown", "unavailable")
 
 
 async def test_every_key_but_the_era_and_the_layout_expires(redis_server: RedisServer) -> None:
-    async with store_on(redis_server) as store:
-        await store.write("room", put(), idempotency_key="k")
+    async with store_on(redis_server) as commands:
+        await commands.write("room", put(), idempotency_key="k")
     with Redis.from_url(redis_server.url) as client:
         lasting = {key.decode() for key in client.scan_iter() if client.pttl(key) == -1}
 

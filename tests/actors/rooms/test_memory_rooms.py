@@ -11,9 +11,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from actors.core import ActorCrashed, Audiences, Registry
-from actors.rooms import Condition, Kind, Page, Put, Record, Refusal, Rooms, RoomTable, Sweeper
+from actors.rooms import Condition, Kind, MemoryRooms, Page, Put, Record, Refusal, RoomTable, Sweeper
+from actors.rooms.memory_rooms import INLINE_OFFERS
 from actors.rooms.room import BATCH_BYTES, BATCH_EVENTS, Delete, Room
-from actors.rooms.rooms import INLINE_OFFERS
 from tests.fakes.life import LoneLife
 
 from .conftest import House, Listener
@@ -222,7 +222,7 @@ async def test_a_wall_clock_that_jumps_removes_no_room_early_and_keeps_none_for_
 ) -> None:
     wall = Wall()
     registry = Registry(Audiences(max_members=10))
-    rooms = Rooms(
+    rooms = MemoryRooms(
         RoomTable(max_rooms=100, max_bytes=100_000),
         registry,
         max_tasks=100,

@@ -1,4 +1,4 @@
-"""The store of shared rooms: one script a write, in the Redis that all nodes use.
+"""The commands of shared rooms: one script a write, in the Redis that all nodes use.
 
 Redis decides the order of a room's versions, keeps the record under one key and publishes the stored
 bytes. Two outcomes of a failed write are told apart: `store_unavailable` says that nothing was
@@ -75,7 +75,7 @@ class _Script(NamedTuple):
         return cls(text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324  # how EVALSHA names scripts
 
 
-class SharedStore:
+class RoomCommands:
     """Writes, reads and removes shared rooms.
 
     Args:

@@ -59,7 +59,7 @@ class RoomStatistics:
     down: int
 
 
-class Rooms:
+class MemoryRooms:
     """The `RoomStore` of one process: rooms by id, their tasks, and their audiences.
 
     Reads come straight from the table; writes go through the room's task, started on demand, or are
