@@ -8,6 +8,7 @@ Reading order, each file leaning only on the ones above it:
     machine     processor, kernel, load of the machine; processor time used by others
     process     resident bytes and processor time of a process and its children
     results     the result of a run, written and read as JSON
+    gates       the thresholds of `--fail-if`
     progress    the progress line on a terminal
     servers     starting, pinning and stopping the server under test
     options     a frozen dataclass turned into command line options and back

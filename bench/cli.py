@@ -6,7 +6,8 @@
     greenroom bench compare a.json b.json                               what changed
 
 Without `--url` a server is started for the run and stopped after it. Exit status: 0 when
-measured, 1 when it could not be measured, 2 when the command line makes no sense.
+measured, 1 when it could not be measured, 2 when the command line makes no sense, 3 when a
+condition of `--fail-if` is met or the scenario itself calls the run a failure.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from rich.console import Console
 
 from bench.errors import BenchError, UsageError
+from bench.gates import gate, judged
 from bench.options import add_options, from_arguments
 from bench.peers.catalogue import OTHERS, PEERS
 from bench.peers.comparison import run_comparison
@@ -28,12 +31,13 @@ from bench.peers.table import markdown, show_comparison
 from bench.progress import Live
 from bench.report.compare import compare, show_changes
 from bench.report.page import page
-from bench.results import read_json, write_json, write_text
+from bench.results import Result, read_json, write_json, write_text
 from bench.run import Target, run
 from bench.scenarios import SCENARIOS, Scenario
 from bench.show import show_result
 
 PROGRAM: Final = "greenroom bench"
+FAILED: Final = 3
 SHORTEST_S: Final = 0.05
 # Where nobody has a window, the table takes the room it needs.
 WIDE: Final = 160
@@ -89,6 +93,14 @@ def _add_scenario(command: argparse.ArgumentParser, scenario: Scenario) -> None:
         command.add_argument(
             "--server", choices=names, default="greenroom", help="what to start without --url"
         )
+    command.add_argument(
+        "--fail-if",
+        type=gate,
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help=f"exit with {FAILED} if it holds, as in 'p99_ms > 20'; may be given several times",
+    )
     add_common(command)
     command.set_defaults(action=_run_scenario, scenario=scenario)
 
@@ -116,11 +128,23 @@ def _run_scenario(arguments: argparse.Namespace) -> int:
         quiet=arguments.quiet,
         command=arguments.command_line,
     )
+    try:
+        verdicts = [*result.outcome.verdicts, *judged(result.outcome, arguments.fail_if)]
+        result = replace(result, outcome=replace(result.outcome, verdicts=verdicts))
+    finally:
+        # A condition with a wrong name costs nobody the figures of a long run.
+        _hand_out(result, arguments)
+    failing = [verdict.text for verdict in verdicts if verdict.fails]
+    for text in failing:
+        _complain(f"failed: {text}", FAILED)
+    return FAILED if failing else 0
+
+
+def _hand_out(result: Result, arguments: argparse.Namespace) -> None:
     if arguments.json:
         write_json(arguments.json, result.as_json())
     if not arguments.quiet:
         show_result(Console(), result)
-    return 0
 
 
 def _add_peers(command: argparse.ArgumentParser) -> None:

@@ -17,6 +17,19 @@ Scalar = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One thing a run is held to.
+
+    Attributes:
+        text: What was asked or found, for people.
+        fails: Whether the command's exit status should say so.
+    """
+
+    text: str
+    fails: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """The figures of one scenario.
 
@@ -24,23 +37,33 @@ class Outcome:
         figures: Name with its unit (`deliveries_per_s`) → number; the first is the headline.
         latencies: What was timed → percentiles in microseconds.
         curves: What was timed → (percentile, microseconds) points.
-        timeline: (seconds, headline's counts per second).
+        timeline: (seconds, counts per second of the figure `counted`).
+        counted: Name of the figure that the time line is of; "" if it is the first that is a rate.
         cpu_share: Of the generator's core; None where the generator is what is measured.
         server_share: Of the server's processes, in cores; None when they are not known.
         bottleneck: The generator had no time left: the server may be faster than this.
         others_share: Share of the measured cores that went to programs outside the measurement.
         warnings: One line each, for people.
+        verdicts: What the scenario, or `--fail-if`, held the run to.
     """
 
     figures: Mapping[str, float]
     latencies: Mapping[str, Summary] = field(default_factory=dict)
     curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     timeline: Sequence[tuple[float, float]] = ()
+    counted: str = ""
     cpu_share: float | None = None
     server_share: float | None = None
     bottleneck: bool = False
     others_share: float = 0.0
     warnings: Sequence[str] = ()
+    verdicts: Sequence[Verdict] = ()
+
+    @property
+    def rate(self) -> str:
+        """Name of the figure that the time line is of."""
+        rates = (name for name in self.figures if name.endswith("_per_s"))
+        return self.counted or next(rates, "counts_per_s")
 
     @property
     def headline(self) -> tuple[str, float]:
@@ -76,6 +99,7 @@ class Result:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Return the result behind a JSON object made by `as_json`."""
         outcome = dict(value["outcome"])
+        outcome["verdicts"] = [Verdict(**each) for each in outcome.get("verdicts", ())]
         return cls(
             scenario=value["scenario"],
             target=value["target"],

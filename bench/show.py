@@ -27,6 +27,9 @@ def show_result(console: Console, result: Result) -> None:
         console.print(f"  {name:<24}{number(value):>16}", highlight=False)
     if outcome.latencies:
         console.print(_percentiles(result))
+    for verdict in outcome.verdicts:
+        said = "[red]failed[/]" if verdict.fails else "[green]passed[/]"
+        console.print(f"  {said} {verdict.text}", highlight=False)
     for line in notes(result):
         console.print(f"  [yellow]! {line}[/]", highlight=False)
 

@@ -85,7 +85,11 @@ def run_calls(session: Session, options: CallOptions, make: MakeRequest, request
     interval_us = 0 if options.rate else pump.connections / measured.per_s * 1e6
     lateness = {"behind schedule": pump.lateness.summary()} if options.rate else {}
     return Outcome(
-        figures={"requests_per_s": round(measured.per_s, 1), "reconnects": pump.reconnects()},
+        figures={
+            "requests_per_s": round(measured.per_s, 1),
+            "reconnects": pump.reconnects(),
+            "error_share": pump.error_share(),
+        },
         latencies={
             "answer": pump.latencies.summary(),
             "answer, corrected": pump.latencies.corrected(interval_us),

@@ -52,19 +52,35 @@ class Findings:
     """Collected figures of the parts of the scenario.
 
     Attributes:
-        figures, latencies, warnings: As in an outcome.
+        figures, latencies, curves, warnings: As in an outcome.
         measured: Of the first part that has a window.
+        counted: The figure that this window is of.
     """
 
     figures: dict[str, float] = field(default_factory=dict)
     latencies: dict[str, Summary] = field(default_factory=dict)
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     measured: WindowResult | None = None
+    counted: str = ""
+
+    def keep(self, measured: WindowResult, figure: str) -> None:
+        """Take the rate of a window as a figure, and its time line unless there is one."""
+        self.figures[figure] = round(measured.per_s, 1)
+        if self.measured is None:
+            self.measured, self.counted = measured, figure
 
     def outcome(self) -> Outcome:
         """Return all figures as one outcome."""
         facts: dict[str, Any] = {} if self.measured is None else generator_facts(self.measured)
-        return Outcome(figures=self.figures, latencies=self.latencies, warnings=self.warnings, **facts)
+        return Outcome(
+            figures=self.figures,
+            latencies=self.latencies,
+            curves=self.curves,
+            counted=self.counted,
+            warnings=self.warnings,
+            **facts,
+        )
 
 
 def _open(session: Session, engine: Engine, count: int, topic: Callable[[int], str]) -> list[JoinedSocket]:
@@ -99,8 +115,7 @@ def _broadcast(session: Session, options: ChannelsOptions, found: Findings) -> N
         fanout.close()
     if not measured.count:
         raise TargetError("writes were accepted but no socket heard of them")
-    found.measured = measured
-    found.figures["deliveries_per_s"] = round(measured.per_s, 1)
+    found.keep(measured, "deliveries_per_s")
     if fanout.dropped:
         found.warnings.append(f"{fanout.dropped} sockets were closed by the server")
 
@@ -122,7 +137,7 @@ def _latency(session: Session, options: ChannelsOptions, found: Findings) -> Non
         pump.close()
     pump.check()
     summary = deliveries.latencies.summary()
-    found.latencies["broadcast"] = summary
+    found.latencies["broadcast"], found.curves["broadcast"] = summary, deliveries.latencies.curve()
     found.figures["broadcast_p50_us"], found.figures["broadcast_p99_us"] = (
         summary["p50_us"],
         summary["p99_us"],
@@ -155,8 +170,7 @@ def _echo(session: Session, options: ChannelsOptions, found: Findings) -> None:
         echo = Echo(_topic(session, 2), _open(session, engine, options.echoes, lambda _: _topic(session, 2)))
         engine.run(options.warmup_s)
         measured = session.measure(engine, lambda: echo.answers, duration_s=options.duration_s)
-    found.figures["answers_per_s"] = round(measured.per_s, 1)
-    found.measured = found.measured or measured
+    found.keep(measured, "answers_per_s")
 
 
 def _idle(session: Session, options: ChannelsOptions, found: Findings) -> None:

@@ -87,6 +87,7 @@ def _run(session: Session, options: DeltaOptions) -> Outcome:
         figures={
             "deltas_per_s": round(measured.per_s, 1),
             "requests_per_s": round(pump.answered / measured.elapsed_s, 1),
+            "error_share": pump.error_share(),
         },
         latencies={"answer": pump.latencies.summary(), **lateness},
         curves={"answer": pump.latencies.curve()},

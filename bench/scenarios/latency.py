@@ -103,7 +103,11 @@ def _run(session: Session, options: LatencyOptions) -> Outcome:
         raise TargetError("writes were accepted but no stream heard of them")
     summary = deliveries.latencies.summary()
     return Outcome(
-        figures={"delivery_p99_us": summary["p99_us"], "deliveries_per_s": round(measured.per_s, 1)},
+        figures={
+            "delivery_p99_us": summary["p99_us"],
+            "deliveries_per_s": round(measured.per_s, 1),
+            "error_share": pump.error_share(),
+        },
         latencies={
             "delivery": summary,
             "answer": pump.latencies.summary(),

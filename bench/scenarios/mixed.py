@@ -93,7 +93,7 @@ class Mixed:
     ) -> Outcome:
         """Return the outcome, with percentiles and warnings."""
         return Outcome(
-            figures=figures,
+            figures=figures | {"error_share": self.pump.error_share()},
             latencies={
                 "delivery": self.deliveries.latencies.summary(),
                 "answer": self.pump.latencies.summary(),

@@ -109,6 +109,11 @@ class Pump:
         """Return how often the server closed one of the connections."""
         return sum(caller.reconnects for caller in self._callers)
 
+    def error_share(self) -> float:
+        """Return the share of answers that were refusals or broken connections."""
+        refused = self.refused.total()
+        return round(refused / (refused + self.answered), 4) if refused else 0.0
+
     def check(self) -> None:
         """Raise `TargetError` if no request succeeded.
 

@@ -58,7 +58,7 @@ def _run(session: Session, options: SnapshotOptions) -> Outcome:
     pump.check()
     lateness = {"behind schedule": pump.lateness.summary()} if options.rate else {}
     return Outcome(
-        figures={"snapshots_per_s": round(measured.per_s, 1)},
+        figures={"snapshots_per_s": round(measured.per_s, 1), "error_share": pump.error_share()},
         latencies={"answer": pump.latencies.summary(), **lateness},
         curves={"answer": pump.latencies.curve()},
         warnings=pump.warnings(),

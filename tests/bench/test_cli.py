@@ -25,6 +25,7 @@ WRONG = [
     (["idle", "--url", "http://127.0.0.1:1"], "--pid"),
     (["idle", "--url", "http://127.0.0.1:1", "--pid", "999999999"], "no such process"),
     (["fanout", "--streams", "100000000", "--url", "http://127.0.0.1:1"], "open files"),
+    (["put", "--fail-if", "p99_ms = 20"], "is not of the form"),
     (["peers", "--rounds", "0"], "--rounds is at least 1"),
     (["peers", "--rows", "nonsense"], "nonsense"),
     (["report", "/nowhere/a.json"], "cannot read /nowhere/a.json"),

@@ -1,0 +1,103 @@
+"""Thresholds of `--fail-if`: a figure of the run, a comparison, a limit.
+
+    p99_ms > 20                  of what is timed first: deliveries, or answers
+    answer_p99_9_us >= 5000      of one thing that is timed, by its name in the table
+    requests_per_s < 40000       a figure
+    p99 > 20 ms                  the unit at the number
+
+Latencies are taken in us, ms or s; all else as the table shows it.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.errors import UsageError
+from bench.results import Outcome, Verdict
+
+_CONDITION: Final = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?(?:[eE]\d+)?)\s*(us|ms|s)?\s*")
+_COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_MICROSECONDS: Final = {"us": 1, "ms": 1_000, "s": 1_000_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A condition under which a run fails.
+
+    Attributes:
+        text: As it was written.
+        name: Of the figure, with its unit.
+        comparison: One of `<`, `<=`, `>`, `>=`.
+        limit: In the unit of the name.
+    """
+
+    text: str
+    name: str
+    comparison: str
+    limit: float
+
+    def judge(self, outcome: Outcome) -> Verdict:
+        """Return what became of the condition.
+
+        Raises:
+            UsageError: The run has no such figure; the message lists those it has.
+        """
+        value = _value(self.name, named_figures(outcome))
+        fails = _COMPARISONS[self.comparison](value, self.limit)
+        return Verdict(text=f"{self.text} ({self.name} = {value:g})", fails=fails)
+
+
+def gate(text: str) -> Gate:
+    """Return the gate that `text` describes; for argparse.
+
+    Raises:
+        ArgumentTypeError: `text` is no condition.
+    """
+    found = _CONDITION.fullmatch(text)
+    if found is None:
+        raise ArgumentTypeError(f"{text!r} is not of the form 'FIGURE > NUMBER', as in 'p99_ms > 20'")
+    name, comparison, limit, unit = found.groups()
+    return Gate(text.strip(), f"{name}_{unit}" if unit else name, comparison, float(limit))
+
+
+def judged(outcome: Outcome, gates: Sequence[Gate]) -> list[Verdict]:
+    """Return the verdicts of all gates.
+
+    Raises:
+        UsageError: One names a figure that the run does not have.
+    """
+    return [each.judge(outcome) for each in gates]
+
+
+def named_figures(outcome: Outcome) -> dict[str, float]:
+    """Return every number of an outcome under the name that a gate may use.
+
+    What is timed first has short names too: `p99_us`.
+    """
+    found: dict[str, float] = {}
+    for nth, (what, summary) in enumerate(outcome.latencies.items()):
+        begin = re.sub(r"\W+", "_", what)
+        found |= {f"{begin}_{name}": value for name, value in summary.items()}
+        if not nth:
+            found |= summary
+    return found | dict(outcome.figures)
+
+
+def _value(name: str, figures: Mapping[str, float]) -> float:
+    if name in figures:
+        return figures[name]
+    base, _, unit = name.rpartition("_")
+    microseconds = figures.get(f"{base}_us")
+    if unit not in _MICROSECONDS or microseconds is None:
+        raise UsageError(f"--fail-if: there is no figure {name}; there are {', '.join(sorted(figures))}")
+    return microseconds / _MICROSECONDS[unit]
