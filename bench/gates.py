@@ -54,7 +54,7 @@ class Gate:
         """
         value = _value(self.name, named_figures(outcome))
         fails = _COMPARISONS[self.comparison](value, self.limit)
-        return Verdict(text=f"{self.text} ({self.name} = {value:g})", fails=fails)
+        return Verdict(text=f"{self.name} = {value:g} (--fail-if {self.text!r})", fails=fails)
 
 
 def gate(text: str) -> Gate:

@@ -11,12 +11,24 @@ from bench.results import Result
 
 # More than this of the measured cores gone to somebody else is worth a warning.
 CONTENDED: Final = 0.05
+MIB: Final = 1024 * 1024
 _COLUMNS: Final = ("count", "p50_us", "p90_us", "p99_us", "p99_9_us", "max_us")
 
 
 def number(value: float) -> str:
     """Format a number; large ones without decimals."""
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:,.2f}"
+
+
+def quantity(name: str, value: float) -> str:
+    """Format a figure with the unit that its name ends or begins with."""
+    if name.endswith("_us"):
+        return f"{number(value / 1000)} ms"
+    if name.endswith("_per_s"):
+        return f"{number(value)} /s"
+    if name.startswith("bytes"):
+        return f"{number(value / MIB)} MiB" if abs(value) >= MIB else f"{number(value)} B"
+    return number(value)
 
 
 def show_result(console: Console, result: Result) -> None:

@@ -2,59 +2,157 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from bench.report.charts import bars, lines, percentile_axis
-from bench.results import Result
-from bench.show import notes, number
+from bench.report.charts import PERCENTILE_TICKS, Points, bars, lines, percentile_axis
+from bench.results import Result, Verdict
+from bench.show import notes, number, quantity
 
 _STYLE: Final = """
 :root { color-scheme: light dark; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
-table { border-collapse: collapse; } td, th { padding: .15rem .8rem .15rem 0; text-align: right; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 1.5rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; } h3 { font-size: 1rem; }
+h2, h3, p, code, li, td:first-child, th { overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+td, th { padding: .15rem .8rem .15rem 0; text-align: right; vertical-align: top; }
 td:first-child, th:first-child { text-align: left; }
-svg { display: block; max-width: 100%; margin: .8rem 0; }
-svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
-.facts, code { color: #666; font-size: .85rem; } .note { color: #a05000; }
+figure { margin: 1rem 0; } figcaption { font-weight: 600; }
+.legend { list-style: none; display: flex; flex-wrap: wrap; gap: .1rem 1rem; margin: .2rem 0; padding: 0; }
+.legend i { display: inline-block; width: 1.4em; height: .25em; margin-right: .4em; vertical-align: middle; }
+svg { display: block; width: 100%; max-width: 40rem; margin: .4rem 0; }
+svg text { font: 11px system-ui, sans-serif; fill: currentColor; }
+@media (max-width: 34rem) { svg text { font-size: 15px; } td, th { padding-right: .5rem; } }
+.facts, code { opacity: .75; font-size: .85rem; } .note { color: #b06000; } .failed { color: #c9303a; }
 """
 _PERCENTILES: Final = ("count", "p50_us", "p90_us", "p99_us", "p99_9_us", "max_us")
+_NOTHING: Final = "-"
 
 
 def page(values: Sequence[Mapping[str, Any]]) -> str:
-    """Return the page for results and contests, in the order given."""
-    sections = "".join(_comparison(value) if value["kind"] == "peers" else _result(value) for value in values)
+    """Return the page for results and comparisons, in the order given, with a summary on top.
+
+    Results of one scenario, of several servers say, are drawn into common charts first.
+    """
+    results = [Result.from_json(value) for value in values if value["kind"] == "result"]
+    single = iter(results)
+    sections = "".join(
+        _comparison(value) if value["kind"] == "peers" else _result(next(single)) for value in values
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Greenroom bench</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
-        f"<body><h1>Greenroom bench</h1>{sections}</body></html>\n"
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
+        f"<body><h1>Greenroom bench</h1>{_summary(results)}{_together(results)}{sections}</body></html>\n"
     )
 
 
-def _result(value: Mapping[str, Any]) -> str:
-    result = Result.from_json(value)
+def _summary(results: Sequence[Result]) -> str:
+    """Return one line a result: what it is about, and whether it passed."""
+    if not results:
+        return ""
+    return _table(["run", "figure", "p99", "verdict"], map(_summary_row, results))
+
+
+def _summary_row(result: Result) -> list[str]:
     outcome = result.outcome
-    counted = next((name for name in outcome.figures if name.endswith("_per_s")), "counts_per_s")
-    curves = {name: percentile_axis(points) for name, points in outcome.curves.items()}
+    name, value = outcome.headline
+    first = next(iter(outcome.latencies.items()), None)
+    p99 = _NOTHING
+    if first is not None and "p99_us" in first[1]:
+        p99 = f"{quantity('p99_us', first[1]['p99_us'])} {first[0]}"
+    failed = sum(verdict.fails for verdict in outcome.verdicts)
+    verdict = f"{failed} failed" if failed else "passed" if outcome.verdicts else _NOTHING
+    words = name.removesuffix("_per_s").removesuffix("_us").replace("_", " ")
+    return [f"{result.scenario} · {result.target}", f"{words} {quantity(name, value)}", p99, verdict]
+
+
+def _together(results: Sequence[Result]) -> str:
+    """Return charts for each scenario that was run more than once: one axis for all runs."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.scenario, []).append(result)
+    return "".join(_group(scenario, group) for scenario, group in groups.items() if len(group) > 1)
+
+
+def _group(scenario: str, group: Sequence[Result]) -> str:
+    runs = dict(zip(_titles(group), (result.outcome for result in group), strict=True))
+    names = dict.fromkeys(name for outcome in runs.values() for name in outcome.figures)
+    body = [
+        [
+            name,
+            *(
+                quantity(name, run.figures[name]) if name in run.figures else _NOTHING
+                for run in runs.values()
+            ),
+        ]
+        for name in names
+    ]
+    timed = dict.fromkeys(what for outcome in runs.values() for what in outcome.curves)
+    return "".join(
+        [
+            f"<section><h2>{escape(scenario)}, {len(group)} runs</h2>",
+            _table(["", *runs], body),
+            _timelines({title: (outcome.rate, outcome.timeline) for title, outcome in runs.items()}),
+            *(
+                _curves({title: run.curves.get(what, ()) for title, run in runs.items()}, what)
+                for what in timed
+            ),
+            "</section>",
+        ]
+    )
+
+
+def _titles(group: Sequence[Result]) -> Iterator[str]:
+    """Yield the target of each run, numbered where it is the same."""
+    seen: Counter[str] = Counter()
+    for result in group:
+        seen[result.target] += 1
+        nth = seen[result.target]
+        yield result.target if nth == 1 else f"{result.target} ({nth})"
+
+
+def _result(result: Result) -> str:
+    outcome = result.outcome
     return "".join(
         [
             f"<section><h2>{escape(result.scenario)} &middot; {escape(result.target)}</h2>",
             _facts(result.machine, result.command),
-            _table(["figure", ""], ([name, number(figure)] for name, figure in outcome.figures.items())),
-            _notes(notes(result)),
-            lines(
-                {counted: outcome.timeline},
-                f"{counted} over time",
-                x_label="s",
-                y_label="counts per second",
+            "".join(map(_verdict, outcome.verdicts)),
+            _table(
+                ["figure", ""], ([name, quantity(name, value)] for name, value in outcome.figures.items())
             ),
+            _notes(notes(result)),
+            _timelines({outcome.rate: (outcome.rate, outcome.timeline)}),
             _percentiles(outcome.latencies),
-            lines(curves, "latency by percentile", x_label="nines", y_label="microseconds"),
+            _curves(outcome.curves, ""),
             "</section>",
         ]
     )
+
+
+def _verdict(verdict: Verdict) -> str:
+    said = "failed" if verdict.fails else "passed"
+    return f"<p class={said}>{said}: {escape(verdict.text)}</p>"
+
+
+def _timelines(runs: Mapping[str, tuple[str, Points]]) -> str:
+    """Return the rates of runs over time: run → (figure, points)."""
+    counted = " and ".join(dict.fromkeys(figure for figure, _ in runs.values()))
+    points = {title: line for title, (_, line) in runs.items()}
+    return lines(points, f"{counted} over time", x_label="seconds", y_label="per second")
+
+
+def _curves(curves: Mapping[str, Points], what: str) -> str:
+    """Return latencies by percentile, in milliseconds."""
+    stretched = {
+        name: percentile_axis([(share, microseconds / 1000) for share, microseconds in points])
+        for name, points in curves.items()
+    }
+    title = f"{what} latency by percentile".strip()
+    return lines(stretched, title, x_label="percentile", y_label="ms", x_ticks=PERCENTILE_TICKS)
 
 
 def _comparison(value: Mapping[str, Any]) -> str:
@@ -84,18 +182,24 @@ def _notes(said: Any) -> str:
 def _percentiles(latencies: Mapping[str, Mapping[str, float]]) -> str:
     if not latencies:
         return ""
-    head = ["microseconds", *(column.removesuffix("_us").replace("_", ".") for column in _PERCENTILES)]
+    head = ["milliseconds", *(column.removesuffix("_us").replace("_", ".") for column in _PERCENTILES)]
     return _table(head, _percentile_rows(latencies))
 
 
 def _percentile_rows(latencies: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]:
     for name, summary in latencies.items():
-        cells = [number(summary[column]) if column in summary else "-" for column in _PERCENTILES]
-        yield [name, *cells]
+        yield [name, *(_percentile(summary, column) for column in _PERCENTILES)]
+
+
+def _percentile(summary: Mapping[str, float], column: str) -> str:
+    if column not in summary:
+        return _NOTHING
+    return number(summary[column] / 1000 if column.endswith("_us") else summary[column])
 
 
 def _table(head: Sequence[str], body: Any) -> str:
     def row(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
-    return f"<table>{row(head, 'th')}{''.join(row(cells, 'td') for cells in body)}</table>"
+    rows = "".join(row(cells, "td") for cells in body)
+    return f"<div class=wide><table>{row(head, 'th')}{rows}</table></div>"

@@ -49,11 +49,15 @@ def test_everything_that_channels_do_is_measured_on_whoever_has_them(session: Se
         "answers_per_s",
     }
     assert list(outcome.warnings) == []
+    assert (outcome.rate, len(outcome.timeline) > 0) == ("deliveries_per_s", True)
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_one_part_can_be_measured_alone(session: Session, part: str) -> None:
-    assert CHANNELS.run(session, ChannelsOptions(only=part, **BRIEF)).figures
+    outcome = CHANNELS.run(session, ChannelsOptions(only=part, **BRIEF))
+
+    assert outcome.figures
+    assert outcome.counted == {"broadcast": "deliveries_per_s", "echo": "answers_per_s"}.get(part, "")
 
 
 def test_a_part_that_does_not_exist_is_refused(session: Session) -> None:

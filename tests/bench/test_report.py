@@ -13,7 +13,7 @@ from bench.errors import UsageError
 from bench.report.charts import bars, lines, percentile_axis
 from bench.report.compare import Change, compare
 from bench.report.page import page
-from bench.results import Outcome, Result, read_json, write_json
+from bench.results import Outcome, Result, Verdict, read_json, write_json
 from bench.show import show_result
 
 MACHINE: dict[str, str | int | float | bool | None] = {
@@ -26,7 +26,9 @@ MACHINE: dict[str, str | int | float | bool | None] = {
 VOID = {"meta", "br", "rect", "path", "polyline"}
 
 
-def result(per_s: float = 1000, *, scenario: str = "put", **outcome: Any) -> Result:
+def result(
+    per_s: float = 1000, *, scenario: str = "put", target: str = "http://<here>", **outcome: Any
+) -> Result:
     summary: dict[str, float] = {
         "count": 10,
         "p50_us": 100,
@@ -39,12 +41,11 @@ def result(per_s: float = 1000, *, scenario: str = "put", **outcome: Any) -> Res
         figures={"requests_per_s": per_s, "reconnects": 0},
         latencies={"answer": summary},
         curves={"answer": [(0.0, 50.0), (50.0, 100.0), (99.0, 300.0), (100.0, 500.0)]},
-        timeline=[(0.5, 900.0), (1.0, 1100.0)],
-        **{"cpu_share": 0.5, **outcome},
+        **{"cpu_share": 0.5, "timeline": [(0.5, 900.0), (1.0, 1100.0)], **outcome},
     )
     return Result(
         scenario=scenario,
-        target="http://<here>",
+        target=target,
         options={"connections": 32},
         machine=MACHINE,
         command="greenroom bench put",
@@ -118,6 +119,52 @@ def test_the_page_is_well_formed_and_needs_nothing_else() -> None:
     assert "absent: otp: escript is not installed" in seen.text
     assert "node 2.00" in seen.text
     assert 'aria-label="requests_per_s over time"' in text
+
+
+def test_runs_of_one_scenario_share_their_charts() -> None:
+    fast = result(3000, target="node", timeline=[(0.5, 2900.0), (1.0, 3100.0)])
+
+    text = page([result().as_json(), fast.as_json(), fast.as_json(), result(scenario="get").as_json()])
+
+    seen = checked(text)
+    assert "put, 3 runs" in seen.text
+    common = text[text.index("put, 3 runs") :]
+    first = common[: common.index("</figure>")]
+    assert first.count("<polyline") == 3
+    # One axis: a thousand is a third as high as three thousand.
+    heights = [float(line.split('"')[0].split(",")[-1]) for line in first.split('points="')[1:]]
+    assert (198 - heights[0]) / (198 - heights[1]) == pytest.approx(1100 / 3100, rel=0.01)
+    for name in ("http://<here>", "node", "node (2)"):
+        assert name in seen.text
+    assert "get, " not in seen.text
+
+
+def test_the_page_begins_with_a_summary_in_units() -> None:
+    failed = result(verdicts=[Verdict(text="p99_us = 300 (--fail-if 'p99_us > 1')", fails=True)])
+
+    seen = checked(page([failed.as_json(), result(verdicts=[Verdict(text="fine", fails=False)]).as_json()]))
+
+    summary = seen.text[: seen.text.index("2 runs")]
+    assert "requests 1,000 /s" in summary
+    assert "0.30 ms answer" in summary
+    assert summary.endswith("passedput, ")
+    assert "1 failed" in summary
+    assert "failed: p99_us = 300 (--fail-if 'p99_us > 1')" in seen.text
+
+
+def test_the_time_line_is_named_after_what_it_counts() -> None:
+    text = page([result(counted="deliveries_per_s").as_json()])
+
+    assert 'aria-label="deliveries_per_s over time"' in text
+    assert "requests_per_s over time" not in text
+
+
+def test_the_axis_of_latencies_says_percentiles_and_milliseconds() -> None:
+    text = page([result().as_json()])
+
+    for tick in ("50", "90", "99", "99.9", "99.99", "max"):
+        assert f'text-anchor="middle">{tick}</text>' in text
+    assert "<figcaption>latency by percentile, ms</figcaption>" in text
 
 
 def test_the_page_says_when_the_generator_was_the_limit() -> None:
