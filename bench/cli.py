@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -23,6 +23,7 @@ from rich.console import Console
 
 from bench.errors import BenchError, UsageError
 from bench.gates import gate, judged
+from bench.load.wire import header_line
 from bench.options import add_options, from_arguments
 from bench.peers.catalogue import OTHERS, PEERS
 from bench.peers.comparison import run_comparison
@@ -38,6 +39,7 @@ from bench.show import show_result
 
 PROGRAM: Final = "greenroom bench"
 FAILED: Final = 3
+SECRETS: Final = frozenset({"--token", "--header"})
 SHORTEST_S: Final = 0.05
 # Where nobody has a window, the table takes the room it needs.
 WIDE: Final = 160
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         arguments = parser().parse_args(argv)
-        arguments.command_line = " ".join([PROGRAM, *argv])
+        arguments.command_line = " ".join([PROGRAM, *_without_secrets(argv)])
         code: int = arguments.action(arguments)
     except UsageError as wrong:
         return _complain(wrong, 2)
@@ -70,6 +72,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _complain(wrong: object, code: int) -> int:
     sys.stderr.write(f"{PROGRAM}: {wrong}\n")
     return code
+
+
+def _without_secrets(argv: Sequence[str]) -> Iterator[str]:
+    """Yield the arguments as they may be written into a result: tokens and headers left out."""
+    is_secret = False
+    for argument in argv:
+        name, equals, _ = argument.partition("=")
+        if is_secret:
+            yield "…"
+        else:
+            yield f"{name}=…" if name in SECRETS and equals else argument
+        is_secret = not is_secret and argument in SECRETS
+
+
+def _header(text: str) -> bytes:
+    name, colon, value = text.partition(":")
+    try:
+        return header_line(name, value.strip() if colon else "\n")
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(f"{name!r} {wrong}; write NAME:VALUE") from None
+
+
+def _token(text: str) -> str:
+    try:
+        header_line("Authorization", text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            "a token has no line ends and no characters beyond latin-1"
+        ) from None
+    return text
 
 
 def parser() -> Parser:
@@ -87,7 +119,25 @@ def _add_scenario(command: argparse.ArgumentParser, scenario: Scenario) -> None:
     command.description = scenario.summary
     add_options(command, scenario.options)
     if scenario.needs_server:
-        command.add_argument("--url", help="a server that runs already, http://host:port")
+        command.add_argument("--url", help="a server that runs already, http[s]://host:port")
+        command.add_argument("--ca", type=Path, metavar="FILE", help="authority of its certificate, PEM")
+        command.add_argument("--insecure", action="store_true", help="take any certificate")
+        command.add_argument(
+            "--token",
+            default="",
+            type=_token,
+            metavar="TEXT",
+            help="bearer token of every request (of stats: one of GAME_SERVER_TOKENS, of snapshots: the key)",
+        )
+        command.add_argument(
+            "--header",
+            dest="headers",
+            type=_header,
+            action="append",
+            default=[],
+            metavar="NAME:VALUE",
+            help="header of every request; may be given several times",
+        )
         command.add_argument("--pid", type=int, help="its process on this machine, for memory")
         names = [peer.name for peer in (*PEERS, *OTHERS)]
         command.add_argument(
@@ -117,9 +167,19 @@ def _run_scenario(arguments: argparse.Namespace) -> int:
     options: Any = from_arguments(scenario.options, arguments)
     target = Target()
     if scenario.needs_server:
-        target = Target(url=arguments.url, pid=arguments.pid, server=arguments.server)
+        target = Target(
+            url=arguments.url,
+            pid=arguments.pid,
+            server=arguments.server,
+            bearer=arguments.token,
+            headers=b"".join(arguments.headers),
+            ca=arguments.ca,
+            insecure=arguments.insecure,
+        )
         if arguments.pid is not None and arguments.url is None:
             raise UsageError("--pid belongs to --url; a server started here is known")
+        if (arguments.ca or arguments.insecure) and arguments.url is None:
+            raise UsageError("--ca and --insecure belong to --url")
     result = run(
         scenario,
         options,

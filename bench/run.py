@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from bench.errors import UsageError
@@ -29,11 +30,17 @@ class Target:
         url: A server that runs already; None to start one.
         pid: Its process.
         server: Name of the server to start: `greenroom` or one of the peers.
+        bearer, headers: As a session's.
+        ca, insecure: As those of `parse_url`.
     """
 
     url: str | None = None
     pid: int | None = None
     server: str = "greenroom"
+    bearer: str = ""
+    headers: bytes = b""
+    ca: Path | None = None
+    insecure: bool = False
 
     @property
     def title(self) -> str:
@@ -56,7 +63,8 @@ def run(scenario: Scenario, options: Any, target: Target, *, seed: int, quiet: b
         server_core, own_core = cores()
         stack.enter_context(pinned(own_core if target.url is None else None))
         live = stack.enter_context(Live(f"{scenario.name} · {target.title}", quiet=quiet))
-        outcome = watched(scenario, options, replace(session, seed=seed, live=live), {server_core, own_core})
+        session = replace(session, seed=seed, live=live, bearer=target.bearer, headers=target.headers)
+        outcome = watched(scenario, options, session, {server_core, own_core})
     return Result(
         scenario=scenario.name,
         target=target.title if scenario.needs_server else "this process",
@@ -102,7 +110,7 @@ def _session(scenario: Scenario, options: Any, target: Target) -> Iterator[Sessi
             raise UsageError(f"{scenario.name} reads the server's memory: give its process with --pid")
         if target.pid is not None and not list(tree(target.pid)):
             raise UsageError(f"--pid {target.pid}: there is no such process")
-        yield Session(address=parse_url(target.url), pid=target.pid)
+        yield Session(address=parse_url(target.url, ca=target.ca, insecure=target.insecure), pid=target.pid)
         return
     with started(by_name(target.server), scenario, options) as session:
         yield session

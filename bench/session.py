@@ -14,7 +14,7 @@ from bench.load.opening import MakeRequest, open_streams
 from bench.load.sockets import Address
 from bench.load.stream import Stream
 from bench.load.window import WindowResult, measure
-from bench.load.wire import Requests
+from bench.load.wire import Requests, header_line
 from bench.process import resident_bytes, tree_cpu_s
 from bench.progress import Live
 
@@ -36,6 +36,8 @@ class Session:
         seed: Of everything random.
         live: Where progress goes.
         token: Part of every room's name, so that each run has rooms of its own.
+        bearer: Token, or key, that requests carry; "" for none.
+        headers: Header lines that every request carries, each with its line end.
     """
 
     address: Address
@@ -43,10 +45,14 @@ class Session:
     seed: int = 1
     live: Live = field(default_factory=lambda: Live(quiet=True))
     token: str = field(default_factory=_token)
+    bearer: str = ""
+    headers: bytes = b""
 
     def requests(self, size: int = 256) -> Requests:
         """Return the requests for this server, with states of `size` bytes."""
-        return Requests(self.address.authority, self.address.prefix, size=size)
+        bearer = header_line("Authorization", f"Bearer {self.bearer}") if self.bearer else b""
+        address = self.address
+        return Requests(address.authority, address.prefix, size=size, headers=bearer + self.headers)
 
     def rooms(self, count: int) -> list[bytes]:
         """Return `count` room names unique to this run."""

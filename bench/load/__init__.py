@@ -16,6 +16,6 @@ leaning only on the ones above it:
     receiver  a small HTTP server, for a server that calls back
     window    warm up, then measure: counts, time line, own share of the processor
 
-What is not promised: TLS, redirects, or reading streams from a server that splits a
+What is not promised: HTTP/2, redirects, or reading streams from a server that splits a
 mark's digits with a line break.
 """

@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.errors import TargetError
 from bench.load.engine import Engine
-from bench.load.sockets import RECEIVE_BUFFER, Address, connect
+from bench.load.sockets import NOT_YET, RECEIVE_BUFFER, Address, connect
 from bench.load.wire import answer_ends, read_head
 
 BUFFER: Final = bytearray(RECEIVE_BUFFER)
@@ -92,7 +92,7 @@ class Caller:
     def _push(self, data: bytes) -> None:
         try:
             sent = self._socket.send(data)
-        except BlockingIOError:
+        except NOT_YET:
             sent = 0
         except OSError:
             self._broke()
@@ -109,7 +109,7 @@ class Caller:
     def _on_readable(self) -> None:
         try:
             count = self._socket.recv_into(BUFFER)
-        except BlockingIOError:
+        except NOT_YET:
             return
         except OSError:
             count = 0

@@ -19,10 +19,15 @@ class DeltaRequests:
         authority: What `Host` says.
         prefix: Path in front of `/players`, without a slash at its end.
         run: Part of every transaction id.
+        token: One of the server's `GAME_SERVER_TOKENS`.
+        headers: Header lines of every request, each with its line end.
     """
 
-    def __init__(self, authority: str, prefix: str, run: str) -> None:
-        common = f" HTTP/1.1\r\nHost: {authority}\r\nAuthorization: Bearer {TOKEN}\r\n"
+    def __init__(
+        self, authority: str, prefix: str, run: str, *, token: str = TOKEN, headers: bytes = b""
+    ) -> None:
+        common = f" HTTP/1.1\r\nHost: {authority}\r\nAuthorization: Bearer {token}\r\n"
+        common += headers.decode("latin-1")
         common += "Content-Type: application/json\r\nContent-Length: "
         self._single_head = f"PATCH {prefix}/players/".encode()
         self._single_rest = ("/stats" + common + "%d\r\n\r\n").encode()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Final
 
 from bench.errors import TargetError
 from bench.load.engine import Engine
-from bench.load.sockets import Address, begin_connect, need_files
+from bench.load.sockets import NOT_YET, Address, begin_connect, need_files, secure, tls_failed
 from bench.load.stream import Stream
 
 # Below the smallest usual listen backlog (nginx 511, Hypercorn 100 by default), so that
@@ -72,10 +73,17 @@ class StreamOpener:
         begun_ns = self._engine.now_ns
         connection = begin_connect(self._address, nth)
 
-        def request() -> None:
+        def connected() -> None:
             self._engine.forget(connection)
-            _send_whole(connection, self._make(nth))
-            self._make_stream(self._engine, connection, nth).open(opened)
+            if self._address.tls is None:
+                request(connection)
+                return
+            secured = secure(self._address.tls, self._address, connection, handshake=False)
+            self._shake_hands(secured, lambda: request(secured))
+
+        def request(usable: socket.socket) -> None:
+            _send_whole(usable, self._make(nth))
+            self._make_stream(self._engine, usable, nth).open(opened)
 
         def opened(stream: Stream) -> None:
             self._under_way -= 1
@@ -83,7 +91,26 @@ class StreamOpener:
             self.took_ns.append(self._engine.now_ns - begun_ns)
             self._go_on()
 
-        self._engine.watch(connection, request, writable=True)
+        self._engine.watch(connection, connected, writable=True)
+
+    def _shake_hands(self, connection: ssl.SSLSocket, then: Callable[[], None]) -> None:
+        """Go on with a TLS handshake whenever the connection is ready, then call `then`."""
+
+        def go_on() -> None:
+            try:
+                connection.do_handshake()
+            except NOT_YET as wait:
+                self._engine.watch(connection, go_on, writable=isinstance(wait, ssl.SSLWantWriteError))
+            except (OSError, ValueError) as wrong:
+                connection.close()
+                raise tls_failed(
+                    self._address, wrong if isinstance(wrong, OSError) else OSError(wrong)
+                ) from wrong
+            else:
+                self._engine.forget(connection)
+                then()
+
+        go_on()
 
 
 def _send_whole(connection: socket.socket, request: bytes) -> None:

@@ -15,11 +15,15 @@ class SnapshotRequests:
         authority: What `Host` says.
         prefix: Path in front of `/roblox`, without a slash at its end.
         evaluate: Ask for a decision too.
+        key: One of the server's `INBOUND_API_KEYS`.
+        headers: Header lines of every request, each with its line end.
     """
 
-    def __init__(self, authority: str, prefix: str, *, evaluate: bool) -> None:
+    def __init__(
+        self, authority: str, prefix: str, *, evaluate: bool, key: str = KEY, headers: bytes = b""
+    ) -> None:
         head = f"POST {prefix}/roblox/events/player-activity HTTP/1.1\r\nHost: {authority}\r\n"
-        head += f"X-Grps-Api-Key: {KEY}\r\nX-Roblox-Experience: bench\r\n"
+        head += f"X-Grps-Api-Key: {key}\r\nX-Roblox-Experience: bench\r\n" + headers.decode("latin-1")
         head += "X-Grps-Evaluate: true\r\n" if evaluate else ""
         self._head = (head + "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n").encode()
 

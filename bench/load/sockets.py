@@ -1,11 +1,13 @@
-"""Addresses, non-blocking connections, and the limit on open files."""
+"""Addresses, non-blocking connections in clear and in TLS, and the limit on open files."""
 
 from __future__ import annotations
 
 import errno
 import resource
 import socket
+import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,6 +19,8 @@ PER_SOURCE: Final = 20_000
 RECEIVE_BUFFER: Final = 65_536
 CONNECT_TIMEOUT_S: Final = 5.0
 SPARE_FILES: Final = 64
+# What a non-blocking socket raises when there is nothing to read, or no room to write.
+NOT_YET: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
 
 
@@ -28,11 +32,13 @@ class Address:
         host: Name or IPv4 address.
         port: TCP port.
         prefix: Path in front of `/api/rooms`, without a slash at its end.
+        tls: How connections are encrypted; None in clear.
     """
 
     host: str
     port: int
     prefix: str = ""
+    tls: ssl.SSLContext | None = None
 
     @property
     def authority(self) -> str:
@@ -45,22 +51,42 @@ class Address:
         return self.host == "localhost" or self.host.startswith("127.")
 
 
-def parse_url(url: str) -> Address:
+def parse_url(url: str, *, ca: Path | None = None, insecure: bool = False) -> Address:
     """Return the address behind `url`.
 
+    Args:
+        url: `http://` or `https://host[:port][/prefix]`.
+        ca: PEM file with the authority that has signed the server's certificate; the system's without one.
+        insecure: Take any certificate.
+
     Raises:
-        UsageError: Not an `http://host[:port][/prefix]`.
+        UsageError: Not such a URL, or not such a file.
     """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as wrong:
         raise UsageError(f"--url {url!r} is not a URL: {wrong}") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+        raise UsageError(f"--url {url!r} is not of the form http[s]://host[:port][/prefix]")
+    prefix = parts.path.rstrip("/")
     if parts.scheme == "https":
-        raise UsageError("--url: https is not spoken; measure the plain listener behind the TLS end")
-    if parts.scheme != "http" or not parts.hostname or parts.query:
-        raise UsageError(f"--url {url!r} is not of the form http://host[:port][/prefix]")
-    return Address(parts.hostname, port or 80, parts.path.rstrip("/"))
+        return Address(parts.hostname, port or 443, prefix, tls=_tls(ca, insecure=insecure))
+    if ca is not None or insecure:
+        raise UsageError("--ca and --insecure belong to a --url that begins with https")
+    return Address(parts.hostname, port or 80, prefix)
+
+
+def _tls(ca: Path | None, *, insecure: bool) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except OSError as wrong:
+        raise UsageError(f"--ca {ca} cannot be used: {wrong.strerror or wrong}") from wrong
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def raise_file_limit() -> int:
@@ -120,6 +146,31 @@ def connect(address: Address, *, timeout_s: float = CONNECT_TIMEOUT_S) -> socket
         connection = socket.create_connection((address.host, address.port), timeout_s)
     except OSError as wrong:
         raise TargetError(f"cannot connect to {address.authority}: {wrong}") from wrong
-    connection.settimeout(0)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if address.tls is not None:
+        # Within the time-out, the handshake included.
+        connection = secure(address.tls, address, connection, handshake=True)
+    connection.settimeout(0)
     return connection
+
+
+def secure(
+    tls: ssl.SSLContext, address: Address, connection: socket.socket, *, handshake: bool
+) -> ssl.SSLSocket:
+    """Return the TLS end of a connection; with `handshake` once it stands, else the caller does that.
+
+    Raises:
+        TargetError: There is no connection, or the server's certificate is not trusted.
+    """
+    try:
+        return tls.wrap_socket(connection, server_hostname=address.host, do_handshake_on_connect=handshake)
+    except OSError as wrong:
+        raise tls_failed(address, wrong) from wrong
+
+
+def tls_failed(address: Address, wrong: OSError) -> TargetError:
+    """Return the error for a handshake that failed."""
+    hint = ""
+    if isinstance(wrong, ssl.SSLCertVerificationError):
+        hint = f" ({wrong.verify_message}; --ca FILE names an authority, --insecure takes any certificate)"
+    return TargetError(f"no TLS with {address.authority}: {wrong.strerror or wrong}{hint}")

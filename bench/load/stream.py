@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.errors import TargetError
 from bench.load.engine import Engine
-from bench.load.sockets import RECEIVE_BUFFER
+from bench.load.sockets import NOT_YET, RECEIVE_BUFFER
 from bench.load.wire import DIGITS, MARK, MARK_LENGTH, MARKS, read_head
 
 BUFFER: Final = bytearray(RECEIVE_BUFFER)
@@ -93,6 +93,8 @@ class Stream:
     def _receive(self) -> bytes:
         try:
             data = self._socket.recv(RECEIVE_BUFFER)
+        except NOT_YET:
+            return b""
         except OSError as wrong:
             raise TargetError(f"a stream broke before it was answered: {wrong}") from wrong
         if not data:
@@ -102,7 +104,7 @@ class Stream:
     def _on_bytes(self) -> None:
         try:
             count = self._recv_into(BUFFER)
-        except BlockingIOError:
+        except NOT_YET:
             return
         except OSError:
             count = 0

@@ -6,9 +6,11 @@ import json
 import socket
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import quote
 
 from bench.errors import TargetError
 from bench.load.engine import Engine
+from bench.load.sockets import NOT_YET
 from bench.load.stream import BUFFER, Stream
 from bench.load.wire import DIGITS, MARK, MARKS, read_head
 
@@ -24,12 +26,13 @@ _KEY: Final = b"Z3JlZW5yb29tIGJlbmNoIQ=="
 OnFrames = Callable[["JoinedSocket", int], None]
 
 
-def handshake(authority: str) -> bytes:
-    """Return the request for a socket that speaks version 2 of the protocol."""
+def handshake(authority: str, *, token: str = "", headers: bytes = b"") -> bytes:
+    """Return the request for a socket that speaks version 2 of the protocol; its params have the token."""
+    params = b"vsn=2.0.0" + (f"&token={quote(token)}".encode() if token else b"")
     return (
-        b"GET /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: %b\r\nConnection: Upgrade\r\n"
-        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n"
-        % (authority.encode(), _KEY)
+        b"GET /socket/websocket?%b HTTP/1.1\r\nHost: %b\r\nConnection: Upgrade\r\n"
+        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n%b\r\n"
+        % (params, authority.encode(), _KEY, headers)
     )
 
 
@@ -150,7 +153,7 @@ class JoinedSocket(Stream):
     def _read(self) -> int:
         try:
             count = self._recv_into(BUFFER)
-        except BlockingIOError:
+        except NOT_YET:
             return 0
         except OSError:
             count = 0

@@ -16,10 +16,30 @@ DIGITS: Final = 10
 MARK_LENGTH: Final = len(MARK) + DIGITS
 MARKS: Final = re.compile(MARK + rb"(\d{%d})" % DIGITS)
 
+# RFC 9110, sections 5.1 and 5.5.
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+OURS: Final = frozenset(
+    {"host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "accept"}
+)
+
 _EMPTY_STATE: Final = b'{"mark":"","pad":""}'
 SMALLEST_STATE: Final = len(_EMPTY_STATE) + MARK_LENGTH
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
+
+
+def header_line(name: str, value: str) -> bytes:
+    """Return a header as bytes, with its line end.
+
+    Raises:
+        ValueError: No header can have this name or value, or the bench sets it itself.
+    """
+    if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+        raise ValueError("is no header")
+    if name.lower() in OURS:
+        raise ValueError("is set by the bench itself")
+    return f"{name}: {value}\r\n".encode("latin-1")
 
 
 class Requests:
@@ -29,10 +49,12 @@ class Requests:
         authority: What `Host` says, for instance `127.0.0.1:4000`.
         prefix: Path in front of `/api/rooms`, without a slash at its end.
         size: Bytes of the encoded `state` of a write; at least `SMALLEST_STATE`.
+        headers: Header lines of every request, each with its line end.
     """
 
-    def __init__(self, authority: str, prefix: str = "", *, size: int = 256) -> None:
-        self._host = authority.encode()
+    def __init__(self, authority: str, prefix: str = "", *, size: int = 256, headers: bytes = b"") -> None:
+        # `Host` and what else every request says, without the last line end.
+        self._host = authority.encode() + (b"\r\n" + headers[:-2] if headers else b"")
         self._rooms = f"{prefix}/api/rooms/".encode()
         pad = b"x" * max(0, size - SMALLEST_STATE)
         self._body_head = b'{"state":{"mark":"' + MARK

@@ -86,7 +86,7 @@ class Findings:
 def _open(session: Session, engine: Engine, count: int, topic: Callable[[int], str]) -> list[JoinedSocket]:
     """Open sockets, the nth joined to `topic(n)`."""
     session.live.say(f"opening {count:,} sockets")
-    request = handshake(session.address.authority)
+    request = handshake(session.address.authority, token=session.bearer, headers=session.headers)
 
     def socket(engine: Engine, connection: Any, nth: int) -> JoinedSocket:
         join = message("1", "1", topic(nth), "phx_join", {})

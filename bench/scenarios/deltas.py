@@ -65,7 +65,13 @@ def _environment(options: DeltaOptions) -> dict[str, str]:
 
 
 def _run(session: Session, options: DeltaOptions) -> Outcome:
-    requests = DeltaRequests(session.address.authority, session.address.prefix, session.token)
+    requests = DeltaRequests(
+        session.address.authority,
+        session.address.prefix,
+        session.token,
+        token=session.bearer or TOKEN,
+        headers=session.headers,
+    )
     everybody = range(FIRST_STEAM_ID, FIRST_STEAM_ID + max(options.table, options.players))
     active = everybody[:: len(everybody) // options.players][: options.players]
     if options.fill:

@@ -38,7 +38,13 @@ def _environment(options: SnapshotOptions) -> dict[str, str]:
 
 def _run(session: Session, options: SnapshotOptions) -> Outcome:
     address = session.address
-    requests = SnapshotRequests(address.authority, address.prefix, evaluate=bool(options.evaluate))
+    requests = SnapshotRequests(
+        address.authority,
+        address.prefix,
+        evaluate=bool(options.evaluate),
+        key=session.bearer or KEY,
+        headers=session.headers,
+    )
     everybody = range(FIRST_USER_ID, FIRST_USER_ID + options.players)
     order = random.Random(session.seed).choices(everybody, k=_ORDERS)
     with Engine() as engine:

@@ -46,6 +46,7 @@ def make_certificate(cert: Path, key: Path) -> None:
         "-nodes",
     ]
     command += ["-days", "2", "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(cert)]
+    command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     subprocess.run(command, check=True, capture_output=True)
 
 
