@@ -10,6 +10,7 @@ Reading order, each file leaning only on the ones above it:
     results     the result of a run, written and read as JSON
     gates       the thresholds of `--fail-if`
     progress    the progress line on a terminal
+    continuity  clients that watch servers being replaced, and the verdict on what they noticed
     servers     starting, pinning and stopping the server under test
     options     a frozen dataclass turned into command line options and back
     session     one run against one server: the context of a scenario

@@ -10,6 +10,7 @@ leaning only on the ones above it:
     caller    a keep-alive connection with at most one request under way
     stream    a listener that finds marks in whatever bytes arrive
     opening   many streams opened with a bounded number under way
+    event_source  a listener that comes back as a browser's EventSource does
     websocket  a Phoenix client that has joined one topic
     deltas    game servers' deltas as requests
     snapshots  Roblox servers' snapshots as requests

@@ -33,12 +33,14 @@ class Address:
         port: TCP port.
         prefix: Path in front of `/api/rooms`, without a slash at its end.
         tls: How connections are encrypted; None in clear.
+        source: Local address that connections are made from; the system's choice without one.
     """
 
     host: str
     port: int
     prefix: str = ""
     tls: ssl.SSLContext | None = None
+    source: str = ""
 
     @property
     def authority(self) -> str:
@@ -123,9 +125,12 @@ def begin_connect(address: Address, nth: int = 0) -> socket.socket:
     try:
         connection.settimeout(0)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        source = address.source
         if nth >= PER_SOURCE and address.is_loopback:
+            source = source or f"127.0.0.{1 + nth // PER_SOURCE}"
+        if source:
             connection.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-            connection.bind((f"127.0.0.{1 + nth // PER_SOURCE}", 0))
+            connection.bind((source, 0))
         code = connection.connect_ex((address.host, address.port))
     except OSError as wrong:
         connection.close()
@@ -143,7 +148,8 @@ def connect(address: Address, *, timeout_s: float = CONNECT_TIMEOUT_S) -> socket
         TargetError: Nobody answers there.
     """
     try:
-        connection = socket.create_connection((address.host, address.port), timeout_s)
+        source = (address.source, 0) if address.source else None
+        connection = socket.create_connection((address.host, address.port), timeout_s, source)
     except OSError as wrong:
         raise TargetError(f"cannot connect to {address.authority}: {wrong}") from wrong
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
