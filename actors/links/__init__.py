@@ -13,6 +13,8 @@ Reading order, each file leaning only on the ones above it:
     redis_address       opens trio streams from a REDIS_URL
     redis_wire          a trio-native connection for the path of shared rooms
     redis_channels      many Pub/Sub channels over one such connection
+    node_message        what nodes send one another, as bytes
+    node_inbox          calls and casts to other nodes by name
     database_engine     which driver, which time limits, what durable means
     database_worker     one connection and its worker thread
     database_pipeline   several statements in one round trip
@@ -41,6 +43,7 @@ from actors.links.errors import CannotListen, LinkDown, NotSent, OutcomeUnknown
 from actors.links.file_watcher import MAX_FILE_BYTES, FileWatcher, read_file, why_unreadable
 from actors.links.group_commit import Caller, GroupCommit
 from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
+from actors.links.node_inbox import Gathered, InboxStatistics, NodeInbox
 from actors.links.redis_address import Unsuitable
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_channels import ChannelStatistics, RedisChannels
@@ -67,14 +70,17 @@ __all__ = [
     "Expiry",
     "FileWatcher",
     "Forgotten",
+    "Gathered",
     "GroupCommit",
     "HttpAnswer",
     "HttpCaller",
+    "InboxStatistics",
     "Limits",
     "LinkDown",
     "LinkRefused",
     "LinkState",
     "LinkStatistics",
+    "NodeInbox",
     "NotSent",
     "OutcomeUnknown",
     "Query",

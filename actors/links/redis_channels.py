@@ -74,6 +74,8 @@ class RedisChannels:
         on_messages: Channels and their messages, in one call for all that arrived together; where they
             arrive faster than they are read, only the newest of each channel. Must neither wait nor raise.
         on_subscribed: Redis sends this channel from now on. Must neither wait nor raise.
+        on_lost: The connection has ended: what is published from now on is missed. As the others.
+        newest_only: False where every message counts, and not the newest of a channel alone.
         prefix: Put before the name of the probe's channel.
         probe_every_s: Seconds between probes.
     """
@@ -85,6 +87,8 @@ class RedisChannels:
         *,
         on_messages: Callable[[Collection[tuple[bytes, bytes]]], None],
         on_subscribed: Callable[[bytes], None],
+        on_lost: Callable[[], None] = lambda: None,
+        newest_only: bool = True,
         prefix: str = "gr",
         connect_timeout_s: float = 2.0,
         probe_every_s: float = 1.0,
@@ -94,6 +98,8 @@ class RedisChannels:
         self._wire = wire
         self._on_messages = on_messages
         self._on_subscribed = on_subscribed
+        self._on_lost = on_lost
+        self._newest_only = newest_only
         self._connect_timeout_s = connect_timeout_s
         self._probe_every_s = probe_every_s
         self._backoff = backoff
@@ -167,6 +173,7 @@ class RedisChannels:
         finally:
             self._is_open = False
             self._lost += 1
+            self._on_lost()
         return True
 
     async def _write(self, stream: trio.abc.Stream) -> None:
@@ -188,7 +195,7 @@ class RedisChannels:
                 if isinstance(said, redis.ResponseError):
                     raise said
                 self._note(said, messages)
-            if is_behind:
+            if is_behind and self._newest_only:
                 newest = dict(messages)
                 self._superseded += len(messages) - len(newest)
                 self._on_messages(newest.items())

@@ -20,6 +20,8 @@ BORDERS: Final = {
     "supervision/dynamic.py::_give_up": "a hook of the supervisor's owner must not end the siblings",
     "actors/core/actor.py::_live_until_asked": "raises what is in the nursery's group, outside of it",
     "actors/links/group_commit.py::_commit_first": "one entry at fault must not cost the others",
+    "actors/links/node_inbox.py::_take_cast": "what one node sends must not end the inbox of all",
+    "actors/links/node_inbox.py::_answer": "one node's question must not cost the others' answers",
     "web/server/connections.py::_run_one": "one connection's fault must not cost the others",
     "web/handlers/dispatcher.py::_check": "one request's fault is a 500, and a trace in the log",
     "web/handlers/dispatcher.py::complete": "one request's fault is a 500, and a trace in the log",

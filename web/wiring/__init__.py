@@ -8,6 +8,7 @@ Reading order, each leaning only on the ones above it:
     log             the log of accepted PUTs
     process         the build, and how late the loop and the actors are
     redis           the link to Redis
+    nodes           this run's name among nodes, and its inbox
     access          keys of tokens, and who may do what with one
     rooms           rooms and the topic `state:*`
     matches         matches, from the queue to the API server, and the topic `room:*`

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -203,9 +202,9 @@ def spool_of(worker: int) -> str:
 
 
 def build_matches(
-    settings: Settings, registry: Registry, link: RedisLink | None, rooms: RoomStore
+    settings: Settings, registry: Registry, link: RedisLink | None, rooms: RoomStore, owner: str
 ) -> MatchesFeature:
-    """What the settings ask for, nothing running yet.
+    """What the settings ask for, nothing running yet; `owner` is this run of this node.
 
     Raises:
         RulesError: A game that is installed cannot be used.
@@ -214,14 +213,14 @@ def build_matches(
         if link is not None and settings.matches:
             logger.warning("creation_consumer_off", extra={"reason": "API_BASE_URL is not set"})
         return MatchesFeature(None, RoomChannel(NoMatches()))
-    hosting = build_hosting(settings, settings.api_base_url, registry, link, rooms)
+    hosting = build_hosting(settings, settings.api_base_url, registry, link, rooms, owner)
     return MatchesFeature(hosting, RoomChannel(hosting.matches))
 
 
 def build_hosting(
-    settings: Settings, api_base_url: str, registry: Registry, link: RedisLink, rooms: RoomStore
+    settings: Settings, api_base_url: str, registry: Registry, link: RedisLink, rooms: RoomStore, owner: str
 ) -> MatchHosting:
-    """What the settings ask for, nothing running yet.
+    """What the settings ask for, nothing running yet; `owner` is this run of this node.
 
     Raises:
         RulesError: A game that is installed cannot be used.
@@ -229,7 +228,6 @@ def build_hosting(
     games = RulesRegistry.load()
     keys = [key.get_secret_value() for key in settings.internal_api_key]
     callbacks = Callbacks(api_base_url, keys=keys)
-    owner = f"{settings.node_name}:{secrets.token_hex(4)}"
     policy = CreationPolicy(
         delivery=QueueDelivery(settings.room_queue_delivery),
         deadline_s=settings.room_creation_deadline_seconds,

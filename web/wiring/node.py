@@ -25,6 +25,7 @@ from web.wiring.edge import build_edge
 from web.wiring.inspection import InspectionFeature
 from web.wiring.log import LogFeature
 from web.wiring.matches import build_matches
+from web.wiring.nodes import build_nodes
 from web.wiring.process import ProcessFeature
 from web.wiring.redis import build_redis
 from web.wiring.rooms import build_rooms
@@ -107,7 +108,8 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
     redis = build_redis(settings)
     access = build_access(settings)
     rooms = build_rooms(settings, registry, put_log, clock, access)
-    matches = build_matches(settings, registry, redis.link, rooms.rooms)
+    nodes = build_nodes(settings)
+    matches = build_matches(settings, registry, redis.link, rooms.rooms, nodes.owner)
     stats = build_stats(settings, registry, database, access)
     automation = build_automation(settings, registry, database)
     process = ProcessFeature()
@@ -117,6 +119,7 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
         access,
         rooms,
         redis,
+        nodes,
         matches,
         stats,
         automation,

@@ -1,0 +1,71 @@
+"""The other nodes: this run's name among them, and its inbox in Redis."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from actors.links import NodeInbox
+from actors.links.node_inbox import OUTCOMES, UNREADABLE
+from web.handlers.metrics import counter, counters, gauge
+from web.wiring.feature import Feature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from supervision import ChildSpec
+    from web.handlers.metrics import Sample
+    from web.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class NodesFeature(Feature):
+    """Calls to other nodes and workers, and theirs to this one.
+
+    Attributes:
+        owner: This run of this process, `{node_name}:{boot_id}`: in claims and names of channels.
+        inbox: None without `REDIS_URL`.
+    """
+
+    owner: str
+    inbox: NodeInbox | None
+
+    def children(self) -> list[ChildSpec]:
+        """Its connections and its task."""
+        return [] if self.inbox is None else self.inbox.children()
+
+    def away(self) -> tuple[str, ...]:
+        """Whether other nodes cannot be heard."""
+        return () if self.inbox is None or self.inbox.trouble is None else ("nodes",)
+
+    def health(self) -> dict[str, object]:
+        """Why not, and at which address."""
+        trouble = None if self.inbox is None else self.inbox.trouble
+        return {} if trouble is None else {"nodes": trouble}
+
+    def metrics(self) -> Iterator[Sample]:
+        """Calls both ways, and what could not be read."""
+        if self.inbox is None:
+            return
+        now = self.inbox.statistics()
+        yield gauge("nodes_up", "Whether other nodes can be asked, and heard.", now.up)
+        yield gauge("node_calls_waiting", "Calls to other nodes without an answer yet.", now.waiting)
+        yield gauge("node_calls_answering", "Calls of other nodes under way here.", now.answering)
+        text = "Calls to other nodes that have ended."
+        yield counters("node_calls", text, "outcome", now.calls, OUTCOMES)
+        yield counter("node_answers_late", "Answers that came after their call had ended.", now.late)
+        yield counter("node_messages", "Messages of other nodes.", now.received)
+        text = "Of these, those dropped."
+        yield counters("node_messages_dropped", text, "reason", now.dropped, UNREADABLE)
+        yield counter("node_inbox_lost", "Times the inbox' connection broke.", now.lost)
+
+
+def build_nodes(settings: Settings) -> NodesFeature:
+    """What the settings ask for, nothing running yet."""
+    owner = f"{settings.node_name}:{secrets.token_hex(4)}"
+    url = settings.redis_url
+    if url is None:
+        return NodesFeature(owner, None)
+    inbox = NodeInbox(url.get_secret_value(), owner=owner, prefix=settings.room_key_prefix)
+    return NodesFeature(owner, inbox)
