@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import Final
 
 # A float of Unix seconds holds a millisecond to within a fraction of a microsecond, in either direction.
 ROUNDING_MS: Final = 0.0005
+# Reads of rooms that were written at many times would format each of these again, 3 µs each.
+SECONDS_KEPT: Final = 1024
 
 _last: tuple[int, str] = (-1, "")
 
@@ -19,6 +22,10 @@ def iso_utc(unix_s: float) -> str:
     global _last  # noqa: PLW0603  # dozens of writes share a millisecond, and formatting it is half of a write
     millis = int(unix_s * 1000 + ROUNDING_MS)
     if _last[0] != millis:
-        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(millis // 1000))
-        _last = (millis, f"{second}.{millis % 1000:03d}Z")
+        _last = (millis, f"{_second(millis // 1000)}.{millis % 1000:03d}Z")
     return _last[1]
+
+
+@lru_cache(maxsize=SECONDS_KEPT)
+def _second(unix_s: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_s))

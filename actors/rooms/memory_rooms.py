@@ -93,6 +93,7 @@ class MemoryRooms:
     # -- reading ---------------------------------------------------------------------
 
     reads_at_once = writes_at_once = True
+    by_callback = None
 
     def get(self, room_id: str) -> Record | None:
         """The last record."""

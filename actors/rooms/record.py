@@ -10,7 +10,7 @@ import hashlib
 import re
 import secrets
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
@@ -19,6 +19,8 @@ from actors.core import Event, iso_utc
 
 _ROOM_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 EPOCH_LENGTH: Final = 8
+# Asking the kernel for random bytes takes as long as a tenth of a write, however few they are.
+EPOCHS_DRAWN: Final = 64
 # For each random byte a letter or digit.
 _EPOCH_LETTERS: Final = bytes.maketrans(
     bytes(range(256)), (string.ascii_lowercase + string.digits).encode() * 7 + b"grow"
@@ -108,9 +110,19 @@ def digest(text: bytes | None) -> bytes:
     return NO_DIGEST if text is None else hashlib.sha256(text).hexdigest()[:32].encode()
 
 
+def _epochs() -> Iterator[str]:
+    while True:
+        letters = secrets.token_bytes(EPOCH_LENGTH * EPOCHS_DRAWN).translate(_EPOCH_LETTERS).decode()
+        for begin in range(0, len(letters), EPOCH_LENGTH):
+            yield letters[begin : begin + EPOCH_LENGTH]
+
+
+_random_epochs: Final = _epochs()
+
+
 def new_epoch() -> str:
     """A random name for an epoch."""
-    return secrets.token_bytes(EPOCH_LENGTH).translate(_EPOCH_LETTERS).decode()
+    return next(_random_epochs)
 
 
 def encode(room_id: str, version: int, state: bytes, now_s: float) -> bytes:

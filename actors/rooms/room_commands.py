@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import redis
 
-from actors.core import CallTimeout
+from actors.core import CallTimeout, InlineCall, PendingCall
 from actors.links import LinkDown, NotSent, RedisWire, Unsuitable
 from actors.rooms.record import ALWAYS, NO_DIGEST, Kind, digest, new_epoch
 from actors.rooms.shared_record import KIND_LETTERS, Layout, SharedRecord, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Callable, Mapping
 
     from actors.rooms.record import Condition, Put
 
@@ -29,8 +29,8 @@ logger: Final = logging.getLogger("actors.rooms")
 
 OLDEST_REDIS: Final = (6, 2)
 EVICTS_NOTHING: Final = "noeviction"
-# How long the outcome of a write with an Idempotency-Key is kept.
-OUTCOME_TTL_MS: Final = b"3600000"
+# Of a write without an Idempotency-Key: in place of the digests of that and of the state.
+NO_WRITE: Final = NO_DIGEST * 2
 # A match has an end of its own; this is for matches whose node has died.
 MIN_MATCH_TTL_S: Final = 86_400.0
 # Refusals of Redis itself after which it is certain that nothing was written: the script's first
@@ -73,6 +73,52 @@ class _Script(NamedTuple):
     def load(cls, name: str) -> _Script:
         text = resources.files("actors.rooms").joinpath(name).read_text(encoding="utf-8")
         return cls(text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324  # how EVALSHA names scripts
+
+
+class Evaluation:
+    """A script that was sent to Redis.
+
+    Attributes:
+        script: Which.
+        keys: Its KEYS.
+        arguments: Its ARGV but for the era, which comes first.
+        done: Called once with what became of it; must neither wait nor raise.
+        attempts: How often it has been sent.
+        era: That of the last attempt.
+    """
+
+    __slots__ = ("_commands", "arguments", "attempts", "done", "era", "keys", "script")
+
+    def __init__(
+        self,
+        commands: RoomCommands,
+        script: _Script,
+        keys: tuple[str, ...],
+        arguments: tuple[str | bytes, ...],
+        done: Callable[[Written], None],
+    ) -> None:
+        self._commands = commands
+        self.script = script
+        self.keys = keys
+        self.arguments = arguments
+        self.done = done
+        self.attempts = 0
+        self.era = b""
+
+    def send(self, answer: Any) -> None:
+        """Redis has run it."""
+        outcome, epoch, version, updated_ms = answer
+        if outcome == b"stale":
+            self._commands.evaluate_again(self, None)
+        else:
+            self.done(Written(outcome.decode(), epoch.decode(), version, updated_ms, self.era))
+
+    def fail(self, error: BaseException) -> None:
+        """It has not, or nobody knows."""
+        if isinstance(error, redis.RedisError):
+            self._commands.evaluate_again(self, error)
+        else:
+            self.done(Written("unavailable" if isinstance(error, NotSent) else "unknown"))
 
 
 class RoomCommands:
@@ -162,36 +208,40 @@ class RoomCommands:
 
     # -- calls ---------------------------------------------------------------------------
 
-    def write(
+    async def write(
         self,
         room_id: str,
         put: Put,
         *,
         kind: Kind = Kind.PLAIN,
-        idempotency_key: str | None = None,
-        is_admin: bool = False,
-    ) -> Awaitable[Written]:
-        """Store the next version of a room, if nothing speaks against it. Never raises for Redis."""
-        state, condition, secret = put[:3]
+    ) -> Written:
+        """As `write_then`, awaited."""
+        answer = PendingCall("room_store", room_id)
+        self.write_then(room_id, put, answer.send, kind=kind)
+        written: Written = await answer.wait(None)
+        return written
+
+    def write_then(
+        self, room_id: str, put: Put, done: Callable[[Written], None], *, kind: Kind = Kind.PLAIN
+    ) -> None:
+        """Store the next version of a room, if nothing speaks against it; `done` hears what became of it."""
+        state, condition, secret, is_admin, idempotency_key = put
         key, channel = self._layout.names(room_id)
-        outcome_key, write_id, state_digest = "", NO_DIGEST, NO_DIGEST
+        outcome_key, write_id = "", NO_WRITE
         if idempotency_key is not None:
-            write_id, state_digest = digest(idempotency_key.encode()), digest(state)
-            outcome_key = self._layout.outcome_key(room_id, write_id)
+            id_digest = digest(idempotency_key.encode())
+            outcome_key, write_id = self._layout.outcome_key(room_id, id_digest), id_digest + digest(state)
+        writer = KIND_LETTERS[kind] + (digest(secret.encode()) if secret else NO_DIGEST) + write_id
         arguments = (
             new_epoch(),
-            KIND_LETTERS[kind],
-            digest(secret.encode()) if secret else NO_DIGEST,
-            write_id,
-            state_digest,
+            writer,
             self._ttl_ms[kind],
             channel,
-            OUTCOME_TTL_MS,
             state,
             "" if condition is ALWAYS else condition_text(condition),
             "admin" if is_admin else "",
         )
-        return self._evaluate(self._write, (key, outcome_key, self._era_key), arguments)
+        self._evaluate(Evaluation(self, self._write, (key, outcome_key, self._era_key), arguments, done))
 
     async def remove(
         self, room_id: str, *, kind: Kind = Kind.PLAIN, secret: str | None = None, is_admin: bool = False
@@ -204,7 +254,10 @@ class RoomCommands:
             self._layout.channel(room_id),
         )
         keys = (self._layout.key(room_id), self._era_key)
-        return await self._evaluate(self._remove, keys, arguments)
+        answer = PendingCall("room_store", room_id)
+        self._evaluate(Evaluation(self, self._remove, keys, arguments, answer.send))
+        removed: Written = await answer.wait(None)
+        return removed
 
     async def read(self, room_id: str) -> SharedRecord | None:
         """The newest record.
@@ -217,39 +270,41 @@ class RoomCommands:
         value = await self.wire.call("GET", self._layout.key(room_id))
         return None if value is None else decode(value)
 
-    async def _evaluate(
-        self, script: _Script, keys: tuple[str, ...], arguments: tuple[str | bytes | int, ...]
-    ) -> Written:
-        """Run a script; again with the new era after STALE, and after NOSCRIPT, which ran nothing."""
-        for _ in range(ATTEMPTS):
-            era = self._era
-            try:
-                command = ("EVALSHA", script.sha, len(keys), *keys, era, *arguments)
-                answer = await self.wire.ask(command)
-                if answer[0] != b"stale":
-                    return Written(answer[0].decode(), answer[1].decode(), answer[2], answer[3], era)
-                await self.look_at_era()
-            except NotSent:
-                return Written("unavailable")
-            except (LinkDown, CallTimeout):  # the latter from asking for the era
-                return Written("unknown")
-            except redis.RedisError as error:
-                outcome = await self._judge(script, error)
-                if outcome is not None:
-                    return outcome
-        return Written("unavailable")
+    def _evaluate(self, asked: Evaluation) -> None:
+        asked.attempts += 1
+        asked.era = self._era
+        script, keys = asked.script, asked.keys
+        try:
+            self.wire.send(("EVALSHA", script.sha, len(keys), *keys, self._era, *asked.arguments), asked)
+        except NotSent:
+            asked.done(Written("unavailable"))
 
-    async def _judge(self, script: _Script, error: redis.RedisError) -> Written | None:
-        """What a refusal of Redis means: nothing was written. None to try again."""
-        text = str(error)
-        if text.startswith("NOSCRIPT"):
-            try:
+    def evaluate_again(self, asked: Evaluation, error: redis.RedisError | None) -> None:
+        """Run a script again that has changed nothing: STALE if `error` is None, else what Redis refused."""
+
+        def prepared(outcome: Written | None) -> None:
+            if outcome is None and asked.attempts < ATTEMPTS:
+                self._evaluate(asked)
+            else:
+                asked.done(outcome or Written("unavailable"))
+
+        InlineCall(self._prepare_again(asked.script, error), prepared).resume()
+
+    async def _prepare_again(self, script: _Script, error: redis.RedisError | None) -> Written | None:
+        """What it means that the script changed nothing; None to try again, with what it lacked."""
+        text = str(error or "")
+        if error is not None and not text.startswith("NOSCRIPT"):
+            logger.warning("room_store_refused", extra={"error": text[:MAX_ERROR]})
+            refused = (outcome for code, outcome in REFUSED.items() if code in text)
+            return Written(next(refused, "unavailable"))
+        try:
+            if error is None:
+                await self.look_at_era()
+            else:
                 await self.wire.call("SCRIPT", "LOAD", script.text)
-            except (LinkDown, CallTimeout, redis.ResponseError):
-                return Written("unavailable")
-            return None
-        logger.warning("room_store_refused", extra={"error": text[:MAX_ERROR]})
-        return Written(next((outcome for code, outcome in REFUSED.items() if code in text), "unavailable"))
+        except (LinkDown, CallTimeout, redis.RedisError):
+            return Written("unavailable")
+        return None
 
 
 def condition_text(condition: Condition) -> str:

@@ -6,7 +6,7 @@ import binascii
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from actors.rooms.record import NO_DIGEST, Kind
+from actors.rooms.record import NO_DIGEST, Kind, Record, RoomEpoch, encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +71,23 @@ def decode(value: bytes) -> SharedRecord:
             has_secret=value[56:88] != NO_DIGEST,
             state=value[HEADER_BYTES:],
         )
+    except ValueError as error:
+        raise ForeignValue from error
+
+
+def read_record(room_id: str, value: bytes) -> Record:
+    """A stored value as clients see it.
+
+    Raises:
+        ForeignValue: As for `decode`, of which this does what a read needs.
+    """
+    kind = KINDS.get(value[55:56])
+    if len(value) < HEADER_BYTES or not value.startswith(FORMAT) or kind is None:
+        raise ForeignValue
+    try:
+        version = int(value[25:41])
+        body = encode(room_id, version, value[HEADER_BYTES:], int(value[41:55]) / 1000)
+        return Record(room_id, RoomEpoch(value[17:25].decode("ascii"), 0, kind), version, body)
     except ValueError as error:
         raise ForeignValue from error
 

@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ from actors.links import LinkDown, NotSent, RedisChannels
 from actors.rooms.memory_rooms import INLINE_OFFERS, RoomStatistics
 from actors.rooms.record import Change, Kind, Put, Record, Refusal, RoomEpoch, encode
 from actors.rooms.room import SAMPLE_EVERY
-from actors.rooms.shared_record import HEADER_BYTES, POSITION, ForeignValue, SharedRecord, decode
+from actors.rooms.shared_record import HEADER_BYTES, POSITION, ForeignValue, read_record
 from actors.rooms.shared_views import FOREIGN, SharedViews, read_refusal, unavailable
 from actors.rooms.store import Page, RoomRow, change_by_condition
 from supervision import ChildSpec
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from actors.core import Event, Member, Registry
     from actors.rooms.room_commands import RoomCommands, Written
+    from actors.rooms.store import ByCallback
     from supervision import DynamicSupervisor, Life
 
 logger: Final = logging.getLogger("actors.rooms")
@@ -75,13 +77,6 @@ def refusal_of(answer: Written) -> Refusal:
     return Refusal(REFUSED[answer.outcome], version=version, retry_after_s=retry_after_s)
 
 
-def record_of(room_id: str, shared: SharedRecord) -> Record:
-    """A record as clients see it."""
-    life = RoomEpoch(shared.epoch, 0, shared.kind)
-    body = encode(room_id, shared.version, shared.state, shared.updated_ms / 1000)
-    return Record(room_id, life, shared.version, body)
-
-
 @dataclass(frozen=True, slots=True)
 class SharedStatistics:
     """Counts since the start, and current sizes.
@@ -123,14 +118,7 @@ class Flight:
         self._changes = changes
         self.room_id = room_id
         self.batch = batch
-        self.waiting: list[PendingCall] = []
-
-    async def wait(self) -> Record | Refusal | None:
-        """Wait for the answer."""
-        answer = PendingCall("room_store", self.room_id)
-        self.waiting.append(answer)
-        record: Record | Refusal | None = await answer.wait(None)
-        return record
+        self.waiting: list[Callable[[Record | Refusal | None], None]] = []
 
     def send(self, answer: Any) -> None:
         """The store has answered."""
@@ -142,8 +130,8 @@ class Flight:
 
     def _land(self, result: Record | Refusal | None) -> None:
         self._rooms.landed(self)
-        for waiting in self.waiting:
-            waiting.send(result)
+        for done in self.waiting:
+            done(result)
 
 
 class SharedRooms:
@@ -191,6 +179,11 @@ class SharedRooms:
 
     writes_at_once = False
 
+    @property
+    def by_callback(self) -> ByCallback:
+        """These rooms."""
+        return self
+
     def get(self, room_id: str) -> Record | None:
         """The record of a room that is subscribed to, where reads may be local."""
         if not self._reads_are_local:
@@ -202,6 +195,13 @@ class SharedRooms:
 
     async def read(self, room_id: str) -> Record | Refusal | None:
         """The record, with every write that was acknowledged before this call."""
+        answer = PendingCall("room_store", room_id)
+        self.read_then(room_id, answer.send)
+        record: Record | Refusal | None = await answer.wait(None)
+        return record
+
+    def read_then(self, room_id: str, done: Callable[[Record | Refusal | None], None]) -> None:
+        """As `read`, for a callback."""
         flight = self._flights.get(room_id)
         if flight is None or flight.batch != self._wire.batch:
             view = self._views.get(room_id)
@@ -209,11 +209,12 @@ class SharedRooms:
             try:
                 self._wire.send(("GET", self._layout.key(room_id)), flight)
             except NotSent:
-                return unavailable()
+                done(unavailable())
+                return
             self._flights[room_id] = flight
         else:
             self._joined += 1
-        return await flight.wait()
+        flight.waiting.append(done)
 
     def fetched(self, room_id: str, value: bytes | None, changes: int) -> Record | Refusal | None:
         """What a flight's answer says; whoever listens to the room hears it too."""
@@ -223,7 +224,7 @@ class SharedRooms:
                 self._views.fetched(view, value, changes)
                 if value is not None and value[POSITION] == view.position:
                     return view.record
-            return None if value is None else record_of(room_id, decode(value))
+            return None if value is None else read_record(room_id, value)
         except ForeignValue:
             return FOREIGN
 
@@ -265,7 +266,7 @@ class SharedRooms:
         rows = []
         for room_id, head, others in zip(ids, heads, elsewhere, strict=True):
             try:
-                record = record_of(room_id, decode(await head.wait(ANSWER_S)))
+                record = read_record(room_id, await head.wait(ANSWER_S))
             except (ForeignValue, redis.ResponseError):
                 continue
             streams = self.streams(room_id) + others
@@ -330,17 +331,33 @@ class SharedRooms:
 
     async def put(self, room_id: str, put: Put) -> Record | Refusal:
         """Write the next version of a plain room."""
+        answer = PendingCall("room_store", room_id)
+        self.put_then(room_id, put, answer.send)
+        written: Record | Refusal = await answer.wait(None)
+        return written
+
+    def put_then(self, room_id: str, put: Put, done: Callable[[Record | Refusal], None]) -> None:
+        """As `put`, for a callback."""
         sampled_at = 0.0 if self._writes % SAMPLE_EVERY else perf_counter()
-        answer = await self._commands.write(
-            room_id, put, idempotency_key=put.idempotency_key, is_admin=put.is_admin
-        )
-        if answer.outcome not in {"written", "repeated"}:
-            return refusal_of(answer)
-        self._writes += answer.outcome == "written"
-        record = self._written(room_id, put.state, answer, Kind.PLAIN)
+        self._commands.write_then(room_id, put, partial(self._put_done, room_id, put.state, sampled_at, done))
+
+    def _put_done(
+        self,
+        room_id: str,
+        state: bytes,
+        sampled_at: float,
+        done: Callable[[Record | Refusal], None],
+        answer: Written,
+    ) -> None:
+        if answer.outcome == "written":
+            self._writes += 1
+        elif answer.outcome != "repeated":
+            done(refusal_of(answer))
+            return
+        record = self._written(room_id, state, answer, Kind.PLAIN)
         if sampled_at and 0 < self.streams(room_id) <= INLINE_OFFERS:
             at_batch_end(self._registry.audiences.note_delivered, sampled_at)
-        return record
+        done(record)
 
     def can_put_inline(self, room_id: str) -> bool:  # noqa: ARG002  # whichever it is
         """Never: the store has to be asked."""

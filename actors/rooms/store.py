@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from actors.rooms.record import Condition, Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actors.core import Event, Member
     from actors.rooms.record import Change, Kind, Put, Record
 
@@ -47,6 +49,19 @@ class Page(NamedTuple):
     next_cursor: str | None
 
 
+class ByCallback(Protocol):
+    """What is asked of a store most often, for whom a coroutine would be a third of the work.
+
+    `done` is called once, perhaps at once; it must neither wait nor raise.
+    """
+
+    def read_then(self, room_id: str, done: Callable[[Record | Refusal | None], None]) -> None:
+        """As `RoomStore.read`."""
+
+    def put_then(self, room_id: str, put: Put, done: Callable[[Record | Refusal], None]) -> None:
+        """As `RoomStore.put`."""
+
+
 class RoomStore(Protocol):
     """Rooms by id: their records, and who listens to them.
 
@@ -61,6 +76,10 @@ class RoomStore(Protocol):
     @property
     def writes_at_once(self) -> bool:
         """Whether `can_put_inline` may be true."""
+
+    @property
+    def by_callback(self) -> ByCallback | None:
+        """`read` and `put` without a coroutine, where their answers come from elsewhere."""
 
     def get(self, room_id: str) -> Record | None:
         """The record, where it is known without waiting to be as new as `read` promises."""

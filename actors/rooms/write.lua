@@ -3,20 +3,22 @@
 -- KEYS[1]  the record: a header of fixed width, then the state
 -- KEYS[2]  the outcome of a write with an Idempotency-Key; "" without one
 -- KEYS[3]  the era of this Redis, as era.lua names it
--- ARGV     1 era (14 digits)   2 epoch to use where one begins (8)   3 kind: p or m
---          4 digest of the secret, or 32 dashes   5 digest of the idempotency key, or 32 dashes
---          6 digest of the state                  7 TTL of the record in ms
---          8 channel to publish to                9 TTL of the outcome in ms
---          10 state                               11 condition: "", "new", "any" or tags joined by spaces
---          12 "admin" where the secret does not matter
+-- ARGV     1 era (14 digits)   2 epoch to use where one begins (8)
+--          3 as in the header from its kind on: kind (p or m), and digests of the secret, of the idempotency
+--            key and of the state, or 32 dashes each
+--          4 TTL of the record in ms      5 channel to publish to   6 state
+--          7 condition: "", "new", "any" or tags joined by spaces
+--          8 "admin" where the secret does not matter
 --
 -- Answers {outcome, epoch, version, updated_ms}. The header, by position:
 --   1-3 format   4-17 era   18-25 epoch   26-41 version   42-55 updated ms   56 kind
 --   57-88 secret   89-120 idempotency key of this write   121-152 digest of the state
 local HEADER = 152
+local OUTCOME_TTL_MS = 3600000
 local NONE = string.rep('-', 32)
-local era, kind, secret, write_id, digest = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local condition = ARGV[11]
+local era, writer = ARGV[1], ARGV[3]
+local kind, secret = string.sub(writer, 1, 1), string.sub(writer, 2, 33)
+local condition = ARGV[7]
 -- Another era, or none: this Redis took another one's data, or was emptied, on a connection that did not break.
 local named = redis.call('GET', KEYS[3])
 if not named or string.sub(named, 1, 14) ~= era then
@@ -35,7 +37,7 @@ if exists then
   end
 end
 if KEYS[2] ~= '' then
-  local before = redis.call('GET', KEYS[2])
+  local digest, before = string.sub(writer, 66, 97), redis.call('GET', KEYS[2])
   if before then
     if string.sub(before, 1, 32) ~= digest then
       return {'mismatch', epoch, version, updated}
@@ -53,7 +55,7 @@ end
 local kept = NONE
 if exists and string.sub(head, 56, 56) == kind then
   kept = string.sub(head, 57, 88)
-  if kept ~= NONE and kept ~= secret and ARGV[12] ~= 'admin' then
+  if kept ~= NONE and kept ~= secret and ARGV[8] ~= 'admin' then
     return {'forbidden', epoch, version, updated}
   end
   if kept == NONE and secret ~= NONE then
@@ -85,10 +87,10 @@ end
 version = version + 1
 local time = redis.call('TIME')
 updated = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local record = string.format('gr1%s%s%016.0f%014.0f%s%s%s%s', era, epoch, version, updated, kind, kept, write_id, digest) .. ARGV[10]
-redis.call('SET', KEYS[1], record, 'PX', ARGV[7])
+local record = string.format('gr1%s%s%016.0f%014.0f%s%s', era, epoch, version, updated, kind, kept) .. string.sub(writer, 34) .. ARGV[6]
+redis.call('SET', KEYS[1], record, 'PX', ARGV[4])
 if KEYS[2] ~= '' then
-  redis.call('SET', KEYS[2], string.format('%s%s%016.0f', digest, epoch, version), 'PX', ARGV[9])
+  redis.call('SET', KEYS[2], string.format('%s%s%016.0f', string.sub(writer, 66, 97), epoch, version), 'PX', OUTCOME_TTL_MS)
 end
-redis.call('PUBLISH', ARGV[8], record)
+redis.call('PUBLISH', ARGV[5], record)
 return {'written', epoch, version, updated}

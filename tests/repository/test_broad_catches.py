@@ -25,6 +25,8 @@ BORDERS: Final = {
     "web/server/connections.py::_run_one": "one connection's fault must not cost the others",
     "web/handlers/dispatcher.py::_check": "one request's fault is a 500, and a trace in the log",
     "web/handlers/dispatcher.py::complete": "one request's fault is a 500, and a trace in the log",
+    "web/handlers/dispatcher.py::complete_later": "one request's fault is a 500, and a trace in the log",
+    "web/handlers/dispatcher.py::answer_later": "one request's fault is a 500, and a trace in the log",
     "web/handlers/dispatcher.py::complete_at_once": "one request's fault is a 500, and a trace in the log",
     "web/fastlane/lane.py::_open_socket": "one handshake's fault is a 500, and a trace in the log",
     "web/channels/session.py::guard": "a session supervises its channels: one crash must not end the others",

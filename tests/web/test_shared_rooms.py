@@ -12,7 +12,9 @@ import pytest
 import trio
 from redis import Redis
 
+import web.handlers.rooms
 from actors.core import ConflatingMember, TooMany
+from actors.rooms import SharedRooms
 from supervision import State
 from tests.engines import RedisServer
 from tests.web.serving import ADMIN, PATIENCE_S, Node, eventually, serving
@@ -338,6 +340,46 @@ async def test_nobody_joins_a_room_that_was_not_opened(redis_server: RedisServer
             one.program.core.rooms.join("r", ConflatingMember())  # type: ignore[arg-type]
 
     assert one.program.core.rooms.streams("r") == 0
+
+
+@pytest.mark.parametrize("room_id", ["r", "none", "a.b", "%72", "r?x=1", "x" * 65, "-"])
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_a_request_like_the_one_before_is_answered_like_a_first_one(
+    redis_server: RedisServer, method: str, room_id: str
+) -> None:
+    path = f"/api/rooms/{room_id}"
+    async with nodes(redis_server) as [one, two]:
+        await one.put("r", {"n": 1}, X_Room_Secret="s3cret")
+        for node in (one, one, two):  # the second of one connection takes the short path
+            await node.http.request(method, "/api/rooms/warm", content=b'{"state":{}}')
+        short = await one.http.request(method, path, content=b'{"state":{}}')
+        full = await two.http.request(method, path, content=b'{"state":{}} ')
+
+    assert short.status_code == full.status_code
+    if method == "GET" or short.status_code != 200:
+        assert short.content == full.content
+        assert short.headers.get("etag") == full.headers.get("etag")
+    else:
+        assert (short.json()["version"], full.json()["version"]) == (1, 2)
+
+
+@pytest.mark.parametrize("step", ["read_then", "_read_answer"])
+async def test_a_fault_on_the_short_path_is_500_and_the_node_serves_on(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def crash(*_: object) -> None:
+        raise RuntimeError(step)
+
+    async with nodes(redis_server, 1) as [one]:
+        await put(one, 1)
+        before = await one.get("r")
+        with monkeypatch.context() as broken:
+            broken.setattr(SharedRooms if step == "read_then" else web.handlers.rooms, step, crash)
+            during = await one.get("r")
+        after = await one.get("r")
+
+    assert (before.status_code, during.status_code, after.status_code) == (200, 500, 200)
+    assert during.json()["error"] == "internal_error"
 
 
 async def test_many_readers_at_once_cost_one_command(redis_server: RedisServer) -> None:

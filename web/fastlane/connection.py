@@ -214,7 +214,7 @@ class Connection:
         head: The last one that an endpoint serves.
         parsed: What that means.
         cached_head: For heads that differ from an earlier one in an id only.
-        at_once_head: The same, if its endpoint may answer at once.
+        at_once_head: The same, if its endpoint may answer at once or by callback.
         pending_write: Of an answer that was given while the task slept.
         on_ended: Called when the client has gone while its answer is made.
     """

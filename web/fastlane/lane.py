@@ -40,7 +40,7 @@ from web.handlers.streams import CLIENT_GONE
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from supervision import Life
     from web.channels.socket_auth import SocketAuth
@@ -202,7 +202,7 @@ class Lane:
         return True
 
     def _answer_at_once(self, connection: Connection) -> bool:
-        """Answer a request like an earlier one without waiting even for actors; false if it has to."""
+        """Answer a request like an earlier one without a coroutine; false if it needs one."""
         cached_head = connection.at_once_head
         filled = None if cached_head is None else cached_head.fill(connection.data)
         if cached_head is None or filled is None:
@@ -210,10 +210,33 @@ class Lane:
         # The id is not validated yet: `at_once` answers only ids that exist, others take the full path.
         answer = self._dispatcher.complete_at_once(cached_head.parsed.pending, *filled)
         if answer is None:
-            return False
+            return self._answer_by_callback(connection, cached_head.parsed, *filled)
         connection.data = b""
         self._answered_inline(connection, cached_head.parsed, answer)
         return True
+
+    def _answer_by_callback(self, connection: Connection, request: Serve, last: str, body: bytes) -> bool:
+        """The same where the answer is given to a callback, perhaps before this returns."""
+        deadline = connection.deadline
+        connection.enter(ANSWERING)
+        data, connection.data = connection.data, b""
+        reply = partial(self._reply_later, connection, request, self._dispatcher.sampled_clock())
+        if self._dispatcher.complete_later(request.pending, last, body, reply):
+            return True
+        connection.enter(IDLE, deadline)
+        connection.data = data
+        return False
+
+    def _reply_later(
+        self,
+        connection: Connection,
+        request: Serve,
+        began: float,
+        make: Callable[..., Answer],
+        *facts: object,
+    ) -> None:
+        answer = self._dispatcher.answer_later(request.pending, began, make, *facts)
+        self._answered_inline(connection, request, answer)
 
     def _answered_inline(self, connection: Connection, request: Serve, answer: Answer) -> None:
         self.answered += 1
@@ -290,12 +313,15 @@ class Lane:
         if isinstance(pending, Answer):
             # What is behind such a head is not worth reading.
             return Refuse(pending, len(head), read, read.keep_alive and not read.has_body)
-        inline = pending.endpoint.waits_for_actors_only and not (fields.is_chunked or fields.expects_continue)
+        endpoint = pending.endpoint
+        inline = endpoint.waits_for_actors_only and not (fields.is_chunked or fields.expects_continue)
         parsed = Serve(pending, len(head), len(head) + fields.content_length, read, read.keep_alive, inline)
         connection.head, connection.parsed = head, parsed
         if inline and pending.route.ends_in_any_id:
             connection.cached_head = CachedHead.of(head, parsed)
-            connection.at_once_head = connection.cached_head if pending.endpoint.at_once else None
+            connection.at_once_head = (
+                connection.cached_head if endpoint.at_once or endpoint.by_callback else None
+            )
         return parsed
 
     def _receive_head(self, connection: Connection) -> Awaitable[bool]:

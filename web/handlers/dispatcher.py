@@ -22,9 +22,9 @@ from web.handlers.routes import endpoint_of
 from web.handlers.tracing import REQUEST_ID, echo, facts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
-    from web.handlers.http import HeadCheck
+    from web.handlers.http import HeadCheck, Reply
     from web.handlers.routes import Endpoint, Route, Routes
     from web.settings_types import Network
 
@@ -156,13 +156,49 @@ class Dispatcher:
         if at_once is None:
             return None
         headers = pending.request.headers
-        began = perf_counter() if next(self._is_sampled) else 0.0
+        began = self.sampled_clock()
         try:
             answer = at_once(last, headers, body)
         except Exception:  # noqa: BLE001  # see `complete`
             answer = self.fault(pending.request.method, pending.route.pattern, pending.request.headers)
         if answer is None:
             return None
+        if began:
+            self._time(pending, began, SAMPLE_EVERY)
+        return self.finalize(answer, headers)
+
+    def complete_later(self, pending: Pending, last: str, body: bytes, reply: Reply) -> bool:
+        """As `complete_at_once`, where the answer may come later; false where the endpoint does not do that.
+
+        Args:
+            pending: As for `complete_at_once`.
+            last: The same.
+            body: The same.
+            reply: Called once with what `answer_later` is to be called with, after the first two.
+        """
+        by_callback = pending.endpoint.by_callback
+        if by_callback is None:
+            return False
+        request = pending.request
+        try:
+            return by_callback(last, request.headers, body, reply)
+        except Exception:  # noqa: BLE001  # see `complete`
+            reply(self.fault, request.method, pending.route.pattern, request.headers)
+            return True
+
+    def sampled_clock(self) -> float:
+        """The clock for one request in `SAMPLE_EVERY`, else 0: for `answer_later`."""
+        return perf_counter() if next(self._is_sampled) else 0.0
+
+    def answer_later(
+        self, pending: Pending, began: float, make: Callable[..., Answer], *facts: object
+    ) -> Answer:
+        """What an endpoint has answered by callback: `make(*facts)`, or 500."""
+        headers = pending.request.headers
+        try:
+            answer = make(*facts)
+        except Exception:  # noqa: BLE001  # see `complete`
+            answer = self.fault(pending.request.method, pending.route.pattern, headers)
         if began:
             self._time(pending, began, SAMPLE_EVERY)
         return self.finalize(answer, headers)

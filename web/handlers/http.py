@@ -120,6 +120,9 @@ if TYPE_CHECKING:
     Handler = Callable[[Request], Awaitable[Answer | OpenStream]]
     HeadCheck = Callable[[Request], Answer | None]
     InlineHandler = Callable[[str, Mapping[str, str], bytes], Answer | None]
+    # Called once with a function and its arguments, which make the answer; an exception in it is a 500.
+    Reply = Callable[..., None]
+    CallbackHandler = Callable[[str, Mapping[str, str], bytes, Reply], bool]
 
 
 def json_answer(status: int, value: object, headers: Headers = ()) -> Answer:

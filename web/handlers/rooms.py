@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.core import TooMany
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
 
     from actors.core import Member
     from actors.rooms import Record, RoomStore
-    from actors.rooms.store import RoomRow
+    from actors.rooms.store import ByCallback, RoomRow
     from web.handlers.access import Access, Grant
-    from web.handlers.http import Request
+    from web.handlers.http import Reply, Request
     from web.handlers.limits import PerMinute
     from web.handlers.state_change import Apply
 
@@ -121,14 +122,20 @@ class RoomHandlers:
         """The paths and what answers them."""
         get_at_once = self.get_at_once if self._rooms.reads_at_once else None
         put_at_once = self.put_at_once if self._rooms.writes_at_once else None
+        by_callback = self._rooms.by_callback
+        get_by_callback = None if by_callback is None else partial(self.get_by_callback, by_callback)
+        put_by_callback = None if by_callback is None else partial(self.put_by_callback, by_callback)
         check_write = None if self._access is None else self.check_write
         room = {
-            "GET": Endpoint(self.get, waits_for_actors_only=True, at_once=get_at_once),
+            "GET": Endpoint(
+                self.get, waits_for_actors_only=True, at_once=get_at_once, by_callback=get_by_callback
+            ),
             "PUT": Endpoint(
                 self.put,
                 max_state_bytes,
                 waits_for_actors_only=True,
                 at_once=put_at_once,
+                by_callback=put_by_callback,
                 check=check_write,
             ),
             "PATCH": Endpoint(
@@ -158,10 +165,7 @@ class RoomHandlers:
             return INVALID_ROOM_ID
         if self._access is not None and (no := self._refusal(request, READ)) is not None:
             return no
-        record = await self._rooms.read(room_id)
-        if isinstance(record, Refusal):
-            return refused(record)
-        return ROOM_NOT_FOUND if record is None else _record_answer(request.headers, record)
+        return _read_answer(request.headers, await self._rooms.read(room_id))
 
     def get_at_once(self, room_id: str, headers: Mapping[str, str], _body: bytes) -> Answer | None:
         """As `get`, for a room whose record is here."""
@@ -171,6 +175,17 @@ class RoomHandlers:
         if self._access is not None and not self._access.allows(headers, room_id, READ):
             return None
         return _record_answer(headers, record)
+
+    def get_by_callback(
+        self, rooms: ByCallback, room_id: str, headers: Mapping[str, str], _body: bytes, reply: Reply
+    ) -> bool:
+        """As `get`, for a room that everybody or the bearer of the token may read."""
+        if not is_room_id(room_id):
+            return False
+        if self._access is not None and not self._access.allows(headers, room_id, READ):
+            return False
+        rooms.read_then(room_id, partial(reply, _read_answer, headers))
+        return True
 
     def check_write(self, request: Request) -> Answer | None:
         """Refuse whoever may not write before the body is read."""
@@ -232,6 +247,20 @@ class RoomHandlers:
         if isinstance(put, Answer):
             return put
         return self._put_answer(room_id, headers, body, self._rooms.put_inline(room_id, put))
+
+    def put_by_callback(
+        self, rooms: ByCallback, room_id: str, headers: Mapping[str, str], body: bytes, reply: Reply
+    ) -> bool:
+        """As `put`, where the room need not be asked for first, and the write has no key."""
+        if not is_room_id(room_id) or self._creations.limit or "idempotency-key" in headers:
+            return False
+        if self._access is not None and not self._access.allows(headers, room_id, WRITE):
+            return False
+        put = self._read_put(headers, body)
+        if isinstance(put, Answer):
+            return False
+        rooms.put_then(room_id, put, partial(reply, self._put_answer, room_id, headers, body))
+        return True
 
     async def patch(self, request: Request) -> Answer:
         """Apply a merge patch to the state.
@@ -379,6 +408,13 @@ def refused(refusal: Refusal) -> Answer:
         return retry_later(status, refusal.code, refusal.retry_after_s, message)
     facts: dict[str, Any] = {} if refusal.version is None else {"version": refusal.version}
     return error(status, refusal.code, message, **facts)
+
+
+def _read_answer(headers: Mapping[str, str], record: Record | Refusal | None) -> Answer:
+    """What a read has found."""
+    if isinstance(record, Refusal):
+        return refused(record)
+    return ROOM_NOT_FOUND if record is None else _record_answer(headers, record)
 
 
 def _record_answer(headers: Mapping[str, str], record: Record) -> Answer:

@@ -12,7 +12,7 @@ from web.handlers.paths import BadPath, segments_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from web.handlers.http import Handler, HeadCheck, InlineHandler
+    from web.handlers.http import CallbackHandler, Handler, HeadCheck, InlineHandler
 
 # A body nobody asked for is read so that the connection stays usable, but not
 # a long one.
@@ -34,6 +34,8 @@ class Endpoint:
         at_once: The same without waiting at all, given the last segment of the path, the headers and
             the body. It says None where only `handler` can answer, which includes every last segment
             that it does not know, since nobody has looked at it before.
+        by_callback: The same where the answer comes from elsewhere: it is given to a callback, at once or
+            later. It says False, and has done nothing, where only `handler` can answer.
         check: Judges the request before its body is read; an answer refuses it. `handler` still has to
             check what may change until then.
         ends_with_client: Whether to cancel the handler when its client has closed the connection, for one
@@ -47,6 +49,7 @@ class Endpoint:
     listed: bool = True
     waits_for_actors_only: bool = False
     at_once: InlineHandler | None = None
+    by_callback: CallbackHandler | None = None
     check: HeadCheck | None = None
     ends_with_client: bool = False
 

@@ -124,7 +124,7 @@ async def test_a_secret_is_kept_and_asked_for(redis_server: RedisServer) -> None
             (await commands.write("mine", put())).outcome,
             (await commands.write("mine", put(secret="wrong"))).outcome,
             (await commands.write("mine", put(secret="s3cret"))).outcome,
-            (await commands.write("mine", put(), is_admin=True)).outcome,
+            (await commands.write("mine", put(is_admin=True))).outcome,
             (await commands.remove("mine")).outcome,
             (await commands.remove("mine", secret="s3cret")).outcome,
             (await commands.write("mine", put())).outcome,
@@ -151,11 +151,11 @@ async def test_a_match_takes_a_plain_room_over_and_keeps_it(redis_server: RedisS
 
 async def test_a_repeat_with_the_same_key_writes_nothing(redis_server: RedisServer) -> None:
     async with store_on(redis_server) as commands:
-        first = await commands.write("room", put({"n": 1}), idempotency_key="k1")
-        again = await commands.write("room", put({"n": 1}), idempotency_key="k1")
-        other = await commands.write("room", put({"n": 2}), idempotency_key="k1")
+        first = await commands.write("room", put({"n": 1}, idempotency_key="k1"))
+        again = await commands.write("room", put({"n": 1}, idempotency_key="k1"))
+        other = await commands.write("room", put({"n": 2}, idempotency_key="k1"))
         await commands.write("room", put({"n": 3}))
-        late = await commands.write("room", put({"n": 1}), idempotency_key="k1")
+        late = await commands.write("room", put({"n": 1}, idempotency_key="k1"))
 
     assert (again.outcome, again.epoch, again.version) == ("repeated", first.epoch, 1)
     assert (other.outcome, late.outcome) == ("mismatch", "superseded")
@@ -266,7 +266,7 @@ async def test_not_sent_and_unknown_are_told_apart(redis_server: RedisServer) ->
 
 async def test_every_key_but_the_era_and_the_layout_expires(redis_server: RedisServer) -> None:
     async with store_on(redis_server) as commands:
-        await commands.write("room", put(), idempotency_key="k")
+        await commands.write("room", put(idempotency_key="k"))
     with Redis.from_url(redis_server.url) as client:
         lasting = {key.decode() for key in client.scan_iter() if client.pttl(key) == -1}
 
