@@ -47,6 +47,11 @@ class Histogram:
         self._counts = [0] * (len(BOUNDS_S) + 1)
         self.sum_s = 0.0
 
+    @property
+    def count(self) -> int:
+        """How many durations there were."""
+        return sum(self._counts)
+
     def observe(self, seconds: float, weight: int = 1) -> None:
         """Count one duration; of a sample of one in `weight`, it stands for as many."""
         self._counts[bisect_left(BOUNDS_S, seconds)] += weight

@@ -99,6 +99,10 @@ class MemoryRooms:
         """The last record."""
         return self._table.get(room_id)
 
+    def peek(self, room_id: str) -> Record | None:
+        """As `get`."""
+        return self._table.get(room_id)
+
     async def read(self, room_id: str) -> Record | None:
         """As `get`: there is nothing to wait for."""
         return self._table.get(room_id)

@@ -193,6 +193,11 @@ class SharedRooms:
             return None
         return view.record
 
+    def peek(self, room_id: str) -> Record | None:
+        """The last record heard of a room this process listens to, for operators: it may be behind."""
+        view = self._views.get(room_id)
+        return None if view is None else view.record
+
     async def read(self, room_id: str) -> Record | Refusal | None:
         """The record, with every write that was acknowledged before this call."""
         answer = PendingCall("room_store", room_id)

@@ -29,6 +29,7 @@ BORDERS: Final = {
     "web/handlers/dispatcher.py::answer_later": "one request's fault is a 500, and a trace in the log",
     "web/handlers/dispatcher.py::complete_at_once": "one request's fault is a 500, and a trace in the log",
     "web/fastlane/lane.py::_open_socket": "one handshake's fault is a 500, and a trace in the log",
+    "web/workers/siblings.py::_answer": "a fault in what a sibling asks for must not end this worker",
     "web/channels/session.py::guard": "a session supervises its channels: one crash must not end the others",
 }
 

@@ -29,6 +29,7 @@ from tests.fakes.waiting import until, until_some
 from web.log import JsonFormatter, LineCollector, PutLog
 from web.program import Program
 from web.settings import Settings
+from web.workers.place import WorkerPlace
 
 # What a test waits for at most; a healthy node needs milliseconds.
 PATIENCE_S: Final = 20.0
@@ -254,12 +255,26 @@ async def serving(lane: str, **overrides: object) -> AsyncIterator[Node]:
         lane: Which lane is to answer.
         overrides: Environment variables.
     """
-    settings = settings_of(lane, overrides)
+    async with _serving(settings_of(lane, overrides), None) as node:
+        yield node
+
+
+@asynccontextmanager
+async def serving_worker(place: WorkerPlace, **overrides: object) -> AsyncIterator[Node]:
+    """Run one of several workers, which may all be in one process."""
+    async with _serving(settings_of("fast", overrides), place) as node:
+        yield node
+
+
+@asynccontextmanager
+async def _serving(settings: Settings, place: WorkerPlace | None) -> AsyncIterator[Node]:
     tls, scheme = (trusting("h2"), "https") if settings.tls_cert_file else (None, "http")
     lines = io.StringIO()
     async with trio.open_nursery() as nursery:
-        with Program(settings, put_log_into(lines)) as program:
+        with Program(settings, put_log_into(lines), place=place) as program:
             await nursery.start(program.run)
+            if program.siblings is not None:
+                nursery.start_soon(program.siblings.run)
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
             async with httpx.AsyncClient(
                 base_url=f"{scheme}://127.0.0.1:{program.port}",
@@ -269,6 +284,8 @@ async def serving(lane: str, **overrides: object) -> AsyncIterator[Node]:
             ) as http:
                 yield Node(program, http, lines, None if tls is None else trusting("http/1.1"))
             program.stop(hurry=True)
+            if program.siblings is not None:
+                nursery.cancel_scope.cancel()
 
 
 def put_log_into(lines: io.StringIO) -> PutLog:

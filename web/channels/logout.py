@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from web.channels.session_registry import SessionRegistry
 from web.handlers.http import Answer, Request, json_answer
 from web.handlers.routes import Endpoint, Route
 from web.handlers.tokens import admin_refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from pydantic import SecretStr
 
 __all__ = ["LOGOUT_PATTERN", "LogoutHandler"]
@@ -27,12 +28,14 @@ class LogoutHandler:
     Clients connect again by themselves: whoever logs a user out ends their tokens first.
 
     Args:
-        sockets: The sessions of this process.
+        everywhere: Closes the sockets of a user in all processes: how many there were, and whom that covers.
         admin_token: Opens the route; without one it does not exist.
     """
 
-    def __init__(self, sockets: SessionRegistry, admin_token: SecretStr | None) -> None:
-        self._sockets = sockets
+    def __init__(
+        self, everywhere: Callable[[str], Awaitable[tuple[int, object]]], admin_token: SecretStr | None
+    ) -> None:
+        self._everywhere = everywhere
         self._admin_token = admin_token
 
     def routes(self) -> tuple[Route, ...]:
@@ -47,6 +50,6 @@ class LogoutHandler:
         if refusal is not None:
             return refusal
         user_id = request.segments[USER_ID_AT]
-        closed = self._sockets.logout(user_id)
+        closed, coverage = await self._everywhere(user_id)
         logger.info("user_logged_out", extra={"user_id": user_id, "sockets": closed, "by": "admin"})
-        return json_answer(200, {"user_id": user_id, "sockets": closed})
+        return json_answer(200, {"user_id": user_id, "sockets": closed, "coverage": coverage})

@@ -28,7 +28,7 @@ from web.wiring.access import cors_of
 from web.wiring.feature import Feature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from web.channels.identity import User
     from web.channels.router import JoinHandler
@@ -107,9 +107,19 @@ async def _no_upgrade(_request: Request) -> Answer:
 
 
 def build_channels(
-    settings: Settings, access: AccessFeature, topics: Mapping[str, JoinHandler]
+    settings: Settings,
+    access: AccessFeature,
+    topics: Mapping[str, JoinHandler],
+    logout: Callable[[str], Awaitable[tuple[int, object]]],
 ) -> ChannelsFeature:
-    """Sockets that can join `topics`, by pattern; nothing runs yet."""
+    """Sockets that can join `topics`, by pattern; nothing runs yet.
+
+    Args:
+        settings: The node's.
+        access: Who may do what.
+        topics: What can be joined.
+        logout: Closes a user's sockets in all processes: how many there were, and what that covers.
+    """
     sockets = SessionRegistry(ChannelRouter(topics), max_sockets=settings.max_sockets)
     tokens = tokens_of(settings, access.keys)
     anonymous = isinstance(tokens, NoTokens)
@@ -117,8 +127,7 @@ def build_channels(
     auth = SocketAuth(
         sockets, granted, cors_of(settings), anonymous=anonymous, trusted=settings.trusted_proxies
     )
-    logout = LogoutHandler(sockets, settings.admin_token)
-    return ChannelsFeature(auth, LongPolls(auth), tokens, logout)
+    return ChannelsFeature(auth, LongPolls(auth), tokens, LogoutHandler(logout, settings.admin_token))
 
 
 def tokens_of(settings: Settings, keys: JwtKeys) -> Tokens:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from actors.core import iso_utc
 from supervision import ChildSpec
-from web.handlers.inspection.access import AdminAccess
+from web.handlers.inspection.access import AdminAccess, AdminSession
 from web.handlers.inspection.handlers import DashboardHandlers, InspectionHandlers
-from web.handlers.inspection.live import LiveView, Series
+from web.handlers.inspection.live import Kept, LiveView, Series
+from web.handlers.inspection.node import NodeView
+from web.handlers.inspection.process import ProcessView
 from web.handlers.inspection.section import SampledSection
 from web.handlers.limits import PerMinute
 from web.handlers.metrics import gauge
@@ -21,9 +23,9 @@ from web.wiring.feature import Feature
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from supervision import Supervisor
+    from supervision import Life, Supervisor
     from web.handlers.http import Request
-    from web.handlers.inspection.section import Section
+    from web.handlers.inspection.section import Facts, Section
     from web.handlers.metrics import Sample
     from web.handlers.routes import Route
     from web.settings import Settings
@@ -34,15 +36,19 @@ SERIES: Final[Mapping[str, Series]] = {
     "streams": Series("streams", "streams"),
     "sockets": Series("sockets", "sockets"),
     "rooms": Series("rooms", "rooms"),
-    "writes_per_s": Series("rooms", "room_writes", is_rate=True),
+    "writes_per_s": Series("rooms", "room_writes", Kept.RATE),
     "matches": Series("matches", "matches"),
     "connected_players": Series("matches", "connected_players"),
     "jobs_in_flight": Series("queue", "jobs_in_flight"),
     "callbacks_waiting": Series("callbacks", "callbacks_waiting"),
     "results_waiting": Series("results", "results_waiting"),
-    "deltas_per_s": Series("ledger", "ledger_applied", is_rate=True),
-    "snapshots_per_s": Series("automation", "snapshots_recorded", is_rate=True),
+    "deltas_per_s": Series("ledger", "ledger_applied", Kept.RATE),
+    "commit_ms": Series("ledger", "ledger_commit_seconds", Kept.MEAN_MS),
+    "snapshots_per_s": Series("automation", "snapshots_recorded", Kept.RATE),
 }
+MEANS: Final = frozenset(name for name, series in SERIES.items() if series.kept is Kept.MEAN_MS)
+# Numbers that are shown of each node, by their sections.
+FIGURES: Final = ("streams", "sockets", "rooms", "matches", "connected_players", "jobs_in_flight")
 
 
 class InspectionFeature(Feature):
@@ -50,6 +56,7 @@ class InspectionFeature(Feature):
 
     Attributes:
         root: Of the tree; set with the sections once both are made.
+        node: Answers for all processes of the node.
         live: Sends changes, and keeps numbers for charts.
     """
 
@@ -58,15 +65,29 @@ class InspectionFeature(Feature):
         self._started_at = iso_utc(time.time())
         self._version = metadata.version("greenroom")
         is_open = settings.dashboard == "open"
-        self._access = AdminAccess(settings.admin_token, is_open=is_open, clock=clock)
+        self._access = AdminAccess(settings.admin_token, is_open=is_open, clock=time.time)
         self._attempts = PerMinute(SIGN_INS_PER_MINUTE, clock)
         self._sections: dict[str, Section] = {}
         self.root: Supervisor | None = None
-        self.live = LiveView(self._root, self._sections, SERIES)
+        process = ProcessView(self._root, self._sections, may_kill=is_open)
+        self.node = NodeView(settings.node_name, process, MEANS)
+        self.live = LiveView(self.node.summaries, self._sections, SERIES)
 
-    def show(self, root: Supervisor, features: Sequence[Feature]) -> None:
-        """Show a tree, and what the features have to show."""
+    def show(self, root: Supervisor, features: Sequence[Feature], logout: Callable[[str], int]) -> None:
+        """Show a tree, and what the features have to show.
+
+        Args:
+            root: Of the tree.
+            features: All of them.
+            logout: Closes the sockets of a user in this process; how many there were.
+        """
         self.root = root
+        self.node.process.more = {
+            "history": lambda _: {"found": self.live.history()},
+            "logout": lambda user_id: {"found": logout(str(user_id))},
+            "end_sessions": self._end_sessions,
+            "ended_sessions": lambda _: {"found": list(map(list, self._access.ended))},
+        }
         for feature in features:
             self._sections |= feature.sections()
 
@@ -78,21 +99,49 @@ class InspectionFeature(Feature):
 
     def _this_node(self) -> Mapping[str, object]:
         node = {"this": True, "pid": os.getpid(), "started_at": self._started_at, "version": self._version}
+        for name in FIGURES:
+            series = SERIES[name]
+            if series.section in self._sections:
+                node |= self._sections[series.section].numbers({series.key})
         return {self._settings.node_name: node}
+
+    async def log_out(self, user_id: str) -> tuple[int, object]:
+        """Close the sockets of a user in all processes: how many there were, and what that covers."""
+        asked = await self.node.tell_all("logout", user_id)
+        return sum(sockets for _, sockets in asked.found), asked.coverage
+
+    # -- sessions of the dashboard ---------------------------------------------------
+
+    async def _end_everywhere(self, session: AdminSession) -> None:
+        await self.node.tell_all("end_sessions", [session])
+
+    def _end_sessions(self, told: object) -> Facts:
+        self._access.end_sessions(_sessions(told))
+        return {"found": True}
+
+    async def _run(self, life: Life) -> None:
+        """Hear which sessions have ended from the other processes, and run the live view."""
+        if self.node.siblings is not None:
+            asked = await self.node.tell_all("ended_sessions", None)
+            for _, told in asked.found:
+                self._access.end_sessions(_sessions(told))
+        await self.live.run(life)
 
     def supervisors(self) -> Sequence[ChildSpec]:
         """The live view."""
-        return [ChildSpec(id="inspection", start=self.live.run)] if self._access.exists else []
+        return [ChildSpec(id="inspection", start=self._run)] if self._access.exists else []
 
     def routes(self) -> Sequence[Route]:
         """`/internal/inspect`, and the dashboard."""
-        inspection = InspectionHandlers(
-            self._access, self._root, self._sections, self.live, may_kill=self._access.is_open
-        )
+        inspection = InspectionHandlers(self._access, self.node, self.live, may_kill=self._access.is_open)
         if self._settings.dashboard == "off":
             return inspection.routes()
         dashboard = DashboardHandlers(
-            self._access, self._settings.admin_token, attempts=self._attempts, is_tls=self._is_tls
+            self._access,
+            self._settings.admin_token,
+            attempts=self._attempts,
+            is_tls=self._is_tls,
+            ended=self._end_everywhere,
         )
         return (*inspection.routes(), *dashboard.routes())
 
@@ -108,3 +157,11 @@ class InspectionFeature(Feature):
     def _is_tls(self, request: Request) -> bool:
         forwarded = request.headers.get("x-forwarded-proto", "")
         return self._settings.tls_cert_file is not None or forwarded == "https"
+
+
+def _sessions(told: object) -> Iterator[AdminSession]:
+    """Sessions as another process tells of them, whose version may be another."""
+    for each in told if isinstance(told, list) else ():
+        match each:
+            case [str(id), int(until)]:
+                yield AdminSession(id, until)

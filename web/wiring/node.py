@@ -15,6 +15,7 @@ from web.handlers.client_script import ClientScript
 from web.handlers.demo import DemoPage
 from web.handlers.documents import DocumentHandlers
 from web.handlers.health import HEALTH, HealthHandlers
+from web.handlers.inspection.node import INSPECT
 from web.handlers.metrics import METRICS, MetricsHandlers, Samples, metrics_left
 from web.handlers.streams import Streams
 from web.wiring.access import build_access
@@ -125,8 +126,8 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
         automation,
     )
     topics = {pattern: join for feature in features for pattern, join in feature.topics().items()}
-    channels = build_channels(settings, access, topics)
     inspection = InspectionFeature(settings, clock)
+    channels = build_channels(settings, access, topics, inspection.log_out)
     return Core(
         registry,
         process,
@@ -174,7 +175,9 @@ def build_node(
     siblings = None
     if place is not None:
         legacies = {METRICS: metrics_left}
-        siblings = Siblings(Path(place.siblings), place.number, place.count, answers, legacies)
+        requests = {INSPECT: core.inspection.node.answer}
+        siblings = Siblings(Path(place.siblings), place.number, place.count, answers, legacies, requests)
+        core.inspection.node.siblings = siblings
     metrics = MetricsHandlers(samples, token=settings.metrics_token, siblings=siblings)
     health = _health(settings, core, streams, watched, clock, siblings)
     answers |= {METRICS: metrics.families, HEALTH: health.facts}
@@ -190,7 +193,7 @@ def build_node(
     for feature in (*watched, edge):
         samples.add(feature.metrics)
     tree = build_tree(core, edge, restarting)
-    core.inspection.show(tree.root, (*core.features, edge))
+    core.inspection.show(tree.root, (*core.features, edge), core.channels.sockets.logout)
     return Node(core, edge, tree, siblings)
 
 

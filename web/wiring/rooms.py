@@ -75,7 +75,8 @@ class RoomsFeature(Feature):
 
     def sections(self) -> Mapping[str, Section]:
         """The rooms that this process knows."""
-        return {"rooms": RoomsSection(self.metrics, self.rooms, self.rooms.ids, self.registry)}
+        rooms = self.rooms
+        return {"rooms": RoomsSection(self.metrics, rooms, rooms.ids, rooms.peek, self.registry)}
 
     def metrics(self) -> Iterator[Sample]:
         """Rooms, the tasks that write them, and their limits."""

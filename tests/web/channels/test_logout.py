@@ -15,6 +15,7 @@ from web.handlers.dispatcher import Dispatcher
 from web.handlers.http import Answer
 from web.handlers.routes import Routes
 
+COVERAGE = {"answered": ["here"], "silent": []}
 PATH = "/internal/inspect/users/{}/logout"
 
 
@@ -24,8 +25,11 @@ class House:
     def __init__(self, admin_token: str | None = "admin") -> None:
         self.sockets = SessionRegistry(ChannelRouter({"room:*": LobbyChannel().join}))
         token = None if admin_token is None else SecretStr(admin_token)
-        self._dispatcher = Dispatcher(Routes(LogoutHandler(self.sockets, token).routes()))
+        self._dispatcher = Dispatcher(Routes(LogoutHandler(self.everywhere, token).routes()))
         self.transports = {name: self._open(name) for name in ("u1", "u2", "a/b")}
+
+    async def everywhere(self, user_id: str) -> tuple[int, object]:
+        return self.sockets.logout(user_id), COVERAGE
 
     def _open(self, user_id: str) -> MemoryTransport:
         transport = MemoryTransport()
@@ -51,7 +55,7 @@ async def test_an_admin_logs_a_user_out_of_all_sockets(path: str, user_id: str) 
 
     assert (answer.status, json.loads(answer.body)) == (
         200,
-        {"user_id": user_id, "sockets": 1 if theirs else 0},
+        {"user_id": user_id, "sockets": 1 if theirs else 0, "coverage": COVERAGE},
     )
     for name, transport in house.transports.items():
         assert transport.closed == ((1001, "logged out") if name == user_id else None)

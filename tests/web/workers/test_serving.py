@@ -145,6 +145,15 @@ def test_workers_share_rooms_and_are_replaced_without_a_failed_request(
         for _ in range(4):
             health = httpx.get(f"{house.url}/internal/health").json()
             assert (health["status"], health["workers"]) == ("ok", {"count": 2, "answering": 2})
+        with httpx.Client(base_url=house.url) as http:
+            session = http.post("/dashboard/session", json={"token": "let-me-in-please"})
+            cookie = {"Cookie": session.headers["set-cookie"].partition(";")[0]}
+        # A new connection each: whichever worker is asked knows the session, and shows both.
+        for _ in range(8):
+            tree = httpx.get(f"{house.url}/internal/inspect/tree", headers=cookie)
+            assert tree.status_code == 200
+            assert [child["id"] for child in tree.json()["children"]] == ["worker-1", "worker-2"]
+            assert tree.json()["coverage"]["silent"] == []
         metrics = httpx.get(f"{house.url}/metrics").text
         assert 'greenroom_worker_answers{worker="2"} 1.0' in metrics
         assert 'process_resident_memory_bytes{worker="1"}' in metrics

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
+from web.handlers.description.node import Coverage
 from web.handlers.description.openapi import SSE_TYPE, Operation, part, path, query
 
 TAG: Final = "inspection"
@@ -16,6 +17,8 @@ class Shown(BaseModel):
     """A part of the node: its metrics by name, and lists of what it has."""
 
     model_config = ConfigDict(extra="allow")
+
+    coverage: Coverage
 
 
 class TreeChild(BaseModel):
@@ -40,12 +43,14 @@ class Tree(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
+    coverage: Coverage
     children: list[TreeChild]
 
 
 class HistoryOfNumbers(BaseModel):
     """Numbers of the last fifteen minutes, oldest first."""
 
+    coverage: Coverage
     step_s: float
     series: dict[str, list[float | None]]
 
@@ -54,6 +59,14 @@ class ActionDone(BaseModel):
     """The action was carried out."""
 
     done: bool
+    coverage: Coverage
+
+
+class Sections(BaseModel):
+    """The parts there are."""
+
+    sections: list[str]
+    may_kill: bool
 
 
 class SignIn(BaseModel):
@@ -104,7 +117,7 @@ def _post(id: str, summary: str, *parameters: dict[str, Any]) -> Operation:
 
 PART: Final = part(
     {
-        "/internal/inspect": {"get": _get("inspect", "List the parts there are", Shown)},
+        "/internal/inspect": {"get": _get("inspect", "List the parts there are", Sections)},
         "/internal/inspect/tree": {
             "get": _get(
                 "inspect_tree",

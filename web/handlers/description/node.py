@@ -38,11 +38,19 @@ class Health(BaseModel):
     workers: WorkerCounts | None = Field(None, description="Where there are several.")
 
 
+class Coverage(BaseModel):
+    """Which processes an answer speaks for, by node and worker."""
+
+    answered: list[str]
+    silent: list[str]
+
+
 class LoggedOut(BaseModel):
     """A user whose sockets were closed."""
 
     user_id: str
     sockets: int
+    coverage: Coverage
 
 
 class LongPollAnswer(BaseModel):

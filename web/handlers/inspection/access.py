@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import secrets
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from web.handlers.tokens import admin_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pydantic import SecretStr
 
@@ -17,26 +19,43 @@ if TYPE_CHECKING:
 
 COOKIE: Final = "greenroom_admin"
 SESSION_S: Final = 12 * 3600
-MAX_SESSIONS: Final = 100
+# Sessions remembered as ended; past that the one that ended first is forgotten.
+MAX_ENDED: Final = 1000
+KEY_PURPOSE: Final = b"greenroom dashboard session"
+
+
+class AdminSession(NamedTuple):
+    """A session of the dashboard.
+
+    Attributes:
+        key: Random.
+        until: Unix seconds at which it lapses.
+    """
+
+    key: str
+    until: int
 
 
 class AdminAccess:
     """Checks requests to look inside.
 
-    Sessions live in this process's memory: a restart ends them, and one more than `MAX_SESSIONS` the oldest.
+    A session is a signed cookie: any worker and node with the same admin token knows it, also after a
+    restart. What signing out adds to `ended` has to be told to the other processes.
 
     Args:
         admin_token: Opens everything; without one nothing of this exists.
         is_open: Whether a browser gets a session without being asked for the token, as in development.
-        clock: Monotonic seconds.
+        clock: Unix seconds.
     """
 
     def __init__(
         self, admin_token: SecretStr | None, *, is_open: bool = False, clock: Callable[[], float]
     ) -> None:
         self._admin_token = admin_token
+        token = "" if admin_token is None else admin_token.get_secret_value()
+        self._key = hmac.digest(token.encode(), KEY_PURPOSE, hashlib.sha256)
         self._clock = clock
-        self._sessions: OrderedDict[str, float] = OrderedDict()
+        self._ended: OrderedDict[str, int] = OrderedDict()
         self.is_open = is_open
 
     @property
@@ -44,30 +63,47 @@ class AdminAccess:
         """Whether anybody may look inside at all."""
         return self._admin_token is not None
 
+    @property
+    def ended(self) -> list[AdminSession]:
+        """Sessions that were signed out before they lapsed."""
+        return [AdminSession(*session) for session in self._ended.items()]
+
     def refusal(self, headers: Mapping[str, str]) -> Answer | None:
         """Why a request is turned down: 404 without a token configured, 401 without one sent."""
         refusal = admin_refusal(headers, self._admin_token)
         if refusal is None or self._admin_token is None:
             return refusal
-        return None if self.has_session(headers) else refusal
+        return refusal if self.session_of(headers) is None else None
 
-    def has_session(self, headers: Mapping[str, str]) -> bool:
-        """Whether the request's cookie names an open session."""
-        until = self._sessions.get(_cookie(headers))
-        return until is not None and self._clock() < until
+    def session_of(self, headers: Mapping[str, str]) -> AdminSession | None:
+        """The open session that the request's cookie names."""
+        key, _, rest = _cookie(headers).partition(".")
+        until, _, signature = rest.partition(".")
+        if not hmac.compare_digest(self._signature(key, until).encode(), signature.encode()):
+            return None
+        session = AdminSession(key, int(until))
+        return session if self._clock() < session.until and key not in self._ended else None
 
     def open_session(self, *, secure: bool) -> tuple[str, str]:
         """Open a session; the header that gives the browser its cookie."""
-        key = secrets.token_urlsafe(32)
-        self._sessions[key] = self._clock() + SESSION_S
-        while len(self._sessions) > MAX_SESSIONS:
-            self._sessions.popitem(last=False)
-        return _set_cookie(key, SESSION_S, secure=secure)
+        key, until = secrets.token_urlsafe(16), str(int(self._clock()) + SESSION_S)
+        return _set_cookie(f"{key}.{until}.{self._signature(key, until)}", SESSION_S, secure=secure)
 
-    def close_session(self, headers: Mapping[str, str], *, secure: bool) -> tuple[str, str]:
-        """End the request's session; the header that takes the cookie away."""
-        self._sessions.pop(_cookie(headers), None)
+    def end_sessions(self, sessions: Iterable[AdminSession]) -> None:
+        """Take note that sessions were signed out."""
+        self._ended.update(sessions)
+        for key, until in tuple(self._ended.items()):
+            if until < self._clock():
+                del self._ended[key]
+        while len(self._ended) > MAX_ENDED:
+            self._ended.popitem(last=False)
+
+    def no_cookie(self, *, secure: bool) -> tuple[str, str]:
+        """The header that takes the cookie away."""
         return _set_cookie("", 0, secure=secure)
+
+    def _signature(self, key: str, until: str) -> str:
+        return hmac.new(self._key, f"{key}.{until}".encode(), hashlib.sha256).hexdigest()
 
 
 def _cookie(headers: Mapping[str, str]) -> str:

@@ -8,27 +8,25 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from actors.links import LinkDown
-from supervision import ChildError, SupervisionError
 from web.handlers.http import NO_CACHE, PAGE_HEADERS, Answer, OpenStream, error, json_answer, retry_later
 from web.handlers.inspection.live import TOPIC
+from web.handlers.inspection.merged import merged_section
 from web.handlers.inspection.section import Acted, Look
-from web.handlers.inspection.tree import below, kill, outline
 from web.handlers.paths import query_value
 from web.handlers.routes import Endpoint, Route
 from web.handlers.streams import EVENT_STREAM, KEEP_ALIVE
 from web.handlers.tokens import UNAUTHORIZED, matches_any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from pydantic import SecretStr
 
-    from supervision import Supervisor
     from web.handlers.http import Request
-    from web.handlers.inspection.access import AdminAccess
+    from web.handlers.inspection.access import AdminAccess, AdminSession
     from web.handlers.inspection.live import LiveView
-    from web.handlers.inspection.section import Section
+    from web.handlers.inspection.node import NodeView, Replies
+    from web.handlers.inspection.section import Facts
     from web.handlers.limits import PerMinute
 
 logger = logging.getLogger(__name__)
@@ -43,7 +41,6 @@ ITEM_AT: Final = 3
 NOT_FOUND: Final = error(404, "not_found")
 INVALID_LIMIT: Final = error(422, "invalid_limit", f"wanted 1 to {MAX_LIMIT}")
 ACTED: Final = {
-    Acted.NOT_FOUND: NOT_FOUND,
     Acted.CHANGED: error(409, "changed", "this is not what you saw; look again"),
     Acted.UNAVAILABLE: retry_later(503, "unavailable", 5, "a server that is needed for it is away"),
 }
@@ -55,8 +52,7 @@ class InspectionHandlers:
 
     Args:
         access: Who may.
-        root: Of the supervision tree.
-        sections: What there is to see, by name.
+        node: What there is to see.
         live: What changes.
         may_kill: Whether children of the tree may be killed, as in development.
     """
@@ -64,15 +60,13 @@ class InspectionHandlers:
     def __init__(
         self,
         access: AdminAccess,
-        root: Callable[[], Supervisor],
-        sections: Mapping[str, Section],
+        node: NodeView,
         live: LiveView,
         *,
         may_kill: bool,
     ) -> None:
         self._access = access
-        self._root = root
-        self._sections = sections
+        self._node = node
         self._live = live
         self._may_kill = may_kill
 
@@ -97,9 +91,7 @@ class InspectionHandlers:
     async def index(self, request: Request) -> Answer:
         """What there is to see."""
         refusal = self._access.refusal(request.headers)
-        return refusal or json_answer(
-            200, {"sections": ["tree", *self._sections], "may_kill": self._may_kill}
-        )
+        return refusal or json_answer(200, {"sections": self._node.sections, "may_kill": self._may_kill})
 
     async def tree(self, request: Request) -> Answer:
         """The supervision tree; with `?under=` the children of one supervisor."""
@@ -111,50 +103,47 @@ class InspectionHandlers:
             return look
         under = query_value(request.query, "under")
         if under is None:
-            return json_answer(200, outline(self._root()))
-        found = await below(self._root(), under, look)
-        return NOT_FOUND if found is None else json_answer(200, found)
+            return json_answer(200, await self._node.tree())
+        found, coverage = await self._node.children(under, look)
+        return _not_found(coverage) if found is None else json_answer(200, found)
 
     async def section(self, request: Request) -> Answer:
         """A section: its summary and its details."""
         refusal = self._access.refusal(request.headers)
         if refusal is not None:
             return refusal
-        section = self._sections.get(request.segments[SECTION_AT])
         look = _look(request)
         if isinstance(look, Answer):
             return look
-        if section is None:
-            return NOT_FOUND
-        try:
-            details = await section.details(look)
-        except LinkDown:
+        asked = await self._node.section(request.segments[SECTION_AT], look)
+        if asked.is_away:
             return AWAY
-        return json_answer(200, section.summary() | details)
+        if not asked.found:
+            return _not_found(asked.coverage)
+        return json_answer(200, asked.shows(merged_section(asked.found, look.limit)))
 
     async def item(self, request: Request) -> Answer:
         """One line of a section."""
         refusal = self._access.refusal(request.headers)
         if refusal is not None:
             return refusal
-        section = self._sections.get(request.segments[SECTION_AT])
-        found = None
-        try:
-            found = None if section is None else await section.item(request.segments[ITEM_AT])
-        except LinkDown:
-            return AWAY
-        return NOT_FOUND if found is None else json_answer(200, found)
+        name, line = request.segments[SECTION_AT:]
+        found, asked = await self._node.item(name, line)
+        if found is not None:
+            return json_answer(200, found)
+        return AWAY if asked.is_away else _not_found(asked.coverage)
 
     async def history(self, request: Request) -> Answer:
         """The numbers of the last fifteen minutes."""
         refusal = self._access.refusal(request.headers)
-        return refusal or json_answer(200, self._live.history())
+        return refusal or json_answer(200, await self._node.history())
 
     async def live(self, request: Request) -> Answer | OpenStream:
         """Everything, and then what changes."""
         refusal = self._access.refusal(request.headers)
         if refusal is not None:
             return refusal
+        await self._live.prepare()
         return OpenStream(
             source=self._live,
             topic=TOPIC,
@@ -177,14 +166,9 @@ class InspectionHandlers:
         if refusal is not None:
             return refusal
         # The room of a match is terminated as its match.
-        section = self._sections.get("matches" if (name, action) == ("rooms", "terminate") else name)
-        seen = query_value(request.query, "id") or ""
-        try:
-            acted = Acted.NOT_FOUND if section is None else await section.act(action, id, seen)
-        except LinkDown:
-            acted = Acted.UNAVAILABLE
-        self._log(request, f"{name}/{action}", id, acted)
-        return json_answer(200, {"done": True}) if acted is Acted.DONE else ACTED[acted]
+        section = "matches" if (name, action) == ("rooms", "terminate") else name
+        asked = await self._node.act(section, action, id, query_value(request.query, "id") or "")
+        return self._acted(request, f"{name}/{action}", id, asked)
 
     async def kill(self, request: Request) -> Answer:
         """Crash a child of the tree, to see it heal."""
@@ -192,16 +176,15 @@ class InspectionHandlers:
         if refusal is not None:
             return refusal
         path = request.segments[ITEM_AT]
-        try:
-            acted = Acted.DONE if await kill(self._root(), path) else Acted.NOT_FOUND
-        except (ChildError, SupervisionError):
-            acted = Acted.CHANGED
-        self._log(request, "tree/kill", path, acted)
-        return json_answer(200, {"done": True}) if acted is Acted.DONE else ACTED[acted]
+        return self._acted(request, "tree/kill", path, await self._node.kill(path))
 
-    def _log(self, request: Request, action: str, id: str, acted: Acted) -> None:
+    def _acted(self, request: Request, action: str, id: str, asked: Replies) -> Answer:
+        acted = asked.outcome
         facts = {"action": action, "id": id, "outcome": acted.value, "by": "admin", "client": request.client}
         logger.info("operator_action", extra=facts)
+        if acted is Acted.DONE:
+            return json_answer(200, asked.shows({"done": True}))
+        return _not_found(asked.coverage) if acted is Acted.NOT_FOUND else ACTED[acted]
 
 
 class DashboardHandlers:
@@ -212,6 +195,7 @@ class DashboardHandlers:
         admin_token: Opens one.
         attempts: How often one client may try.
         is_tls: Whether the cookie may only travel in TLS.
+        ended: Takes note in all processes that a session was signed out.
     """
 
     def __init__(
@@ -221,11 +205,13 @@ class DashboardHandlers:
         *,
         attempts: PerMinute,
         is_tls: Callable[[Request], bool],
+        ended: Callable[[AdminSession], Awaitable[object]],
     ) -> None:
         self._access = access
         self._admin_token = admin_token
         self._attempts = attempts
         self._is_tls = is_tls
+        self._ended = ended
         self._page = resources.files("web.handlers.inspection").joinpath("dashboard.html").read_bytes()
 
     def routes(self) -> tuple[Route, ...]:
@@ -237,7 +223,7 @@ class DashboardHandlers:
 
     async def page(self, request: Request) -> Answer:
         """The page; it shows nothing by itself. In development it comes with a session."""
-        if not self._access.is_open or self._access.has_session(request.headers):
+        if not self._access.is_open or self._access.session_of(request.headers) is not None:
             return Answer(200, self._page, PAGE_HEADERS)
         cookie = self._access.open_session(secure=self._is_tls(request))
         return Answer(200, self._page, (*PAGE_HEADERS, cookie))
@@ -257,10 +243,16 @@ class DashboardHandlers:
         return Answer(204, headers=(cookie, *NO_CACHE))
 
     async def close(self, request: Request) -> Answer:
-        """End the session."""
-        return Answer(
-            204, headers=(self._access.close_session(request.headers, secure=self._is_tls(request)),)
-        )
+        """End the session, for all processes."""
+        session = self._access.session_of(request.headers)
+        if session is not None:
+            await self._ended(session)
+        return Answer(204, headers=(self._access.no_cookie(secure=self._is_tls(request)),))
+
+
+def _not_found(coverage: Facts) -> Answer:
+    """There is no such thing; where processes are silent, they may have it."""
+    return error(404, "not_found", coverage=coverage)
 
 
 def _token(body: bytes) -> str | None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 import trio
 
-from actors.core import Event, next_seq
+from actors.core import Event, Histogram, next_seq
 from web.handlers.http import Answer, Opening, OpenStream, retry_later
-from web.handlers.inspection.tree import outline
 from web.handlers.sse import sse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from actors.core import Member
-    from supervision import Life, Supervisor
+    from supervision import Life
     from web.handlers.inspection.section import Facts, Section
 
 TICK_S: Final = 1.0
@@ -29,18 +29,28 @@ TOPIC: Final = "inspection"
 TOO_MANY: Final = retry_later(503, "too_many_lookers", 10, f"at most {MAX_LOOKERS} may look at once")
 
 
+class Kept(Enum):
+    """What is kept of a number every five seconds."""
+
+    VALUE = "value"
+    RATE = "rate"
+    """Of a counter its growth a second."""
+    MEAN_MS = "mean_ms"
+    """Of a histogram the mean of the durations that have come, in milliseconds; none if none has."""
+
+
 class Series(NamedTuple):
     """A number that is kept for a chart.
 
     Attributes:
         section: Where it is.
         key: Its name there.
-        is_rate: It is a counter: what is kept is its growth a second.
+        kept: What is kept of it.
     """
 
     section: str
     key: str
-    is_rate: bool = False
+    kept: Kept = Kept.VALUE
 
 
 class LiveView:
@@ -52,19 +62,25 @@ class LiveView:
     may, opens the stream again.
 
     Args:
-        root: Of the supervision tree.
-        sections: What there is to see.
+        look: What there is to see, of all processes of the node.
+        sections: Of this process; their numbers are kept.
         series: What to keep for charts.
     """
 
     def __init__(
-        self, root: Callable[[], Supervisor], sections: Mapping[str, Section], series: Mapping[str, Series]
+        self,
+        look: Callable[[], Awaitable[Facts]],
+        sections: Mapping[str, Section],
+        series: Mapping[str, Series],
     ) -> None:
-        self._root = root
+        self._look = look
         self._sections = sections
         self._series = series
+        self._keys = {wanted.section: set[str]() for wanted in series.values()}
+        for wanted in series.values():
+            self._keys[wanted.section].add(wanted.key)
         self._points = {name: deque[float | None](maxlen=POINTS) for name in series}
-        self._counted: dict[str, float] = {}
+        self._counted: dict[str, tuple[float, float]] = {}
         self._members: dict[Member, None] = {}
         self._shown: dict[str, Facts] = {}
         self._number = 0
@@ -75,18 +91,21 @@ class LiveView:
         return len(self._members)
 
     def history(self) -> Facts:
-        """The numbers kept, oldest first; null where there was none."""
+        """The numbers kept of this process, oldest first; null where there was none."""
         series = {name: list(points) for name, points in self._points.items()}
         return {"step_s": TICK_S * TICKS_PER_POINT, "series": series}
 
     # -- the stream ------------------------------------------------------------------
 
+    async def prepare(self) -> None:
+        """Look, if nobody has lately: to be awaited before a member joins."""
+        if not self._members:
+            self._shown = await self._look()
+
     def join(self, wanted: OpenStream, member: Member) -> Opening | Answer:  # noqa: ARG002  # one topic
         """Show `member` everything, and then what changes."""
         if len(self._members) >= MAX_LOOKERS:
             return TOO_MANY
-        if not self._members:
-            self._shown = self._look()
         self._members[member] = None
         event = self._event("all", self._shown)
         return Opening(sse(event), event.seq)
@@ -103,12 +122,13 @@ class LiveView:
         for tick in itertools.count(1):
             await trio.sleep(TICK_S)
             if self._members:
-                self._show_changes()
+                await self._show_changes()
             if tick % TICKS_PER_POINT == 0:
                 self._keep_points()
 
-    def _show_changes(self) -> None:
-        before, self._shown = self._shown, self._look()
+    async def _show_changes(self) -> None:
+        now = await self._look()
+        before, self._shown = self._shown, now
         self._number += 1
         event = self._event("changes", changes(before, self._shown))
         for member in tuple(self._members):
@@ -117,24 +137,30 @@ class LiveView:
     def _event(self, name: str, body: Facts) -> Event:
         return Event(next_seq(), name, str(self._number), orjson.dumps(body))
 
-    def _look(self) -> dict[str, Facts]:
-        summaries = {name: section.summary() for name, section in self._sections.items()}
-        return {"tree": flat(outline(self._root())), **summaries}
-
     def _keep_points(self) -> None:
-        summaries = {name: self._sections[name].summary() for name in self._sections}
+        numbers = {
+            name: self._sections[name].numbers(keys)
+            for name, keys in self._keys.items()
+            if name in self._sections
+        }
         for name, wanted in self._series.items():
-            value = summaries.get(wanted.section, {}).get(wanted.key)
-            self._points[name].append(self._point(name, wanted, value))
+            value = numbers.get(wanted.section, {}).get(wanted.key)
+            self._points[name].append(None if value is None else self._point(name, wanted.kept, value))
 
-    def _point(self, name: str, wanted: Series, value: Any) -> float | None:
-        if not isinstance(value, int | float):
+    def _point(self, name: str, kept: Kept, value: float | Histogram) -> float | None:
+        if isinstance(value, Histogram):
+            total, count = value.sum_s, float(value.count)
+        else:
+            total, count = float(value), 0.0
+        if kept is Kept.VALUE:
+            return total
+        before, count_before = self._counted.get(name, (None, 0.0))
+        self._counted[name] = total, count
+        if before is None:
             return None
-        if not wanted.is_rate:
-            return float(value)
-        before = self._counted.get(name)
-        self._counted[name] = value
-        return None if before is None else max(0.0, (value - before) / (TICK_S * TICKS_PER_POINT))
+        if kept is Kept.RATE:
+            return max(0.0, (total - before) / (TICK_S * TICKS_PER_POINT))
+        return (total - before) / (count - count_before) * 1000 if count > count_before else None
 
 
 def changes(before: Mapping[str, Facts], now: Mapping[str, Facts]) -> Facts:
@@ -148,13 +174,3 @@ def changes(before: Mapping[str, Facts], now: Mapping[str, Facts]) -> Facts:
         "set": {name: facts for name, facts in different.items() if facts},
         "gone": {name: keys for name, keys in gone.items() if keys},
     }
-
-
-def flat(node: Facts, path: str = "") -> Facts:
-    """A tree as `{path: node}`, without ages, which change all the time."""
-    found: Facts = {}
-    for child in node.get("children", ()):
-        at = f"{path}/{child['id']}" if path else child["id"]
-        found[at] = {key: value for key, value in child.items() if key not in {"children", "age_s"}}
-        found |= flat(child, at)
-    return found

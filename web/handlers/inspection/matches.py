@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Final
 
-import trio
-
 from actors.matches import Status
-from web.handlers.inspection.section import Acted, SampledSection
+from web.handlers.inspection.section import Acted, SampledSection, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +24,6 @@ WAITS_FOR: Final = {
     Status.ABORTED: "its removal",
     Status.FAILED: "its removal",
 }
-MATCHES_PER_SLICE: Final = 1000
 
 
 class MatchesSection(SampledSection):
@@ -47,17 +44,13 @@ class MatchesSection(SampledSection):
 
     async def details(self, look: Look) -> Facts:
         """The matches whose room id contains the text."""
-        found: list[Facts] = []
-        for nth, room_id in enumerate(self._matches.room_ids()):
-            if nth % MATCHES_PER_SLICE == MATCHES_PER_SLICE - 1:
-                await trio.lowlevel.checkpoint()
-            match = self._matches.state(room_id) if look.search in room_id else None
-            if match is None:
-                continue
-            if len(found) == look.limit:
-                return {"matches_listed": found, "more": True}
-            found.append(self._row(match))
-        return {"matches_listed": found, "more": False}
+
+        def row(room_id: str) -> Facts | None:
+            match = self._matches.state(room_id)
+            return None if match is None else self._row(match)
+
+        found, more = await rows_of(tuple(self._matches.room_ids()), look, row)
+        return {"matches_listed": found, "more": more}
 
     async def item(self, id: str) -> Facts | None:
         """One match: its players, its deadlines, and what it waits for."""
@@ -114,6 +107,8 @@ class QueueSection(SampledSection):
         samples: Of the consumer.
         dead: The dead letters.
     """
+
+    is_shared = True
 
     def __init__(self, samples: Callable[[], Iterable[Sample]], dead: DeadLetters) -> None:
         super().__init__(samples, "job")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import orjson
-import trio
 
-from actors.rooms import Record, is_room_id
-from web.handlers.inspection.section import SampledSection
+from actors.links import LinkDown
+from actors.rooms import Record, Refusal, is_room_id
+from web.handlers.inspection.section import SampledSection, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,17 +18,15 @@ if TYPE_CHECKING:
     from web.handlers.inspection.section import Facts, Look
     from web.handlers.metrics import Sample
 
-# Comparing this many ids takes about a millisecond; then other tasks run.
-IDS_PER_SLICE: Final = 5000
-
 
 class RoomsSection(SampledSection):
-    """Rooms of this process, found by a part of their id.
+    """Rooms of this process (of a shared store: those it listens to), found by a part of their id.
 
     Args:
         samples: Of the rooms.
         rooms: Where they are kept.
         ids: Of the rooms that this process knows, oldest first.
+        peek: The last record of one of them.
         registry: Finds their actors.
     """
 
@@ -37,29 +35,30 @@ class RoomsSection(SampledSection):
         samples: Callable[[], Iterable[Sample]],
         rooms: RoomStore,
         ids: Callable[[], Iterable[str]],
+        peek: Callable[[str], Record | None],
         registry: Registry,
     ) -> None:
         super().__init__(samples)
         self._rooms = rooms
         self._ids = ids
+        self._peek = peek
         self._registry = registry
 
     async def details(self, look: Look) -> Facts:
         """The rooms whose id contains the text."""
-        found: list[Facts] = []
-        ids = tuple(self._ids())
-        for at in range(0, len(ids), IDS_PER_SLICE):
-            for room_id in ids[at : at + IDS_PER_SLICE]:
-                if look.search in room_id and (record := self._rooms.get(room_id)) is not None:
-                    if len(found) == look.limit:
-                        return {"rooms_listed": found, "more": True}
-                    found.append(self._row(record))
-            await trio.lowlevel.checkpoint()
-        return {"rooms_listed": found, "more": False}
+
+        def row(room_id: str) -> Facts | None:
+            record = self._peek(room_id)
+            return None if record is None else self._row(record)
+
+        found, more = await rows_of(tuple(self._ids()), look, row)
+        return {"rooms_listed": found, "more": more}
 
     async def item(self, id: str) -> Facts | None:
         """One room: its record, and what its actor does."""
         record = await self._rooms.read(id) if is_room_id(id) else None
+        if isinstance(record, Refusal) and record.code == "store_unavailable":
+            raise LinkDown("room store")
         if not isinstance(record, Record):
             return None
         actor = self._registry.whereis(("room", id))

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import trio
 
 from actors.core import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from web.handlers.metrics import Sample
 
 Facts = dict[str, Any]
+Key = TypeVar("Key")
+# Comparing this many ids takes about a millisecond, as do the rows of 100; then other tasks run.
+IDS_PER_SLICE: Final = 5000
+IDS_PER_ROW: Final = 50
 
 
 class Look(NamedTuple):
@@ -38,11 +44,49 @@ class Acted(Enum):
     """A server outside that is needed for it is away."""
 
 
+async def rows_of(
+    ids: Sequence[Key], look: Look, row: Callable[[Key], Facts | None]
+) -> tuple[list[Facts], bool]:
+    """Rows of those ids that contain the text, in their order, and whether there are more than the limit.
+
+    However many ids there are, the event loop goes on after a slice of them.
+
+    Args:
+        ids: As of now.
+        look: What is wanted.
+        row: What is shown of an id; None if it is gone meanwhile.
+    """
+    found: list[Facts] = []
+    compared = 0
+    for key in ids:
+        if compared >= IDS_PER_SLICE:
+            compared = 0
+            await trio.lowlevel.checkpoint()
+        compared += 1
+        if look.search not in str(key) or (shown := row(key)) is None:
+            continue
+        if len(found) == look.limit:
+            return found, True
+        found.append(shown)
+        compared += IDS_PER_ROW
+    return found, False
+
+
 class Section:
-    """A part of a node. A subclass overrides what it has; by default there is nothing."""
+    """A part of a node. A subclass overrides what it has; by default there is nothing.
+
+    Attributes:
+        is_shared: Whether details and lines are the same in every process, being kept in a server outside.
+    """
+
+    is_shared = False
 
     def summary(self) -> Facts:
         """Its numbers, from memory; asked once a second while somebody looks, so it has to be cheap."""
+        return {}
+
+    def numbers(self, names: Container[str]) -> dict[str, float | Histogram]:  # noqa: ARG002  # there are none
+        """Those of its numbers that have one of these names and no labels."""
         return {}
 
     async def details(self, look: Look) -> Facts:  # noqa: ARG002  # there is nothing to choose from
@@ -98,6 +142,14 @@ class SampledSection(Section):
         found = {sample.name: _shown(sample) for sample in samples}
         return {**found, **self._more()}
 
+    def numbers(self, names: Container[str]) -> dict[str, float | Histogram]:
+        """The values of the metrics with these names."""
+        return {
+            sample.name: sample.values[()]
+            for sample in self._samples()
+            if sample.name in names and not sample.labels
+        }
+
 
 def _shown(sample: Sample) -> object:
     values = {" ".join(labels): _number(value) for labels, value in sample.values.items()}
@@ -108,5 +160,5 @@ def _number(value: float | Histogram) -> object:
     """A number; of a histogram how many durations there were, and their mean in seconds."""
     if not isinstance(value, Histogram):
         return value
-    count = value.cumulative()[-1][1]
+    count = value.count
     return {"count": count, "mean_s": round(value.sum_s / count, 6) if count else None}

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import trio
-
 from actors.core import Actor
 from supervision import ChildNotFound, DynamicSupervisor, Supervisor
+from web.handlers.inspection.section import Look, rows_of
 
 if TYPE_CHECKING:
     from supervision import ChildInfo
     from supervision.spec import Supervises
-    from web.handlers.inspection.section import Facts, Look
+    from web.handlers.inspection.section import Facts
 
 ROOT: Final = "root"
-# Comparing this many ids takes about a millisecond; then other tasks run.
-IDS_PER_SLICE: Final = 5000
 
 
 def outline(root: Supervisor) -> Facts:
     """The whole tree, with the children of dynamic supervisors counted and not listed."""
     return {"id": ROOT, "type": "supervisor", "children": _children(root)}
+
+
+def flat(node: Facts, path: str = "") -> Facts:
+    """A tree as `{path: node}`, without ages, which change all the time."""
+    found: Facts = {}
+    for child in node.get("children", ()):
+        at = f"{path}/{child['id']}" if path else child["id"]
+        found[at] = {key: value for key, value in child.items() if key not in {"children", "age_s"}}
+        found |= flat(child, at)
+    return found
 
 
 async def below(root: Supervisor, path: str, look: Look) -> Facts | None:
@@ -34,20 +41,16 @@ async def below(root: Supervisor, path: str, look: Look) -> Facts | None:
         return None
     if not isinstance(supervisor, DynamicSupervisor):
         return {"path": path, "children": _children(supervisor)}
-    found: list[Facts] = []
-    ids = supervisor.child_ids()
-    for at in range(0, len(ids), IDS_PER_SLICE):
-        for key in ids[at : at + IDS_PER_SLICE]:
-            if look.search not in str(key):
-                continue
-            if len(found) == look.limit:
-                return {"path": path, "children": found, "more": True}
-            try:
-                found.append(_child(supervisor.child_info(key)))
-            except ChildNotFound:
-                continue  # it has ended meanwhile
-        await trio.lowlevel.checkpoint()
-    return {"path": path, "children": found, "more": False}
+    dynamic = supervisor
+
+    def row(key: object) -> Facts | None:
+        try:
+            return _child(dynamic.child_info(key))
+        except ChildNotFound:
+            return None  # it has ended meanwhile
+
+    found, more = await rows_of(dynamic.child_ids(), look, row)
+    return {"path": path, "children": found, "more": more}
 
 
 def find(root: Supervisor, path: str) -> Supervises | None:
@@ -103,8 +106,12 @@ async def kill(root: Supervisor, path: str) -> bool:
     if supervisor is None:
         return False
     if isinstance(supervisor, DynamicSupervisor):
-        ids = {str(key): key for key in supervisor.child_ids()}
-        info = supervisor.child_info(ids[name]) if name in ids else None
+
+        def named(key: object) -> Facts | None:
+            return {"key": key} if str(key) == name else None
+
+        found, _ = await rows_of(supervisor.child_ids(), Look(name, 1), named)
+        info = supervisor.child_info(found[0]["key"]) if found else None
     else:
         info = next((child for child in supervisor.which_children() if str(child.id) == name), None)
     if info is None:
