@@ -44,7 +44,6 @@ import trio
 from actors.core import ActorCrashed, ActorGone, CallTimeout, MailboxFull, NotDelivered, PendingCall
 from actors.links.errors import LinkDown, NotSent, OutcomeUnknown
 from actors.links.node_message import NodeMessage, Unreadable, Verb, decode, encode
-from actors.links.redis_address import RECONNECT
 from actors.links.redis_channels import RedisChannels
 from actors.links.redis_wire import IGNORED, RedisWire
 from supervision import ChildSpec
@@ -62,8 +61,6 @@ CALL_S: Final = 5.0
 # Each is a task; most are long polls that wait.
 MAX_ANSWERING: Final = 8192
 MAX_WAITING: Final = 8192
-# A pause between two attempts to connect, at the longest.
-RECONNECTS_IN_S: Final = RECONNECT.ceiling_s
 # Reasons of a `FAILED`.
 FULL: Final = "full"
 CRASHED: Final = "crashed"
@@ -144,7 +141,6 @@ class NodeInbox:
             self._channels.subscribe(channel)
         self._heard: set[bytes] = set()
         self._became_up = trio.Event()
-        self._changed_at = trio.current_time()
         self._on_call: dict[str, Callable[[str, bytes], Awaitable[bytes]]] = {}
         self._on_cast: dict[str, Callable[[str, bytes], None]] = {}
         self._numbers = count(1)
@@ -176,10 +172,8 @@ class NodeInbox:
 
     @property
     def trouble(self) -> str | None:
-        """Why it is not up, for health and people; None if it is, or may just be connecting again."""
-        if self.is_up or trio.current_time() - self._changed_at < RECONNECTS_IN_S:
-            return None
-        return self.wire.trouble or "not subscribed"
+        """Why it is not up, for health and people; None if it is."""
+        return None if self.is_up else self.wire.trouble or "not subscribed"
 
     def statistics(self) -> InboxStatistics:
         """Current counts."""
@@ -287,13 +281,11 @@ class NodeInbox:
 
     def _on_subscribed(self, channel: bytes) -> None:
         self._heard.add(channel)
-        self._changed_at = trio.current_time()
         self._became_up.set()
 
     def _on_lost(self) -> None:
         """The subscription is gone, and answers that come now with it."""
         self._heard.clear()
-        self._changed_at = trio.current_time()
         for pending in tuple(self._waiting.values()):
             pending.fail(OutcomeUnknown(NAME))
         for gathering in self._gathering.values():

@@ -109,7 +109,7 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
     redis = build_redis(settings)
     access = build_access(settings)
     rooms = build_rooms(settings, registry, put_log, clock, access)
-    nodes = build_nodes(settings)
+    nodes = build_nodes(settings, redis.link)
     matches = build_matches(settings, registry, redis.link, rooms.rooms, nodes.owner)
     stats = build_stats(settings, registry, database, access)
     automation = build_automation(settings, registry, database)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from actors.links import NodeInbox
 from actors.links.node_inbox import OUTCOMES, UNREADABLE
@@ -14,9 +15,13 @@ from web.wiring.feature import Feature
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from actors.links import RedisLink
     from supervision import ChildSpec
     from web.handlers.metrics import Sample
     from web.settings import Settings
+
+# Longer than the longest pause between two attempts to connect.
+RECONNECTS_IN_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +31,32 @@ class NodesFeature(Feature):
     Attributes:
         owner: This run of this process, `{node_name}:{boot_id}`: in claims and names of channels.
         inbox: None without `REDIS_URL`.
+        link: Tells whether Redis is there.
     """
 
     owner: str
     inbox: NodeInbox | None
+    link: RedisLink | None
 
     def children(self) -> list[ChildSpec]:
         """Its connections and its task."""
         return [] if self.inbox is None else self.inbox.children()
 
+    @property
+    def trouble(self) -> str | None:
+        """Why other nodes cannot be heard although Redis is there, and has been for a while."""
+        if self.inbox is None or self.link is None or not self.link.state.up:
+            return None
+        is_back = time.time() - self.link.state.since_s < RECONNECTS_IN_S
+        return None if is_back else self.inbox.trouble
+
     def away(self) -> tuple[str, ...]:
         """Whether other nodes cannot be heard."""
-        return () if self.inbox is None or self.inbox.trouble is None else ("nodes",)
+        return () if self.trouble is None else ("nodes",)
 
     def health(self) -> dict[str, object]:
         """Why not, and at which address."""
-        trouble = None if self.inbox is None else self.inbox.trouble
-        return {} if trouble is None else {"nodes": trouble}
+        return {} if self.trouble is None else {"nodes": self.trouble}
 
     def metrics(self) -> Iterator[Sample]:
         """Calls both ways, and what could not be read."""
@@ -61,11 +75,11 @@ class NodesFeature(Feature):
         yield counter("node_inbox_lost", "Times the inbox' connection broke.", now.lost)
 
 
-def build_nodes(settings: Settings) -> NodesFeature:
+def build_nodes(settings: Settings, link: RedisLink | None) -> NodesFeature:
     """What the settings ask for, nothing running yet."""
     owner = f"{settings.node_name}:{secrets.token_hex(4)}"
     url = settings.redis_url
     if url is None:
-        return NodesFeature(owner, None)
+        return NodesFeature(owner, None, None)
     inbox = NodeInbox(url.get_secret_value(), owner=owner, prefix=settings.room_key_prefix)
-    return NodesFeature(owner, inbox)
+    return NodesFeature(owner, inbox, link)
