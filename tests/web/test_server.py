@@ -213,6 +213,28 @@ class TestPatience:
 
         assert not stream.stalled
 
+    async def test_a_peer_that_is_put_up_with_is_served_when_it_reads_again(self, pair: Pair) -> None:
+        """As the TLS lane's are while the lane behind it has not given them up."""
+        pauses = 0
+        has_paused = trio.Event()
+
+        class PutUpWith(StallTimeoutStream):
+            def _give_up(self) -> None:
+                nonlocal pauses
+                pauses += 1
+                has_paused.set()
+
+        ours, theirs = pair
+        stream = PutUpWith(ours, stall_s=0.05)
+        async with stream, trio.SocketStream(trio.socket.from_stdlib_socket(theirs)) as peer:
+            with trio.fail_after(10):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(stream.send_all, bytes(3_000_000))
+                    await has_paused.wait()
+                    received = 0
+                    while received < 3_000_000:
+                        received += len(await peer.receive_some(400_000))
+
     async def test_the_deadline_holds_inside_a_shield(self, pair: Pair) -> None:
         async with patient(pair, stall_s=0.1) as (stream, _peer):
             with trio.CancelScope(shield=True), pytest.raises(trio.BrokenResourceError):

@@ -70,9 +70,10 @@ class StallTimeoutStream(trio.abc.HalfCloseableStream):
                     since = trio.current_time()
                 if scope.cancelled_caught:
                     self._give_up()
+                    since = trio.current_time()
 
     def _give_up(self) -> None:
-        """End a connection whose peer takes nothing."""
+        """End a connection whose peer takes nothing; it gets as long again where a subclass returns."""
         self.stalled = True
         self.abort()
         raise trio.BrokenResourceError(f"the peer took nothing for {self.stall_s} s")

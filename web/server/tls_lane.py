@@ -113,7 +113,9 @@ class TlsLane:
 
 
 def _is_hung_up(sock: socket.socket) -> bool:
-    """Whether the other end of a pair of sockets has been closed."""
+    """Whether an end of a pair of sockets has been closed."""
+    if sock.fileno() < 0:
+        return True
     poll = select.poll()
     poll.register(sock, 0)
     return bool(poll.poll(0))
