@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from web.channels.session_registry import SessionRegistry
-    from web.handlers.streams import StreamMember, Streams
+    from web.handlers.http import StreamMember
+    from web.handlers.streams import Streams
     from web.server.connections import Connections
 
 # Parts of the time for the drain: closings are spread over the first, retries

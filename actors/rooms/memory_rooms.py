@@ -127,6 +127,10 @@ class MemoryRooms:
         """How many streams and sockets listen to the room."""
         return self._registry.audiences.count(("room", room_id))
 
+    async def streams_elsewhere(self, room_ids: list[str]) -> list[int] | None:
+        """None listen to these rooms elsewhere: other processes have rooms of their own."""
+        return [0] * len(room_ids)
+
     def statistics(self) -> RoomStatistics:
         """Current counts."""
         table, tasks = self._table, self._tasks

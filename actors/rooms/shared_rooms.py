@@ -286,6 +286,13 @@ class SharedRooms:
         """How many streams and sockets of this process listen to the room."""
         return self._views.streams(room_id)
 
+    async def streams_elsewhere(self, room_ids: list[str]) -> list[int] | None:
+        """How many listen to each room in other processes, at most three seconds ago; None without Redis."""
+        try:
+            return await self._views.counts.of_others(room_ids)
+        except (LinkDown, CallTimeout, redis.RedisError):
+            return None
+
     def statistics(self) -> RoomStatistics:
         """Counts of rooms that are subscribed to, and of what this node wrote."""
         views, tasks = self._views, self._views.broadcasters

@@ -93,6 +93,9 @@ class RoomStore(Protocol):
     def streams(self, room_id: str) -> int:
         """How many streams and sockets of this process listen to the room."""
 
+    async def streams_elsewhere(self, room_ids: list[str]) -> list[int] | None:
+        """How many listen to each room in other processes, some seconds ago; None if they cannot be asked."""
+
     async def open(self, room_id: str) -> Refusal | None:
         """Get ready for listeners: `join` has to follow at once, before anything else is awaited."""
 

@@ -1,7 +1,7 @@
-"""How many streams listen to a room on all nodes, told through Redis every two seconds.
+"""How many streams listen to a room on all nodes, told through Redis every second.
 
-Each node keeps a hash with the counts of its rooms, which lapses some seconds after the node has died.
-Only what has changed since is written; all of it again when the hash has lapsed.
+Each process keeps a hash with the counts of its rooms, which lapses some seconds after the process has
+died. Only what has changed since is written; all of it again when the hash has lapsed.
 
     <prefix>:streams:<node>   room id to count; lives COUNTS_TTL_S
     <prefix>:streams          a sorted set of the nodes, by the time at which they lapse
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from actors.links import RedisWire
     from supervision import Life
 
-# With the time that a command takes, no count is older than five seconds.
-TELL_EVERY_S: Final = 2.0
-COUNTS_TTL_S: Final = 10.0
+# With the time that commands take, and a second until others ask again, no count is older than three.
+TELL_EVERY_S: Final = 1.0
+# As long as the lease of a node that has matches.
+COUNTS_TTL_S: Final = 6.0
 # Rooms in one command.
 ROOMS_PER_COMMAND: Final = 500
 ANSWER_S: Final = 5.0
@@ -66,22 +67,22 @@ class StreamCounts:
         self._changed.add(room_id)
 
     async def of_others(self, room_ids: list[str]) -> list[int]:
-        """Streams of each room on the other nodes, at most five seconds old.
+        """Streams of each room in the other processes, told by them at most two seconds ago.
 
         Raises:
             LinkDown, CallTimeout, redis.RedisError: Redis cannot be asked.
         """
         living = await self._wire.call("ZRANGEBYSCORE", self._nodes, self._clock(), "+inf")
-        answers = []
-        for node in living:
-            if room_ids and node.decode() != self._node:
-                answers.append(PendingCall("room_store", node))
-                self._wire.send(("HMGET", self._key(node.decode()), *room_ids), answers[-1])
-        sums = [0] * len(room_ids)
-        for answer in answers:
-            counts = await answer.wait(ANSWER_S)
-            sums = [known + int(told or 0) for known, told in zip(sums, counts, strict=True)]
-        return sums
+        keys = [self._key(node.decode()) for node in living if node.decode() != self._node]
+        return [total for some in _parts(room_ids) for total in await self._sums(keys, some)]
+
+    async def _sums(self, keys: list[str], room_ids: list[str]) -> list[int]:
+        answers = [PendingCall("room_store", key) for key in keys]
+        for key, answer in zip(keys, answers, strict=True):
+            self._wire.send(("HMGET", key, *room_ids), answer)
+        counts = [await answer.wait(ANSWER_S) for answer in answers]
+        nobody = [None] * len(room_ids)
+        return [sum(map(int, filter(None, told))) for told in zip(nobody, *counts, strict=True)]
 
     def _key(self, node: str) -> str:
         return f"{self._nodes}:{node}"

@@ -54,7 +54,7 @@ class RawStream(ConflatingMember):
     _LAST: ClassVar = LAST_CHUNK
     _framed = staticmethod(chunk)
 
-    __slots__ = ("_raw_streams", "_rest", "blocked_since", "is_open", "sock", "wanted")
+    __slots__ = ("_beside", "_raw_streams", "_rest", "blocked_since", "is_open", "sock", "wanted")
 
     def __init__(self, sock: socket.socket, wanted: OpenStream, raw_streams: RawStreams) -> None:
         super().__init__()
@@ -64,6 +64,7 @@ class RawStream(ConflatingMember):
         self.blocked_since: float | None = None
         self._raw_streams = raw_streams
         self._rest: memoryview | None = None
+        self._beside = b""
 
     def take(self, event: Event, seen: int) -> bool:
         """Write `event`, unless bytes wait for room in the socket."""
@@ -75,6 +76,13 @@ class RawStream(ConflatingMember):
     def note_overtaken(self) -> None:
         """Count it."""
         self._raw_streams.conflated += 1
+
+    def tell(self, frames: bytes) -> None:
+        """Write `frames`, or keep them in place of older ones."""
+        if self.blocked_since is not None:
+            self._beside = frames
+        elif self.is_open:
+            self._write(self._framed(frames))
 
     def begin(self, head: bytes, opening: Opening) -> None:
         """Write the response head and what the stream begins with."""
@@ -113,6 +121,9 @@ class RawStream(ConflatingMember):
             self._write(rest)
         if not self.is_blocked and (event := self.catch_up()) is not None:
             self._write(self._framed(sse(event)))
+        if not self.is_blocked and self._beside:
+            frames, self._beside = self._beside, b""
+            self.tell(frames)
 
     def close(self, reason: str, farewell: bytes = b"") -> None:
         """End the response properly, after `farewell`; cut it off where the client does not take it."""
@@ -163,6 +174,7 @@ class RawStream(ConflatingMember):
             reset_on_close(self.sock)
         self.sock.close()
         self._rest = self._waiting = None
+        self._beside = b""
 
 
 class UnchunkedStream(RawStream):

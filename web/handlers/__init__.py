@@ -23,6 +23,7 @@ Reading order, each file leaning only on the ones above it:
     conditions  If-Match and If-None-Match
     resume      what a stream is sent first
     streams     all open streams: who may open one, and how they end
+    viewers     how many listen to a room, for streams that ask
     positions   what a stream of several rooms was sent last of each
     room_groups  /api/stream, several rooms on one stream
     rooms       /api/rooms

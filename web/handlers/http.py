@@ -10,7 +10,7 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from actors.core import Member
+    from actors.core import Event
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -83,13 +83,29 @@ class Opening(NamedTuple):
     seq: int
 
 
+class StreamMember(Protocol):
+    """What a lane lets join: one client's stream. No method waits or raises."""
+
+    def offer(self, event: Event) -> None:
+        """Take `event` now or later, or a newer one instead; skip it unless it is newer than the last."""
+
+    def tell(self, frames: bytes) -> None:
+        """Send these beside the states, now or once the client takes something, or newer ones instead."""
+
+    def close(self, reason: str, farewell: bytes = b"") -> None:
+        """End the stream, after `farewell` if it can be written; what it had not sent yet may be dropped."""
+
+    def abort(self) -> None:
+        """End the connection now, whatever has not been written."""
+
+
 class StreamSource(Protocol):
     """Where the events of a stream come from."""
 
-    def join(self, wanted: OpenStream, member: Member) -> Opening | Answer:
+    def join(self, wanted: OpenStream, member: StreamMember) -> Opening | Answer:
         """Let `member` hear events from now on, or say why not."""
 
-    def leave(self, wanted: OpenStream, member: Member) -> None:
+    def leave(self, wanted: OpenStream, member: StreamMember) -> None:
         """Let `member` hear no more; nothing happens if it did not."""
 
 

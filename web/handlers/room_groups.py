@@ -21,6 +21,7 @@ from web.handlers.resume import opening
 from web.handlers.routes import Endpoint, Route
 from web.handlers.sse import LateEvent, frame, notice
 from web.handlers.streams import EVENT_STREAM, KEEP_ALIVE, RETRY_AFTER_S
+from web.handlers.viewers import asks_for_viewers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from actors.rooms import Record, RoomStore
     from web.handlers.access import Access
     from web.handlers.http import Request
+    from web.handlers.viewers import Viewers
 
 MAX_ROOMS: Final = 100
 STREAM_ID_AT: Final = 2  # in /api/streams/{stream_id}
@@ -54,6 +56,10 @@ class _Watcher(ConflatingMember):
         self.group.hear(self, event, seen)
         return True
 
+    def tell(self, frames: bytes) -> None:
+        """As `take`, for the number of viewers."""
+        self.group.hear_beside(self, frames)
+
     def close(self, reason: str) -> None:
         """End the whole stream."""
         self.group.close(reason)
@@ -72,12 +78,14 @@ class _Bundle(LateEvent):
 class RoomGroup:
     """One stream's rooms; the source of that stream."""
 
-    def __init__(self, groups: RoomGroups, room_ids: Iterable[str]) -> None:
+    def __init__(self, groups: RoomGroups, room_ids: Iterable[str], viewers: Viewers | None) -> None:
         self.stream_id = secrets.token_urlsafe(16)
+        self.viewers = viewers
         self._groups = groups
         self._rooms = groups.rooms
         self._watchers = {room_id: _Watcher(self, room_id) for room_id in room_ids}
         self._pending: dict[_Watcher, tuple[Event, int | None]] = {}
+        self._beside: dict[_Watcher, bytes] = {}
         self._member: Member | None = None
 
     def describe(self) -> dict[str, Any]:
@@ -108,6 +116,8 @@ class RoomGroup:
             watcher = self._watchers[room_id]
             watcher.position = position_of(room_id, event.id)
             frames.append(opening(room_id, record, event, resume, self._frame))
+        if self.viewers is not None:
+            frames += [self.viewers.join(each.room_id, each) for each in self._watchers.values()]
         return Opening(b"".join(frames), next_seq())
 
     def leave(self, wanted: OpenStream, member: Member) -> None:  # noqa: ARG002  # there is one stream only
@@ -117,9 +127,15 @@ class RoomGroup:
         self._leave_all()
 
     def _leave_all(self) -> None:
-        for room_id, watcher in self._watchers.items():
-            self._rooms.leave(room_id, watcher)
+        for watcher in self._watchers.values():
+            self._leave(watcher)
         self._pending.clear()
+        self._beside.clear()
+
+    def _leave(self, watcher: _Watcher) -> None:
+        self._rooms.leave(watcher.room_id, watcher)
+        if self.viewers is not None:
+            self.viewers.leave(watcher.room_id, watcher)
 
     # -- changes -----------------------------------------------------------------------------
 
@@ -133,7 +149,8 @@ class RoomGroup:
         watcher = self._watchers.pop(room_id, None)
         if watcher is not None:
             self._pending.pop(watcher, None)
-            self._rooms.leave(room_id, watcher)
+            self._beside.pop(watcher, None)
+            self._leave(watcher)
 
     def add(self, room_id: str) -> None:
         """Offer the room's record, and its events from now on; nothing happens if it is there.
@@ -148,12 +165,22 @@ class RoomGroup:
         self._watchers[room_id] = watcher
         watcher.seq = event.seq
         self.hear(watcher, event, None)
+        if self.viewers is not None:
+            self.hear_beside(watcher, self.viewers.join(room_id, watcher))
 
     # -- events --------------------------------------------------------------------------------
 
     def hear(self, watcher: _Watcher, event: Event, seen: int | None) -> None:
         """Keep an event until the lane writes, which may be now."""
         self._pending[watcher] = (event, None if watcher in self._pending else seen)
+        self._offer()
+
+    def hear_beside(self, watcher: _Watcher, frames: bytes) -> None:
+        """Keep frames that are no state until the lane writes, in place of older ones of the room."""
+        self._beside[watcher] = frames
+        self._offer()
+
+    def _offer(self) -> None:
         if self._member is not None:
             bundle = _Bundle(next_seq(), "", "", b"")
             bundle.group = self
@@ -162,12 +189,13 @@ class RoomGroup:
     def drain(self) -> bytes:
         """The frames of what is kept: the newest of each room, all where none had to wait."""
         pending, self._pending = self._pending, {}
+        beside, self._beside = self._beside, {}
         frames = []
         for watcher, (event, seen) in pending.items():
             for each in (event,) if seen is None else event.since(seen):
                 watcher.position = position_of(watcher.room_id, each.id)
                 frames.append(self._frame(each))
-        return b"".join(frames) or b":\n\n"
+        return b"".join((*frames, *beside.values())) or b":\n\n"
 
     def _frame(self, event: Event) -> bytes:
         return frame(event, id_of(watcher.position for watcher in self._watchers.values()))
@@ -183,14 +211,22 @@ class RoomGroups:
 
     Args:
         rooms: Where rooms are watched.
+        viewers: Counts who watches them.
         access: Judges who may read which room; None where everybody may.
 
     Attributes:
         by_id: Open streams by their ids.
     """
 
-    def __init__(self, rooms: RoomStore, access: Access | None, refused: Callable[[Refusal], Answer]) -> None:
+    def __init__(
+        self,
+        rooms: RoomStore,
+        viewers: Viewers,
+        access: Access | None,
+        refused: Callable[[Refusal], Answer],
+    ) -> None:
         self.rooms = rooms
+        self._viewers = viewers
         self._access = access
         self._refused = refused
         self.by_id: dict[str, RoomGroup] = {}
@@ -210,12 +246,13 @@ class RoomGroups:
             return INVALID_ROOMS
         if not all(map(is_room_id, room_ids)):
             return INVALID_ROOM_ID
-        refusal = self._not_readable(request, room_ids) or await self._open(room_ids)
+        viewers = self._viewers if asks_for_viewers(request) else None
+        refusal = self._not_readable(request, room_ids) or await self._open(room_ids, viewers)
         if refusal is not None:
             return refusal
         grant = None if self._access is None else self._access.identify(request.headers, request.query)
         expires_at = grant.expires_at if isinstance(grant, Grant) else None
-        group = RoomGroup(self, room_ids)
+        group = RoomGroup(self, room_ids, viewers)
         return OpenStream(
             source=group,
             topic=group.stream_id,
@@ -226,8 +263,10 @@ class RoomGroups:
             expired=b"" if expires_at is None else expired_notice({"stream_id": group.stream_id}),
         )
 
-    async def _open(self, room_ids: Iterable[str]) -> Answer | None:
+    async def _open(self, room_ids: Iterable[str], viewers: Viewers | None) -> Answer | None:
         """Get ready for listeners. The second round does not wait: by then all are ready at once."""
+        if viewers is not None:
+            await viewers.open(room_ids)
         for room_id in (*room_ids, *room_ids):
             refusal = await self.rooms.open(room_id)
             if refusal is not None:
@@ -243,7 +282,7 @@ class RoomGroups:
         add, remove = change
         if not all(map(is_room_id, add)):
             return INVALID_ROOM_ID
-        refusal = self._not_readable(request, add) or await self._open(add)
+        refusal = self._not_readable(request, add) or await self._open(add, group.viewers)
         if refusal is not None:
             return refusal
         if not group.is_open:

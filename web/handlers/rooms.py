@@ -30,17 +30,17 @@ from web.handlers.state_change import MERGE_PATCH, read_increment, read_merge_pa
 from web.handlers.streams import EVENT_STREAM, KEEP_ALIVE, RETRY_AFTER_S
 from web.handlers.tokens import admin_refusal, is_admin
 from web.handlers.tracing import facts_of
+from web.handlers.viewers import Viewers, asks_for_viewers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pydantic import SecretStr
 
-    from actors.core import Member
     from actors.rooms import Record, RoomStore
     from actors.rooms.store import ByCallback, RoomRow
     from web.handlers.access import Access, Grant
-    from web.handlers.http import Reply, Request
+    from web.handlers.http import Reply, Request, StreamMember
     from web.handlers.limits import PerMinute
     from web.handlers.state_change import Apply
 
@@ -99,6 +99,9 @@ class RoomHandlers:
         on_put: Called for every accepted PUT with the room id, the bytes of its body, the
             version, and what the request says of itself (`facts_of`).
         access: Judges who may read and write which room; None where everybody may.
+
+    Attributes:
+        viewers: Tells streams that ask how many watch.
     """
 
     def __init__(
@@ -112,11 +115,13 @@ class RoomHandlers:
     ) -> None:
         self._rooms = rooms
         self._streams = RoomStreams(rooms)
+        self.viewers = Viewers(rooms)
+        self._counted_streams = CountedRoomStreams(rooms, self.viewers)
         self._admin_token = admin_token
         self._creations = creations
         self._on_put = on_put
         self._access = access
-        self._groups = RoomGroups(rooms, access, refused)
+        self._groups = RoomGroups(rooms, self.viewers, access, refused)
 
     def routes(self, max_state_bytes: int) -> tuple[Route, ...]:
         """The paths and what answers them."""
@@ -356,11 +361,14 @@ class RoomHandlers:
             if isinstance(judged, Answer):
                 return judged
             grant = judged
+        is_counted = asks_for_viewers(request)
+        if is_counted:
+            await self.viewers.open((room_id,))
         refusal = await self._rooms.open(room_id)
         if refusal is not None:
             return refused(refusal)
         return OpenStream(
-            source=self._streams,
+            source=self._counted_streams if is_counted else self._streams,
             topic=room_id,
             resume=request.headers.get("last-event-id") or query_value(request.query, "last_event_id"),
             client=request.client,
@@ -376,7 +384,7 @@ class RoomStreams:
     def __init__(self, rooms: RoomStore) -> None:
         self._rooms = rooms
 
-    def join(self, wanted: OpenStream, member: Member) -> Opening | Answer:
+    def join(self, wanted: OpenStream, member: StreamMember) -> Opening | Answer:
         """Offer `member` the room's events; 503 if there are too many streams."""
         try:
             record, event = self._rooms.join(wanted.topic, member)
@@ -385,7 +393,7 @@ class RoomStreams:
         self._log("stream_opened", wanted)
         return Opening(opening(wanted.topic, record, event, wanted.resume), event.seq)
 
-    def leave(self, wanted: OpenStream, member: Member) -> None:
+    def leave(self, wanted: OpenStream, member: StreamMember) -> None:
         """Offer `member` no more events."""
         self._rooms.leave(wanted.topic, member)
         self._log("stream_closed", wanted)
@@ -393,6 +401,26 @@ class RoomStreams:
     def _log(self, event: str, wanted: OpenStream) -> None:
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(event, extra={"room_id": wanted.topic, "streams": self._rooms.streams(wanted.topic)})
+
+
+class CountedRoomStreams(RoomStreams):
+    """The source of those streams that are told the number of viewers, too."""
+
+    def __init__(self, rooms: RoomStore, viewers: Viewers) -> None:
+        super().__init__(rooms)
+        self._viewers = viewers
+
+    def join(self, wanted: OpenStream, member: StreamMember) -> Opening | Answer:
+        """Also tell `member` how many it is one of."""
+        begun = super().join(wanted, member)
+        if isinstance(begun, Answer):
+            return begun
+        return begun._replace(frames=begun.frames + self._viewers.join(wanted.topic, member))
+
+    def leave(self, wanted: OpenStream, member: StreamMember) -> None:
+        """Tell it no more."""
+        self._viewers.leave(wanted.topic, member)
+        super().leave(wanted, member)
 
 
 def check_is_merge_patch(request: Request) -> Answer | None:

@@ -6,7 +6,7 @@ import logging
 import random
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -15,9 +15,8 @@ from web.handlers.limits import ConcurrentPerClient
 from web.handlers.resume import retry
 
 if TYPE_CHECKING:
-    from actors.core import Event
     from web.handlers.expiries import Expiries
-    from web.handlers.http import OpenStream
+    from web.handlers.http import OpenStream, StreamMember
 
 logger = logging.getLogger(__name__)
 
@@ -39,19 +38,6 @@ STALLED: Final = "stalled"
 EXPIRED: Final = "expired"
 # Reasons to end that are nobody's trouble.
 ORDERLY: Final = frozenset({CLIENT_GONE, DRAINED, EXPIRED})
-
-
-class StreamMember(Protocol):
-    """What a lane lets join: one client's stream. No method waits or raises."""
-
-    def offer(self, event: Event) -> None:
-        """Take `event` now or later, or a newer one instead; skip it unless it is newer than the last."""
-
-    def close(self, reason: str, farewell: bytes = b"") -> None:
-        """End the stream, after `farewell` if it can be written; what it had not sent yet may be dropped."""
-
-    def abort(self) -> None:
-        """End the connection now, whatever has not been written."""
 
 
 @dataclass(frozen=True, slots=True)

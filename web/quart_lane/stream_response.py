@@ -36,6 +36,7 @@ class StreamResponse(ConflatingMember):
 
     __slots__ = (
         "_beat_at",
+        "_beside",
         "_connection",
         "_farewell",
         "_first",
@@ -57,6 +58,7 @@ class StreamResponse(ConflatingMember):
         self._heartbeat_s = heartbeat_s * EARLY
         self._beat_at = trio.current_time() + self._heartbeat_s
         self._first = b""
+        self._beside = b""
         self._seen: int | None = None
         self._farewell: bytes | None = None
         self._reason = CLIENT_GONE
@@ -76,6 +78,11 @@ class StreamResponse(ConflatingMember):
     def note_overtaken(self) -> None:
         """Send the newest event alone."""
         self._seen = None
+
+    def tell(self, frames: bytes) -> None:
+        """Have the generator take `frames`, in place of older ones."""
+        self._beside = frames
+        self._notify()
 
     def close(self, reason: str, farewell: bytes = b"") -> None:
         """End the stream after what is there and `farewell`."""
@@ -118,6 +125,8 @@ class StreamResponse(ConflatingMember):
             ready = HEARTBEAT
         elif (event := self.catch_up()) is not None:
             ready = sse(event) if self._seen is None else sse_since(event, self._seen)
+        elif self._beside:
+            ready, self._beside = self._beside, b""
         elif self._farewell is not None:
             ready, self._farewell = self._farewell, b""
         else:

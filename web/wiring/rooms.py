@@ -62,8 +62,11 @@ class RoomsFeature(Feature):
     state_channel: StateChannel
 
     def supervisors(self) -> list[ChildSpec]:
-        """The supervisor of the rooms' tasks."""
-        return [ChildSpec(id="rooms", start=self.rooms.run, type=ChildType.SUPERVISOR)]
+        """The supervisor of the rooms' tasks, and what counts viewers."""
+        return [
+            ChildSpec(id="rooms", start=self.rooms.run, type=ChildType.SUPERVISOR),
+            ChildSpec(id="viewers", start=self.handlers.viewers.run),
+        ]
 
     def topics(self) -> Mapping[str, JoinHandler]:
         """`state:{id}`: a room's record."""
@@ -93,6 +96,9 @@ class RoomsFeature(Feature):
         yield counter("room_restarts", "Room tasks started again.", tasks.restarts)
         yield gauge("rooms_limit", "MAX_ROOMS.", self.settings.max_rooms)
         yield gauge("room_state_bytes_limit", "MAX_TOTAL_STATE_BYTES.", self.settings.max_total_state_bytes)
+        viewers = self.handlers.viewers
+        yield gauge("viewer_rooms", "Rooms whose viewers a stream asks for.", len(viewers))
+        yield counter("viewer_events", "Numbers of viewers sent to streams.", viewers.told)
         text = "From an accepted PUT to the last byte handed to the kernel, sampled."
         yield histogram("put_to_delivery_seconds", text, self.registry.audiences.deliveries)
 

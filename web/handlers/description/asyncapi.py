@@ -46,6 +46,10 @@ _FROM_SERVER: Final[dict[str, tuple[str, str, dict[str, tuple[str, Json]]]]] = {
         {
             "state": ("The record: at once, then with each write.", _RECORD),
             "reset": ("What was seen before does not lead to what comes next.", _RESET),
+            "viewers": (
+                "With `viewers=1`: how many listen, at once and then on change, at most once a second.",
+                _object(room_id=TEXT, viewers=WHOLE),
+            ),
             "drain": ("The server stops; come back after `retry_ms`.", _object(retry_ms=WHOLE)),
         },
     ),

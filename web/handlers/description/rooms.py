@@ -13,6 +13,7 @@ from web.handlers.state_change import MERGE_PATCH
 ROOM_ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 ETAG: Final = {"type": "string"}
 LAST_EVENT_ID: Final = {"type": "string", "maxLength": 64}
+_VIEWERS: Final = query("viewers", {"type": "string", "enum": ["1"]}, "Also tell how many listen.")
 TAG: Final = "rooms"
 
 
@@ -218,6 +219,7 @@ PART: Final = part(
                     _ID,
                     header("Last-Event-ID", LAST_EVENT_ID, "The last event seen; resumes there."),
                     query("last_event_id", LAST_EVENT_ID, "The same, for a first connect."),
+                    _VIEWERS,
                 ),
                 ok={200: ("Server-sent events; `/asyncapi.json` describes them.", SSE_TYPE)},
                 refusals={
@@ -240,6 +242,7 @@ PART: Final = part(
                     ),
                     header("Last-Event-ID", {"type": "string"}, "The last event seen; resumes there."),
                     query("last_event_id", {"type": "string"}, "The same, for a first connect."),
+                    _VIEWERS,
                 ),
                 ok={200: ("Server-sent events: `open`, then those of each room.", SSE_TYPE)},
                 refusals={
