@@ -8,7 +8,9 @@ Reading order, each file leaning only on the ones above it:
     machine     processor, kernel, load of the machine; processor time used by others
     process     resident bytes and processor time of a process and its children
     results     the result of a run, written and read as JSON
+    show        a result as a table on the terminal
     gates       the thresholds of `--fail-if`
+    growth      does a series grow: of memory or latency in a soak
     progress    the progress line on a terminal
     continuity  clients that watch servers being replaced, and the verdict on what they noticed
     servers     starting, pinning and stopping the server under test
@@ -18,7 +20,6 @@ Reading order, each file leaning only on the ones above it:
     scenarios   the benchmarks, one file each
     game_server  the client for game servers, at its old address
     run         one scenario run against one server
-    show        a result as a table on the terminal
     peers       other implementations of the room API, and the run that compares them
     report      an HTML page from JSON files; the differences of two runs
     cli         the command line

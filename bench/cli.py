@@ -7,7 +7,8 @@
 
 Without `--url` a server is started for the run and stopped after it. Exit status: 0 when
 measured, 1 when it could not be measured, 2 when the command line makes no sense, 3 when a
-condition of `--fail-if` is met or the scenario itself calls the run a failure.
+condition of `--fail-if` is met or the scenario itself calls the run a failure, 130 after Ctrl-C,
+which ends a measurement early: its figures are shown, and marked as partial.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from bench.show import show_result
 
 PROGRAM: Final = "greenroom bench"
 FAILED: Final = 3
+INTERRUPTED: Final = 130
 SECRETS: Final = frozenset({"--token", "--header"})
 SHORTEST_S: Final = 0.05
 # Where nobody has a window, the table takes the room it needs.
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BenchError as wrong:
         return _complain(wrong, 1)
     except KeyboardInterrupt:
-        return _complain("interrupted", 130)
+        return _complain("interrupted before anything was measured", INTERRUPTED)
     return code
 
 
@@ -197,6 +199,8 @@ def _run_scenario(arguments: argparse.Namespace) -> int:
     failing = [verdict.text for verdict in verdicts if verdict.fails]
     for text in failing:
         _complain(f"failed: {text}", FAILED)
+    if result.outcome.partial:
+        return _complain("interrupted: the figures are of what was measured until then", INTERRUPTED)
     return FAILED if failing else 0
 
 
@@ -249,6 +253,8 @@ def _run_peers(arguments: argparse.Namespace) -> int:
         write_text(arguments.markdown, markdown(comparison))
     if not arguments.quiet:
         show_comparison(Console() if sys.stdout.isatty() else Console(width=WIDE), comparison)
+    if comparison.partial:
+        return _complain("interrupted: the figures are of what was measured until then", INTERRUPTED)
     return 0
 
 

@@ -19,6 +19,7 @@ from typing import Final
 
 from bench.errors import UsageError
 from bench.results import Outcome, Verdict
+from bench.show import MIB
 
 _CONDITION: Final = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?(?:[eE]\d+)?)\s*(us|ms|s)?\s*")
 _COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
@@ -82,7 +83,8 @@ def judged(outcome: Outcome, gates: Sequence[Gate]) -> list[Verdict]:
 def named_figures(outcome: Outcome) -> dict[str, float]:
     """Return every number of an outcome under the name that a gate may use.
 
-    What is timed first has short names too: `p99_us`.
+    What is timed first has short names too: `p99_us`. Of a server whose process is known there are
+    `server_cores` and `server_memory_max_mib`.
     """
     found: dict[str, float] = {}
     for nth, (what, summary) in enumerate(outcome.latencies.items()):
@@ -90,6 +92,10 @@ def named_figures(outcome: Outcome) -> dict[str, float]:
         found |= {f"{begin}_{name}": value for name, value in summary.items()}
         if not nth:
             found |= summary
+    if outcome.server_share is not None:
+        found["server_cores"] = outcome.server_share
+    if outcome.resources:
+        found["server_memory_max_mib"] = max(resident for _, _, resident in outcome.resources) / MIB
     return found | dict(outcome.figures)
 
 

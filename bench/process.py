@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -62,3 +63,29 @@ def _ticks(pid: int) -> int:
     # The name may hold blanks and parentheses; utime and stime are fields 14 and 15, proc(5).
     fields = text.rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
+
+
+class ResourceSampler:
+    """Samples of a process tree's processor time and memory, from creation on.
+
+    Attributes:
+        samples: (seconds, cores used since the sample before, resident bytes).
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.samples: list[tuple[float, float, int]] = []
+        self._pid = pid
+        self._begun_s = self._then_s = time.perf_counter()
+        self._first_cpu_s = self._cpu_s = tree_cpu_s(pid)
+
+    def add(self) -> None:
+        """Take a sample; 0 of a process that has ended."""
+        now_s, cpu_s = time.perf_counter(), tree_cpu_s(self._pid)
+        cores = max(0.0, cpu_s - self._cpu_s) / (now_s - self._then_s)
+        self._then_s, self._cpu_s = now_s, cpu_s
+        resident = sum(_resident(each) for each in tree(self._pid))
+        self.samples.append((round(now_s - self._begun_s, 3), round(cores, 3), resident))
+
+    def cores(self, elapsed_s: float) -> float:
+        """Return the cores used on average over `elapsed_s` seconds since the beginning."""
+        return (tree_cpu_s(self._pid) - self._first_cpu_s) / elapsed_s

@@ -45,6 +45,8 @@ class Outcome:
         others_share: Share of the measured cores that went to programs outside the measurement.
         warnings: One line each, for people.
         verdicts: What the scenario, or `--fail-if`, held the run to.
+        resources: (seconds, cores, resident bytes) of the server's processes; () when they are not known.
+        partial: SIGINT ended the run early; the figures are of what was measured until then.
     """
 
     figures: Mapping[str, float]
@@ -58,6 +60,8 @@ class Outcome:
     others_share: float = 0.0
     warnings: Sequence[str] = ()
     verdicts: Sequence[Verdict] = ()
+    resources: Sequence[tuple[float, float, int]] = ()
+    partial: bool = False
 
     @property
     def rate(self) -> str:
@@ -117,6 +121,8 @@ def generator_facts(measured: WindowResult) -> dict[str, Any]:
         "cpu_share": round(measured.cpu_share, 3),
         "server_share": None if measured.server_share is None else round(measured.server_share, 3),
         "bottleneck": measured.is_bottleneck,
+        "resources": measured.resources,
+        "partial": measured.interrupted,
     }
 
 

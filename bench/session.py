@@ -15,7 +15,7 @@ from bench.load.sockets import Address
 from bench.load.stream import Stream
 from bench.load.window import WindowResult, measure
 from bench.load.wire import Requests, header_line
-from bench.process import resident_bytes, tree_cpu_s
+from bench.process import ResourceSampler, resident_bytes
 from bench.progress import Live
 
 ANSWER_TIMEOUT_S: Final = 10.0
@@ -68,15 +68,19 @@ class Session:
         return open_streams(engine, self.address, count, make)
 
     def measure(self, engine: Engine, counter: Callable[[], int], *, duration_s: float) -> WindowResult:
-        """Measure with the progress line, and the server's processor time where it is known."""
-        before_s = self._server_s()
-        measured = measure(engine, counter, duration_s=duration_s, on_slice=self.live.share)
+        """Measure with the progress line, and the server's processor time and memory where it is known."""
         if self.pid is None:
-            return measured
-        return replace(measured, server_share=(self._server_s() - before_s) / measured.elapsed_s)
+            return measure(engine, counter, duration_s=duration_s, on_slice=self.live.share)
+        server = ResourceSampler(self.pid)
 
-    def _server_s(self) -> float:
-        return tree_cpu_s(self.pid) if self.pid is not None else 0.0
+        def on_slice(done: float, rate: float) -> None:
+            self.live.share(done, rate)
+            server.add()
+
+        measured = measure(engine, counter, duration_s=duration_s, on_slice=on_slice)
+        return replace(
+            measured, server_share=server.cores(measured.elapsed_s), resources=tuple(server.samples)
+        )
 
     def resident_bytes(self) -> int:
         """Return the server's resident bytes.

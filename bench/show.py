@@ -50,6 +50,8 @@ def notes(result: Result) -> list[str]:
     """Return the warnings, the generator's own included."""
     outcome = result.outcome
     said = list(outcome.warnings)
+    if outcome.partial:
+        said.append("interrupted: the figures are of what was measured until then")
     if outcome.bottleneck:
         share = f"{outcome.cpu_share or 0:.0%}"
         said.append(f"the load generator was the bottleneck ({share} of its core): the server may be faster")

@@ -15,6 +15,7 @@ leaning only on the ones above it:
     deltas    game servers' deltas as requests
     snapshots  Roblox servers' snapshots as requests
     receiver  a small HTTP server, for a server that calls back
+    interrupt  SIGINT ends a measurement early
     window    warm up, then measure: counts, time line, own share of the processor
 
 What is not promised: HTTP/2, redirects, or reading streams from a server that splits a

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.load.engine import Engine
+from bench.load.interrupt import interruptible
 
 SLICES: Final = 20
 SHORTEST_SLICE_S: Final = 0.05
@@ -26,6 +27,8 @@ class WindowResult:
         timeline: (seconds since the start, counts per second) of each slice.
         cpu_share: Processor time of the generator's thread / elapsed time.
         server_share: The same of the server's process tree; None when it is not known.
+        resources: (seconds, cores, resident bytes) of the server's process tree; () when it is not known.
+        interrupted: SIGINT ended it early.
     """
 
     elapsed_s: float
@@ -33,6 +36,8 @@ class WindowResult:
     timeline: tuple[tuple[float, float], ...]
     cpu_share: float
     server_share: float | None = None
+    resources: tuple[tuple[float, float, int], ...] = ()
+    interrupted: bool = False
 
     @property
     def per_s(self) -> float:
@@ -81,22 +86,50 @@ def measure(
         counter: Something that only grows.
         duration_s: Length of the window.
         on_slice: Called about twenty times with (share done, counts per second).
+
+    SIGINT ends the window early.
     """
     slice_s = min(max(duration_s / SLICES, SHORTEST_SLICE_S), LONGEST_SLICE_S)
-    timeline: list[tuple[float, float]] = []
-    effort, first = CpuShare(), counter()
-    before, then, elapsed = first, 0.0, 0.0
-    while elapsed < duration_s:
-        engine.run(min(slice_s, duration_s - elapsed))
-        elapsed, count = effort.elapsed_s(), counter()
-        rate = (count - before) / (elapsed - then)
-        timeline.append((round(elapsed, 3), round(rate, 1)))
-        then, before = elapsed, count
-        if on_slice:
-            on_slice(min(1.0, elapsed / duration_s), rate)
-    return WindowResult(
-        elapsed_s=elapsed,
-        count=before - first,
-        timeline=tuple(timeline),
-        cpu_share=effort.share(),
-    )
+    timeline = Timeline(counter)
+    with interruptible(engine) as interrupt:
+        while timeline.elapsed_s < duration_s:
+            engine.run(min(slice_s, duration_s - timeline.elapsed_s))
+            rate = timeline.add()
+            if on_slice:
+                on_slice(min(1.0, timeline.elapsed_s / duration_s), rate)
+    if interrupt.asked:
+        timeline.add()
+    return timeline.result(interrupted=interrupt.asked)
+
+
+class Timeline:
+    """Counts per second of each slice of a window that begins now.
+
+    Attributes:
+        elapsed_s: From the beginning to the end of the last slice.
+    """
+
+    def __init__(self, counter: Callable[[], int]) -> None:
+        self.elapsed_s = 0.0
+        self._counter = counter
+        self._effort = CpuShare()
+        self._first = self._before = counter()
+        self._points: list[tuple[float, float]] = []
+
+    def add(self) -> float:
+        """End a slice here and return its rate."""
+        then_s, self.elapsed_s = self.elapsed_s, self._effort.elapsed_s()
+        before, self._before = self._before, self._counter()
+        rate = (self._before - before) / (self.elapsed_s - then_s)
+        self._points.append((round(self.elapsed_s, 3), round(rate, 1)))
+        return rate
+
+    def result(self, *, interrupted: bool = False) -> WindowResult:
+        """Return the counts of all slices."""
+        return WindowResult(
+            elapsed_s=self.elapsed_s,
+            count=self._before - self._first,
+            timeline=tuple(self._points),
+            cpu_share=self._effort.share(),
+            interrupted=interrupted,
+        )

@@ -66,6 +66,7 @@ class Comparison:
         rounds: How many.
         machine: `bench.machine.facts()`.
         command: The command line.
+        partial: SIGINT ended it before all rounds were done.
     """
 
     lines: Sequence[ComparisonRow]
@@ -73,6 +74,7 @@ class Comparison:
     rounds: int
     machine: Mapping[str, Any]
     command: str
+    partial: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return a JSON object with figures, medians and ratios."""
@@ -85,6 +87,7 @@ class Comparison:
             for line in self.lines
         ]
         whole = {"greenroom_bench": FORMAT, "kind": "peers", "lines": lines, "absent": dict(self.absent)}
+        whole["partial"] = self.partial
         return whole | {"rounds": self.rounds, "machine": dict(self.machine), "command": self.command}
 
 
@@ -112,24 +115,34 @@ def run_comparison(
         for row in rows
     ]
     present = [peer for peer in PEERS if peer.name in names and peer.name not in absent]
-    for nth in range(rounds):
-        order = present if nth % 2 == 0 else present[::-1]
-        for row, line in zip(rows, lines, strict=True):
-            for peer in order:
-                if peer.name in row.peers:
-                    say(f"round {nth + 1} of {rounds}: {row.name} on {peer.name}")
-                    _measure(row, peer, line, seed=seed, patience_s=patience_s)
-    return Comparison(lines=lines, absent=absent, rounds=rounds, machine=machine, command=command)
+    try:
+        for nth in range(rounds):
+            order = present if nth % 2 == 0 else present[::-1]
+            for row, line in zip(rows, lines, strict=True):
+                for peer in order:
+                    if peer.name in row.peers:
+                        say(f"round {nth + 1} of {rounds}: {row.name} on {peer.name}")
+                        _measure(row, peer, line, seed=seed, patience_s=patience_s)
+    except KeyboardInterrupt:
+        partial = True
+    else:
+        partial = False
+    measured = [line for line in lines if line.values] if partial else lines
+    return Comparison(
+        lines=measured, absent=absent, rounds=rounds, machine=machine, command=command, partial=partial
+    )
 
 
 def _measure(row: Row, peer: Peer, line: ComparisonRow, *, seed: int, patience_s: float) -> None:
-    values = line.values.setdefault(peer.name, [])
     try:
         outcome = _measure_when_quiet(row, peer, seed=seed, patience_s=patience_s)
     except BenchError as wrong:
-        values.append(None)
+        line.values.setdefault(peer.name, []).append(None)
         line.notes.append(f"{peer.name}: {wrong}")
         return
+    if outcome.partial:
+        raise KeyboardInterrupt
+    values = line.values.setdefault(peer.name, [])
     values.append(outcome.figures[row.figure])
     line.others_share = max(line.others_share, outcome.others_share)
     line.notes.extend(f"{peer.name}: {said}" for said in _said(outcome))

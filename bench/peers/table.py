@@ -53,6 +53,8 @@ def markdown(comparison: Comparison) -> str:
 
 def notes(comparison: Comparison) -> Iterator[str]:
     """Yield the missing peers and the warnings, each once."""
+    if comparison.partial:
+        yield "interrupted: not all rounds were done"
     for name, reason in comparison.absent.items():
         yield f"absent: {by_name(name).title}: {reason}"
     for line in comparison.lines:

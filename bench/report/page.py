@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from bench.report.charts import PERCENTILE_TICKS, Points, bars, lines, percentile_axis
 from bench.results import Result, Verdict
-from bench.show import notes, number, quantity
+from bench.show import MIB, notes, number, quantity
 
 _STYLE: Final = """
 :root { color-scheme: light dark; }
@@ -96,6 +96,7 @@ def _group(scenario: str, group: Sequence[Result]) -> str:
             f"<section><h2>{escape(scenario)}, {len(group)} runs</h2>",
             _table(["", *runs], body),
             _timelines({title: (outcome.rate, outcome.timeline) for title, outcome in runs.items()}),
+            _resources({title: outcome.resources for title, outcome in runs.items()}),
             *(
                 _curves({title: run.curves.get(what, ()) for title, run in runs.items()}, what)
                 for what in timed
@@ -126,6 +127,7 @@ def _result(result: Result) -> str:
             ),
             _notes(notes(result)),
             _timelines({outcome.rate: (outcome.rate, outcome.timeline)}),
+            _resources({"server": outcome.resources}),
             _percentiles(outcome.latencies),
             _curves(outcome.curves, ""),
             "</section>",
@@ -143,6 +145,15 @@ def _timelines(runs: Mapping[str, tuple[str, Points]]) -> str:
     counted = " and ".join(dict.fromkeys(figure for figure, _ in runs.values()))
     points = {title: line for title, (_, line) in runs.items()}
     return lines(points, f"{counted} over time", x_label="seconds", y_label="per second")
+
+
+def _resources(runs: Mapping[str, Sequence[tuple[float, float, int]]]) -> str:
+    """Return the servers' processor time and memory over time."""
+    cores = {title: [(at_s, used) for at_s, used, _ in samples] for title, samples in runs.items()}
+    memory = {title: [(at_s, size / MIB) for at_s, _, size in samples] for title, samples in runs.items()}
+    return lines(cores, "processor time", x_label="seconds", y_label="cores") + lines(
+        memory, "resident memory", x_label="seconds", y_label="MiB"
+    )
 
 
 def _curves(curves: Mapping[str, Points], what: str) -> str:

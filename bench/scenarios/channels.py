@@ -55,6 +55,7 @@ class Findings:
         figures, latencies, curves, warnings: As in an outcome.
         measured: Of the first part that has a window.
         counted: The figure that this window is of.
+        partial: SIGINT ended a part early: the others are left out.
     """
 
     figures: dict[str, float] = field(default_factory=dict)
@@ -63,10 +64,12 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
     measured: WindowResult | None = None
     counted: str = ""
+    partial: bool = False
 
     def keep(self, measured: WindowResult, figure: str) -> None:
         """Take the rate of a window as a figure, and its time line unless there is one."""
         self.figures[figure] = round(measured.per_s, 1)
+        self.partial = measured.interrupted
         if self.measured is None:
             self.measured, self.counted = measured, figure
 
@@ -79,7 +82,7 @@ class Findings:
             curves=self.curves,
             counted=self.counted,
             warnings=self.warnings,
-            **facts,
+            **(facts | {"partial": self.partial}),
         )
 
 
@@ -131,7 +134,8 @@ def _latency(session: Session, options: ChannelsOptions, found: Findings) -> Non
         pump.start()
         engine.run(options.warmup_s)
         deliveries.clear()
-        session.measure(engine, lambda: deliveries.arrived, duration_s=options.duration_s)
+        measured = session.measure(engine, lambda: deliveries.arrived, duration_s=options.duration_s)
+        found.partial = measured.interrupted
         pump.stop()
         engine.run(TAIL_S, lambda: deliveries.arrived >= pump.answered * options.sockets)
         pump.close()
@@ -199,7 +203,7 @@ def _run(session: Session, options: ChannelsOptions) -> Outcome:
     found = Findings()
     # Memory first: what a load leaves behind in the allocator would be filled by the idle ones.
     for part in sorted(RUN, key=lambda name: name != "idle"):
-        if options.only in {"", part}:
+        if options.only in {"", part} and not found.partial:
             RUN[part](session, options, found)
     return found.outcome()
 

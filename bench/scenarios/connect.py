@@ -7,6 +7,7 @@ from typing import Final
 
 from bench.histogram import Latencies
 from bench.load.engine import Engine
+from bench.load.interrupt import interruptible
 from bench.load.opening import StreamOpener
 from bench.load.window import BOTTLENECK_SHARE, CpuShare
 from bench.options import option
@@ -33,16 +34,18 @@ def _run(session: Session, options: ConnectOptions) -> Outcome:
             engine, session.address, options.streams, lambda nth: requests.stream(rooms[nth % len(rooms)])
         )
         effort = CpuShare()
-        opening.run(timeout_s=options.timeout_s)
+        with interruptible(engine) as interrupt:
+            opening.run(timeout_s=options.timeout_s)
         elapsed_s, share = effort.elapsed_s(), effort.share()
     latencies = Latencies()
     latencies.add_all(opening.took_ns)
     return Outcome(
-        figures={"streams_per_s": round(options.streams / elapsed_s, 1)},
+        figures={"streams_per_s": round(len(opening.streams) / elapsed_s, 1)},
         latencies={"open": latencies.summary()},
         curves={"open": latencies.curve()},
         cpu_share=round(share, 3),
         bottleneck=share >= BOTTLENECK_SHARE,
+        partial=interrupt.asked,
     )
 
 

@@ -27,10 +27,18 @@ class CrowdOptions(Timing):
 
 
 def _run(session: Session, options: CrowdOptions) -> Outcome:
-    without, crowded = [], []
+    rounds: list[tuple[Outcome, Outcome]] = []
     for _ in range(options.rounds):
-        without.append(_put(session, options, 0))
-        crowded.append(_put(session, options, options.streams))
+        alone = last = _put(session, options, 0)
+        if not last.partial:
+            last = _put(session, options, options.streams)
+        if last.partial:
+            # A round that was interrupted is dropped, unless there is no other.
+            if not rounds:
+                return last
+            break
+        rounds.append((alone, last))
+    without, crowded = zip(*rounds, strict=True)
     shares = [with_.headline[1] / alone.headline[1] for alone, with_ in zip(without, crowded, strict=True)]
     last = crowded[-1]
     return Outcome(
@@ -41,6 +49,8 @@ def _run(session: Session, options: CrowdOptions) -> Outcome:
         },
         latencies={"answer": last.latencies["answer"], "answer, without": without[-1].latencies["answer"]},
         timeline=last.timeline,
+        resources=last.resources,
+        partial=len(rounds) < options.rounds,
         cpu_share=last.cpu_share,
         bottleneck=any(each.bottleneck for each in (*without, *crowded)),
         warnings=list(dict.fromkeys(line for each in (*without, *crowded) for line in each.warnings)),

@@ -19,6 +19,7 @@ import redis
 from bench.errors import TargetError
 from bench.histogram import Latencies
 from bench.load.engine import Engine
+from bench.load.interrupt import interruptible
 from bench.load.receiver import Receiver
 from bench.load.window import BOTTLENECK_SHARE, CpuShare
 from bench.options import option
@@ -153,10 +154,11 @@ def _run(session: Session, options: QueueOptions) -> Outcome:
         matchmaker = Matchmaker(session, engine, options)
         effort = CpuShare()
         matchmaker.start()
-        while matchmaker.goes_on():
-            session.live.share(
-                matchmaker.confirmed / options.jobs, matchmaker.confirmed / max(effort.elapsed_s(), 0.001)
-            )
+        with interruptible(engine) as interrupt:
+            while matchmaker.goes_on():
+                session.live.share(
+                    matchmaker.confirmed / options.jobs, matchmaker.confirmed / max(effort.elapsed_s(), 0.001)
+                )
         elapsed_s, share = effort.elapsed_s(), effort.share()
         matchmaker.clean_up()
     if not matchmaker.confirmed:
@@ -174,6 +176,7 @@ def _run(session: Session, options: QueueOptions) -> Outcome:
         curves={"ready": matchmaker.latencies.curve()},
         cpu_share=round(share, 3),
         bottleneck=share >= BOTTLENECK_SHARE,
+        partial=interrupt.asked,
         warnings=[f"{count} callbacks: {what}" for what, count in sorted(matchmaker.other.items())],
     )
 

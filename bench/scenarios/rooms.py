@@ -35,6 +35,8 @@ def _run(session: Session, options: RoomsOptions) -> Outcome:
 
     before = session.resident_bytes()
     first = alone()
+    if first.partial:
+        return first
     at_one = session.resident_bytes()
     fill(session, requests, many)
     crowded = run_calls(
@@ -42,7 +44,7 @@ def _run(session: Session, options: RoomsOptions) -> Outcome:
     )
     during = session.resident_bytes()
     # Before and after, so that a machine that becomes faster or slower meanwhile says little.
-    second = alone()
+    second = first if crowded.partial else alone()
     per_s = crowded.headline[1]
     per_s_alone = (first.headline[1] + second.headline[1]) / 2
     return Outcome(
@@ -56,6 +58,8 @@ def _run(session: Session, options: RoomsOptions) -> Outcome:
         },
         latencies={"answer": crowded.latencies["answer"], "answer, one room": first.latencies["answer"]},
         timeline=crowded.timeline,
+        resources=crowded.resources,
+        partial=crowded.partial or second.partial,
         cpu_share=crowded.cpu_share,
         bottleneck=crowded.bottleneck or first.bottleneck or second.bottleneck,
         warnings=[*first.warnings, *crowded.warnings, *second.warnings],

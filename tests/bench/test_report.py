@@ -152,6 +152,16 @@ def test_the_page_begins_with_a_summary_in_units() -> None:
     assert "failed: p99_us = 300 (--fail-if 'p99_us > 1')" in seen.text
 
 
+def test_the_servers_resources_are_charted_and_a_partial_run_says_so() -> None:
+    sampled = result(resources=[(0.5, 0.25, 10 * 2**20), (1.0, 0.75, 20 * 2**20)], partial=True)
+
+    text = page([sampled.as_json(), sampled.as_json()])
+
+    assert text.count("<figcaption>processor time, cores</figcaption>") == 3
+    assert text.count("<figcaption>resident memory, MiB</figcaption>") == 3
+    assert "interrupted: the figures are of what was measured until then" in checked(text).text
+
+
 def test_the_time_line_is_named_after_what_it_counts() -> None:
     text = page([result(counted="deliveries_per_s").as_json()])
 

@@ -30,6 +30,8 @@ from bench.scenarios.spread import SPREAD, SpreadOptions
 from bench.session import Session
 
 SHORT: dict[str, Any] = {"duration_s": 0.3, "warmup_s": 0.1}
+# Of a moment on a busy machine.
+TO_BE_EXPECTED = ("did not keep up", "too few samples to tell whether it grows")
 RUNS: list[tuple[Scenario, Any]] = [
     (FANOUT, FanoutOptions(streams=50, **SHORT)),
     (LATENCY, LatencyOptions(streams=20, rate=100, **SHORT)),
@@ -52,7 +54,7 @@ def test_a_scenario_measures_something(session: Session, scenario: Scenario, opt
 
     name, value = outcome.headline
     assert value > 0, name
-    assert not [line for line in outcome.warnings if "did not keep up" not in line]
+    assert not [line for line in outcome.warnings if not any(said in line for said in TO_BE_EXPECTED)]
 
 
 def test_every_event_of_a_fan_out_is_counted(session: Session) -> None:
