@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import tempfile
 from contextlib import suppress
@@ -22,8 +21,9 @@ from dev.roblox import NAMES_ANOTHER, StandInRoblox
 from dev.screen import Surroundings, screen
 from supervision import Backoff, ChildSpec, SupervisionError, Supervisor
 from web.log import set_up
-from web.program import STOP_SIGNALS, Program, prepare_process, run_until_signalled
+from web.program import Program, prepare_process, run_until_signalled
 from web.settings import Settings, SettingsError
+from web.signals import receive_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -159,7 +159,7 @@ def _further_nodes(env: Mapping[str, str], port: int, nodes: int, directory: Pat
 async def _cancel_on_signal(
     scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    with trio.open_signal_receiver(*STOP_SIGNALS, signal.SIGHUP) as signals:
+    with receive_signals() as signals:
         task_status.started()
         async for _ in signals:
             scope.cancel()
@@ -170,13 +170,13 @@ async def _run_node(settings: Settings, surroundings: Surroundings) -> bool:
     prepare_process(settings.max_connections)
     secrets = [secret.get_secret_value() for secret in settings.jwt_secret]
     posted = addresses.DevAddresses(surroundings.url, surroundings.redis_url, *secrets[:1])
-    with Program(settings, put_log) as program:
+    with receive_signals() as signals, Program(settings, put_log) as program:
         _say("\n".join(screen(surroundings)))
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_keep_posted, posted)
                 # The terminal was closed: nobody can press Ctrl-C any more.
-                in_order = await run_until_signalled(program, stops_on_hangup=True)
+                in_order = await run_until_signalled(program, signals, stops_on_hangup=True)
                 nursery.cancel_scope.cancel()
         finally:
             put_log.close()

@@ -8,6 +8,7 @@ Reading order, each leaning only on the ones above it:
     settings_warnings  what is accepted and still looks like a mistake
     log_writer         a thread that writes log lines
     log                one JSON object a line
+    signals            what a signal does to a server that starts, runs or stops
     loop_lag           how late the event loop is
     migrations         the versions of the database's tables
     handlers           HTTP endpoints, shared by both lanes; no framework

@@ -128,6 +128,9 @@ def _complain(line: str, status: int = WRONG_USE) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from web.signals import guard_start
+
+    guard_start()
     from web.server.systemd import VARIABLES
     from web.workers.place import PARENT, ParentPlan, WorkerPlace
 

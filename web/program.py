@@ -20,7 +20,7 @@ from web.wiring.tree import INTEGRATIONS, WEB
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from web.log import PutLog
     from web.settings import Settings
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # Objects more than before, times that, times that: when the collector looks at the
 # young, the middle-aged and the old.
 GC_THRESHOLDS: Final = (10_000, 20, 100)
@@ -241,6 +240,7 @@ class _Root:
 
 async def run_until_signalled(
     program: Program,
+    signals: AsyncIterator[int],
     *,
     stops_on_hangup: bool = False,
     beside: Callable[[Program, trio.Nursery], None] | None = None,
@@ -252,37 +252,25 @@ async def run_until_signalled(
 
     Args:
         program: What to run.
+        signals: Those of `receive_signals`, opened before the program was made.
         stops_on_hangup: SIGHUP means SIGINT: the program belongs to a terminal.
         beside: Starts tasks that run as long as the program does.
     """
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_obey_signals, program, stops_on_hangup)
-        if beside is not None:
-            beside(program, nursery)
-        in_order = await program.run()
-        nursery.cancel_scope.cancel()
-    return in_order
 
-
-async def _obey_signals(
-    program: Program,
-    stops_on_hangup: bool,  # noqa: FBT001  # `nursery.start` passes no keywords
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    with trio.open_signal_receiver(*STOP_SIGNALS, signal.SIGHUP) as signals:
-        task_status.started()
+    async def obey() -> None:
         async for number in signals:
             if number == signal.SIGHUP and not stops_on_hangup:
                 program.reload()
             else:
                 program.stop(hurry=number != signal.SIGTERM)
 
-
-def ignore_other_signals() -> None:
-    """Survive SIGHUP before there is anything to reload, and SIGUSR1 and SIGUSR2 always."""
-    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(obey)
+        if beside is not None:
+            beside(program, nursery)
+        in_order = await program.run()
+        nursery.cancel_scope.cancel()
+    return in_order
 
 
 def prepare_process(max_connections: int) -> None:

@@ -17,12 +17,13 @@ from supervision import SupervisionError
 from web.check_config import unwritable
 from web.handlers.jwt_keys import BadKeys
 from web.log import set_up
-from web.program import Program, ignore_other_signals, prepare_process, run_until_signalled
+from web.program import Program, prepare_process, run_until_signalled
 from web.server.sockets import CannotListen, adopt
 from web.server.systemd import READY, listen_descriptors, notify, watchdog_s
 from web.server.tls import BadCertificate
 from web.server.watchdog import keep_watchdog
 from web.settings_warnings import warnings
+from web.signals import receive_signals
 from web.wiring.database import needs_database
 from web.workers import lifeline as wire
 from web.workers.lifeline import beat, obey, write_byte
@@ -51,7 +52,6 @@ def serve(settings: Settings, place: WorkerPlace | None = None) -> int:
     if place is not None:
         settings = settings.of_worker(place.number, place.count)
     put_log = set_up(settings.log_level, settings.log_format, sys.stdout)
-    ignore_other_signals()
     prepare_process(settings.max_connections)
     status = FAILED
     try:
@@ -119,16 +119,17 @@ async def _serve(settings: Settings, put_log: PutLog, place: WorkerPlace | None)
     _make_data_dir(settings)
     for warning in warnings(settings, os.environ):
         logger.warning("configuration_warning", extra={"warning": warning})
-    if place is None:
-        stall_s = settings.stream_stall_seconds
-        passed = [adopt(descriptor, stall_s=stall_s) for descriptor in listen_descriptors(os.environ)]
-        with Program(settings, put_log, passed) as program:
-            return await run_until_signalled(program, beside=_notify_systemd)
-    with (
-        place.open_lifeline() as lifeline,
-        Program(settings, put_log, place.open_listeners(), place) as program,
-    ):
-        return await run_until_signalled(program, beside=partial(_hold_lifeline, lifeline))
+    with receive_signals() as signals:
+        if place is None:
+            stall_s = settings.stream_stall_seconds
+            passed = [adopt(descriptor, stall_s=stall_s) for descriptor in listen_descriptors(os.environ)]
+            with Program(settings, put_log, passed) as program:
+                return await run_until_signalled(program, signals, beside=_notify_systemd)
+        with (
+            place.open_lifeline() as lifeline,
+            Program(settings, put_log, place.open_listeners(), place) as program,
+        ):
+            return await run_until_signalled(program, signals, beside=partial(_hold_lifeline, lifeline))
 
 
 def _notify_systemd(program: Program, nursery: trio.Nursery) -> None:

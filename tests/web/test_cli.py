@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines import free_port
+from tests.fakes.waiting import until_now
 
 
 def greenroom(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -139,3 +140,40 @@ def test_few_descriptors_are_warned_of(tmp_path: Path) -> None:
         process.kill()
 
     assert '"ulimit_n":256' in warning
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_during_the_start_ends_it_without_a_word(
+    number: signal.Signals, workers: str, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "web.cli", "serve", "--workers", workers],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOST": "127.0.0.1",
+            "PORT": str(free_port()),
+            "DATA_DIR": str(tmp_path),
+            "LOG_LEVEL": "error",
+            "ROOM_STORE": "redis",
+            "REDIS_URL": "redis://127.0.0.1:1/0",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        until_now(lambda: _catches(process.pid, number))
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=60)
+        assert (process.returncode, said) == (0, b"")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _catches(process_id: int, number: signal.Signals) -> bool:
+    """Whether a process handles a signal by code of ours."""
+    status = Path(f"/proc/{process_id}/status").read_text()
+    caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16)
+    # Python itself handles SIGINT; SIGTERM is caught by nobody but us.
+    return bool(caught >> (signal.SIGTERM - 1) & 1) and bool(caught >> (number - 1) & 1)

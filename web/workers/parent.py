@@ -206,8 +206,6 @@ def serve_workers(plan: ParentPlan, command: Sequence[str], env: Mapping[str, st
         env: Of each worker.
     """
     log = set_up(plan.log_level, plan.log_format, sys.stdout)
-    for number in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
     try:
         return OK if trio.run(_serve, plan, command, env, log) else FAILED
     except* CannotListen as cannot:
