@@ -8,6 +8,8 @@ an idle child is a task, two coroutines and a record.
 import logging
 import random
 from collections.abc import Callable, Hashable
+from contextvars import copy_context
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -100,6 +102,7 @@ class DynamicSupervisor:
         self._awaited: dict[DynamicChild, FirstStart] = {}
         self._nursery: trio.Nursery | None = None
         self._stop: trio.Event | None = None
+        self._context = copy_context()
         self._accepts = False
         self._drained: trio.Event | None = None
         self._supervisors = self._pausing = 0
@@ -108,7 +111,8 @@ class DynamicSupervisor:
     async def run(self, life: Life | None = None) -> None:
         """Run children until stopped; usable as a `ChildSpec.start`.
 
-        Every run begins without children, except those that `on_started` spawns.
+        Every run begins without children, except those that `on_started` spawns. Children have the
+        context variables of `run`, whoever asks for them.
 
         An orderly stop, by `stop` or by the supervisor above, ends all children at the same time, each
         within its `shutdown_s`. Cancelling `run` cancels them all at once.
@@ -116,6 +120,7 @@ class DynamicSupervisor:
         if self._nursery is not None:
             raise RuntimeError("this supervisor is already running")
         try:
+            self._context = copy_context()
             async with trio.open_nursery() as self._nursery:
                 self._stop = trio.Event() if life is None else trap_exit_as(self, life)
                 self._accepts = True
@@ -169,7 +174,10 @@ class DynamicSupervisor:
         child = self._children[spec.id] = DynamicChild(spec)
         if spec.type is ChildType.SUPERVISOR:
             self._supervisors += 1
-        nursery.start_soon(self._run_child, child, name="supervised child")
+        # A child does not inherit the context variables of whoever asked for it, such as a request that
+        # would live as long as the child.
+        begin = partial(nursery.start_soon, self._run_child, child, name="supervised child")
+        self._context.run(begin)
         return child
 
     async def start_child(self, spec: ChildSpec) -> bool:

@@ -1,5 +1,7 @@
 """Children that come and go: places, limits per child, hooks, requests."""
 
+from contextvars import ContextVar
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -53,6 +55,23 @@ async def test_spawning_returns_before_the_child_begins(diary: Diary) -> None:
         assert states(supervisor) == {"a": State.STARTING}
         await wait_all_tasks_blocked()
         assert states(supervisor) == {"a": State.RUNNING}
+
+
+async def test_a_child_has_the_context_of_its_supervisor_not_of_who_asked() -> None:
+    variable = ContextVar("variable", default="the supervisor's")
+    seen = []
+
+    async def child(life: Life) -> None:
+        seen.append(variable.get())
+        life.started()
+
+    supervisor = DynamicSupervisor(max_children=2)
+    async with running(supervisor):
+        variable.set("the caller's")
+        supervisor.spawn(ChildSpec(id="spawned", start=child))
+        await supervisor.start_child(ChildSpec(id="started", start=child))
+        supervisor.stop()
+    assert seen[:2] == ["the supervisor's"] * 2
 
 
 async def test_starting_waits_until_the_child_is_up(autojump_clock: MockClock) -> None:

@@ -83,6 +83,19 @@ class Connection(TrioASGIHTTPConnection):
     _is_at_last_send = False
     _is_cut_off = False
 
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Serve the request.
+
+        Hypercorn would keep a group of cancellations in a variable of the frame it was raised in,
+        with all that the request refers to; a plain cancellation it passes on.
+        """
+        try:
+            await super().__call__(receive, send)
+        except BaseExceptionGroup as group:
+            if group.split(trio.Cancelled)[1] is None:
+                await trio.lowlevel.checkpoint_if_cancelled()
+            raise
+
     async def handle_messages(  # type: ignore[override]  # the nursery is quart-trio's own addition
         self, nursery: trio.Nursery, request: QuartRequest, receive: ASGIReceiveCallable
     ) -> None:
@@ -210,10 +223,12 @@ class _Lane:
 
     async def fault(self, fault: Exception) -> Response:
         """Answer for what went wrong outside the handlers."""
-        if isinstance(fault, HTTPException) and fault.code is not None and fault.code < 500:  # noqa: PLR2004
-            return _response(error(fault.code, fault.name.lower().replace(" ", "_")))
         headers = {name.lower(): value for name, value in request.headers.items()}
-        return _response(self._dispatcher.fault(request.method, "quart", headers))
+        if isinstance(fault, HTTPException) and fault.code is not None and fault.code < 500:  # noqa: PLR2004
+            answer = error(fault.code, fault.name.lower().replace(" ", "_"))
+        else:
+            answer = self._dispatcher.fault(request.method, "quart", headers)
+        return _response(self._dispatcher.finalize(answer, headers))
 
 
 def header_map(scope: HTTPScope) -> dict[str, str]:

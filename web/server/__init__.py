@@ -9,7 +9,7 @@ Reading order, each file leaning only on the ones above it:
     connections     every connection's task; outlives whoever accepts them
     acceptor        the supervised loop that accepts
     tls             certificates
-    flow_control    a send buffer for HTTP/2 that holds its sender back
+    flow_control    what the streams of HTTP/2 have to send, and in which order
     http2_rules     what a client of HTTP/2 may ask, and how many frames that ask nothing
     http2           Hypercorn's HTTP/2, made to bear what strangers send
     hypercorn_lane  one connection, served by Hypercorn

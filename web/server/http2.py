@@ -8,7 +8,8 @@ Bounds of one connection:
 
     time      a head within 10 s of its first byte; a body at a minimum rate and an answer's next part
               within STREAM_STALL_SECONDS (the application's deadlines); 60 s without a request
-    memory    a head 16 KiB, also in pieces; request bodies 4 MiB together; of each answer 32 KiB
+    memory    a head 16 KiB (431), at 64 KiB the connection ends; request bodies 4 MiB together;
+              of each answer 32 KiB
     streams   100 at a time: one more is refused, not the connection ended
     frames    `FrameBudget`
 """
@@ -38,7 +39,8 @@ from hypercorn.utils import parse_socket_addr
 from hyperframe.exceptions import HyperframeError
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame
 
-from web.server.http2_rules import FrameBudget, head_refusal
+from web.server.flow_control import RoundRobin
+from web.server.http2_rules import HEAD_BYTES, FrameBudget, head_refusal
 from web.server.stall_timeout import CONNECTION, StallTimeoutStream
 
 if TYPE_CHECKING:
@@ -48,9 +50,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CLOSED: Final = h2.connection.ConnectionState.CLOSED
 # What makes the library give up on a connection: its own errors, and those of bytes it did not expect.
 BROKEN: Final = (H2Error, HPACKError, HyperframeError, LookupError, ValueError)
-HEAD_BYTES: Final = 16 * 1024
+# A head up to here is read and answered 431: what is cut off in the middle would leave the table of
+# known fields behind the client's, and no later head could be read.
+READ_HEAD_BYTES: Final = 4 * HEAD_BYTES
 HEAD_S: Final = 10.0
 # Of all requests of a connection that are not answered yet.
 BODY_BYTES: Final = 4 << 20
@@ -59,6 +64,8 @@ RECEIVE_BYTES: Final = 64 * 1024
 SLICE_BYTES: Final = 4096
 # A shorter part of an answer, though more follows, is what a client gets that gives credit by the byte.
 SMALL_FRAME: Final = 64
+# Where a connection keeps what every answer passes through, as `Dispatcher.finalize`.
+FINALIZE: Final = "greenroom.finalize"
 LATE: Final = "the head did not arrive in time"
 
 
@@ -78,7 +85,7 @@ class BoundedFrames(FrameBuffer):
 
     def _update_header_buffer(self, f: Frame | None) -> Frame | None:
         whole = super()._update_header_buffer(f)
-        if sum(len(part.data) for part in self._headers_buffer) > HEAD_BYTES:
+        if sum(len(part.data) for part in self._headers_buffer) > READ_HEAD_BYTES:
             raise DenialOfServiceError("the head is too long")
         return whole
 
@@ -102,7 +109,7 @@ class BoundedConnection(h2.connection.H2Connection):
                 SettingCodes.MAX_HEADER_LIST_SIZE: HEAD_BYTES,
             },
         )
-        self.decoder.max_header_list_size = HEAD_BYTES
+        self.decoder.max_header_list_size = READ_HEAD_BYTES
         self.incoming_buffer: BoundedFrames = BoundedFrames(server=True)
         self._budget = FrameBudget(trio.current_time())
 
@@ -115,7 +122,7 @@ class BoundedConnection(h2.connection.H2Connection):
     def is_open(self, stream_id: int) -> bool:
         """Whether either side may still send on a stream."""
         stream = self.streams.get(stream_id)
-        return stream is not None and not stream.closed
+        return stream is not None and not stream.closed and self.state_machine.state is not CLOSED
 
     def spend(self, tokens: int) -> None:
         """Take tokens from the budget of frames.
@@ -197,7 +204,9 @@ class GuardedProtocol(H2Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        vars(self.connection).clear()
         self.connection = BoundedConnection(self.config.h2_max_concurrent_streams)
+        self.priority = RoundRobin()  # type: ignore[assignment]  # has of the tree what is used of it
         self.head_deadline = trio.current_time() + HEAD_S
         self._transport: StallTimeoutStream = self.connection_state[CONNECTION]
         self._body_bytes: dict[int, int] = {}
@@ -276,7 +285,7 @@ class GuardedProtocol(H2Protocol):
             self.connection.spend(1)
             self.connection.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
-        refusal = head_refusal({bytes(name): bytes(value) for name, value in event.headers})
+        refusal = head_refusal([(bytes(name), bytes(value)) for name, value in event.headers])
         if refusal is not None:
             self._refuse(stream_id, refusal)
             return
@@ -286,6 +295,7 @@ class GuardedProtocol(H2Protocol):
 
     def _refuse(self, stream_id: int, answer: Answer) -> None:
         """Answer a stream that never becomes a request."""
+        answer = self.connection_state[FINALIZE](answer, {})
         headers = [(":status", str(answer.status)), ("content-length", str(len(answer.body)))]
         headers += [(name.lower(), value) for name, value in answer.headers]
         self.connection.send_headers(stream_id, headers)
@@ -383,6 +393,15 @@ class Http2Server(TCPServer):
             pass
         finally:
             await self._close()
+            self._release()
+
+    def _release(self) -> None:
+        """Break the reference cycles of what has ended: its memory should not wait for the collector."""
+        protocol = getattr(self, "protocol", None)
+        if protocol is not None:
+            vars(protocol.connection).clear()
+            vars(protocol).clear()
+        vars(self).clear()
 
     async def _read_data(self) -> None:
         protocol, data = self.protocol, b"-"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from web.handlers.http import error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from web.handlers.http import Answer
 
@@ -16,10 +16,19 @@ _METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _PATH: Final = re.compile(rb"/[!-~]*|\*").fullmatch
 MALFORMED: Final = error(400, "bad_request", "the method or the path is malformed")
 TUNNEL: Final = error(501, "not_implemented", "this is no proxy")
+HEAD_BYTES: Final = 16 * 1024
+# What the list of fields counts for each, beside its bytes (RFC 9113, section 6.5.2).
+FIELD_OVERHEAD: Final = 32
+LONG_HEAD: Final = error(
+    431, "request_header_fields_too_large", f"a head has at most {HEAD_BYTES} bytes, and 32 a field"
+)
 
 
-def head_refusal(fields: Mapping[bytes, bytes]) -> Answer | None:
+def head_refusal(head: Sequence[tuple[bytes, bytes]]) -> Answer | None:
     """Why a head is refused that the library has let pass and Hypercorn stumbles over; None if it is not."""
+    if sum(len(name) + len(value) + FIELD_OVERHEAD for name, value in head) > HEAD_BYTES:
+        return LONG_HEAD
+    fields = dict(head)
     if fields.get(b":method") == b"CONNECT":
         return TUNNEL
     return None if _METHOD(fields.get(b":method", b"")) and _PATH(fields.get(b":path", b"")) else MALFORMED

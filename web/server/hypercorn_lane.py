@@ -11,13 +11,18 @@ from hypercorn.typing import LifespanState
 from hypercorn.utils import wrap_app
 
 from web.server import flow_control
-from web.server.http2 import Http2Server
+from web.server.http2 import FINALIZE, Http2Server
 from web.server.stall_timeout import CONNECTION, StallTimeoutStream
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable, Mapping
 
     from hypercorn.typing import ASGIFramework
+
+    from web.handlers.http import Answer
+
+    Finalize = Callable[[Answer, Mapping[str, str]], Answer]
 
 # Without a request.
 KEEP_ALIVE_S: Final = 60.0
@@ -31,14 +36,16 @@ class HypercornLane:
 
     Args:
         app: The application. In `scope["state"]` it finds the connection's `StallTimeoutStream`.
+        finalize: Completes and counts what is answered without the application: `Dispatcher.finalize`.
         stall_s: Seconds a peer may take nothing.
     """
 
-    def __init__(self, app: ASGIFramework, *, stall_s: float) -> None:
+    def __init__(self, app: ASGIFramework, finalize: Finalize, *, stall_s: float) -> None:
         flow_control.install()
         self._config = _config()
         self._app = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
+        self._finalize = finalize
         self._stall_s = stall_s
 
     async def serve_socket(self, sock: socket.socket, prefix: bytes = b"") -> None:
@@ -48,7 +55,7 @@ class HypercornLane:
 
     async def serve(self, stream: Any, transport: StallTimeoutStream) -> None:
         """Serve a stream, over TLS or in clear, until either side ends it."""
-        state = LifespanState({CONNECTION: transport})
+        state = LifespanState({CONNECTION: transport, FINALIZE: self._finalize})
         try:
             await Http2Server(self._app, self._config, self._context, state, stream)
         finally:

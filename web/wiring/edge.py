@@ -117,7 +117,7 @@ def build_edge(
     dispatcher = Dispatcher(Routes(routes), cors=cors_of(settings), trusted=settings.trusted_proxies)
     stall_s = settings.stream_stall_seconds
     app = make_app(dispatcher, streams, heartbeat_s=settings.heartbeat_seconds, stall_s=stall_s)
-    hypercorn = HypercornLane(app, stall_s=stall_s)
+    hypercorn = HypercornLane(app, dispatcher.finalize, stall_s=stall_s)
     fastlane = FastLane(
         dispatcher,
         streams,
