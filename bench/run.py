@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -127,5 +127,15 @@ def started(peer: Peer, scenario: Scenario, options: Any) -> Iterator[Session]:
     reason = peer.absent()
     if reason is not None:
         raise UsageError(f"cannot start {peer.name}: {reason}")
-    with peer.started(cores()[0], scenario.environment(options)) as server:
-        yield Session(address=server.address, pid=server.pid)
+    with _running(peer, scenario.environment(options)) as session:
+        yield session
+
+
+@contextmanager
+def _running(peer: Peer, environment: Mapping[str, str]) -> Iterator[Session]:
+    with peer.started(cores()[0], environment) as server:
+        yield Session(
+            address=server.address,
+            pid=server.pid,
+            start=lambda more: _running(peer, {**environment, **more}),
+        )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -38,6 +39,8 @@ class Session:
         token: Part of every room's name, so that each run has rooms of its own.
         bearer: Token, or key, that requests carry; "" for none.
         headers: Header lines that every request carries, each with its line end.
+        start: Starts another server like this one, with these variables in its environment, for a
+            scenario that compares the two; None of a server that was not started here.
     """
 
     address: Address
@@ -47,6 +50,7 @@ class Session:
     token: str = field(default_factory=_token)
     bearer: str = ""
     headers: bytes = b""
+    start: Callable[[Mapping[str, str]], AbstractContextManager[Session]] | None = None
 
     def requests(self, size: int = 256) -> Requests:
         """Return the requests for this server, with states of `size` bytes."""

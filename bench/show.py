@@ -35,8 +35,9 @@ def show_result(console: Console, result: Result) -> None:
     """Print figures, percentiles and warnings."""
     outcome = result.outcome
     console.print(f"[bold]{result.scenario}[/] · {result.target}", highlight=False)
+    width = max(24, *map(len, outcome.figures))
     for name, value in outcome.figures.items():
-        console.print(f"  {name:<24}{number(value):>16}", highlight=False)
+        console.print(f"  {name:<{width}}{number(value):>16}", highlight=False)
     if outcome.latencies:
         console.print(_percentiles(result))
     for verdict in outcome.verdicts:

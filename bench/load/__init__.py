@@ -12,6 +12,7 @@ leaning only on the ones above it:
     opening   many streams opened with a bounded number under way
     event_source  a listener that comes back as a browser's EventSource does
     websocket  a Phoenix client that has joined one topic
+    tokens    JWTs for rooms
     deltas    game servers' deltas as requests
     snapshots  Roblox servers' snapshots as requests
     receiver  a small HTTP server, for a server that calls back

@@ -78,11 +78,11 @@ class Requests:
         """Return a GET of the room's record."""
         return b"GET %b%b HTTP/1.1\r\nHost: %b\r\n\r\n" % (self._rooms, room, self._host)
 
-    def stream(self, room: bytes) -> bytes:
-        """Return the request that opens the room's event stream."""
+    def stream(self, room: bytes, headers: bytes = b"") -> bytes:
+        """Return the request that opens the room's event stream, with header lines of its own."""
         return (
             b"GET %b%b/stream HTTP/1.1\r\nHost: %b\r\nAccept: text/event-stream\r\n"
-            b"Cache-Control: no-cache\r\n\r\n" % (self._rooms, room, self._host)
+            b"Cache-Control: no-cache\r\n%b\r\n" % (self._rooms, room, self._host, headers)
         )
 
 

@@ -12,6 +12,7 @@ Reading order:
     idle       bytes per idle stream
     rooms      many live rooms in one process
     crowd      writes with many idle streams open
+    reconnect  writes while all streams come back, without and with tokens
     mixed, soak   rooms full of clients that listen and write
     channels   Phoenix channels over WebSockets
     queue      jobs from Redis to the `ready` callback
@@ -35,6 +36,7 @@ from bench.scenarios.idle import IDLE
 from bench.scenarios.latency import LATENCY
 from bench.scenarios.mixed import MIXED
 from bench.scenarios.queue import QUEUE
+from bench.scenarios.reconnect import RECONNECT
 from bench.scenarios.rooms import ROOMS
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.snapshots import SNAPSHOTS
@@ -50,6 +52,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     CONNECT,
     IDLE,
     CROWD,
+    RECONNECT,
     ROOMS,
     QUEUE,
     CHANNELS,

@@ -23,6 +23,7 @@ from bench.scenarios.fanout import FANOUT, FanoutOptions
 from bench.scenarios.idle import IDLE, IdleOptions
 from bench.scenarios.latency import LATENCY, LatencyOptions
 from bench.scenarios.mixed import MIXED, MixedOptions
+from bench.scenarios.reconnect import RECONNECT, ReconnectOptions
 from bench.scenarios.rooms import ROOMS, RoomsOptions
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.soak import SOAK, SoakOptions
@@ -42,6 +43,7 @@ RUNS: list[tuple[Scenario, Any]] = [
     (CONNECT, ConnectOptions(streams=200, rooms=10)),
     (IDLE, IdleOptions(streams=50, settle_s=0.05, warmup_streams=5)),
     (CROWD, CrowdOptions(streams=50, rounds=1, connections=4, **SHORT)),
+    (RECONNECT, ReconnectOptions(streams=50, rounds=1, connections=4, **SHORT)),
     (ROOMS, RoomsOptions(rooms=200, connections=4, **SHORT)),
     (MIXED, MixedOptions(rooms=5, clients=3, rate=20, connections=5, **SHORT)),
     (SOAK, SoakOptions(rooms=5, clients=3, rate=20, connections=5, step_s=0.1, churn=0.5, **SHORT)),

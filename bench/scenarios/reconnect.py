@@ -1,0 +1,180 @@
+"""`reconnect`: writes per second while many streams come back at once, without tokens and with them.
+
+Two servers on the same core, one with `ROOM_AUTH=token`, take turns in interleaved rounds. In each
+turn all streams are open, with tokens of their own; writes go on flat out; then all streams are
+closed and opened again at once. What is reported is the share of the writes that is left while they
+come back, for both servers, and the ratio of the two: 1 means that tokens cost nothing there.
+
+With `--url` only that server is measured; `--token` is then the token of the streams and writes.
+"""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Final
+
+from bench.histogram import Summary
+from bench.load.engine import Engine
+from bench.load.interrupt import interruptible
+from bench.load.opening import StreamOpener
+from bench.load.tokens import room_token
+from bench.load.window import CpuShare, WindowResult
+from bench.load.wire import SMALLEST_STATE, header_line
+from bench.options import Timing, option
+from bench.results import Outcome, generator_facts
+from bench.scenarios.pump import Pump
+from bench.scenarios.scenario import Scenario
+from bench.session import Session
+
+NONE: Final = "without tokens"
+TOKENS: Final = "with tokens"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconnectOptions(Timing):
+    """Options of `reconnect`."""
+
+    duration_s: float = option(2.0, "seconds of undisturbed writes to compare with", least=0.05)
+    warmup_s: float = option(0.5, "seconds of writes before that", least=0)
+    streams: int = option(10_000, "streams that come back", least=1)
+    rooms: int = option(100, "rooms they are spread over", least=1)
+    connections: int = option(32, "keep-alive connections that write", least=1)
+    rounds: int = option(3, "rounds of without and with", least=1)
+    size: int = option(256, "bytes of a state", least=SMALLEST_STATE)
+    timeout_s: float = option(120.0, "seconds until a return is called a failure", least=0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Return:
+    """One return of all streams.
+
+    Attributes:
+        calm: The window before.
+        writes_per_s: While they came back.
+        took_s: Until all were open.
+        answer: Latency of the writes meanwhile.
+        warnings: Of the writes.
+    """
+
+    calm: WindowResult
+    writes_per_s: float
+    took_s: float
+    answer: Summary
+    warnings: list[str]
+
+    @property
+    def kept(self) -> float:
+        """Share of the undisturbed writes."""
+        return self.writes_per_s / self.calm.per_s
+
+
+def _run(session: Session, options: ReconnectOptions) -> Outcome:
+    with ExitStack() as stack:
+        servers, secret = {NONE: session}, secrets.token_hex(32)
+        if session.start is not None:
+            guarded = session.start({"ROOM_AUTH": "token", "JWT_SECRET": secret})
+            started = stack.enter_context(guarded)
+            servers[TOKENS] = replace(
+                started,
+                live=session.live,
+                seed=session.seed,
+                bearer=room_token(secret, "*", "writer", rights="rw"),
+            )
+        seen: dict[str, list[Return]] = {name: [] for name in servers}
+        partial = False
+        for nth in range(options.rounds):
+            for name, server in servers.items():
+                session.live.say(f"round {nth + 1} of {options.rounds}, {name}")
+                found = _return(server, options, secret if name == TOKENS else "")
+                if isinstance(found, WindowResult):
+                    partial = True
+                    break
+                seen[name].append(found)
+            if partial:
+                break
+    return _outcome(seen, found)
+
+
+def _return(session: Session, options: ReconnectOptions, secret: str) -> Return | WindowResult:
+    """Open all streams, close them and open them again, under writes; if interrupted, the first window."""
+    requests = session.requests(options.size)
+    written = session.room(options.rooms)
+    anonymous = replace(session, bearer="").requests() if secret else requests
+    rooms = session.rooms(options.rooms)
+    wanted = [
+        anonymous.stream(
+            rooms[nth % len(rooms)], headers=_authorization(secret, rooms[nth % len(rooms)], nth)
+        )
+        for nth in range(options.streams)
+    ]
+    with Engine() as engine:
+        streams = session.open_streams(engine, options.streams, wanted.__getitem__)
+        pump = Pump(session, engine, options.connections, lambda nth: requests.put(written, nth + 1))
+        pump.start()
+        engine.run(options.warmup_s)
+        pump.clear()
+        calm = session.measure(engine, lambda: pump.answered, duration_s=options.duration_s)
+        if calm.interrupted:
+            return calm
+        pump.check()
+        for stream in streams:
+            stream.close()
+        pump.clear()
+        effort = CpuShare()
+        again = StreamOpener(engine, session.address, options.streams, wanted.__getitem__)
+        with interruptible(engine) as interrupt:
+            again.run(timeout_s=options.timeout_s)
+        took_s, writes = effort.elapsed_s(), pump.answered
+        if interrupt.asked:
+            return replace(calm, interrupted=True)
+        pump.close()
+    return Return(
+        calm=calm,
+        writes_per_s=writes / took_s,
+        took_s=took_s,
+        answer=pump.latencies.summary(),
+        warnings=pump.warnings(),
+    )
+
+
+def _authorization(secret: str, room: bytes, nth: int) -> bytes:
+    if not secret:
+        return b""
+    return header_line("Authorization", f"Bearer {room_token(secret, room.decode(), f'listener-{nth}')}")
+
+
+def _outcome(seen: dict[str, list[Return]], last: Return | WindowResult) -> Outcome:
+    figures: dict[str, float] = {}
+    if all(seen.values()) and TOKENS in seen:
+        kept = [tokens.kept / none.kept for none, tokens in zip(seen[NONE], seen[TOKENS], strict=False)]
+        figures["tokens_to_none"] = round(statistics.median(kept), 4)
+    for name, found in seen.items():
+        if not found:
+            continue
+        word = name.replace(" ", "_") if TOKENS in seen else "during_return"
+        figures[f"share_of_writes_{word}"] = round(statistics.median(each.kept for each in found), 4)
+        figures[f"writes_per_s_{word}"] = round(statistics.median(each.writes_per_s for each in found), 1)
+        figures[f"writes_per_s_calm_{word}"] = round(statistics.median(each.calm.per_s for each in found), 1)
+        figures[f"return_s_{word}"] = round(statistics.median(each.took_s for each in found), 3)
+    calm = last if isinstance(last, WindowResult) else last.calm
+    if not figures:
+        figures["writes_per_s"] = round(calm.per_s, 1)
+    return Outcome(
+        figures=figures,
+        latencies={f"answer, {name}": found[-1].answer for name, found in seen.items() if found},
+        warnings=list(
+            dict.fromkeys(line for found in seen.values() for each in found for line in each.warnings)
+        ),
+        **(generator_facts(calm) | {"partial": isinstance(last, WindowResult)}),
+    )
+
+
+RECONNECT: Final = Scenario(
+    name="reconnect",
+    summary="writes per second while many streams come back at once, without tokens and with them",
+    options=ReconnectOptions,
+    run=_run,
+)
