@@ -19,6 +19,7 @@ Reading order, each file leaning only on the ones above it:
     actor_systems  the same small jobs on `actors.core`, Pykka and trio channels
     scenarios   the benchmarks, one file each
     game_server  the client for game servers, at its old address
+    generators  the same scenario run by several processes at once, and their outcomes merged
     run         one scenario run against one server
     peers       other implementations of the room API, and the run that compares them
     report      an HTML page from JSON files; the differences of two runs

@@ -121,7 +121,20 @@ def _add_scenario(command: argparse.ArgumentParser, scenario: Scenario) -> None:
     command.description = scenario.summary
     add_options(command, scenario.options)
     if scenario.needs_server:
-        command.add_argument("--url", help="a server that runs already, http[s]://host:port")
+        command.add_argument(
+            "--url",
+            dest="urls",
+            action="append",
+            default=[],
+            help="a server that runs already, http[s]://host:port; may be given several times",
+        )
+        command.add_argument(
+            "--generators",
+            type=int,
+            default=0,
+            metavar="N",
+            help="processes that each make this load, on rooms of their own (default: one for each --url)",
+        )
         command.add_argument("--ca", type=Path, metavar="FILE", help="authority of its certificate, PEM")
         command.add_argument("--insecure", action="store_true", help="take any certificate")
         command.add_argument(
@@ -170,7 +183,8 @@ def _run_scenario(arguments: argparse.Namespace) -> int:
     target = Target()
     if scenario.needs_server:
         target = Target(
-            url=arguments.url,
+            urls=arguments.urls,
+            generators=max(1, len(arguments.urls), arguments.generators),
             pid=arguments.pid,
             server=arguments.server,
             bearer=arguments.token,
@@ -178,9 +192,9 @@ def _run_scenario(arguments: argparse.Namespace) -> int:
             ca=arguments.ca,
             insecure=arguments.insecure,
         )
-        if arguments.pid is not None and arguments.url is None:
+        if arguments.pid is not None and not arguments.urls:
             raise UsageError("--pid belongs to --url; a server started here is known")
-        if (arguments.ca or arguments.insecure) and arguments.url is None:
+        if (arguments.ca or arguments.insecure) and not arguments.urls:
             raise UsageError("--ca and --insecure belong to --url")
     result = run(
         scenario,

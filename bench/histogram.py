@@ -13,7 +13,7 @@ Two corrections, for two ways to load a server:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from hdrh.histogram import HdrHistogram
@@ -27,7 +27,15 @@ SIGNIFICANT_DIGITS: Final = 3
 FOLD_AT: Final = 65_536
 PERCENTILES: Final = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 
-Summary = dict[str, float | int]
+
+class Summary(dict[str, float | int]):
+    """Count, min, mean, max and percentiles by name, in microseconds.
+
+    Attributes:
+        histogram: What they were read from, encoded, so that several can be added.
+    """
+
+    histogram: bytes = b""
 
 
 class Latencies:
@@ -88,11 +96,24 @@ class Latencies:
     def curve(self) -> list[tuple[float, float]]:
         """Return (percentile, microseconds) points for a chart, at most a few dozen."""
         self._fold()
-        if not self._histogram.get_total_count():
-            return []
-        wanted = [*range(0, 100, 5), 99.0, 99.5, 99.9, 99.95, 99.99, 100.0]
-        values = self._histogram.get_percentile_to_value_dict(wanted)
-        return [(float(percentile), float(values[percentile])) for percentile in wanted]
+        return _curve(self._histogram)
+
+
+def added(summaries: Sequence[Summary]) -> tuple[Summary, list[tuple[float, float]]]:
+    """Return the summary, and the curve, of all that the summaries were read from: histograms add."""
+    total = _new_histogram()
+    for summary in summaries:
+        if summary.histogram:
+            total.add(HdrHistogram.decode(summary.histogram))
+    return _summary(total), _curve(total)
+
+
+def _curve(histogram: HdrHistogram) -> list[tuple[float, float]]:
+    if not histogram.get_total_count():
+        return []
+    wanted = [*range(0, 100, 5), 99.0, 99.5, 99.9, 99.95, 99.99, 100.0]
+    values = histogram.get_percentile_to_value_dict(wanted)
+    return [(float(percentile), float(values[percentile])) for percentile in wanted]
 
 
 def _with_missing(value: int, interval_us: float) -> Iterable[int]:
@@ -123,13 +144,14 @@ def _recorded(histogram: HdrHistogram) -> Mapping[int, int]:
 def _summary(histogram: HdrHistogram) -> Summary:
     count = histogram.get_total_count()
     if not count:
-        return {"count": 0}
-    summary: Summary = {
-        "count": count,
-        "min_us": histogram.get_min_value(),
-        "mean_us": round(histogram.get_mean_value(), 1),
-        "max_us": histogram.get_max_value(),
-    }
+        return Summary(count=0)
+    summary = Summary(
+        count=count,
+        min_us=histogram.get_min_value(),
+        mean_us=round(histogram.get_mean_value(), 1),
+        max_us=histogram.get_max_value(),
+    )
+    summary.histogram = histogram.encode()
     for percentile, value in histogram.get_percentile_to_value_dict(PERCENTILES).items():
         name = f"p{percentile:g}".replace(".", "_")
         summary[f"{name}_us"] = value

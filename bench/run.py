@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from bench.errors import UsageError
+from bench.generators import run_by_many
 from bench.load.sockets import Address, parse_url, raise_file_limit
 from bench.machine import Contention, facts, wait_for_quiet
 from bench.peers.catalogue import Peer, by_name
@@ -27,14 +28,16 @@ class Target:
     """The server under test.
 
     Attributes:
-        url: A server that runs already; None to start one.
-        pid: Its process.
+        urls: Servers that run already; none to start one. Generators take them in turn.
+        pid: The process of them all.
+        generators: Processes that make the load.
         server: Name of the server to start: `greenroom` or one of the peers.
         bearer, headers: As a session's.
         ca, insecure: As those of `parse_url`.
     """
 
-    url: str | None = None
+    urls: Sequence[str] = ()
+    generators: int = 1
     pid: int | None = None
     server: str = "greenroom"
     bearer: str = ""
@@ -45,7 +48,15 @@ class Target:
     @property
     def title(self) -> str:
         """For results."""
-        return self.url or self.server
+        return " ".join(self.urls) or self.server
+
+    def addresses(self) -> list[Address]:
+        """Addresses of the servers that run already.
+
+        Raises:
+            UsageError: A URL is none.
+        """
+        return [parse_url(url, ca=self.ca, insecure=self.insecure) for url in self.urls]
 
 
 def run(scenario: Scenario, options: Any, target: Target, *, seed: int, quiet: bool, command: str) -> Result:
@@ -56,14 +67,18 @@ def run(scenario: Scenario, options: Any, target: Target, *, seed: int, quiet: b
     Raises:
         BenchError: It could not be measured.
     """
+    if target.generators > 1 and not scenario.adds_up:
+        raise UsageError(f"{scenario.name} is measured by one generator only")
     machine = facts()
     raise_file_limit()
     with ExitStack() as stack:
         session = stack.enter_context(_session(scenario, options, target))
         server_core, own_core = cores()
-        stack.enter_context(pinned(own_core if target.url is None else None))
+        stack.enter_context(pinned(None if target.urls else own_core))
         live = stack.enter_context(Live(f"{scenario.name} · {target.title}", quiet=quiet))
         session = replace(session, seed=seed, live=live, bearer=target.bearer, headers=target.headers)
+        if target.generators > 1:
+            scenario = run_by_many(scenario, target.generators, target.addresses())
         outcome = watched(scenario, options, session, {server_core, own_core})
     return Result(
         scenario=scenario.name,
@@ -105,12 +120,12 @@ def _session(scenario: Scenario, options: Any, target: Target) -> Iterator[Sessi
     if not scenario.needs_server:
         yield Session(address=NOWHERE)
         return
-    if target.url is not None:
+    if target.urls:
         if scenario.needs_memory and target.pid is None:
             raise UsageError(f"{scenario.name} reads the server's memory: give its process with --pid")
         if target.pid is not None and not list(tree(target.pid)):
             raise UsageError(f"--pid {target.pid}: there is no such process")
-        yield Session(address=parse_url(target.url, ca=target.ca, insecure=target.insecure), pid=target.pid)
+        yield Session(address=target.addresses()[0], pid=target.pid)
         return
     with started(by_name(target.server), scenario, options) as session:
         yield session

@@ -27,6 +27,10 @@ def _token() -> str:
     return secrets.token_hex(4)
 
 
+def _go_on(_engine: Engine) -> None:
+    """Do not wait: there is no other generator."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Session:
     """One run against one server.
@@ -41,6 +45,8 @@ class Session:
         headers: Header lines that every request carries, each with its line end.
         start: Starts another server like this one, with these variables in its environment, for a
             scenario that compares the two; None of a server that was not started here.
+        generators: Processes that do the same at the same time.
+        meet: Runs the engine until all of them have come to this point.
     """
 
     address: Address
@@ -51,6 +57,8 @@ class Session:
     bearer: str = ""
     headers: bytes = b""
     start: Callable[[Mapping[str, str]], AbstractContextManager[Session]] | None = None
+    generators: int = 1
+    meet: Callable[[Engine], None] = _go_on
 
     def requests(self, size: int = 256) -> Requests:
         """Return the requests for this server, with states of `size` bytes."""
@@ -73,6 +81,7 @@ class Session:
 
     def measure(self, engine: Engine, counter: Callable[[], int], *, duration_s: float) -> WindowResult:
         """Measure with the progress line, and the server's processor time and memory where it is known."""
+        self.meet(engine)
         if self.pid is None:
             return measure(engine, counter, duration_s=duration_s, on_slice=self.live.share)
         server = ResourceSampler(self.pid)

@@ -102,8 +102,16 @@ def run_calls(session: Session, options: CallOptions, make: MakeRequest, request
 
 
 PUT: Final = Scenario(
-    name="put", summary="writes per second on keep-alive connections", options=CallOptions, run=_put
+    name="put",
+    summary="writes per second on keep-alive connections",
+    options=CallOptions,
+    run=_put,
+    adds_up=True,
 )
 GET: Final = Scenario(
-    name="get", summary="reads per second on keep-alive connections", options=CallOptions, run=_get
+    name="get",
+    summary="reads per second on keep-alive connections",
+    options=CallOptions,
+    run=_get,
+    adds_up=True,
 )

@@ -33,6 +33,7 @@ def _run(session: Session, options: ConnectOptions) -> Outcome:
         opening = StreamOpener(
             engine, session.address, options.streams, lambda nth: requests.stream(rooms[nth % len(rooms)])
         )
+        session.meet(engine)
         effort = CpuShare()
         with interruptible(engine) as interrupt:
             opening.run(timeout_s=options.timeout_s)
@@ -50,5 +51,5 @@ def _run(session: Session, options: ConnectOptions) -> Outcome:
 
 
 CONNECT: Final = Scenario(
-    name="connect", summary="streams opened per second", options=ConnectOptions, run=_run
+    name="connect", summary="streams opened per second", options=ConnectOptions, run=_run, adds_up=True
 )

@@ -155,4 +155,5 @@ FANOUT: Final = Scenario(
     summary="events per second from one room to many streams",
     options=FanoutOptions,
     run=_run,
+    adds_up=True,
 )

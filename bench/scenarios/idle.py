@@ -35,19 +35,24 @@ def _run(session: Session, options: IdleOptions) -> Outcome:
         for stream in session.open_streams(engine, options.warmup_streams, listen):
             stream.close()
         engine.run(options.settle_s / 4)
+        session.meet(engine)
         before = session.resident_bytes()
+        session.meet(engine)
         streams = session.open_streams(engine, options.streams, listen)
         session.live.say("settling")
+        session.meet(engine)
         engine.run(options.settle_s)
         during = session.resident_bytes()
+        session.meet(engine)
         for stream in streams:
             stream.close()
         engine.run(options.settle_s / 2)
     after = session.resident_bytes()
+    opened = options.streams * session.generators
     return Outcome(
         figures={
-            "bytes_per_stream": round((during - before) / options.streams, 1),
-            "bytes_per_stream_from_start": round((during - at_start) / options.streams, 1),
+            "bytes_per_stream": round((during - before) / opened, 1),
+            "bytes_per_stream_from_start": round((during - at_start) / opened, 1),
             "bytes_at_start": at_start,
             "bytes_before": before,
             "bytes_during": during,
@@ -62,4 +67,5 @@ IDLE: Final = Scenario(
     options=IdleOptions,
     run=_run,
     needs_memory=True,
+    adds_up=True,
 )

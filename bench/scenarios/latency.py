@@ -124,4 +124,5 @@ LATENCY: Final = Scenario(
     summary="time from a write to its arrival at many streams",
     options=LatencyOptions,
     run=_run,
+    adds_up=True,
 )

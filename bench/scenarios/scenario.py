@@ -21,6 +21,7 @@ class Scenario:
         run: Given a session and an instance of `options`.
         needs_server: False for what runs in this very process.
         needs_memory: The server's process must be known.
+        adds_up: Several generators may run it at once: `bench.generators` can merge what they find.
         environment: Given options, what a server started for this run needs in its environment.
     """
 
@@ -30,4 +31,5 @@ class Scenario:
     run: Callable[[Session, Any], Outcome]
     needs_server: bool = True
     needs_memory: bool = False
+    adds_up: bool = False
     environment: Callable[[Any], dict[str, str]] = field(default=lambda _: {})

@@ -72,5 +72,9 @@ def _run(session: Session, options: SpreadOptions) -> Outcome:
 
 
 SPREAD: Final = Scenario(
-    name="spread", summary="updates per second over many rooms", options=SpreadOptions, run=_run
+    name="spread",
+    summary="updates per second over many rooms",
+    options=SpreadOptions,
+    run=_run,
+    adds_up=True,
 )

@@ -11,11 +11,15 @@ import pytest
 from bench.cli import FAILED, main
 from bench.errors import UsageError
 from bench.gates import gate, named_figures
+from bench.histogram import Summary
 from bench.results import Outcome
 
 OUTCOME = Outcome(
     figures={"requests_per_s": 1000.0, "error_share": 0.0},
-    latencies={"delivery": {"p99_us": 12_000, "p99_9_us": 900}, "answer, corrected": {"p99_us": 2_000_000}},
+    latencies={
+        "delivery": Summary(p99_us=12_000, p99_9_us=900),
+        "answer, corrected": Summary(p99_us=2_000_000),
+    },
 )
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from bench.cli import main
 from bench.errors import UsageError
+from bench.histogram import Summary
 from bench.report.charts import bars, lines, percentile_axis
 from bench.report.compare import Change, compare
 from bench.report.page import page
@@ -29,14 +30,7 @@ VOID = {"meta", "br", "rect", "path", "polyline"}
 def result(
     per_s: float = 1000, *, scenario: str = "put", target: str = "http://<here>", **outcome: Any
 ) -> Result:
-    summary: dict[str, float] = {
-        "count": 10,
-        "p50_us": 100,
-        "p90_us": 200,
-        "p99_us": 300,
-        "p99_9_us": 400,
-        "max_us": 500,
-    }
+    summary = Summary(count=10, p50_us=100, p90_us=200, p99_us=300, p99_9_us=400, max_us=500)
     made = Outcome(
         figures={"requests_per_s": per_s, "reconnects": 0},
         latencies={"answer": summary},
