@@ -18,6 +18,7 @@ Reading order, each file leaning only on the ones above it:
     session     one run against one server: the context of a scenario
     actor_systems  the same small jobs on `actors.core`, Pykka and trio channels
     scenarios   the benchmarks, one file each
+    steps       a rate raised until a bound is passed: the knee
     game_server  the client for game servers, at its old address
     generators  the same scenario run by several processes at once, and their outcomes merged
     run         one scenario run against one server

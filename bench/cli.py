@@ -37,6 +37,7 @@ from bench.results import Result, read_json, write_json, write_text
 from bench.run import Target, run
 from bench.scenarios import SCENARIOS, Scenario
 from bench.show import show_result
+from bench.steps import stepped, steps
 
 PROGRAM: Final = "greenroom bench"
 FAILED: Final = 3
@@ -166,6 +167,21 @@ def _add_scenario(command: argparse.ArgumentParser, scenario: Scenario) -> None:
         metavar="CONDITION",
         help=f"exit with {FAILED} if it holds, as in 'p99_ms > 20'; may be given several times",
     )
+    if scenario.has_steps:
+        command.add_argument(
+            "--steps",
+            type=steps,
+            metavar="FIRST:LAST[:FACTOR]",
+            help="raise --rate (by a factor of 2) until a bound is passed, and say where the knee is",
+        )
+        command.add_argument(
+            "--until",
+            type=gate,
+            action="append",
+            default=[],
+            metavar="CONDITION",
+            help="a bound of --steps, as in 'p99_ms > 20'; error_share and unsent_share have one of 0.01",
+        )
     add_common(command)
     command.set_defaults(action=_run_scenario, scenario=scenario)
 
@@ -180,6 +196,11 @@ def add_common(command: argparse.ArgumentParser) -> None:
 def _run_scenario(arguments: argparse.Namespace) -> int:
     scenario: Scenario = arguments.scenario
     options: Any = from_arguments(scenario.options, arguments)
+    if scenario.has_steps:
+        if arguments.steps is not None:
+            scenario = stepped(scenario, arguments.steps, arguments.until)
+        elif arguments.until:
+            raise UsageError("--until is a bound of --steps")
     target = Target()
     if scenario.needs_server:
         target = Target(

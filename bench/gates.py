@@ -47,15 +47,14 @@ class Gate:
     comparison: str
     limit: float
 
-    def judge(self, outcome: Outcome) -> Verdict:
-        """Return what became of the condition.
+    def judge(self, outcome: Outcome) -> tuple[bool, str]:
+        """Return whether the condition is met, and by what value.
 
         Raises:
             UsageError: The run has no such figure; the message lists those it has.
         """
         value = _value(self.name, named_figures(outcome))
-        fails = _COMPARISONS[self.comparison](value, self.limit)
-        return Verdict(text=f"{self.name} = {value:g} (--fail-if {self.text!r})", fails=fails)
+        return _COMPARISONS[self.comparison](value, self.limit), f"{self.name} = {value:g}"
 
 
 def gate(text: str) -> Gate:
@@ -77,7 +76,8 @@ def judged(outcome: Outcome, gates: Sequence[Gate]) -> list[Verdict]:
     Raises:
         UsageError: One names a figure that the run does not have.
     """
-    return [each.judge(outcome) for each in gates]
+    found = [(each, *each.judge(outcome)) for each in gates]
+    return [Verdict(text=f"{value} (--fail-if {each.text!r})", fails=is_met) for each, is_met, value in found]
 
 
 def named_figures(outcome: Outcome) -> dict[str, float]:
@@ -105,5 +105,5 @@ def _value(name: str, figures: Mapping[str, float]) -> float:
     base, _, unit = name.rpartition("_")
     microseconds = figures.get(f"{base}_us")
     if unit not in _MICROSECONDS or microseconds is None:
-        raise UsageError(f"--fail-if: there is no figure {name}; there are {', '.join(sorted(figures))}")
+        raise UsageError(f"there is no figure {name}; there are {', '.join(sorted(figures))}")
     return microseconds / _MICROSECONDS[unit]

@@ -30,6 +30,22 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of `--steps`.
+
+    Attributes:
+        rate: What was asked for.
+        p50_us, p99_us: Of what the scenario times first; None if nothing was.
+        passed: The bounds that it passed; "" for a good step.
+    """
+
+    rate: float
+    p50_us: float | None
+    p99_us: float | None
+    passed: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """The figures of one scenario.
 
@@ -46,6 +62,7 @@ class Outcome:
         warnings: One line each, for people.
         verdicts: What the scenario, or `--fail-if`, held the run to.
         resources: (seconds, cores, resident bytes) of the server's processes; () when they are not known.
+        steps: Those of `--steps`, by their rate; the other attributes are of the last good one then.
         partial: SIGINT ended the run early; the figures are of what was measured until then.
     """
 
@@ -61,6 +78,7 @@ class Outcome:
     warnings: Sequence[str] = ()
     verdicts: Sequence[Verdict] = ()
     resources: Sequence[tuple[float, float, int]] = ()
+    steps: Sequence[Step] = ()
     partial: bool = False
 
     @property
@@ -104,6 +122,7 @@ class Result:
         """Return the result behind a JSON object made by `as_json`."""
         outcome = dict(value["outcome"])
         outcome["verdicts"] = [Verdict(**each) for each in outcome.get("verdicts", ())]
+        outcome["steps"] = [Step(**each) for each in outcome.get("steps", ())]
         return cls(
             scenario=value["scenario"],
             target=value["target"],

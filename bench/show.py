@@ -40,6 +40,8 @@ def show_result(console: Console, result: Result) -> None:
         console.print(f"  {name:<{width}}{number(value):>16}", highlight=False)
     if outcome.latencies:
         console.print(_percentiles(result))
+    if outcome.steps:
+        console.print(_steps(result))
     for verdict in outcome.verdicts:
         said = "[red]failed[/]" if verdict.fails else "[green]passed[/]"
         console.print(f"  {said} {verdict.text}", highlight=False)
@@ -62,6 +64,17 @@ def notes(result: Result) -> list[str]:
             "on an idle machine the figures are better"
         )
     return said
+
+
+def _steps(result: Result) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 2))
+    for column in ("rate", "p50", "p99"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for step in result.outcome.steps:
+        times = ["-" if each is None else quantity("p_us", each) for each in (step.p50_us, step.p99_us)]
+        table.add_row(number(step.rate), *times, step.passed or "good")
+    return table
 
 
 def _percentiles(result: Result) -> Table:

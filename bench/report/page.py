@@ -8,7 +8,7 @@ from html import escape
 from typing import Any, Final
 
 from bench.report.charts import PERCENTILE_TICKS, Points, bars, lines, percentile_axis
-from bench.results import Result, Verdict
+from bench.results import Result, Step, Verdict
 from bench.show import MIB, notes, number, quantity
 
 _STYLE: Final = """
@@ -125,6 +125,7 @@ def _result(result: Result) -> str:
             _table(
                 ["figure", ""], ([name, quantity(name, value)] for name, value in outcome.figures.items())
             ),
+            _steps(outcome.steps),
             _notes(notes(result)),
             _timelines({outcome.rate: (outcome.rate, outcome.timeline)}),
             _resources({"server": outcome.resources}),
@@ -138,6 +139,30 @@ def _result(result: Result) -> str:
 def _verdict(verdict: Verdict) -> str:
     said = "failed" if verdict.fails else "passed"
     return f"<p class={said}>{said}: {escape(verdict.text)}</p>"
+
+
+def _steps(steps: Sequence[Step]) -> str:
+    """Return the latencies of all steps, as a chart over the rate and as a table."""
+    if not steps:
+        return ""
+    chart = lines(
+        {
+            "p50": [(step.rate, step.p50_us / 1000) for step in steps if step.p50_us is not None],
+            "p99": [(step.rate, step.p99_us / 1000) for step in steps if step.p99_us is not None],
+        },
+        "latency by rate",
+        x_label="rate",
+        y_label="ms",
+    )
+    body = [
+        [
+            number(step.rate),
+            *(_NOTHING if each is None else quantity("p_us", each) for each in (step.p50_us, step.p99_us)),
+            step.passed or "good",
+        ]
+        for step in steps
+    ]
+    return chart + _table(["rate", "p50", "p99", "bounds"], body)
 
 
 def _timelines(runs: Mapping[str, tuple[str, Points]]) -> str:

@@ -88,7 +88,7 @@ def run_calls(session: Session, options: CallOptions, make: MakeRequest, request
         figures={
             "requests_per_s": round(measured.per_s, 1),
             "reconnects": pump.reconnects(),
-            "error_share": pump.error_share(),
+            **pump.shares(),
         },
         latencies={
             "answer": pump.latencies.summary(),
@@ -107,6 +107,7 @@ PUT: Final = Scenario(
     options=CallOptions,
     run=_put,
     adds_up=True,
+    has_steps=True,
 )
 GET: Final = Scenario(
     name="get",
@@ -114,4 +115,5 @@ GET: Final = Scenario(
     options=CallOptions,
     run=_get,
     adds_up=True,
+    has_steps=True,
 )

@@ -93,7 +93,7 @@ def _run(session: Session, options: DeltaOptions) -> Outcome:
         figures={
             "deltas_per_s": round(measured.per_s, 1),
             "requests_per_s": round(pump.answered / measured.elapsed_s, 1),
-            "error_share": pump.error_share(),
+            **pump.shares(),
         },
         latencies={"answer": pump.latencies.summary(), **lateness},
         curves={"answer": pump.latencies.curve()},
@@ -154,5 +154,6 @@ DELTAS: Final = Scenario(
     summary="durable changes of players' stats per second",
     options=DeltaOptions,
     run=_run,
+    has_steps=True,
     environment=_environment,
 )

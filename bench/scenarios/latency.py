@@ -106,7 +106,7 @@ def _run(session: Session, options: LatencyOptions) -> Outcome:
         figures={
             "delivery_p99_us": summary["p99_us"],
             "deliveries_per_s": round(measured.per_s, 1),
-            "error_share": pump.error_share(),
+            **pump.shares(),
         },
         latencies={
             "delivery": summary,
@@ -125,4 +125,5 @@ LATENCY: Final = Scenario(
     options=LatencyOptions,
     run=_run,
     adds_up=True,
+    has_steps=True,
 )

@@ -93,7 +93,7 @@ class Mixed:
     ) -> Outcome:
         """Return the outcome, with percentiles and warnings."""
         return Outcome(
-            figures=figures | {"error_share": self.pump.error_share()},
+            figures=figures | self.pump.shares(),
             latencies={
                 "delivery": self.deliveries.latencies.summary(),
                 "answer": self.pump.latencies.summary(),
@@ -126,5 +126,9 @@ def _run(session: Session, options: MixedOptions) -> Outcome:
 
 
 MIXED: Final = Scenario(
-    name="mixed", summary="rooms full of clients that listen and write", options=MixedOptions, run=_run
+    name="mixed",
+    summary="rooms full of clients that listen and write",
+    options=MixedOptions,
+    run=_run,
+    has_steps=True,
 )

@@ -109,10 +109,19 @@ class Pump:
         """Return how often the server closed one of the connections."""
         return sum(caller.reconnects for caller in self._callers)
 
-    def error_share(self) -> float:
-        """Return the share of answers that were refusals or broken connections."""
-        refused = self.refused.total()
-        return round(refused / (refused + self.answered), 4) if refused else 0.0
+    def shares(self) -> dict[str, float]:
+        """Return two figures: the share of answers that were refusals, and of requests still owed."""
+        refused, unsent = self.refused.total(), self.unsent
+        answers = refused + self.answered
+        return {
+            "error_share": round(refused / answers, 4) if refused else 0.0,
+            "unsent_share": round(unsent / (answers + unsent), 4) if unsent else 0.0,
+        }
+
+    @property
+    def unsent(self) -> int:
+        """Requests that the schedule owes."""
+        return self.never_sent + len(self._owed)
 
     def check(self) -> None:
         """Raise `TargetError` if no request succeeded.
@@ -132,9 +141,8 @@ class Pump:
             f"{n:,} requests were answered {status or 'by a closed connection'}"
             for status, n in sorted(self.refused.items())
         ]
-        if self.never_sent or self._owed:
-            behind = self.never_sent + len(self._owed)
-            said.append(f"the server did not keep up with the rate: {behind:,} requests were not sent")
+        if self.unsent:
+            said.append(f"the server did not keep up with the rate: {self.unsent:,} requests were not sent")
         return said
 
     def _send(self, caller: Caller, intended_ns: int) -> None:

@@ -22,6 +22,7 @@ class Scenario:
         needs_server: False for what runs in this very process.
         needs_memory: The server's process must be known.
         adds_up: Several generators may run it at once: `bench.generators` can merge what they find.
+        has_steps: Its option `rate` can be raised until a bound is passed.
         environment: Given options, what a server started for this run needs in its environment.
     """
 
@@ -32,4 +33,5 @@ class Scenario:
     needs_server: bool = True
     needs_memory: bool = False
     adds_up: bool = False
+    has_steps: bool = False
     environment: Callable[[Any], dict[str, str]] = field(default=lambda _: {})

@@ -64,7 +64,7 @@ def _run(session: Session, options: SnapshotOptions) -> Outcome:
     pump.check()
     lateness = {"behind schedule": pump.lateness.summary()} if options.rate else {}
     return Outcome(
-        figures={"snapshots_per_s": round(measured.per_s, 1), "error_share": pump.error_share()},
+        figures={"snapshots_per_s": round(measured.per_s, 1), **pump.shares()},
         latencies={"answer": pump.latencies.summary(), **lateness},
         curves={"answer": pump.latencies.curve()},
         warnings=pump.warnings(),
@@ -77,5 +77,6 @@ SNAPSHOTS: Final = Scenario(
     summary="durable snapshots of Roblox players per second",
     options=SnapshotOptions,
     run=_run,
+    has_steps=True,
     environment=_environment,
 )

@@ -62,7 +62,7 @@ def _run(session: Session, options: SpreadOptions) -> Outcome:
         figures={
             "updates_per_s": round(measured.per_s, 1),
             "writes_per_s": round(pump.answered / measured.elapsed_s, 1),
-            "error_share": pump.error_share(),
+            **pump.shares(),
         },
         latencies={"delivery": deliveries.latencies.summary(), "answer": pump.latencies.summary()},
         curves={"delivery": deliveries.latencies.curve()},
@@ -77,4 +77,5 @@ SPREAD: Final = Scenario(
     options=SpreadOptions,
     run=_run,
     adds_up=True,
+    has_steps=True,
 )

@@ -41,7 +41,7 @@ OUTCOME = Outcome(
     ],
 )
 def test_a_condition_is_judged_in_its_unit(text: str, fails: bool) -> None:
-    assert gate(text).judge(OUTCOME).fails is fails
+    assert gate(text).judge(OUTCOME)[0] is fails
 
 
 @pytest.mark.parametrize("text", ["", "p99_ms", "p99_ms > ", "> 20", "p99_ms = 20", "p99 > 20 h", "p99 > x"])
