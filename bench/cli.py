@@ -37,7 +37,7 @@ from bench.results import Result, read_json, write_json, write_text
 from bench.run import Target, run
 from bench.scenarios import SCENARIOS, Scenario
 from bench.show import show_result
-from bench.steps import stepped, steps
+from bench.steps import steps
 
 PROGRAM: Final = "greenroom bench"
 FAILED: Final = 3
@@ -196,9 +196,10 @@ def add_common(command: argparse.ArgumentParser) -> None:
 def _run_scenario(arguments: argparse.Namespace) -> int:
     scenario: Scenario = arguments.scenario
     options: Any = from_arguments(scenario.options, arguments)
+    climb = None
     if scenario.has_steps:
         if arguments.steps is not None:
-            scenario = stepped(scenario, arguments.steps, arguments.until)
+            climb = replace(arguments.steps, bounds=tuple(arguments.until))
         elif arguments.until:
             raise UsageError("--until is a bound of --steps")
     target = Target()
@@ -224,6 +225,7 @@ def _run_scenario(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         quiet=arguments.quiet,
         command=arguments.command_line,
+        climb=climb,
     )
     try:
         verdicts = [*result.outcome.verdicts, *judged(result.outcome, arguments.fail_if)]

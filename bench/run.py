@@ -19,6 +19,7 @@ from bench.results import Outcome, Result
 from bench.scenarios.scenario import Scenario
 from bench.servers import cores, pinned
 from bench.session import Session
+from bench.steps import Steps, stepped
 
 NOWHERE: Final = Address("127.0.0.1", 0)
 
@@ -59,8 +60,17 @@ class Target:
         return [parse_url(url, ca=self.ca, insecure=self.insecure) for url in self.urls]
 
 
-def run(scenario: Scenario, options: Any, target: Target, *, seed: int, quiet: bool, command: str) -> Result:
-    """Run a scenario and return its result.
+def run(
+    scenario: Scenario,
+    options: Any,
+    target: Target,
+    *,
+    seed: int,
+    quiet: bool,
+    command: str,
+    climb: Steps | None = None,
+) -> Result:
+    """Run a scenario, at the rates of `climb` if there are such, and return its result.
 
     The generator is pinned to one core, a server started here to another.
 
@@ -79,6 +89,8 @@ def run(scenario: Scenario, options: Any, target: Target, *, seed: int, quiet: b
         session = replace(session, seed=seed, live=live, bearer=target.bearer, headers=target.headers)
         if target.generators > 1:
             scenario = run_by_many(scenario, target.generators, target.addresses())
+        if climb is not None:
+            scenario = stepped(scenario, climb)
         outcome = watched(scenario, options, session, {server_core, own_core})
     return Result(
         scenario=scenario.name,

@@ -34,11 +34,13 @@ class Steps:
     Attributes:
         first, last: Requests per second, or whatever the scenario's `--rate` is.
         factor: From one to the next.
+        bounds: What ends the climb, beside the bounds that always do.
     """
 
     first: float
     last: float
     factor: float
+    bounds: tuple[Gate, ...] = ()
 
     def rates(self) -> Iterator[float]:
         """Yield the rates, `last` at the end."""
@@ -66,7 +68,7 @@ def steps(text: str) -> Steps:
     return Steps(first, last, factor)
 
 
-def stepped(scenario: Scenario, wanted: Steps, bounds: Sequence[Gate]) -> Scenario:
+def stepped(scenario: Scenario, wanted: Steps) -> Scenario:
     """Return the scenario that finds the knee of another.
 
     Raises:
@@ -76,7 +78,7 @@ def stepped(scenario: Scenario, wanted: Steps, bounds: Sequence[Gate]) -> Scenar
         raise UsageError(f"--steps: {scenario.name} has no rate that can be raised")
 
     def run(session: Session, options: Any) -> Outcome:
-        return _Climb(scenario, session, options, (*bounds, *ALWAYS)).run(wanted)
+        return _Climb(scenario, session, options, (*wanted.bounds, *ALWAYS)).run(wanted)
 
     return replace(scenario, run=run)
 

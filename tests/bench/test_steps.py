@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from bench.cli import FAILED, main
 from bench.errors import TargetError, UsageError
 from bench.gates import gate
+from bench.histogram import Summary
 from bench.load.sockets import Address
 from bench.report.page import page
 from bench.results import Outcome, read_json
@@ -32,9 +33,10 @@ def server_with(*, knee: float, breaks_at: float = 1e9, interrupted_at: float = 
     def run(_session: Session, options: Rate) -> Outcome:
         if options.rate >= breaks_at:
             raise TargetError("nobody answers")
+        p99_us = 1000 if options.rate <= knee else 1_000_000
         return Outcome(
             figures={"requests_per_s": options.rate, "error_share": 0.0, "unsent_share": 0.0},
-            latencies={"answer": {"p50_us": 500, "p99_us": 1000 if options.rate <= knee else 1_000_000}},
+            latencies={"answer": Summary({"p50_us": 500, "p99_us": p99_us})},
             partial=options.rate >= interrupted_at,
         )
 
@@ -42,7 +44,8 @@ def server_with(*, knee: float, breaks_at: float = 1e9, interrupted_at: float = 
 
 
 def climb(scenario: Scenario, wanted: str, *bounds: str) -> Outcome:
-    outcome: Outcome = stepped(scenario, steps(wanted), [gate(each) for each in bounds]).run(HERE, Rate())
+    climb = replace(steps(wanted), bounds=tuple(gate(each) for each in bounds))
+    outcome: Outcome = stepped(scenario, climb).run(HERE, Rate())
     return outcome
 
 
@@ -92,14 +95,26 @@ def test_an_interrupted_climb_keeps_its_good_steps() -> None:
 
 def test_what_has_no_rate_has_no_steps() -> None:
     with pytest.raises(UsageError, match="fanout has no rate"):
-        stepped(FANOUT, Steps(1, 2, 2), [])
+        stepped(FANOUT, Steps(1, 2, 2))
 
 
+@pytest.mark.parametrize("generators", ["1", "2"])
 def test_the_steps_of_a_real_server_are_shown_and_charted(
-    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    url: str, generators: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "steps.json"
-    brief = ["--url", url, "--connections", "4", "--duration-s", "0.3", "--warmup-s", "0.1"]
+    brief = [
+        "--url",
+        url,
+        "--generators",
+        generators,
+        "--connections",
+        "4",
+        "--duration-s",
+        "0.3",
+        "--warmup-s",
+        "0.1",
+    ]
     gates = ["--until", "p99_s > 600", "--fail-if", "knee_rate < 1000000"]
 
     assert main(["put", *brief, "--steps", "40:160", *gates, "--json", str(file)]) == FAILED
