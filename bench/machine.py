@@ -33,6 +33,11 @@ def facts() -> dict[str, str | int | float]:
     }
 
 
+def available_bytes() -> int:
+    """Return the memory that programs can still take without swapping; 0 where the system does not say."""
+    return int((_first(_MEMORY_INFO, "MemAvailable") or "0 kB").split()[0]) * 1024
+
+
 def _first(path: Path, name: str) -> str | None:
     """Return what stands after the first `name:` in a file of /proc."""
     try:

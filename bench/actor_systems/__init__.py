@@ -10,6 +10,7 @@ Reading order:
     greenroom       ours
     pykka_threads   Pykka
     trio_channel    a trio memory channel
+    many_streams    up to a million rooms with a stream each, for `bench capacity`; ours only
 
 Jobs: `cast` (one sender, one receiver, until the last message is handled), `call` (one
 after the other), `spawn` (until the last has started), `bytes` (resident bytes per idle

@@ -18,6 +18,7 @@ Reading order:
     queue      jobs from Redis to the `ready` callback
     deltas     durable changes of stats
     snapshots  Roblox players' states
+    capacity   a million streams in one process, without sockets
     actors     `mailbox` and `actors`, against other actor systems
 """
 
@@ -27,6 +28,7 @@ from typing import Final
 
 from bench.scenarios.actors import ACTORS, MAILBOX
 from bench.scenarios.calls import GET, PUT
+from bench.scenarios.capacity import CAPACITY
 from bench.scenarios.channels import CHANNELS
 from bench.scenarios.connect import CONNECT
 from bench.scenarios.crowd import CROWD
@@ -58,6 +60,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     CHANNELS,
     DELTAS,
     SNAPSHOTS,
+    CAPACITY,
     MAILBOX,
     ACTORS,
     MIXED,
