@@ -44,11 +44,16 @@ addEventListener('securitypolicyviolation', (event) => faults.push(event.blocked
 
 
 class Page:
-    """One tab."""
+    """One tab.
+
+    Attributes:
+        received: Bytes that came over the network since `Network.enable`.
+    """
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._numbers = itertools.count(1)
+        self.received = 0
 
     def call(self, method: str, **params: object) -> Any:
         """One command of the DevTools protocol."""
@@ -56,6 +61,8 @@ class Page:
         self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
         while True:
             message = json.loads(self._socket.recv(timeout=30))
+            if message.get("method") == "Network.dataReceived":
+                self.received += message["params"]["dataLength"]
             if message.get("id") == number:
                 assert "error" not in message, message
                 return message["result"]

@@ -20,6 +20,19 @@ from tests.fakes.node import job
 
 pytestmark = pytest.mark.e2e
 PATIENCE_S = 30.0
+ROOMS = 10_000
+LOOK_S = 10.0
+MAX_BYTES_PER_S = 100_000
+# Of a page that updates itself each second, in that time: a busy machine may pause it now and then.
+MAX_LATE_TASKS = 3
+# Notes tasks of the page that take longer than 50 ms, and counts frames.
+WATCH_WORK = """
+window.work = []; window.frames = 0;
+const note = (list) => work.push(...list.getEntries().map((task) => task.duration));
+new PerformanceObserver(note).observe({ type: 'longtask' });
+const frame = () => { frames += 1; requestAnimationFrame(frame); };
+frame(); 0
+"""
 EXTRA = """
 addEventListener('unhandledrejection', (event) => faults.push(String(event.reason)));
 window.confirm = () => true;
@@ -95,3 +108,41 @@ def _look_and_act(node: ServedNode, client: redis.Redis) -> None:
         page.wait_for("document.querySelector('[aria-label=\"Terminate m-1\"]') !== null")
         page.run("document.querySelector('[aria-label=\"Terminate m-1\"]').click(); 0")
         page.wait_for("document.getElementById('matches').textContent.includes('aborted')")
+
+
+def test_what_has_the_focus_keeps_it_while_numbers_change() -> None:
+    with (
+        ServedNode(LOG_LEVEL="critical", ADMIN_TOKEN="dev", DASHBOARD="open", ROOM_SNAPSHOT="off") as node,
+        dashboard(node) as page,
+    ):
+        page.wait_for("document.querySelector('[aria-label=\"Kill core/registry\"]') !== null")
+        page.run("document.querySelector('[aria-label=\"Kill core/registry\"]').focus(); 0")
+        for number in range(3):
+            httpx.put(f"{node.url}/api/rooms/r{number}", json={"state": {}})
+            page.wait_for(f"document.getElementById('tree').innerText.includes('{number + 1} running')")
+            # The actor's own numbers change as well.
+        page.run("document.activeElement.click(); 0")
+        page.wait_for("seen.tree['core/registry'].restarts === 1")
+        assert page.run("document.activeElement.getAttribute('aria-label')") == "Kill core/registry"
+
+
+def test_ten_thousand_rooms_keep_the_page_quick_and_its_stream_small() -> None:
+    with (
+        ServedNode(LOG_LEVEL="critical", ADMIN_TOKEN="dev", DASHBOARD="open", ROOM_SNAPSHOT="off") as node,
+        httpx.Client(base_url=node.url) as client,
+    ):
+        for number in range(ROOMS):
+            client.put(f"/api/rooms/room-{number}", json={"state": {"n": number}})
+        with dashboard(node) as page:
+            page.wait_for("document.getElementById('tree').innerText.includes('10,000 running')")
+            page.wait_for("document.querySelectorAll('#rooms button').length === 50")
+            page.run(WATCH_WORK)
+            page.call("Network.enable")
+            begun, written = time.monotonic(), 0
+            while (seconds := time.monotonic() - begun) < LOOK_S:
+                client.put(f"/api/rooms/room-{written % ROOMS}", json={"state": {"n": written}})
+                written += 1
+            late, frames = page.run("[work, frames]")
+            assert 0 < page.received / seconds < MAX_BYTES_PER_S
+            assert frames > LOOK_S
+            assert len(late) <= MAX_LATE_TASKS
