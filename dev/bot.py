@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import trio
 
-from dev.phoenix import CLOSED, CRASHED, Channel, ChannelEvent, Disconnected
+from dev.phoenix import CLOSED, CRASHED, Channel, ChannelEvent, Disconnected, JoinRefused
 
 ENDINGS: Final = frozenset({"game:ended", "game:aborted"})
 # A move that came too late is no mistake, nor is one into a match that is just coming back.
@@ -21,9 +21,14 @@ MOVED_ON: Final = frozenset(
         "unmatched topic",
         "not_connected",
         "internal_error",
+        # The same move, whose answer was lost on its way from another node.
+        "duplicate_nonce",
     }
 )
-RATE_LIMITED: Final = "rate_limited"
+# The move may be made again, with the same nonce.
+AGAIN: Final = frozenset({"rate_limited", "unavailable", "timeout", "busy"})
+# So may the join.
+JOIN_AGAIN: Final = frozenset({"unavailable", "busy", "join crashed", "join timeout"})
 # Five moves a second are allowed.
 PAUSE_S: Final = 0.25
 
@@ -82,17 +87,21 @@ class Bot:
         await trio.sleep(self._pace_s)
         # Whatever becomes of it, the next move is for a turn that is announced.
         self._turn = None
-        reason = await self._move(card["id"])
-        while reason == RATE_LIMITED:
+        nonce = uuid.uuid4().hex
+        reason = await self._move(card["id"], nonce)
+        while reason in AGAIN:
             await trio.sleep(PAUSE_S)
-            reason = await self._move(card["id"])
+            reason = await self._move(card["id"], nonce)
         if reason not in MOVED_ON:
             raise RuntimeError(f"{self.user_id} may not play {card['id']}: {reason}")
 
-    async def _move(self, card_id: str) -> str | None:
-        """Play a card; return the reason of a refusal, None if it was accepted."""
-        move = {"action": "play_card", "card_id": card_id, "nonce": uuid.uuid4().hex}
-        answer = await self._channel.push("game:action", move)
+    async def _move(self, card_id: str, nonce: str) -> str | None:
+        """Play a card; return the reason of a refusal, None if it was accepted or nobody can say."""
+        move = {"action": "play_card", "card_id": card_id, "nonce": nonce}
+        try:
+            answer = await self._channel.push("game:action", move)
+        except trio.TooSlowError:
+            return None  # the channel has crashed meanwhile: what the match says when joined again counts
         return None if answer.status == "ok" else str(answer.response.get("reason"))
 
     async def _take(self, heard: ChannelEvent) -> None:
@@ -111,9 +120,18 @@ class Bot:
             case event if event in ENDINGS:
                 self.ended = payload
             case event if event == CRASHED:
-                self._look_at(await self._channel.join())
+                self._look_at(await self._join_again())
             case event if event == CLOSED:
                 raise Disconnected(1000)
+
+    async def _join_again(self) -> Mapping[str, Any]:
+        while True:
+            try:
+                return await self._channel.join()
+            except JoinRefused as refused:
+                if refused.response.get("reason") not in JOIN_AGAIN:
+                    raise
+            await trio.sleep(PAUSE_S)
 
     def _look_at(self, joined: Mapping[str, Any]) -> None:
         """Take the match's state from the reply to a join."""

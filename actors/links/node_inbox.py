@@ -297,13 +297,14 @@ class NodeInbox:
             try:
                 message = decode(data)
             except Unreadable as unreadable:
-                self._drop(unreadable.reason)
+                self.drop(unreadable.reason)
             else:
                 # What this node asks of all others it hears as well.
                 if message.sender != self.owner or channel != self._everybodys:
                     self._take(message)
 
-    def _drop(self, reason: str, **facts: str) -> None:
+    def drop(self, reason: str, **facts: str) -> None:
+        """Count a message that cannot be used, one of `UNREADABLE`; the first of each reason is logged."""
         self._dropped[reason] += 1
         # Nodes of another version, or a stranger, may send many of them.
         if self._dropped[reason] == 1:
@@ -335,7 +336,7 @@ class NodeInbox:
     def _take_cast(self, sender: str, kind: str, body: bytes) -> None:
         handler = self._on_cast.get(kind)
         if handler is None:
-            self._drop(UNKNOWN, kind=kind)
+            self.drop(UNKNOWN, kind=kind)
             return
         try:
             handler(sender, body)
@@ -346,7 +347,7 @@ class NodeInbox:
     def _take_call(self, message: NodeMessage) -> None:
         handler = self._on_call.get(message.kind)
         if handler is None:
-            self._drop(UNKNOWN, kind=message.kind)
+            self.drop(UNKNOWN, kind=message.kind)
             self._fail(message, UNKNOWN)
         elif self._nursery is None or len(self._answering) >= MAX_ANSWERING:
             self._fail(message, FULL)

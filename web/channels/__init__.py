@@ -20,6 +20,8 @@ Reading order, each file leaning only on the ones above it:
     presence          pure: presences of a topic
     chat              which chat messages are valid, and how many a player may send
     room_presence, room_channel           `room:{id}`
+    forward_messages  what two nodes say about a channel whose room is not where its client is
+    channel_forwarder, channel_host       the client's end of such a channel, and the room's
     state_channel                         `state:{id}`
     long_poll_buffer, long_poll           transport over plain requests
     handshake, websocket                  transport over a raw socket, without I/O of its own
@@ -32,5 +34,6 @@ What is promised
 
 What is not promised
     * A push taken by a transport may never arrive: the connection may end first.
+    * What is said between two nodes may be lost; the client then hears `phx_error`, and joins again.
     * Long-poll sessions live in one process; several behind one port need sticky routing.
 """

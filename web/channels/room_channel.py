@@ -21,6 +21,7 @@ from web.channels.channel import ChannelSocket, LeaveReason, Push
 from web.channels.chat import ChatLimits, content_of
 from web.channels.messages import Payload
 from web.channels.room_presence import RoomPresence
+from web.channels.router import JoinHandler
 
 __all__ = ["ROOM_PATTERN", "PlayerChannel", "RoomChannel"]
 
@@ -37,6 +38,7 @@ class RoomChannel:
 
     Args:
         matches: Finds the match of a room.
+        elsewhere: Decides about joins of rooms that have no match on this node; None: there is no other.
         clock: Seconds that only go forward, for the rate of chat.
         wall_clock: Unix seconds, for times that clients read.
     """
@@ -45,22 +47,33 @@ class RoomChannel:
         self,
         matches: MatchDirectory,
         *,
+        elsewhere: JoinHandler | None = None,
         clock: Callable[[], float] = trio.current_time,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._matches = matches
+        self._elsewhere = elsewhere
         self._clock = clock
         self._wall_clock = wall_clock
         self._presences: dict[str, RoomPresence] = {}
         self._chat = ChatLimits(clock)
         self._players: Counter[str] = Counter()
 
-    def join(self, socket: ChannelSocket, payload: object) -> None:  # noqa: ARG002  # the token says it all
-        """Ask the match whether the user may join."""
+    def join(self, socket: ChannelSocket, payload: object) -> None:
+        """Ask the match whether the user may join, wherever it lives."""
+        if not socket.user.user_id:
+            socket.refuse({"reason": "unauthorized"})
+        elif self._elsewhere is None or self._matches.find(socket.topic.removeprefix(PREFIX)) is not None:
+            self.join_here(socket, payload)
+        else:
+            self._elsewhere(socket, payload)
+
+    def join_here(self, socket: ChannelSocket, payload: object) -> None:  # noqa: ARG002  # the token says it all
+        """Ask the match whether the user may join, if it lives on this node."""
         room_id = socket.topic.removeprefix(PREFIX)
-        match = self._matches.find(room_id) if socket.user.user_id else None
+        match = self._matches.find(room_id)
         if match is None:
-            socket.refuse({"reason": "room_not_found" if socket.user.user_id else "unauthorized"})
+            socket.refuse({"reason": "room_not_found"})
             return
         try:
             match.join(PlayerChannel(socket, room_id, match, self))

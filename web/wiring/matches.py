@@ -29,6 +29,8 @@ from actors.matches import (
 )
 from actors.matches.rules import RulesRegistry
 from supervision import ChildSpec, ChildType
+from web.channels.channel_forwarder import BREAKS, FAILURES, ChannelForwarder
+from web.channels.channel_host import ChannelHost
 from web.channels.room_channel import ROOM_PATTERN, RoomChannel
 from web.handlers.inspection.matches import MatchesSection, QueueSection, ResultsSection
 from web.handlers.inspection.section import SampledSection
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from web.handlers.inspection.section import Section
     from web.handlers.metrics import Sample
     from web.settings import Settings
+    from web.wiring.nodes import NodesFeature
 
 logger = logging.getLogger(__name__)
 
@@ -153,10 +156,14 @@ class MatchesFeature(Feature):
     Attributes:
         hosting: None without `REDIS_URL` or `API_BASE_URL`.
         players: The topic `room:*`. Without matches every join is refused.
+        forwarder: Joins of rooms whose match lives on another node; None where there is no other.
+        host: Clients of other nodes; None without matches, or where there is no other node.
     """
 
     hosting: MatchHosting | None
     players: RoomChannel
+    forwarder: ChannelForwarder | None = None
+    host: ChannelHost | None = None
 
     def supervisors(self) -> list[ChildSpec]:
         """The matches' supervisor."""
@@ -166,7 +173,13 @@ class MatchesFeature(Feature):
 
     def children(self) -> list[ChildSpec]:
         """What talks to Redis and the API server."""
-        return [] if self.hosting is None else self.hosting.children()
+        children = [] if self.hosting is None else self.hosting.children()
+        # The last to start, the first to stop: clients of other nodes join again before this one is gone.
+        if self.forwarder is not None:
+            children.append(ChildSpec(id="channel_forwarder", start=self.forwarder.run))
+        if self.host is not None:
+            children.append(ChildSpec(id="channel_host", start=self.host.run))
+        return children
 
     def topics(self) -> Mapping[str, JoinHandler]:
         """`room:{id}`: the players of a match."""
@@ -192,8 +205,21 @@ class MatchesFeature(Feature):
         """Players, matches, jobs and callbacks."""
         yield gauge("connected_players", "Players with a live channel.", self.players.connected_players)
         yield gauge("rooms_with_players", "Rooms with a player connected.", self.players.rooms)
+        yield from self._forwarding_metrics()
         if self.hosting is not None:
             yield from self.hosting.metrics()
+
+    def _forwarding_metrics(self) -> Iterator[Sample]:
+        if self.forwarder is not None:
+            now = self.forwarder.statistics()
+            yield gauge("channels_forwarded", "Channels here whose room is on another node.", now.channels)
+            text = "Joins and messages on them that were not answered."
+            yield counters("channel_forwards_failed", text, "reason", now.failed, FAILURES)
+            text = "Of these channels, those that had to join again."
+            yield counters("channels_forwarded_broken", text, "cause", now.broken, BREAKS)
+        if self.host is not None:
+            hosted = self.host.statistics().channels
+            yield gauge("channels_hosted", "Channels of other nodes' clients in rooms here.", hosted)
 
 
 def spool_of(worker: int) -> str:
@@ -202,19 +228,25 @@ def spool_of(worker: int) -> str:
 
 
 def build_matches(
-    settings: Settings, registry: Registry, link: RedisLink | None, rooms: RoomStore, owner: str
+    settings: Settings, registry: Registry, link: RedisLink | None, rooms: RoomStore, nodes: NodesFeature
 ) -> MatchesFeature:
-    """What the settings ask for, nothing running yet; `owner` is this run of this node.
+    """What the settings ask for, nothing running yet.
 
     Raises:
         RulesError: A game that is installed cannot be used.
     """
-    if link is None or settings.api_base_url is None or not settings.matches:
-        if link is not None and settings.matches:
-            logger.warning("creation_consumer_off", extra={"reason": "API_BASE_URL is not set"})
+    if link is None or not settings.matches:
         return MatchesFeature(None, RoomChannel(NoMatches()))
-    hosting = build_hosting(settings, settings.api_base_url, registry, link, rooms, owner)
-    return MatchesFeature(hosting, RoomChannel(hosting.matches))
+    inbox = nodes.inbox
+    forwarder = None if inbox is None else ChannelForwarder(inbox)
+    elsewhere = None if forwarder is None else forwarder.join
+    if settings.api_base_url is None:
+        logger.warning("creation_consumer_off", extra={"reason": "API_BASE_URL is not set"})
+        return MatchesFeature(None, RoomChannel(NoMatches(), elsewhere=elsewhere), forwarder)
+    hosting = build_hosting(settings, settings.api_base_url, registry, link, rooms, nodes.owner)
+    players = RoomChannel(hosting.matches, elsewhere=elsewhere)
+    host = None if inbox is None else ChannelHost(inbox, players.join_here)
+    return MatchesFeature(hosting, players, forwarder, host)
 
 
 def build_hosting(

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from web.wiring.edge import Edge
     from web.wiring.feature import Feature
     from web.wiring.matches import MatchesFeature
+    from web.wiring.nodes import NodesFeature
     from web.wiring.redis import RedisFeature
     from web.wiring.stats import StatsFeature
     from web.wiring.tree import Tree
@@ -71,6 +72,7 @@ class Core:
     rooms: MemoryRooms | SharedRooms
     snapshot: RoomSnapshot
     redis: RedisFeature
+    nodes: NodesFeature
     matches: MatchesFeature
     stats: StatsFeature
     automation: AutomationFeature
@@ -110,7 +112,7 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
     access = build_access(settings)
     rooms = build_rooms(settings, registry, put_log, clock, access)
     nodes = build_nodes(settings, redis.link)
-    matches = build_matches(settings, registry, redis.link, rooms.rooms, nodes.owner)
+    matches = build_matches(settings, registry, redis.link, rooms.rooms, nodes)
     stats = build_stats(settings, registry, database, access)
     automation = build_automation(settings, registry, database)
     process = ProcessFeature()
@@ -135,6 +137,7 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
         rooms.rooms,
         rooms.snapshot,
         redis,
+        nodes,
         matches,
         stats,
         automation,

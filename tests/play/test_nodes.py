@@ -1,0 +1,181 @@
+"""A match on one node, its players on two others, which have no matches of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+import redis
+import trio
+
+from actors.links import NodeInbox
+from dev.bot import Bot
+from dev.phoenix import Channel, JoinRefused, phoenix
+from tests.engines import RedisServer
+from tests.fakes.waiting import until
+from tests.play.house import PLAYERS, ROOM, SECRET, WITHIN_S, House, house, play, token
+from tests.web.serving import Node, serving
+
+
+@dataclass
+class Nodes:
+    """Three nodes of one Redis.
+
+    Attributes:
+        host: Has the match.
+        doors: Each has one player.
+    """
+
+    host: House
+    doors: tuple[Node, Node]
+
+    def inbox(self, node: Node) -> NodeInbox:
+        inbox = node.program.core.nodes.inbox
+        assert inbox is not None
+        return inbox
+
+    async def until_up(self) -> None:
+        with trio.fail_after(WITHIN_S):
+            for node in (self.host.node, *self.doors):
+                await self.inbox(node).until_up()
+
+    @asynccontextmanager
+    async def player(self, door: Node, user_id: str) -> AsyncIterator[Channel]:
+        async with phoenix(f"http://127.0.0.1:{door.port}", token=token(user_id)) as socket:
+            yield await socket.join(f"room:{ROOM}")
+
+    @asynccontextmanager
+    async def players(self) -> AsyncIterator[tuple[Channel, Channel]]:
+        """Both players, each on a node of its own."""
+        ann, bob = self.doors
+        async with self.player(ann, "ann") as first, self.player(bob, "bob") as second:
+            yield first, second
+
+    def metric(self, node: Node, name: str) -> object:
+        """A number of a node's."""
+        samples = {sample.name: sample for sample in node.program.core.matches.metrics()}
+        return next(iter(samples[name].values.values()))
+
+
+@asynccontextmanager
+async def nodes(redis_server: RedisServer, **overrides: object) -> AsyncIterator[Nodes]:
+    """Three nodes with a match on the first."""
+    shared = {"REDIS_URL": redis_server.url, "JWT_SECRET": SECRET}
+    async with AsyncExitStack() as stack:
+        host = await stack.enter_async_context(house(redis_server, NODE_NAME="host", **overrides))
+        await host.ready()
+        ann = await stack.enter_async_context(serving("fast", **shared, NODE_NAME="door-1"))
+        bob = await stack.enter_async_context(serving("fast", **shared, NODE_NAME="door-2"))
+        running = Nodes(host, (ann, bob))
+        await running.until_up()
+        yield running
+
+
+async def kill_now_and_then(server: RedisServer, every_s: float) -> None:
+    """End all connections to Redis, of one type after the other."""
+    with redis.Redis.from_url(server.url) as client:
+        while True:
+            for kind in ("pubsub", "normal"):
+                await trio.sleep(every_s)  # real time: the players move meanwhile
+                kill = partial(client.client_kill_filter, _type=kind, skipme=True)
+                await trio.to_thread.run_sync(kill)
+
+
+async def test_two_players_on_two_nodes_play_a_match_on_a_third(redis_server: RedisServer) -> None:
+    async with nodes(redis_server) as n, n.players() as channels:
+        ann, bob = await play(*channels)
+        finished = await n.host.told("finished")
+
+        assert ann.ended is not None
+        assert ann.ended == bob.ended
+        assert finished["winner_id"] == ann.ended["winner"]
+        assert {*ann.heard} & {*bob.heard} >= {"game:started", "game:hand_updated", "game:turn_changed"}
+
+
+async def test_a_match_is_played_to_its_end_while_connections_to_redis_are_killed(
+    redis_server: RedisServer,
+) -> None:
+    async with nodes(redis_server) as n, n.players() as channels:
+        bots = [Bot(user, channel, pace_s=0.2) for user, channel in zip(PLAYERS, channels, strict=True)]
+        with trio.fail_after(2 * WITHIN_S):
+            async with trio.open_nursery() as killing:
+                killing.start_soon(kill_now_and_then, redis_server, 1.0)
+                async with trio.open_nursery() as nursery:
+                    for bot in bots:
+                        nursery.start_soon(bot.play)
+                killing.cancel_scope.cancel()
+        finished = await n.host.told("finished")
+
+        assert all(bot.ended is not None for bot in bots)
+        assert {bot.ended["winner"] for bot in bots if bot.ended} == {finished["winner_id"]}
+
+
+async def test_players_see_each_other_talk_and_leave_across_nodes(redis_server: RedisServer) -> None:
+    async with nodes(redis_server) as n, n.players() as (ann, bob):
+        with trio.fail_after(WITHIN_S):
+            assert "bob" in (await ann.until("presence_diff"))["joins"]
+            answer = await bob.push("chat:send", {"content": "hello"})
+            assert answer.response["sent"] is True
+            assert (await ann.until("chat:new_message"))["sender_name"] == "Bob"
+            await bob.push("room:leave")
+            assert (await ann.until("game:ended"))["winner"] == "ann"
+
+
+async def test_a_player_who_comes_back_on_another_node_goes_on(redis_server: RedisServer) -> None:
+    async with nodes(redis_server) as n, n.players() as (ann, bob):
+        with trio.fail_after(WITHIN_S):
+            hand = (await ann.until("game:started"))["your_hand"]
+            async with n.player(n.doors[1], "ann") as again:
+                assert again.joined["game"]["your_hand"][: len(hand)] == hand
+                await ann.until("phx_close")
+                await bob.until("presence_diff")
+                await play(again, bob)
+
+
+async def test_a_stranger_is_refused_on_any_node(redis_server: RedisServer) -> None:
+    async with nodes(redis_server) as n:
+        url = f"http://127.0.0.1:{n.doors[0].port}"
+        async with phoenix(url, token=token("eve")) as socket:
+            with pytest.raises(JoinRefused) as refused:
+                await socket.join(f"room:{ROOM}")
+        assert refused.value.response == {"reason": "not_expected"}
+
+
+async def test_players_on_the_node_of_the_match_need_no_message_of_it(redis_server: RedisServer) -> None:
+    async with nodes(redis_server) as n, n.host.players() as channels:
+        await play(*channels)
+
+        assert n.inbox(n.host.node).statistics().received == 0
+        assert n.inbox(n.host.node).statistics().calls == {}
+
+
+async def test_without_redis_an_action_is_unavailable_and_afterwards_the_match_goes_on(
+    redis_server: RedisServer,
+) -> None:
+    async with nodes(redis_server) as n, n.players() as (ann, bob):
+        redis_server.kill()
+        await until(lambda: not n.inbox(n.doors[0]).is_up)
+        answer = await ann.push("game:action", {"action": "play_card", "card_id": "x", "nonce": "n"})
+        assert answer.response == {"accepted": False, "reason": "unavailable"}
+        redis_server.start()
+        await n.until_up()
+        await play(ann, bob)
+
+
+async def test_a_match_whose_node_stops_aborts_and_the_players_hear_of_it(redis_server: RedisServer) -> None:
+    async with nodes(redis_server) as n, n.players() as (ann, bob):
+        n.host.node.program.stop(hurry=True)
+        with trio.fail_after(WITHIN_S):
+            for channel in (ann, bob):
+                assert (await channel.until("game:aborted"))["reason"] == "process_error"
+
+
+async def test_the_numbers_of_what_is_forwarded_are_metrics(redis_server: RedisServer) -> None:
+    async with nodes(redis_server) as n:
+        async with n.players():
+            assert n.metric(n.doors[0], "channels_forwarded") == 1
+            assert n.metric(n.host.node, "channels_hosted") == 2
+        await until(lambda: n.metric(n.host.node, "channels_hosted") == 0)
