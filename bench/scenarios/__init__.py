@@ -11,6 +11,7 @@ Reading order:
     connect    streams opened per second
     idle       bytes per idle stream
     rooms      many live rooms in one process
+    shared     rooms in Redis beside rooms in memory
     crowd      writes with many idle streams open
     reconnect  writes while all streams come back, without and with tokens
     mixed, soak   rooms full of clients that listen and write
@@ -41,6 +42,7 @@ from bench.scenarios.queue import QUEUE
 from bench.scenarios.reconnect import RECONNECT
 from bench.scenarios.rooms import ROOMS
 from bench.scenarios.scenario import Scenario
+from bench.scenarios.shared import SHARED
 from bench.scenarios.snapshots import SNAPSHOTS
 from bench.scenarios.soak import SOAK
 from bench.scenarios.spread import SPREAD
@@ -56,6 +58,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     CROWD,
     RECONNECT,
     ROOMS,
+    SHARED,
     QUEUE,
     CHANNELS,
     DELTAS,
