@@ -10,6 +10,7 @@ Reading order, each leaning only on the ones above it:
     log                one JSON object a line
     signals            what a signal does to a server that starts, runs or stops
     loop_lag           how late the event loop is
+    heap               gives memory that has been freed back to the system
     migrations         the versions of the database's tables
     handlers           HTTP endpoints, shared by both lanes; no framework
     channels           the Phoenix channel protocol: sockets, topics, presence

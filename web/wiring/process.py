@@ -1,4 +1,4 @@
-"""The process itself: which build it is, and how late its event loop and its actors are."""
+"""The process itself: its build, how late its event loop and its actors are, and the memory it gives back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from actors.core import mailbox_waits
 from supervision import ChildSpec
 from web.handlers.metrics import Sample, histogram
+from web.heap import HeapTrimmer
 from web.loop_lag import LoopLag
 from web.wiring.feature import Feature
 
@@ -24,8 +25,11 @@ class ProcessFeature(Feature):
     loop_lag: LoopLag = field(default_factory=LoopLag)
 
     def supervisors(self) -> list[ChildSpec]:
-        """What samples the loop."""
-        return [ChildSpec(id="loop_lag", start=self.loop_lag.run)]
+        """What samples the loop, and what gives memory back."""
+        return [
+            ChildSpec(id="loop_lag", start=self.loop_lag.run),
+            ChildSpec(id="heap", start=HeapTrimmer().run),
+        ]
 
     def metrics(self) -> Iterator[Sample]:
         """The build, and the lags."""

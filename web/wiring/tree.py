@@ -1,7 +1,7 @@
 """The supervision tree, made from what the features bring.
 
 root                 one_for_one
-├─ core              registry, and the features' `supervisors`: log · loop lag · rooms (dynamic) ·
+├─ core              registry, and the features' `supervisors`: log · loop lag · heap · rooms (dynamic) ·
 │                    sweeper · matches (dynamic) · players (dynamic) · roblox_players (dynamic)
 ├─ integrations      the features' `children`: store, channels and views of shared rooms · Redis link ·
 │                    inbox of other nodes' calls · results · callbacks · creation consumer ·
