@@ -8,12 +8,15 @@ from importlib import metadata
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from actors.core import iso_utc
 from supervision import ChildSpec
 from web.handlers.inspection.access import AdminAccess, AdminSession
 from web.handlers.inspection.handlers import DashboardHandlers, InspectionHandlers
 from web.handlers.inspection.live import Kept, LiveView, Series
 from web.handlers.inspection.node import NodeView
+from web.handlers.inspection.other_nodes import OtherNodes
 from web.handlers.inspection.process import ProcessView
 from web.handlers.inspection.section import SampledSection
 from web.handlers.limits import PerMinute
@@ -23,6 +26,7 @@ from web.wiring.feature import Feature
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from actors.links import NodeInbox
     from supervision import Life, Supervisor
     from web.handlers.http import Request
     from web.handlers.inspection.section import Facts, Section
@@ -46,6 +50,8 @@ SERIES: Final[Mapping[str, Series]] = {
     "commit_ms": Series("ledger", "ledger_commit_seconds", Kept.MEAN_MS),
     "snapshots_per_s": Series("automation", "snapshots_recorded", Kept.RATE),
 }
+# What siblings know of sessions does not wait longer for what other nodes know.
+REDIS_WITHIN_S: Final = 2.0
 MEANS: Final = frozenset(name for name, series in SERIES.items() if series.kept is Kept.MEAN_MS)
 # Numbers that are shown of each node, by their sections.
 FIGURES: Final = ("streams", "sockets", "rooms", "matches", "connected_players", "jobs_in_flight")
@@ -60,7 +66,7 @@ class InspectionFeature(Feature):
         live: Sends changes, and keeps numbers for charts.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float], inbox: NodeInbox | None) -> None:
         self._settings = settings
         self._started_at = iso_utc(time.time())
         self._version = metadata.version("greenroom")
@@ -71,6 +77,8 @@ class InspectionFeature(Feature):
         self.root: Supervisor | None = None
         process = ProcessView(self._root, self._sections, may_kill=is_open)
         self.node = NodeView(settings.node_name, process, MEANS)
+        if inbox is not None and self._access.exists:
+            self.node.others = OtherNodes(settings.node_name, inbox, process.answer, self.node.number)
         self.live = LiveView(self.node.summaries, self._sections, SERIES)
 
     def show(self, root: Supervisor, features: Sequence[Feature], logout: Callable[[str], int]) -> None:
@@ -113,7 +121,7 @@ class InspectionFeature(Feature):
     # -- sessions of the dashboard ---------------------------------------------------
 
     async def _end_everywhere(self, session: AdminSession) -> None:
-        await self.node.tell_all("end_sessions", [session])
+        await self.node.tell_all("end_sessions", [list(session)])
 
     def _end_sessions(self, told: object) -> Facts:
         self._access.end_sessions(_sessions(told))
@@ -121,11 +129,17 @@ class InspectionFeature(Feature):
 
     async def _run(self, life: Life) -> None:
         """Hear which sessions have ended from the other processes, and run the live view."""
-        if self.node.siblings is not None:
-            asked = await self.node.tell_all("ended_sessions", None)
-            for _, told in asked.found:
-                self._access.end_sessions(_sessions(told))
-        await self.live.run(life)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._learn_ended_sessions)
+            await self.live.run(life)
+
+    async def _learn_ended_sessions(self) -> None:
+        if self.node.others is not None:
+            with trio.move_on_after(REDIS_WITHIN_S):
+                await self.node.others.until_up()
+        asked = await self.node.tell_all("ended_sessions", None)
+        for _, told in asked.found:
+            self._access.end_sessions(_sessions(told))
 
     def supervisors(self) -> Sequence[ChildSpec]:
         """The live view."""

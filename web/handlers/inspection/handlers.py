@@ -115,6 +115,8 @@ class InspectionHandlers:
         look = _look(request)
         if isinstance(look, Answer):
             return look
+        if request.segments[SECTION_AT] == "nodes":
+            return json_answer(200, await self._node.nodes())
         asked = await self._node.section(request.segments[SECTION_AT], look)
         if asked.is_away:
             return AWAY

@@ -1,5 +1,6 @@
 """The inside of a whole node: asks this process and its siblings, and makes their replies one answer.
 
+Other nodes are asked too: for `nodes`, for a line that no process here has, and for what concerns all.
 Every answer has its `coverage`: `answered` and `silent` name the processes that were asked. One that does not
 answer within a second is silent; the others' answer is given without it.
 """
@@ -25,6 +26,7 @@ from web.handlers.inspection.section import Acted
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
 
+    from web.handlers.inspection.other_nodes import NodeReplies, OtherNodes
     from web.handlers.inspection.process import ProcessView
     from web.handlers.inspection.section import Facts, Look
     from web.handlers.siblings import Siblings
@@ -40,11 +42,13 @@ class Replies(NamedTuple):
 
     Attributes:
         replies: With the numbers of their workers; a worker that drains and its successor have the same.
+        processes: Names of those that gave them.
         silent: Numbers of the workers that gave none.
         coverage: Both, for people.
     """
 
     replies: list[tuple[int, Facts]]
+    processes: list[str]
     silent: list[int]
     coverage: Facts
 
@@ -60,9 +64,35 @@ class Replies(NamedTuple):
 
     @property
     def outcome(self) -> Acted:
-        """What became of an action: what the last of those that were asked says."""
-        outcomes = [reply["outcome"] for _, reply in self.replies if "outcome" in reply]
-        return Acted(outcomes[-1]) if outcomes else Acted.UNAVAILABLE
+        """What became of an action: what those say that have what it is for."""
+        if not self._outcomes:
+            return Acted.UNAVAILABLE
+        return next((each for each in self._outcomes if each is not Acted.NOT_FOUND), Acted.NOT_FOUND)
+
+    @property
+    def _outcomes(self) -> list[Acted]:
+        return [Acted(reply["outcome"]) for _, reply in self.replies if "outcome" in reply]
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether nobody who was asked has what is asked for."""
+        return not self.is_away and not self.found and {*self._outcomes} <= {Acted.NOT_FOUND}
+
+    @property
+    def found_at(self) -> str:
+        """The name of the first process that found something."""
+        places = [nth for nth, (_, reply) in enumerate(self.replies) if reply.get("found") is not None]
+        return self.processes[places[0]]
+
+    def joined(self, told: NodeReplies) -> Replies:
+        """These, and what other nodes replied."""
+        processes = [each.process for each in told.replies]
+        coverage = {
+            "answered": [*self.coverage["answered"], *processes],
+            "silent": [*self.coverage["silent"], *told.silent],
+        }
+        replies = [*self.replies, *((each.worker, each.reply) for each in told.replies)]
+        return Replies(replies, [*self.processes, *processes], self.silent, coverage)
 
     def shows(self, facts: Facts) -> Facts:
         """An answer with its coverage."""
@@ -79,6 +109,7 @@ class NodeView:
 
     Attributes:
         siblings: The workers of this node; None where this process is alone.
+        others: The other nodes; None without Redis.
     """
 
     def __init__(self, name: str, process: ProcessView, means: Container[str] = ()) -> None:
@@ -86,6 +117,11 @@ class NodeView:
         self._means = means
         self.process = process
         self.siblings: Siblings | None = None
+        self.others: OtherNodes | None = None
+
+    def number(self) -> int:
+        """This process' number among the workers of its node; 0 where it is alone."""
+        return ALONE if self.siblings is None else self.siblings.number
 
     @property
     def sections(self) -> list[str]:
@@ -122,6 +158,23 @@ class NodeView:
         others = {"of": "summary", "name": name} if self.process.is_shared(name) else whole
         return await self.ask(whole, others=others)
 
+    async def nodes(self) -> Facts:
+        """This node and all others that can be reached, by name, with their numbers."""
+        question = {"of": "summary", "name": "nodes"}
+        asked = await self.ask(question)
+        if self.others is None:
+            return asked.shows(merged_section(asked.found))
+        told = await self.others.ask(question)
+        asked = asked.joined(told)
+        by_node: dict[str, list[tuple[int, Facts]]] = {}
+        for node, worker, reply in told.replies:
+            facts = (reply.get("found") or {}).get(node)
+            if isinstance(facts, dict):
+                by_node.setdefault(node, []).append((worker, {**facts, "this": False}))
+        others = {node: merged_section(sorted(facts, key=itemgetter(0))) for node, facts in by_node.items()}
+        own = [(number, found) for number, found in asked.found if self._name in found]
+        return asked.shows({**others, **merged_section(own)})
+
     async def summaries(self) -> Facts:
         """The tree by path, and the summaries of all sections, with their coverage."""
         asked = await self.ask({"of": "summaries"})
@@ -143,27 +196,35 @@ class NodeView:
         return asked.shows({**asked.found[0][1], "series": merged_series(several, self._means)})
 
     async def item(self, name: str, id: str) -> tuple[Facts | None, Replies]:
-        """A line of a section, of the first process that has it."""
+        """A line of a section, of the first process that has it, which is named as `found_at`."""
         question = {"of": "item", "name": name, "id": id}
-        asked = await self._ask_in_turn(question, others_too=not self.process.is_shared(name))
-        return (asked.shows(asked.found[0][1]) if asked.found else None), asked
+        is_own = not self.process.is_shared(name)
+        asked = await self._ask_in_turn(question, siblings_too=is_own, nodes_too=is_own)
+        if not asked.found:
+            return None, asked
+        return asked.shows({**asked.found[0][1], "found_at": asked.found_at}), asked
 
     # -- actions ---------------------------------------------------------------------
 
     async def act(self, name: str, action: str, id: str, seen: str) -> Replies:
         """Act on a line of a section, in the process that has it."""
         question = {"of": "act", "name": name, "action": action, "id": id, "seen": seen}
-        return await self._ask_in_turn(question, others_too=not self.process.is_shared(name))
+        is_own = not self.process.is_shared(name)
+        return await self._ask_in_turn(question, siblings_too=is_own, nodes_too=is_own)
 
     async def kill(self, path: str) -> Replies:
         """Crash a child of the tree."""
         worker, below = split_path(path)
         question = {"of": "kill", "path": below}
-        return await (self._ask_in_turn(question) if worker is None else self.ask(question, worker))
+        if worker is not None:
+            return await self.ask(question, worker)
+        return await self._ask_in_turn(question, siblings_too=True, nodes_too=False)
 
     async def tell_all(self, of: str, value: object) -> Replies:
-        """Ask all processes one of the further questions."""
-        return await self.ask({"of": of, "value": value})
+        """Ask all processes, those of other nodes too, one of the further questions."""
+        question = {"of": of, "value": value}
+        asked = await self.ask(question)
+        return asked if self.others is None else asked.joined(await self.others.ask(question))
 
     # -- asking ----------------------------------------------------------------------
 
@@ -191,22 +252,20 @@ class NodeView:
                 nursery.start_soon(self._ask_siblings, asked, replies, worker)
         return self._replies(sorted(replies, key=itemgetter(0)), wanted)
 
-    async def _ask_in_turn(self, question: Facts, *, others_too: bool = True) -> Replies:
-        """Ask this process, and the others if it has not got what is asked for."""
-        own = ALONE if self.siblings is None else self.siblings.number
-        reply = await self.process.answer(question)
-        is_missing = reply.get("outcome") == Acted.NOT_FOUND.value or reply.get("found", ...) is None
-        if self.siblings is None or not others_too or not is_missing:
-            return self._replies([(own, reply)], [own])
-        replies = [(own, reply)]
-        await self._ask_siblings(question, replies)
-        hits = [each for each in replies if each[1].get("outcome") not in {None, Acted.NOT_FOUND.value}]
-        ordered = [each for each in replies if each not in hits] + hits
-        return self._replies(ordered, range(1, self.siblings.count + 1))
+    async def _ask_in_turn(self, question: Facts, *, siblings_too: bool, nodes_too: bool) -> Replies:
+        """Ask this process; its siblings if it has not got what is asked for; then other nodes."""
+        own = self.number()
+        asked = self._replies([(own, await self.process.answer(question))], [own])
+        if asked.is_missing and siblings_too and self.siblings is not None:
+            replies = list(asked.replies)
+            await self._ask_siblings(question, replies)
+            asked = self._replies(replies, range(1, self.siblings.count + 1))
+        if asked.is_missing and nodes_too and self.others is not None:
+            asked = asked.joined(await self.others.ask(question))
+        return asked
 
     async def _ask_self(self, question: Facts, replies: list[tuple[int, Facts]]) -> None:
-        own = ALONE if self.siblings is None else self.siblings.number
-        replies.append((own, await self.process.answer(question)))
+        replies.append((self.number(), await self.process.answer(question)))
 
     async def _ask_siblings(
         self, question: Facts, replies: list[tuple[int, Facts]], worker: int | None = None
@@ -224,7 +283,7 @@ class NodeView:
             "answered": [self._name_of(number) for number in sorted(answered)],
             "silent": [self._name_of(number) for number in silent],
         }
-        return Replies(list(replies), silent, coverage)
+        return Replies(list(replies), [self._name_of(number) for number, _ in replies], silent, coverage)
 
     def _name_of(self, number: int) -> str:
         return f"{self._name}/{number}" if number else self._name
