@@ -19,17 +19,19 @@ Reading order, each file leaning only on the ones above it:
     results            delivers results, and keeps each until it is delivered
     recovery           delivers results that wait in Redis
     in_flight          jobs under way, and a crash count per job
+    lease              how other nodes see that this one lives
     room_queue         the queue in Redis: names, commands, processing lists
     dead_letters       jobs that were not done, for operators
-    claims             which node has the match of a room id: the fence
-    reclaim            moves jobs of dead nodes back to the queue
+    outcomes           who reports the end of a match: the fence of final reports
+    claims             which node has the match of a room id: the fence of matches
+    reclaim            takes over jobs and matches of dead nodes
     creation_consumer  takes jobs and settles each of them
     room_command       commands of operators
     command_listener   subscribes to them
 """
 
 from actors.matches.callbacks import CallbackOutcome, Callbacks, CallbackStatistics
-from actors.matches.claims import Claims
+from actors.matches.claims import Claims, ends_of_matches
 from actors.matches.command_listener import CommandListener, ListenerStatistics
 from actors.matches.context import ResultKeeper, RoomPublisher
 from actors.matches.creation_consumer import CreationConsumer, CreationPolicy, CreationStatistics
@@ -38,9 +40,11 @@ from actors.matches.dead_letters import DeadLetter, DeadLetters
 from actors.matches.delivery import Patience, Verdict
 from actors.matches.handle import MatchHandle
 from actors.matches.job_outcome import JobEnd, JobFuture, JobOutcome
+from actors.matches.lease import Lease
 from actors.matches.lifecycle import AbortReason, Match, MatchTimeouts, Status
 from actors.matches.match import MatchRoom
 from actors.matches.matches import Matches, MatchStatistics
+from actors.matches.outcomes import Outcomes
 from actors.matches.recovery import Recovery
 from actors.matches.results import Results
 from actors.matches.room_queue import DEAD, QUEUE, QueueDelivery
@@ -66,6 +70,7 @@ __all__ = [
     "JobFuture",
     "JobOutcome",
     "KnownRules",
+    "Lease",
     "ListenerStatistics",
     "Match",
     "MatchHandle",
@@ -73,6 +78,7 @@ __all__ = [
     "MatchStatistics",
     "MatchTimeouts",
     "Matches",
+    "Outcomes",
     "Patience",
     "QueueDelivery",
     "Reason",
@@ -83,5 +89,6 @@ __all__ = [
     "RoomPublisher",
     "Status",
     "Verdict",
+    "ends_of_matches",
     "read_job",
 ]

@@ -33,6 +33,10 @@ class Call(StrEnum):
     ABORTED = "aborted"
 
 
+# How a match has ended: one of them is made of each match, under one idempotency key.
+FINAL_CALLS: Final = frozenset({Call.FINISHED, Call.ABORTED})
+
+
 @dataclass(frozen=True, slots=True)
 class Callback:
     """One call to make.

@@ -15,20 +15,25 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
+import orjson
 import trio
 
 from actors.links import BlockingCommand, Command, LinkDown, RedisLink
 from actors.matches import callback
-from actors.matches.callbacks import Callbacks
+from actors.matches.callbacks import CallbackOutcome, Callbacks
 from actors.matches.claims import Claim, Claims
+from actors.matches.context import ResultKeeper
 from actors.matches.creation_job import CreationJob, InvalidJob, KnownRules, Reason, read_job
 from actors.matches.delivery import DECIDED
 from actors.matches.in_flight import InFlight, PoisonJobs, orphans
 from actors.matches.job_outcome import JobEnd, JobOutcome
+from actors.matches.lease import FENCE_S, LEASE_S, Lease
 from actors.matches.matches import Matches
-from actors.matches.reclaim import Reclaimer
+from actors.matches.outcomes import Outcomes
+from actors.matches.reclaim import Estate, Reclaimer
 from actors.matches.room_queue import (
     NODES,
     AtLeastOnce,
@@ -69,7 +74,8 @@ class CreationPolicy:
         max_in_flight: Jobs under way at the same time; the others stay in the queue.
         wait_s: One blocking pop.
         alive_s: A node that has not been heard of for so long is dead.
-        renew_every_s: How often this one is heard of; also the pace of woken for the dead.
+        fence_s: One that has not been heard of for so long takes no job.
+        renew_every_s: How often this one is heard of; also the pace of looks for the dead.
         drain_s: Seconds to settle what is under way at an orderly stop.
     """
 
@@ -78,7 +84,8 @@ class CreationPolicy:
     expire: bool = False
     max_in_flight: int = 256
     wait_s: float = 5.0
-    alive_s: float = 6.0
+    alive_s: float = LEASE_S
+    fence_s: float = FENCE_S
     renew_every_s: float = 2.0
     drain_s: float = 3.0
 
@@ -92,6 +99,8 @@ class CreationStatistics:
         taken: Jobs taken from the queue or found in the processing list.
         late: Those that were older than the deadline.
         reclaimed: Jobs of dead nodes moved to the queue.
+        adopted: Matches of dead nodes whose end this node has claimed, to report it.
+        claims_lost: Matches of this node that others have taken over.
         given_back: Jobs given back at an orderly stop.
         fates: How many were settled in which way.
         dead_letters: How many went to the dead letters for which reason.
@@ -101,6 +110,8 @@ class CreationStatistics:
     taken: int
     late: int
     reclaimed: int
+    adopted: int
+    claims_lost: int
     given_back: int
     fates: dict[str, int]
     dead_letters: dict[str, int]
@@ -115,7 +126,10 @@ class CreationConsumer:
     Args:
         link: The way to Redis.
         matches: Where jobs become matches.
-        claims: Which matches are this node's; their owner is the owner of the processing list.
+        lease: This node's; its owner is the owner of the processing list.
+        claims: Which matches are this node's.
+        outcomes: Which ends of matches it may report.
+        keeper: Reports the ends of dead nodes' matches.
         callbacks: For `failed`; matches say `ready` themselves.
         known_rules: Rules this node has.
         node_name: As told to the API server.
@@ -123,12 +137,15 @@ class CreationConsumer:
         clock: Unix seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # by name only, and used by `wiring` alone
         self,
         *,
         link: RedisLink,
         matches: Matches,
+        lease: Lease,
         claims: Claims,
+        outcomes: Outcomes,
+        keeper: ResultKeeper,
         callbacks: Callbacks,
         known_rules: KnownRules,
         node_name: str,
@@ -142,8 +159,11 @@ class CreationConsumer:
         self._node_name = node_name
         self._policy = policy
         self._clock = clock
+        self._lease = lease
         self._claims = claims
-        owner = claims.owner
+        self._ends = outcomes
+        self._keeper = keeper
+        owner = lease.owner
         self._alive: tuple[Command, ...] = (
             ("SADD", NODES, owner),
             ("SET", alive_key(owner), "1", "PX", int(policy.alive_s * 1000)),
@@ -153,12 +173,26 @@ class CreationConsumer:
             self._processing = AtLeastOnce(link, owner=owner, wait_s=policy.wait_s)
         else:
             self._processing = AtMostOnce(link, wait_s=policy.wait_s)
-        self._reclaimer = Reclaimer(link, me=owner, every_s=policy.renew_every_s)
+        self._reclaimer = Reclaimer(
+            link,
+            me=owner,
+            over_ms=claims.over_ms,
+            every_s=policy.renew_every_s,
+            is_known=lambda room_id: claims.holds(room_id) or outcomes.owes(room_id),
+            on_adopted=self._report_adopted,
+            clock=clock,
+        )
         self._in_flight = InFlight(policy.max_in_flight)
         self._poison = PoisonJobs()
         self._taken = self._late = self._given_back = 0
+        self._is_renewing = False
         self._outcomes: Counter[str] = Counter()
         self._dead: Counter[str] = Counter()
+
+    @property
+    def is_heard_of(self) -> bool:
+        """Whether other nodes can know that this one lives, unless it is Redis that keeps them from it."""
+        return self._lease.is_fresh or not self._is_renewing or self._link.trouble is not None
 
     def statistics(self) -> CreationStatistics:
         """Current counts."""
@@ -167,6 +201,8 @@ class CreationConsumer:
             self._taken,
             self._late,
             self._reclaimer.reclaimed,
+            self._ends.adopted,
+            self._claims.lost,
             self._given_back,
             dict(self._outcomes),
             dict(self._dead),
@@ -185,6 +221,7 @@ class CreationConsumer:
             loops.start_soon(self._take, jobs, taking, taken)
             life.started()
             await exit_asked.wait()
+            self._is_renewing = False
             taking.cancel()
             await taken.wait()
             with trio.move_on_after(self._policy.drain_s):
@@ -195,6 +232,7 @@ class CreationConsumer:
     async def _stay_alive(self) -> None:
         """Renew the lease and the claims, and write the ends of matches to Redis as they happen."""
         due = trio.current_time()
+        self._is_renewing = True
         while True:
             try:
                 if trio.current_time() >= due:
@@ -207,11 +245,22 @@ class CreationConsumer:
                 with trio.move_on_at(due):
                     await self._claims.until_news()
 
-    async def _renew(self) -> None:
+    async def _say_alive(self) -> None:
+        sent_at = trio.current_time()
         await self._link.pipeline(self._alive)
+        self._lease.note_renewed(sent_at)
+
+    async def _renew(self) -> None:
+        await self._say_alive()
         for room_id in await self._claims.renew():
             logger.warning("match_claim_lost", extra={"room_id": room_id})
             self._matches.reject(room_id)
+
+    def _report_adopted(self, estate: Estate) -> None:
+        """Report the ends of matches of a dead node."""
+        self._ends.adopt(estate.rooms)
+        for report in estate.reports:
+            self._keeper.deliver(report, partial(_note_reported, report.room_id))
 
     async def _take(self, jobs: trio.Nursery, scope: trio.CancelScope, taken: trio.Event) -> None:
         pop = BlockingCommand(self._link, wait_s=self._policy.wait_s)
@@ -228,10 +277,11 @@ class CreationConsumer:
 
     async def _take_until_trouble(self, pop: BlockingCommand, jobs: trio.Nursery) -> None:
         # Alive first: a list without an owner is anybody's.
-        await self._link.pipeline(self._alive)
+        await self._say_alive()
         await self._resume_orphans(jobs)
         while True:
             await self._in_flight.until_free()
+            await self._lease.until_fresh()
             answer = await pop.call(self._processing.wait_command)
             if answer is None:
                 await self._resume_orphans(jobs)
@@ -318,7 +368,7 @@ class CreationConsumer:
 
     async def _make(self, job: CreationJob) -> JobEnd:
         """Claim the job's room, and begin its match if the claim is this node's."""
-        match await self._claim(job.room_id):
+        match await self._claim(job):
             case Claim.MINE:
                 end = await self._matches.create(job).wait()
                 if self._matches.state(job.room_id) is None:
@@ -329,11 +379,14 @@ class CreationConsumer:
             case _:
                 return JobEnd(JobOutcome.DUPLICATE, "lives_elsewhere")
 
-    async def _claim(self, room_id: str) -> Claim:
+    async def _claim(self, job: CreationJob) -> Claim:
         """Claim a room, waiting for a dead node's claim to lapse."""
+        facts = orjson.dumps({"game_type_id": job.game_type_id, "player_ids": job.player_ids})
         while True:
+            # It may have stood still since the job was taken.
+            await self._lease.until_fresh()
             try:
-                claim = await self._claims.take(room_id)
+                claim = await self._claims.take(job.room_id, facts)
             except LinkDown as trouble:
                 await self._link.wait_out(trouble)
             else:
@@ -386,3 +439,8 @@ class CreationConsumer:
                 return
             except LinkDown as trouble:
                 await self._link.wait_out(trouble)
+
+
+def _note_reported(room_id: str, outcome: CallbackOutcome) -> None:
+    """Log how the report of a dead node's match ended."""
+    logger.warning("match_taken_over_reported", extra={"room_id": room_id, "verdict": outcome.verdict.value})

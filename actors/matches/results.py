@@ -1,8 +1,9 @@
 """Delivers the final callbacks, and keeps each where it outlives this process until it is delivered.
 
 `finished` and `aborted` are written to this machine's disk before the API
-server is asked, many at once in one commit, and only if no other node has the
-match meanwhile. A `finished` that could not be delivered goes to Redis, from
+server is asked, many at once in one commit, and the match's outcome is claimed in
+Redis, so that it has one whichever nodes live (`outcomes`). While that cannot be
+asked, the report is held back on the disk. A `finished` that could not be delivered goes to Redis, from
 where whoever does the recovery takes it: a key there means that delivery has
 failed. While Redis is away or refuses, it stays on the disk, and the API server
 is asked again now and then: whichever comes back first gets it. `started` and
@@ -16,15 +17,16 @@ time, so that it never holds up what has just happened.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 import trio
 
 from actors.links import LinkDown, RedisLink
-from actors.matches.callback import Call, Callback
+from actors.matches.callback import FINAL_CALLS, Call, Callback
 from actors.matches.callbacks import CallbackOutcome, Callbacks
 from actors.matches.delivery import DECIDED, RESULT_TAKEN, Verdict
 from actors.matches.persist_failed import callback_of, name_of, set_command
@@ -40,10 +42,31 @@ RETRY_S: Final = 15.0
 LEFT_AT_ONCE: Final = 16
 # A disk that takes longer to write a batch must not hold up the results.
 DISK_S: Final = 5.0
+# At a stop, to forget the claims of what is told; a survivor would tell it again.
+FORGET_S: Final = 1.0
 
 T = TypeVar("T")
 Then: TypeAlias = Callable[[CallbackOutcome], None]
-LostAmong: TypeAlias = Callable[[Sequence[str]], Awaitable[set[str]]]
+# With whether it is on the disk.
+Made: TypeAlias = tuple[Callback, Then, bool]
+
+
+class ReportFence(Protocol):
+    """Which final reports this node may make: `Outcomes`."""
+
+    async def win(self, callbacks: Sequence[Callback]) -> set[str]:
+        """Claim the outcomes of matches; the rooms whose report must not be made.
+
+        Raises:
+            LinkDown: That cannot be known now: none may be made.
+        """
+
+    async def forget(self, room_ids: Sequence[str]) -> None:
+        """Forget matches whose final report is told.
+
+        Raises:
+            LinkDown: To be tried again.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +79,8 @@ class ResultStatistics:
         in_redis: Those that Redis has taken.
         delivered: Those that the API server has taken after all, and those an earlier process left.
         lost: Those there was no room for.
+        held_back: Final reports that wait for Redis to say whether they may be made.
+        dropped: Final reports not made, since another node has the match.
     """
 
     waiting: int
@@ -63,12 +88,8 @@ class ResultStatistics:
     in_redis: int
     delivered: int
     lost: int
-
-
-async def none_lost(_room_ids: Sequence[str]) -> set[str]:
-    """Say that no room was lost: for a node without claims."""
-    await trio.lowlevel.checkpoint()
-    return set()
+    held_back: int
+    dropped: int
 
 
 class Results:
@@ -81,7 +102,7 @@ class Results:
         link: The way to Redis.
         callbacks: Makes the requests.
         spool: On the disk.
-        lost_among: Says which rooms another node has: their ends are not reported.
+        fence: Says which ends may be reported; None where no other node could report them.
         retry_s: Seconds between two questions to an API server that is away, as long as Redis is.
     """
 
@@ -91,19 +112,23 @@ class Results:
         link: RedisLink,
         callbacks: Callbacks,
         spool: ResultSpool,
-        lost_among: LostAmong = none_lost,
+        fence: ReportFence | None = None,
         retry_s: float = RETRY_S,
     ) -> None:
         self._link = link
         self._callbacks = callbacks
         self._spool = spool
-        self._lost_among = lost_among
+        self._fence = fence
         self._retry_s = retry_s
         # Made, and not written to a file yet.
         self._fresh: dict[str, tuple[Callback, Then]] = {}
         # With whether the file was written: to be committed, and being committed.
-        self._written_files: dict[str, tuple[Callback, Then, bool]] = {}
-        self._committing: dict[str, tuple[Callback, Then, bool]] = {}
+        self._written_files: dict[str, Made] = {}
+        self._committing: dict[str, Made] = {}
+        # On the disk if that takes it: to be claimed, then the API server is asked.
+        self._unclaimed: dict[str, Made] = {}
+        # Rooms whose final report is told, or Redis has it: their claims are to be forgotten.
+        self._told: dict[str, None] = {}
         # Could not be delivered, and are not on the disk.
         self._unspooled: dict[str, Callback] = {}
         # Could not be delivered; on the disk until Redis or the API server has them.
@@ -115,13 +140,16 @@ class Results:
         self._arrival = trio.Event()
         self._news = trio.Event()
         self._written = trio.Event()
+        self._claimable = trio.Event()
+        self._telling = trio.Event()
         # One thread at a time writes files, one does all else.
         self._files = trio.CapacityLimiter(1)
         self._disk = trio.CapacityLimiter(1)
         self._stopped = False
         # The wait before what is on the disk is offered again.
         self._pause: trio.CancelScope | None = None
-        self._kept = self._in_redis = self._delivered = self._lost = 0
+        self._kept = self._in_redis = self._delivered = self._lost = self._dropped = 0
+        self._is_held_back = False
 
     def deliver(self, callback: Callback, then: Then) -> None:
         """Deliver a callback of a match; `then` is called with the outcome. Neither waits nor raises.
@@ -137,12 +165,16 @@ class Results:
             self._arrival.set()
         else:
             logger.error("result_not_spooled", extra={"room_id": callback.room_id})
-            self._submit(callback, then, is_on_disk=False)
+            self._unclaimed[name_of(callback)] = callback, then, False
+            self._claimable.set()
 
     def statistics(self) -> ResultStatistics:
         """Current counts."""
         waiting = len(self._unspooled) + len(self._on_disk)
-        return ResultStatistics(waiting, self._kept, self._in_redis, self._delivered, self._lost)
+        held_back = len(self._unclaimed) if self._is_held_back else 0
+        return ResultStatistics(
+            waiting, self._kept, self._in_redis, self._delivered, self._lost, held_back, self._dropped
+        )
 
     def waiting(self) -> tuple[str, ...]:
         """Names of those that could not be delivered and that Redis has not, see `name_of`."""
@@ -161,12 +193,22 @@ class Results:
     def _settled(self, callback: Callback, then: Then, outcome: CallbackOutcome, *, is_on_disk: bool) -> None:
         name = name_of(callback)
         if is_settled(callback, outcome.verdict):
+            self._note_told(name)
             if is_on_disk:
                 self._done[name] = None
                 self._news.set()
         else:
             self._keep(name, callback, is_on_disk=is_on_disk)
         then(outcome)
+
+    def _drop_lost(self, callback: Callback, then: Then, *, is_on_disk: bool) -> None:
+        """Make no report of a match that another node has."""
+        self._dropped += 1
+        logger.warning("match_end_not_reported", extra={"room_id": callback.room_id})
+        if is_on_disk:
+            self._done[name_of(callback)] = None
+            self._news.set()
+        then(CallbackOutcome(Verdict.UNKNOWN_ROOM))
 
     def _keep(self, name: str, callback: Callback, *, is_on_disk: bool) -> None:
         """Keep what could not be delivered."""
@@ -189,6 +231,13 @@ class Results:
             self._on_disk[name] = None
             self._written.set()
 
+    def _note_told(self, name: str) -> None:
+        """A final report need not be made by whoever survives this node."""
+        room_id, _, kind = name.partition(".")
+        if self._fence is not None and kind != Call.STARTED:
+            self._told[room_id] = None
+            self._telling.set()
+
     def _note_delivered(self, name: str) -> None:
         self._delivered += 1
         logger.info("match_result_delivered", extra={"room_id": name})
@@ -208,17 +257,23 @@ class Results:
             nursery.start_soon(self._deliver_left, self._left)
             nursery.start_soon(self._write)
             nursery.start_soon(self._commit)
+            nursery.start_soon(self._claim)
+            nursery.start_soon(self._forget)
             nursery.start_soon(self._move)
             await exit_asked.wait()
             nursery.cancel_scope.cancel()
         self._stopped = True
-        for name, (callback, *_) in (self._committing | self._written_files | self._fresh).items():
+        unsent = self._unclaimed | self._committing | self._written_files | self._fresh
+        for name, (callback, *_) in unsent.items():
             self._unspooled[name] = callback
         self._fresh.clear()
         self._written_files.clear()
         self._committing.clear()
+        self._unclaimed.clear()
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._write_at_the_end, limiter=self._disk)
+            with trio.move_on_after(FORGET_S), suppress(LinkDown):
+                await self._forget_told()
 
     def _write_at_the_end(self) -> None:
         """Write what is in memory to the disk, without a thread: no task is left. May block for a moment."""
@@ -243,8 +298,14 @@ class Results:
             if callback is None:
                 logger.warning("result_unreadable", extra={"file": name})
                 places.release()
+                continue
+            then = partial(self._delivered_left, name, places)
+            if callback.call in FINAL_CALLS and await self._lost_among([callback]):
+                # Not lost for those who look for it: a survivor has reported the match, or it lives on.
+                places.release()
+                self._drop_lost(callback, ignore, is_on_disk=True)
             else:
-                self._submit(callback, partial(self._delivered_left, name, places), is_on_disk=True)
+                self._submit(callback, then, is_on_disk=True)
 
     def _delivered_left(self, name: str, places: trio.Semaphore, outcome: CallbackOutcome) -> None:
         places.release()
@@ -279,22 +340,17 @@ class Results:
             await self._drop_done()
 
     async def _commit_written(self) -> None:
-        """One commit for everything written; then ask the API server."""
+        """One commit for everything written; then it may be claimed."""
         written, self._written_files = self._written_files, {}
         if not written:
             return
         self._committing = written
         bodies = {name: callback.body for name, (callback, _, is_there) in written.items() if is_there}
         is_on_disk = bool(bodies) and await self._try(self._disk, self._spool.commit, bodies)
-        lost = await self._lost_among([callback.room_id for callback, _, _ in written.values()])
         self._committing = {}
-        for callback, then, is_there in written.values():
-            kept = is_there and is_on_disk
-            if callback.room_id in lost:
-                logger.warning("match_end_not_reported", extra={"room_id": callback.room_id})
-                self._settled(callback, then, CallbackOutcome(Verdict.UNKNOWN_ROOM), is_on_disk=kept)
-            else:
-                self._submit(callback, then, is_on_disk=kept)
+        for name, (callback, then, is_there) in written.items():
+            self._unclaimed[name] = callback, then, is_there and is_on_disk
+        self._claimable.set()
 
     async def _write_unspooled(self) -> None:
         """Retry what the disk did not take: the disk again, or Redis."""
@@ -355,6 +411,56 @@ class Results:
         # A disk may hang for long; a shutdown need not. The next one waits for its turn.
         return await trio.to_thread.run_sync(do, *args, limiter=self._disk, abandon_on_cancel=True)
 
+    # -- one outcome for each match ----------------------------------------------------
+
+    async def _claim(self) -> None:
+        """Claim the outcomes of everything that is on the disk, and then ask the API server."""
+        while True:
+            self._claimable = trio.Event()
+            if not self._unclaimed:
+                await self._claimable.wait()
+            waiting = dict(self._unclaimed)
+            lost = await self._lost_among([callback for callback, _, _ in waiting.values()])
+            for name, (callback, then, is_on_disk) in waiting.items():
+                self._unclaimed.pop(name, None)
+                if callback.room_id in lost:
+                    self._drop_lost(callback, then, is_on_disk=is_on_disk)
+                else:
+                    self._submit(callback, then, is_on_disk=is_on_disk)
+
+    async def _lost_among(self, callbacks: Sequence[Callback]) -> set[str]:
+        """The rooms whose end another node reports. Waits until Redis can say so."""
+        while self._fence is not None:
+            try:
+                lost = await self._fence.win(callbacks)
+            except LinkDown as trouble:
+                if not self._is_held_back:
+                    logger.warning("match_reports_held_back", extra={"reports": len(callbacks)})
+                self._is_held_back = True
+                await self._link.wait_out(trouble)
+            else:
+                self._is_held_back = False
+                return lost
+        return set()
+
+    async def _forget(self) -> None:
+        """Forget the claims of what is told."""
+        while True:
+            self._telling = trio.Event()
+            if not self._told:
+                await self._telling.wait()
+            try:
+                await self._forget_told()
+            except LinkDown as trouble:
+                await self._link.wait_out(trouble)
+
+    async def _forget_told(self) -> None:
+        told = list(self._told)
+        if told and self._fence is not None:
+            await self._fence.forget(told)
+            for room_id in told:
+                self._told.pop(room_id, None)
+
     # -- away from the disk ------------------------------------------------------------
 
     async def _move(self) -> None:
@@ -389,6 +495,7 @@ class Results:
         return True
 
     def _note_in_redis(self, name: str) -> None:
+        self._note_told(name)
         self._in_redis += 1
         logger.warning("match_result_in_redis", extra={"room_id": name})
 
@@ -403,12 +510,17 @@ class Results:
                     return
                 if outcome.verdict not in RESULT_TAKEN:
                     continue
+                self._note_told(name)
                 self._note_delivered(name)
             await self._let_go(name)
 
     async def _let_go(self, name: str) -> None:
         await self._drop([name])
         self._on_disk.pop(name, None)
+
+
+def ignore(_outcome: CallbackOutcome) -> None:
+    """Do nothing about an outcome."""
 
 
 def is_result(name: str) -> bool:

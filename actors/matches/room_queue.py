@@ -22,6 +22,7 @@ from actors.core import iso_utc
 from actors.links import Command, RedisLink
 from actors.matches.creation_job import Reason
 from actors.matches.in_flight import orphans
+from actors.matches.lease import MATCHES
 
 QUEUE: Final = "room_creation_queue"
 DEAD: Final = "room_creation_queue:dead"
@@ -143,11 +144,15 @@ class AtLeastOnce(ProcessingList):
         return await self._link.work(self._move_all_back, operation="give back")
 
     def _move_all_back(self, client: redis.Redis) -> int:
+        count = client.llen(self._list)
+        has_matches = bool(client.exists(MATCHES + self._owner))
         with client.pipeline() as pipe:
-            add_moves(pipe, self._list, client.llen(self._list))
+            add_moves(pipe, self._list, count)
             pipe.delete(alive_key(self._owner))
-            pipe.srem(NODES, self._owner)
-            return sum(job is not None for job in pipe.execute()[:-2])
+            if not has_matches:
+                # Else a survivor looks after those whose end is not told by then.
+                pipe.srem(NODES, self._owner)
+            return sum(job is not None for job in pipe.execute()[:count])
 
 
 class AtMostOnce(ProcessingList):

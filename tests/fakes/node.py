@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import redis
@@ -21,10 +22,15 @@ from actors.matches import (
     CommandListener,
     CreationConsumer,
     CreationPolicy,
+    Lease,
     Matches,
     MatchTimeouts,
+    Outcomes,
     Patience,
     ResultKeeper,
+    Results,
+    ResultSpool,
+    ends_of_matches,
 )
 from actors.matches.rules import RulesRegistry
 from supervision import Backoff, ChildSpec, ChildType, Supervisor
@@ -34,7 +40,7 @@ RULES: Final = {"simple_card_battle": (2,), "rock_paper_scissors": (2,), "any_nu
 GAMES: Final = RulesRegistry.load(())
 # The same shapes as in production, a hundred times as fast.
 QUICK: Final = Patience(request_s=0.5, pauses_s=(0.005, 0.01))
-BRISK: Final = CreationPolicy(wait_s=0.5, renew_every_s=0.2, alive_s=0.6, drain_s=1.0)
+BRISK: Final = CreationPolicy(wait_s=0.5, renew_every_s=0.2, alive_s=0.6, fence_s=0.4, drain_s=1.0)
 SOON: Final = Backoff(first_s=0.01, factor=2, ceiling_s=0.1, jitter=0.5)
 
 
@@ -57,7 +63,10 @@ class Stage:
 
 
 class Node:
-    """One node; `run` it in a nursery, or use `running`."""
+    """One node; `run` it in a nursery, or use `running`.
+
+    With a `spool` its final reports are kept on the disk and fenced, as in production.
+    """
 
     def __init__(
         self,
@@ -73,32 +82,46 @@ class Node:
         reconnect_grace_s: float = 60.0,
         max_matches: int = 10_000,
         keeper: ResultKeeper | None = None,
+        spool: Path | None = None,
     ) -> None:
         self.name = name
         self.boot_id = uuid.uuid4().hex[:8]
         self.stage = Stage()
         self.link = RedisLink(redis_url, ping_every_s=0.2, answer_timeout_s=1.0, backoff=SOON)
         self.callbacks = Callbacks(api_url, keys=keys, patience=patience, drain_s=0.5)
-        self.claims = Claims(
-            self.link, owner=f"{name}:{self.boot_id}", lease_s=policy.alive_s, over_s=linger_s
-        )
+        self.lease = Lease(f"{name}:{self.boot_id}", lasts_s=policy.alive_s, fence_s=policy.fence_s)
+        self.claims = Claims(self.link, self.lease, over_s=linger_s)
+        self.outcomes = Outcomes(self.link, self.lease)
+        self.results: Results | None = None
+        if spool is not None:
+            self.results = keeper = Results(
+                link=self.link,
+                callbacks=self.callbacks,
+                spool=ResultSpool(spool / self.boot_id),
+                fence=self.outcomes,
+                retry_s=0.2,
+            )
+        keeper = keeper or DirectKeeper(self.callbacks)
         self.matches = Matches(
             Registry(Audiences(max_members=10)),
             callbacks=self.callbacks,
             publisher=self.stage,
             node_name=name,
             games=GAMES,
-            keeper=keeper or DirectKeeper(self.callbacks),
+            keeper=keeper,
             timeouts=MatchTimeouts(
                 join_timeout_s=join_timeout_s, reconnect_grace_s=reconnect_grace_s, linger_s=linger_s
             ),
             max_matches=max_matches,
-            on_over=lambda match: self.claims.note_over(match.room_id, confirmed=match.confirmed),
+            on_over=ends_of_matches(self.claims, self.outcomes),
         )
         self.consumer = CreationConsumer(
             link=self.link,
             matches=self.matches,
+            lease=self.lease,
             claims=self.claims,
+            outcomes=self.outcomes,
+            keeper=keeper,
             callbacks=self.callbacks,
             known_rules=RULES,
             node_name=name,
@@ -108,6 +131,7 @@ class Node:
         self.integrations = Supervisor(
             [
                 ChildSpec(id="link", start=self.link.run),
+                *([] if self.results is None else [ChildSpec(id="results", start=self.results.run)]),
                 ChildSpec(id="callbacks", start=self.callbacks.run),
                 ChildSpec(id="creation_consumer", start=self.consumer.run, shutdown_s=10),
                 ChildSpec(id="command_listener", start=self.listener.run),
@@ -137,6 +161,22 @@ async def running(*nodes: Node) -> AsyncIterator[None]:
         yield
         for node in nodes:
             node.root.stop()
+
+
+@asynccontextmanager
+async def mortal(node: Node) -> AsyncIterator[trio.CancelScope]:
+    """Run a node; cancelled, it ends as by `kill -9`: nothing is handed back, nothing is told."""
+    life = trio.CancelScope()
+
+    async def live() -> None:
+        with life:
+            await node.root.run()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(live)
+        await node.link.until_up()
+        yield life
+        life.cancel()
 
 
 def job(room_id: str, *, players: Sequence[str] = ("u1", "u2"), age_s: float = 0.0, **config: Any) -> bytes:

@@ -17,8 +17,10 @@ from actors.matches import (
     CreationPolicy,
     DeadLetters,
     JobOutcome,
+    Lease,
     Matches,
     MatchTimeouts,
+    Outcomes,
     QueueDelivery,
     Reason,
     Recovery,
@@ -26,6 +28,7 @@ from actors.matches import (
     ResultSpool,
     Status,
     Verdict,
+    ends_of_matches,
 )
 from actors.matches.rules import RulesRegistry
 from supervision import ChildSpec, ChildType
@@ -119,9 +122,13 @@ class MatchHosting:
         matches = self.matches.statistics()
         yield gauge("matches", "Matches that are not over.", matches.live)
         yield counter("matches_created", "Matches begun.", matches.created)
+        jobs = self.consumer.statistics()
+        text = "Matches of dead nodes that this node has taken over, to report their end."
+        yield counter("matches_taken_over", text, jobs.adopted)
+        text = "Matches of this node that others have taken over."
+        yield counter("match_claims_lost", text, jobs.claims_lost)
         yield counters("match_endings", "How matches went.", "ending", matches.endings, ENDINGS)
         yield from self._result_metrics()
-        jobs = self.consumer.statistics()
         yield gauge("jobs_in_flight", "Jobs under way.", jobs.in_flight)
         yield counter("jobs_taken", "Jobs taken from the queue or found in the processing list.", jobs.taken)
         yield counter("jobs_late", "Jobs older than the deadline.", jobs.late)
@@ -142,6 +149,10 @@ class MatchHosting:
         yield counter("results_in_redis", "Of these, taken by Redis.", results.in_redis)
         yield counter("results_delivered_late", "Told later, or by a later process.", results.delivered)
         yield counter("results_lost", "Of these, not kept for want of room.", results.lost)
+        text = "Ends of matches that wait for Redis to say who may report them."
+        yield gauge("match_reports_held_back", text, results.held_back)
+        text = "Ends of matches not reported, since another node has done so."
+        yield counter("match_reports_dropped", text, results.dropped)
         if self.recovery is not None:
             recovery = self.recovery.statistics()
             yield counter("recovery_rounds", "Looks for results in Redis.", recovery.rounds)
@@ -200,6 +211,10 @@ class MatchesFeature(Feature):
     def terminate(self, room_id: str) -> bool:
         """Abort the match of a room; whether it lives here."""
         return self.hosting is not None and self.hosting.matches.terminate(room_id)
+
+    def away(self) -> tuple[str, ...]:
+        """Whether this node is taken for dead: it renews its lease no more, though Redis is there."""
+        return () if self.hosting is None or self.hosting.consumer.is_heard_of else ("lease",)
 
     def metrics(self) -> Iterator[Sample]:
         """Players, matches, jobs and callbacks."""
@@ -269,12 +284,13 @@ def build_hosting(
         join_timeout_s=settings.join_timeout_seconds,
         reconnect_grace_s=settings.reconnect_grace_seconds,
     )
-    claims = Claims(link, owner=owner, lease_s=policy.alive_s, over_s=timeouts.linger_s)
+    lease = Lease(owner, lasts_s=policy.alive_s, fence_s=policy.fence_s)
+    claims, outcomes = Claims(link, lease, over_s=timeouts.linger_s), Outcomes(link, lease)
     results = Results(
         link=link,
         callbacks=callbacks,
         spool=ResultSpool(settings.data_dir / spool_of(settings.worker)),
-        lost_among=claims.lost_among,
+        fence=outcomes,
     )
     matches = Matches(
         registry,
@@ -284,12 +300,15 @@ def build_hosting(
         games=games,
         keeper=results,
         timeouts=timeouts,
-        on_over=lambda match: claims.note_over(match.room_id, confirmed=match.confirmed),
+        on_over=ends_of_matches(claims, outcomes),
     )
     consumer = CreationConsumer(
         link=link,
         matches=matches,
+        lease=lease,
         claims=claims,
+        outcomes=outcomes,
+        keeper=results,
         callbacks=callbacks,
         known_rules=games.player_counts,
         node_name=settings.node_name,

@@ -15,7 +15,7 @@ import trio
 
 from actors.core import read_traceparent
 from actors.matches import DEAD, QUEUE, CreationPolicy, Patience, QueueDelivery, Status
-from actors.matches.claims import CLAIM
+from actors.matches.outcomes import CLAIM
 from tests.engines import RedisServer
 from tests.fakes.api_server import Fault, Reply, api_server
 from tests.fakes.node import BRISK, Node, client_of, dead_letters, job, job_fields, running

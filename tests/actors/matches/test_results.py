@@ -81,6 +81,22 @@ def ignore(outcome: CallbackOutcome) -> None:
     """Nobody asked."""
 
 
+class FenceAgainst:
+    """Another node has these rooms."""
+
+    def __init__(self, *rooms: str) -> None:
+        self._rooms = set(rooms)
+        self.forgotten: list[str] = []
+
+    async def win(self, callbacks: Sequence[Callback]) -> set[str]:
+        await trio.lowlevel.checkpoint()
+        return self._rooms & {made.room_id for made in callbacks}
+
+    async def forget(self, room_ids: Sequence[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.forgotten += room_ids
+
+
 # -- the spool -----------------------------------------------------------------------
 
 
@@ -268,12 +284,8 @@ async def test_a_hundred_results_at_once_are_on_the_disk_before_anybody_is_asked
 
 
 async def test_the_end_of_a_match_that_another_node_has_is_not_reported(tmp_path: Path) -> None:
-    async def lost_among(room_ids: Sequence[str]) -> set[str]:
-        await trio.lowlevel.checkpoint()
-        return {"theirs"} & set(room_ids)
-
     async with around(nowhere(), tmp_path) as a:
-        a.results._lost_among = lost_among  # noqa: SLF001
+        a.results._fence = FenceAgainst("theirs")  # noqa: SLF001
         a.api.status = 200
         outcomes: list[CallbackOutcome] = []
         for room in ("theirs", "mine"):

@@ -1,0 +1,208 @@
+"""Matches of a node that dies or stands still: each has one outcome, under one idempotency key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+import trio
+
+from actors.matches import QUEUE, Status
+from actors.matches.lifecycle import ProcessFailed
+from tests.engines import RedisServer
+from tests.fakes.api_server import ApiServer, Fault, api_server
+from tests.fakes.node import BRISK, Node, client_of, job, mortal, running
+from tests.fakes.waiting import WITHIN_S, until
+
+# A lease that a busy machine seldom misses.
+CALM = replace(BRISK, alive_s=2.0, fence_s=1.4, renew_every_s=0.4)
+ROOMS = [f"room-{number}" for number in range(8)]
+
+
+def node(redis_server: RedisServer, api: ApiServer, directory: Path, name: str) -> Node:
+    return Node(redis_server.url, api.base_url, name=name, policy=CALM, spool=directory / name)
+
+
+async def host_all(one: Node, api: ApiServer, producer: redis.Redis) -> None:
+    """Let a node begin a match in each room."""
+    producer.lpush(QUEUE, *[job(room) for room in ROOMS])
+    for room in ROOMS:
+        await told(api, room, "ready")
+    await until(lambda: producer.llen(one.processing) == 0)
+
+
+async def told(api: ApiServer, room: str, call: str) -> None:
+    """Wait until the API server has acknowledged a call."""
+    with trio.fail_after(WITHIN_S):
+        await api.until_acknowledged(room, call)
+
+
+def keys_of(api: ApiServer, room: str) -> set[str]:
+    """Idempotency keys under which the end of a match was told."""
+    final = {"finished", "aborted"}
+    return {
+        said.headers["idempotency-key"]
+        for said in api.received
+        if said.room_id == room and said.call in final
+    }
+
+
+async def test_the_matches_of_a_node_that_dies_are_aborted_by_one_survivor(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        one, two, three = (node(redis_server, api, tmp_path, name) for name in "abc")
+        async with mortal(one) as life:
+            await host_all(one, api, producer)
+            async with running(two, three):
+                life.cancel()
+                for room in ROOMS:
+                    await told(api, room, "aborted")
+                await until(
+                    lambda: (
+                        not producer.exists(
+                            *[f"greenroom:matches:{n.lease.owner}" for n in (one, two, three)]
+                        )
+                    )
+                )
+
+                aborted = [said for said in api.acknowledged if said.call == "aborted"]
+                assert sorted(said.room_id for said in aborted) == sorted(ROOMS)
+                assert {said.body["reason"] for said in aborted} == {"process_error"}
+                adopted = [n.consumer.statistics().adopted for n in (two, three)]
+                assert sum(adopted) == len(ROOMS)
+                assert api.calls().count("ready") == len(ROOMS)
+                assert one.lease.owner.encode() not in producer.smembers("greenroom:nodes")
+
+
+async def test_what_a_dead_node_had_begun_to_report_is_told_by_a_survivor_under_the_same_key(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        one, two = (node(redis_server, api, tmp_path, name) for name in "ab")
+        async with mortal(one) as life:
+            await host_all(one, api, producer)
+            api.then(ROOMS[0], Fault.HANG)
+            one.matches.terminate(ROOMS[0])
+            await api.until(lambda: "aborted" in api.calls(ROOMS[0]))
+            life.cancel()
+        async with running(two):
+            await told(api, ROOMS[0], "aborted")
+
+            reasons = {
+                said.body["reason"]
+                for said in api.received
+                if said.call == "aborted" and said.room_id == ROOMS[0]
+            }
+            assert reasons == {"admin_terminated"}
+            assert len(keys_of(api, ROOMS[0])) == 1
+
+
+async def test_a_job_under_way_begins_anew_and_its_match_is_not_aborted(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        one, two = (node(redis_server, api, tmp_path, name) for name in "ab")
+        async with mortal(one) as life:
+            api.then("room-1", Fault.HANG)
+            producer.lpush(QUEUE, job("room-1"))
+            await api.until(lambda: api.calls() == ["ready"])
+            life.cancel()
+        async with running(two):
+            await told(api, "room-1", "ready")
+            await until(lambda: producer.llen(two.processing) == 0)
+            assert api.calls() == ["ready", "ready"]
+            assert two.matches.active == 1
+            assert producer.hkeys(f"greenroom:matches:{two.lease.owner}") == [b"room-1"]
+
+
+async def test_a_node_that_stood_still_ends_what_survivors_have_taken_over_and_reports_nothing(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        one, two = (node(redis_server, api, tmp_path, name) for name in "ab")
+        async with mortal(one):
+            await host_all(one, api, producer)
+            awake = trio.Event()
+            renew = one.consumer._renew  # noqa: SLF001  # what stands still
+
+            async def stand_still() -> None:
+                await awake.wait()
+                await renew()
+
+            monkeypatch.setattr(one.consumer, "_renew", stand_still)
+            async with running(two):
+                for room in ROOMS:
+                    await told(api, room, "aborted")
+                assert one.matches.active == len(ROOMS)
+                # The first thing it does is to end a match; the second to look at its lease.
+                one.matches.terminate(ROOMS[0])
+                await until(lambda: one.results is not None and one.results.statistics().dropped == 1)
+                awake.set()
+                await until(lambda: one.matches.active == 0)
+
+                states = {match.status for room in ROOMS if (match := one.matches.state(room)) is not None}
+                assert states == {Status.ABORTED}
+                assert all(len(keys_of(api, room)) == 1 for room in ROOMS)
+                assert one.consumer.statistics().claims_lost == len(ROOMS) - 1
+
+                producer.lpush(QUEUE, job("room-later"))
+                await told(api, "room-later", "ready")
+
+
+async def test_reports_are_held_back_while_the_lease_is_stale_and_redis_is_away(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        one = node(redis_server, api, tmp_path, "a")
+        async with running(one):
+            assert one.results is not None
+            results = one.results
+            await host_all(one, api, producer)
+            redis_server.kill()
+            await until(lambda: not one.lease.is_fresh)
+            one.matches.terminate(ROOMS[0])
+            await until(lambda: results.statistics().held_back == 1)
+            assert "aborted" not in api.calls()
+
+            await trio.to_thread.run_sync(redis_server.start)
+            await told(api, ROOMS[0], "aborted")
+            await until(lambda: results.statistics().held_back == 0)
+
+
+async def test_a_crash_of_the_consumer_costs_no_match_that_was_taken_over(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        one, two = (node(redis_server, api, tmp_path, name) for name in "ab")
+        async with mortal(one) as life:
+            await host_all(one, api, producer)
+            life.cancel()
+        # As an earlier run of its task left it: taken over, and nothing delivered.
+        for room in ROOMS:
+            producer.hset(f"greenroom:matches:{two.lease.owner}", room, "{}")
+            producer.set(f"greenroom:match:{room}", f"over {two.lease.owner}")
+        producer.delete(f"greenroom:matches:{one.lease.owner}")
+        async with running(two):
+            for room in ROOMS:
+                await told(api, room, "aborted")
+            await until(lambda: not producer.exists(f"greenroom:matches:{two.lease.owner}"))
+
+
+async def test_the_end_of_a_match_leaves_nothing_in_redis(redis_server: RedisServer, tmp_path: Path) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        one = node(redis_server, api, tmp_path, "a")
+        async with running(one):
+            await host_all(one, api, producer)
+            for room in ROOMS[:4]:
+                one.matches.terminate(room)
+            for room in ROOMS[4:]:
+                handle = one.matches.find(room)
+                assert handle is not None
+                handle.tell(ProcessFailed())
+            for room in ROOMS:
+                await told(api, room, "aborted")
+            await until(lambda: not producer.exists(f"greenroom:matches:{one.lease.owner}"))
+            await until(lambda: not producer.exists(*[f"greenroom:outcome:{room}" for room in ROOMS]))
