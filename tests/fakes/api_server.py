@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import h11
 import trio
@@ -185,7 +185,16 @@ class ApiServer:
 @asynccontextmanager
 async def api_server() -> AsyncIterator[ApiServer]:
     """Serve on a free port of 127.0.0.1 for as long as the block lasts."""
-    server = ApiServer()
+    async with serving(ApiServer()) as server:
+        yield server
+
+
+AnyServer = TypeVar("AnyServer", bound=ApiServer)
+
+
+@asynccontextmanager
+async def serving(server: AnyServer) -> AsyncIterator[AnyServer]:
+    """As `api_server`, with one that was made before."""
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         server.port = listeners[0].socket.getsockname()[1]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 import h11
@@ -73,13 +74,22 @@ class LocalNode:
 
 
 class ServerNode:
-    """A `greenroom serve` that can be killed, stopped and started again on its port."""
+    """A `greenroom serve` that can be killed, stopped and started again on its port.
 
-    def __init__(self, name: str, redis_port: int, directory: Path) -> None:
+    Args:
+        name: `NODE_NAME`.
+        redis_port: Of its Redis.
+        directory: For its log and data.
+        extra: Further variables.
+    """
+
+    def __init__(
+        self, name: str, redis_port: int, directory: Path, extra: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.name = name
         self.port = free_port()
         self._log = directory / f"{name}.log"
-        self._env = environment(name, redis_port, directory)
+        self._env = environment(name, redis_port, directory) | dict(extra)
         self._env |= {"PORT": str(self.port), "PATH": os.environ["PATH"]}
         self._process: trio.Process | None = None
 
@@ -101,6 +111,11 @@ class ServerNode:
                 return (await request(self.port, "GET", "/healthz")).status == 200
         except (*BROKEN, NotSent, trio.TooSlowError):
             return False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started, and not killed since."""
+        return self._process is not None
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens if it does not run."""

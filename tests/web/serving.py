@@ -256,15 +256,18 @@ async def serving(lane: str, **overrides: object) -> AsyncIterator[Node]:
         lane: Which lane is to answer.
         overrides: Environment variables.
     """
-    async with _serving(settings_of(lane, overrides), None) as node:
-        yield node
+    # Its own: a result that one test leaves is not told to the API server of another.
+    with tempfile.TemporaryDirectory() as data:
+        async with _serving(settings_of(lane, {"DATA_DIR": data, **overrides}), None) as node:
+            yield node
 
 
 @asynccontextmanager
 async def serving_worker(place: WorkerPlace, **overrides: object) -> AsyncIterator[Node]:
     """Run one of several workers, which may all be in one process."""
-    async with _serving(settings_of("fast", overrides), place) as node:
-        yield node
+    with tempfile.TemporaryDirectory() as data:
+        async with _serving(settings_of("fast", {"DATA_DIR": data, **overrides}), place) as node:
+            yield node
 
 
 @asynccontextmanager
