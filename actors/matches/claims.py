@@ -44,11 +44,6 @@ class Claim(Enum):
     ENDED = auto()
 
 
-def holder_of(claim: bytes) -> str:
-    """The owner name in a claim: of the node that has the match, or had it until it ended."""
-    return claim.decode(errors="replace").removeprefix(OVER)
-
-
 class Claims:
     """The claims of this node.
 

@@ -64,9 +64,9 @@ def callback_in(claim: bytes) -> Callback | None:
     return callback_of(name.decode(errors="replace"), body)
 
 
-def holder_of(claim: bytes | None) -> bytes | None:
-    """Who has, or had, the match of a room, by the value of `greenroom:match:{room_id}`."""
-    return None if claim is None else claim.removeprefix(OVER.encode())
+def holder_of(claim: bytes) -> str:
+    """The owner name in a claim: of the node that has the match, or had it until it ended."""
+    return claim.decode(errors="replace").removeprefix(OVER)
 
 
 class Outcomes:
@@ -174,12 +174,13 @@ class Outcomes:
 
     def _lost_among(self, rooms: Sequence[str], client: redis.Redis) -> set[str]:
         """Rooms whose match another living node has, or has taken over with all others of this one."""
-        mine, asked = self._lease.owner.encode(), cast("Any", client)
-        holders = [holder_of(claim) for claim in asked.mget([CLAIM + room_id for room_id in rooms])]
+        asked = cast("Any", client)
+        claims = asked.mget([CLAIM + room_id for room_id in rooms])
+        holders = [None if claim is None else holder_of(claim) for claim in claims]
         entries = asked.hmget(MATCHES + self._lease.owner, rooms)
         is_fenced = asked.exists(FENCED + self._lease.owner)
-        strangers = {holder for holder in holders if holder not in (None, mine)}
-        living = {holder for holder in strangers if asked.exists(alive_key(holder.decode(errors="replace")))}
+        strangers = {holder for holder in holders if holder not in (None, self._lease.owner)}
+        living = {holder for holder in strangers if asked.exists(alive_key(holder))}
         return {
             room_id
             for room_id, holder, entry in zip(rooms, holders, entries, strict=True)

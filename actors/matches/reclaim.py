@@ -239,13 +239,13 @@ class Takeover:
             return {}
         keys = [CLAIM + room_id for room_id in entries]
         pipe.watch(*keys)  # type: ignore[no-untyped-call]
-        holders = map(holder_of, cast("list[bytes | None]", pipe.mget(keys)))
+        claims = cast("list[bytes | None]", pipe.mget(keys))
         outcomes = cast("list[bytes | None]", pipe.mget([OUTCOME + room_id for room_id in entries]))
-        mine = (None, self.owner.encode(), self.me.encode())
         return {
             room_id: facts
-            for (room_id, facts), holder, outcome in zip(entries.items(), holders, outcomes, strict=True)
-            if holder in mine and not (outcome is not None and is_told(outcome))
+            for (room_id, facts), claim, outcome in zip(entries.items(), claims, outcomes, strict=True)
+            if (claim is None or holder_of(claim) in (self.owner, self.me))
+            and (outcome is None or not is_told(outcome))
         }
 
     def _adopt(self, adopted: Mapping[str, bytes], pipe: Pipeline) -> None:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
 import trio
 
 from actors.links import NotSent
-from actors.matches.claims import CLAIM, holder_of
+from actors.matches.outcomes import CLAIM, holder_of
 from actors.rooms import is_room_id
 from web.channels.channel import LeaveReason
 from web.channels.forward_messages import (
