@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,6 +53,14 @@ class Nodes:
         ann, bob = self.doors
         async with self.player(ann, "ann") as first, self.player(bob, "bob") as second:
             yield first, second
+
+    @contextmanager
+    def deaf(self) -> Iterator[None]:
+        """Let nothing that is sent between nodes arrive."""
+        inbox = self.inbox(self.host.node)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(inbox, "_take", lambda _message: None)
+            yield
 
     def metric(self, node: Node, name: str) -> object:
         """A number of a node's."""
@@ -146,10 +154,9 @@ async def test_a_stranger_is_refused_on_any_node(redis_server: RedisServer) -> N
 
 async def test_players_on_the_node_of_the_match_need_no_message_of_it(redis_server: RedisServer) -> None:
     async with nodes(redis_server) as n, n.host.players() as channels:
-        await play(*channels)
-
-        assert n.inbox(n.host.node).statistics().received == 0
-        assert n.inbox(n.host.node).statistics().calls == {}
+        assert n.metric(n.host.node, "channels_forwarded") == n.metric(n.host.node, "channels_hosted") == 0
+        with n.deaf():
+            await play(*channels)
 
 
 async def test_without_redis_an_action_is_unavailable_and_afterwards_the_match_goes_on(
@@ -179,3 +186,20 @@ async def test_the_numbers_of_what_is_forwarded_are_metrics(redis_server: RedisS
             assert n.metric(n.doors[0], "channels_forwarded") == 1
             assert n.metric(n.host.node, "channels_hosted") == 2
         await until(lambda: n.metric(n.host.node, "channels_hosted") == 0)
+
+
+async def test_a_long_poll_is_answered_by_whichever_node_it_reaches(redis_server: RedisServer) -> None:
+    async with nodes(redis_server) as n:
+        ann, bob = n.doors
+        query = {"token": token("ann"), "vsn": "2.0.0"}
+        own = (await ann.http.get("/socket/longpoll", params=query)).json()["token"]
+        named = {"x-phoenix-longpoll-token": own}
+        join = f'["1","1","room:{ROOM}","phx_join",{{}}]'
+        lines = {"content-type": "application/x-ndjson"}
+        posted = await bob.http.post("/socket/longpoll", params=query, headers=named | lines, content=join)
+        assert posted.json() == {"status": 200}
+        polled = (await n.host.node.http.get("/socket/longpoll", params=query, headers=named)).json()
+
+        assert (polled["status"], polled["token"]) == (200, own)
+        assert '"status":"ok"' in polled["messages"][0]
+        await until(lambda: n.metric(n.host.node, "channels_hosted") == 1)

@@ -23,6 +23,7 @@ Reading order, each file leaning only on the ones above it:
     forward_messages  what two nodes say about a channel whose room is not where its client is
     channel_forwarder, channel_host       the client's end of such a channel, and the room's
     state_channel                         `state:{id}`
+    poll_forwarder    polls that reach another node than their session's
     long_poll_buffer, long_poll           transport over plain requests
     handshake, websocket                  transport over a raw socket, without I/O of its own
 
@@ -35,5 +36,5 @@ What is promised
 What is not promised
     * A push taken by a transport may never arrive: the connection may end first.
     * What is said between two nodes may be lost; the client then hears `phx_error`, and joins again.
-    * Long-poll sessions live in one process; several behind one port need sticky routing.
+    * Long-poll sessions live in one process: they end with it, and their clients start over.
 """

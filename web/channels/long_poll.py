@@ -11,7 +11,8 @@ client looks for it:
                                 or has more than 100 lines: then nothing of it is handled
     POST, unknown token         410
 
-Tokens are 256 random bits and name one session of this process.
+Tokens are 256 random bits and, where there are other nodes, the name of the session's: these send polls
+and posts on to it (`poll_forwarder`).
 """
 
 from __future__ import annotations
@@ -24,9 +25,13 @@ from collections.abc import Mapping
 from typing import Final
 
 import orjson
+import trio
 
+from actors.core import ActorError
+from actors.links import LinkDown, NodeInbox
 from web.channels.connect import parameters
 from web.channels.long_poll_buffer import LongPollBuffer
+from web.channels.poll_forwarder import PollForwarder
 from web.channels.socket_auth import SocketAuth
 from web.channels.transport import MAX_MESSAGE_BYTES
 from web.handlers.cors import Grant
@@ -66,19 +71,33 @@ class LongPolls:
         auth: Authenticates clients.
         max_sessions: How many may poll at once.
         window_s: How long a poll waits for something to come.
+        inbox: The way to other nodes; None: there is none.
     """
 
     def __init__(
-        self, auth: SocketAuth, *, max_sessions: int = MAX_SESSIONS, window_s: float = WINDOW_S
+        self,
+        auth: SocketAuth,
+        *,
+        max_sessions: int = MAX_SESSIONS,
+        window_s: float = WINDOW_S,
+        inbox: NodeInbox | None = None,
     ) -> None:
         self._auth = auth
         self._sockets = auth.sockets
         self._max_sessions = max_sessions
         self._window_s = window_s
         self._buffers: dict[str, LongPollBuffer] = {}
+        self._forwarder = None if inbox is None else PollForwarder(inbox, window_s=window_s)
+        if self._forwarder is not None:
+            self._forwarder.answer_with(self._poll_of_node, self._post_of_node)
 
     def __len__(self) -> int:
         return len(self._buffers)
+
+    @property
+    def forwarded(self) -> int:
+        """Polls and posts that were sent on to the node of their session."""
+        return 0 if self._forwarder is None else self._forwarder.forwarded
 
     def route(self) -> Route:
         """The path and its handlers."""
@@ -95,30 +114,62 @@ class LongPolls:
         """Open a session, or wait for frames."""
         if not self._auth.origin_allowed(request.headers, request.peer):
             return _answer(FORBIDDEN)
-        buffer = self._find(request)
-        if buffer is None:
+        token = _token(request.query, request.headers)
+        buffer = self._buffers.get(token)
+        if buffer is not None:
+            return await self._poll(buffer)
+        forwarder, node = self._elsewhere(token)
+        if forwarder is None:
             return await self._open(request)
+        try:
+            polled = await forwarder.poll(node, token)
+        except (ActorError, LinkDown):
+            return _answer(START_OVER)
+        return await self._open(request) if polled is None else Answer(OK, polled, _HEADERS)
+
+    def check_post(self, request: Request) -> Answer | None:
+        """Refuse a client without a session before the body is read."""
+        if not self._auth.origin_allowed(request.headers, request.peer):
+            return _answer(FORBIDDEN)
+        token = _token(request.query, request.headers)
+        is_known = token in self._buffers or self._elsewhere(token)[0] is not None
+        return None if is_known else _answer(GONE)
+
+    async def post(self, request: Request) -> Answer:
+        """Take frames of the client."""
+        if not self._auth.origin_allowed(request.headers, request.peer):
+            return _answer(FORBIDDEN)
+        token = _token(request.query, request.headers)
+        content_type = request.headers.get("content-type", "")
+        buffer = self._buffers.get(token)
+        if buffer is not None:
+            return self._take(buffer, content_type, request.body)
+        forwarder, node = self._elsewhere(token)
+        if forwarder is None:
+            return _answer(GONE)
+        try:
+            posted = await forwarder.post(node, token, content_type, request.body)
+        except (ActorError, LinkDown):
+            return _answer(START_OVER)
+        return _answer(GONE) if posted is None else Answer(OK, posted, _HEADERS)
+
+    def _elsewhere(self, token: str) -> tuple[PollForwarder | None, str]:
+        """The way to the node that a token names, and that node; None if it names no other."""
+        node = None if self._forwarder is None else self._forwarder.node_of(token)
+        return (None, "") if node is None else (self._forwarder, node)
+
+    # -- sessions of this process ----------------------------------------------------------------
+
+    async def _poll(self, buffer: LongPollBuffer) -> Answer:
         messages = await buffer.poll(self._window_s, self._sockets.now)
         if buffer.closed and not messages:
             buffer.end()
             return _answer(START_OVER)
         return _answer(OK if messages else NOTHING, token=buffer.token, messages=messages)
 
-    def check_post(self, request: Request) -> Answer | None:
-        """Refuse a client without a session before the body is read."""
-        if not self._auth.origin_allowed(request.headers, request.peer):
-            return _answer(FORBIDDEN)
-        return _answer(GONE) if self._find(request) is None else None
-
-    async def post(self, request: Request) -> Answer:
-        """Take frames of the client."""
-        if not self._auth.origin_allowed(request.headers, request.peer):
-            return _answer(FORBIDDEN)
-        buffer = self._find(request)
-        if buffer is None:
-            return _answer(GONE)
+    def _take(self, buffer: LongPollBuffer, content_type: str, body: bytes) -> Answer:
         try:
-            frames = _frames(request)
+            frames = _frames(content_type, body)
         except ValueError:
             return _answer(BAD_REQUEST)
         # All or nothing: a client that is told less than 200 may send its lines again.
@@ -129,6 +180,15 @@ class LongPolls:
                 return _answer(GONE)
         return _answer(OK)
 
+    async def _poll_of_node(self, token: str) -> bytes:
+        buffer = self._buffers.get(token)
+        return b"" if buffer is None else (await self._poll(buffer)).body
+
+    async def _post_of_node(self, token: str, content_type: str, body: bytes) -> bytes:
+        await trio.lowlevel.checkpoint()
+        buffer = self._buffers.get(token)
+        return b"" if buffer is None else self._take(buffer, content_type, body).body
+
     async def _open(self, request: Request) -> Answer:
         if len(self._buffers) >= self._max_sessions:
             self._sockets.refused("full")
@@ -136,15 +196,13 @@ class LongPolls:
         admitted = await self._auth.admit(request.query, request.headers, request.peer)
         if isinstance(admitted, Answer):
             return _answer(FORBIDDEN if admitted.status == FORBIDDEN else START_OVER)
-        buffer = LongPollBuffer(
-            secrets.token_urlsafe(TOKEN_BYTES), now=self._sockets.now(), on_end=self._forget
-        )
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        if self._forwarder is not None:
+            token += self._forwarder.suffix
+        buffer = LongPollBuffer(token, now=self._sockets.now(), on_end=self._forget)
         buffer.attach(self._sockets.open(admitted.user, admitted.serializer, buffer))
         self._buffers[buffer.token] = buffer
         return _answer(GONE, token=buffer.token, messages=[])
-
-    def _find(self, request: Request) -> LongPollBuffer | None:
-        return self._buffers.get(_token(request.query, request.headers))
 
     def _forget(self, buffer: LongPollBuffer) -> None:
         self._buffers.pop(buffer.token, None)
@@ -159,15 +217,13 @@ def _token(query: str, headers: Mapping[str, str]) -> str:
     return tokens[-1] if tokens else ""
 
 
-def _frames(request: Request) -> list[str | bytes]:
+def _frames(content_type: str, body: bytes) -> list[str | bytes]:
     """The frames of a POST, all of them valid, but at most one more than it may have.
 
     Raises:
         ValueError: A line is neither UTF-8 nor base64.
     """
-    body = request.body
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != NDJSON:
+    if content_type.partition(";")[0].strip().lower() != NDJSON:
         # Clients of 1.6 post a binary frame as it is, under the name of JSON.
         return [body if body.startswith(b"\0") else body.decode()]
     lines = (line.strip() for line in body.split(b"\n"))

@@ -30,6 +30,7 @@ from web.wiring.feature import Feature
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+    from actors.links import NodeInbox
     from web.channels.identity import User
     from web.channels.router import JoinHandler
     from web.channels.tokens import Tokens
@@ -96,6 +97,7 @@ class ChannelsFeature(Feature):
         now = self.sockets.statistics()
         yield gauge("sockets", "Open sockets, long polls included.", now.open)
         yield gauge("long_polls", "Sockets that are long polls.", len(self.polls))
+        yield counter("long_polls_forwarded", "Polls and posts sent on to their node.", self.polls.forwarded)
         yield counter("sockets_opened", "Sockets opened.", now.opened)
         yield counters("sockets_refused", "Connects turned down.", "reason", now.refused, REFUSED)
         yield counters("sockets_ended", "Sockets that ended.", "reason", now.ended, EndReason)
@@ -111,6 +113,7 @@ def build_channels(
     access: AccessFeature,
     topics: Mapping[str, JoinHandler],
     logout: Callable[[str], Awaitable[tuple[int, object]]],
+    inbox: NodeInbox | None,
 ) -> ChannelsFeature:
     """Sockets that can join `topics`, by pattern; nothing runs yet.
 
@@ -119,6 +122,7 @@ def build_channels(
         access: Who may do what.
         topics: What can be joined.
         logout: Closes a user's sockets in all processes: how many there were, and what that covers.
+        inbox: The way to other nodes, for long polls of their sessions.
     """
     sockets = SessionRegistry(ChannelRouter(topics), max_sockets=settings.max_sockets)
     tokens = tokens_of(settings, access.keys)
@@ -127,7 +131,9 @@ def build_channels(
     auth = SocketAuth(
         sockets, granted, cors_of(settings), anonymous=anonymous, trusted=settings.trusted_proxies
     )
-    return ChannelsFeature(auth, LongPolls(auth), tokens, LogoutHandler(logout, settings.admin_token))
+    return ChannelsFeature(
+        auth, LongPolls(auth, inbox=inbox), tokens, LogoutHandler(logout, settings.admin_token)
+    )
 
 
 def tokens_of(settings: Settings, keys: JwtKeys) -> Tokens:

@@ -129,7 +129,7 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
     )
     topics = {pattern: join for feature in features for pattern, join in feature.topics().items()}
     inspection = InspectionFeature(settings, clock, nodes.inbox)
-    channels = build_channels(settings, access, topics, inspection.log_out)
+    channels = build_channels(settings, access, topics, inspection.log_out, nodes.inbox)
     return Core(
         registry,
         process,
