@@ -112,11 +112,6 @@ class ServerNode:
         except (*BROKEN, NotSent, trio.TooSlowError):
             return False
 
-    @property
-    def is_running(self) -> bool:
-        """Whether it has been started, and not killed since."""
-        return self._process is not None
-
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens if it does not run."""
         if self._process is not None and self._process.poll() is None:

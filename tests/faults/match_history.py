@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from tests.fakes.api_server import ApiServer, Fault, Received, Reply
+
 FINAL: Final = frozenset({"finished", "aborted"})
 # How long a call may have been under way when its node died.
 LATE_S: Final = 5.0
@@ -111,3 +113,34 @@ def _lives(said: list[Said], history: MatchHistory) -> Iterator[str]:
 def _died(history: MatchHistory, ready: Said, before: float) -> bool:
     """Whether the node that said `ready` died before a time; what it said may have arrived after that."""
     return any(at < before and at > ready.at - LATE_S for at in history.deaths[ready.node])
+
+
+@dataclass
+class WritingApi(ApiServer):
+    """Writes down what it hears, and whether it said yes.
+
+    Attributes:
+        history: Of all matches.
+        hosts: Who has said `ready` last, by room.
+        broken: Rooms whose end was a `process_error`.
+    """
+
+    history: MatchHistory = field(default_factory=MatchHistory)
+    hosts: dict[str, str] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+
+    async def _answer(self, request: Received) -> Reply | Fault:
+        answer = await super()._answer(request)
+        said = Said(
+            request.at,
+            request.call,
+            request.headers["idempotency-key"],
+            str(request.body.get("node_name", "")),
+            is_acknowledged=isinstance(answer, Reply) and b'"acknowledged": true' in answer.body,
+        )
+        self.history.said[request.room_id].append(said)
+        if request.body.get("reason") == "process_error" and said.is_acknowledged:
+            self.broken.add(request.room_id)
+        if said.call == "ready":
+            self.hosts[request.room_id] = said.node
+        return answer

@@ -19,11 +19,11 @@ from websockets.exceptions import WebSocketException
 
 from dev.phoenix import Disconnected, JoinRefused, phoenix
 from tests.engines import RedisServer
-from tests.fakes.api_server import ApiServer, Fault, Received, Reply, serving
+from tests.fakes.api_server import serving
 from tests.fakes.node import client_of, dead_letters, job
 from tests.fakes.waiting import until
 from tests.faults.cluster import ServerNode
-from tests.faults.match_history import MatchHistory, Said, check
+from tests.faults.match_history import WritingApi, check
 from tests.play.house import SECRET, token
 
 logger: Final = logging.getLogger(__name__)
@@ -38,31 +38,6 @@ SETTLE_S: Final = 90.0
 
 
 @dataclass
-class WritingApi(ApiServer):
-    """Writes down what it hears, and whether it said yes."""
-
-    history: MatchHistory = field(default_factory=MatchHistory)
-    hosts: dict[str, str] = field(default_factory=dict)
-    broken: set[str] = field(default_factory=set)
-
-    async def _answer(self, request: Received) -> Reply | Fault:
-        answer = await super()._answer(request)
-        said = Said(
-            request.at,
-            request.call,
-            request.headers["idempotency-key"],
-            str(request.body.get("node_name", "")),
-            is_acknowledged=isinstance(answer, Reply) and b'"acknowledged": true' in answer.body,
-        )
-        self.history.said[request.room_id].append(said)
-        if request.body.get("reason") == "process_error" and said.is_acknowledged:
-            self.broken.add(request.room_id)
-        if said.call == "ready":
-            self.hosts[request.room_id] = said.node
-        return answer
-
-
-@dataclass
 class Battlefield:
     """Three nodes, their Redis and their API server, jobs and players."""
 
@@ -72,6 +47,7 @@ class Battlefield:
     queue: redis.Redis
     rng: random.Random
     nodes: dict[str, ServerNode] = field(default_factory=dict)
+    up: set[str] = field(default_factory=set)
     finished: int = 0
     stopping: bool = False
     _rooms: itertools.count[int] = field(default_factory=itertools.count)
@@ -86,10 +62,15 @@ class Battlefield:
 
     async def start(self) -> None:
         async with trio.open_nursery() as nursery:
-            for node in self.nodes.values():
-                nursery.start_soon(node.start)
+            for name in self.nodes:
+                nursery.start_soon(self._start, name)
+
+    async def _start(self, name: str) -> None:
+        await self.nodes[name].start()
+        self.up.add(name)
 
     async def kill(self, name: str) -> None:
+        self.up.discard(name)
         await self.nodes[name].kill()
         self.api.history.deaths[name].append(trio.current_time())
 
@@ -133,9 +114,11 @@ class Battlefield:
         async with trio.open_nursery() as nursery:
             for _ in range(times):
                 await trio.sleep(self.rng.uniform(0.5, 1.5) * every_s)  # real time: the load
-                name = self.rng.choice([name for name, node in self.nodes.items() if node.is_running])
+                while not self.up:  # noqa: ASYNC110  # a busy machine
+                    await trio.sleep(0.1)  # real time: of other processes
+                name = self.rng.choice(sorted(self.up))
                 await self.kill(name)
-                nursery.start_soon(self.nodes[name].start)
+                nursery.start_soon(self._start, name)
 
     async def settle(self) -> None:
         """Wait until every job and match has come to its end, and Redis knows of none."""
