@@ -90,6 +90,7 @@ class Settings(BaseModel):
     room_snapshot: Switch = True
     heartbeat_seconds: Seconds = 15.0
     stream_stall_seconds: Seconds = 60.0
+    stream_compression: Switch = False
     max_streams: Positive = 20_000
     max_streams_per_room: Positive | None = None  # as max_streams
     max_streams_per_ip: NotNegative = 0  # 0: no limit

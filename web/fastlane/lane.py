@@ -32,7 +32,7 @@ from web.fastlane.encoding import CONTINUE, encode_answer, encode_stream_head
 from web.fastlane.head import END_OF_HEAD, BadHead, refuse_early
 from web.fastlane.poller import ENDED, READABLE
 from web.fastlane.raw_socket import RawSocket
-from web.fastlane.raw_streams import RawStream, UnchunkedStream
+from web.fastlane.raw_streams import kind_of
 from web.handlers.dispatcher import BODY_TOO_SLOW
 from web.handlers.http import Answer, error
 from web.handlers.paths import SOCKET_PATH, BadPath, segments_of, split_target
@@ -458,7 +458,7 @@ class Lane:
         """Make the connection a stream; an answer if it may not become one, or only its head is asked for."""
         if head.method == "HEAD":
             return Answer(200, headers=wanted.headers)
-        kind = UnchunkedStream if head.is_1_0 else RawStream
+        kind = kind_of(wanted, is_chunked=not head.is_1_0)
         stream = kind(connection.sock, wanted, self._raw_streams)
         opening = self._streams.enter(wanted, stream)
         if isinstance(opening, Answer):

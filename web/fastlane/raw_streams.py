@@ -17,7 +17,8 @@ import trio
 
 from actors.core import ConflatingMember
 from web.fastlane.poller import ENDED, READABLE, WRITABLE
-from web.handlers.sse import HEARTBEAT, sse, sse_since
+from web.handlers.compression import begin_gzip, deflater, shared_block
+from web.handlers.sse import HEARTBEAT, LateEvent, sse, sse_since
 from web.server.sockets import reset_on_close
 
 if TYPE_CHECKING:
@@ -87,7 +88,10 @@ class RawStream(ConflatingMember):
     def begin(self, head: bytes, opening: Opening) -> None:
         """Write the response head and what the stream begins with."""
         self.seq = max(self.seq, opening.seq)
-        self._write(head + self._framed(opening.frames))
+        self._write(head + self._first(opening))
+
+    def _first(self, opening: Opening) -> bytes:
+        return self._framed(opening.frames)
 
     def beat(self) -> None:
         """Write a heartbeat, unless there are events to write."""
@@ -190,8 +194,54 @@ class UnchunkedStream(RawStream):
         """As `RawStream.take`."""
         if self.blocked_since is not None:
             return False
-        self._write(sse_since(event, seen))
+        self._write(self._framed(sse_since(event, seen)))
         return True
+
+
+def _block_chunk(data: bytes) -> bytes:
+    return chunk(shared_block(data))
+
+
+class CompressedStream(RawStream):
+    """A stream as gzip, in chunks: its events are deflated once for all such streams."""
+
+    _HEARTBEAT: ClassVar = _block_chunk(HEARTBEAT)
+    _framed = staticmethod(_block_chunk)
+    _chunked = staticmethod(chunk)
+
+    __slots__ = ()
+
+    def take(self, event: Event, seen: int) -> bool:
+        """As `RawStream.take`."""
+        if self.blocked_since is not None:
+            return False
+        text = sse_since(event, seen)
+        if isinstance(event, LateEvent):  # no other stream is sent this text
+            self._write(self._chunked(deflater.block(text)))
+        else:
+            self._write(self._framed(text))
+        return True
+
+    def _first(self, opening: Opening) -> bytes:
+        return self._chunked(begin_gzip(opening.parts))
+
+
+class UnchunkedCompressedStream(CompressedStream):
+    """As gzip for HTTP/1.0."""
+
+    _HEARTBEAT: ClassVar = shared_block(HEARTBEAT)
+    _LAST: ClassVar = b""
+    _framed = staticmethod(shared_block)
+    _chunked = staticmethod(_as_it_is)
+
+    __slots__ = ()
+
+
+def kind_of(wanted: OpenStream, *, is_chunked: bool) -> type[RawStream]:
+    """What serves a stream."""
+    if wanted.is_compressed:
+        return CompressedStream if is_chunked else UnchunkedCompressedStream
+    return RawStream if is_chunked else UnchunkedStream
 
 
 class RawStreams:

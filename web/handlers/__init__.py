@@ -4,6 +4,7 @@ Reading order, each file leaning only on the ones above it:
 
     http        what a request is and what answers it
     fields      header fields: their bytes as text, repeated ones, hosts
+    compression  gzip: whether a client takes it, and blocks that many streams get
     cors        which other origins may read our answers
     paths       a request's target as segments and query
     routes      which endpoint a path means

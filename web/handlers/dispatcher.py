@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from actors.core import Histogram
 from web.handlers.addresses import client_address
+from web.handlers.compression import ENCODED, VARY, Wish, wish_of
 from web.handlers.cors import Cors, is_preflight
 from web.handlers.http import Answer, OpenStream, Request, error
 from web.handlers.paths import split_target
@@ -79,6 +80,7 @@ class Dispatcher:
         routes: All paths.
         cors: Which other origins may read.
         trusted: Proxies whose `X-Forwarded-For` is believed.
+        compresses_streams: Whether streams are sent as gzip to clients that take it.
 
     Attributes:
         faults: Requests that met a fault of ours.
@@ -87,8 +89,14 @@ class Dispatcher:
     """
 
     def __init__(
-        self, routes: Routes, *, cors: Cors | None = None, trusted: Collection[Network] = ()
+        self,
+        routes: Routes,
+        *,
+        cors: Cors | None = None,
+        trusted: Collection[Network] = (),
+        compresses_streams: bool = False,
     ) -> None:
+        self._compresses_streams = compresses_streams
         self._routes = routes
         self._cors = cors or Cors()
         self._trusted = trusted
@@ -217,6 +225,10 @@ class Dispatcher:
         if isinstance(answer, Answer):
             return self.finalize(answer, request.headers)
         added = self._cors.headers(request.headers) + echo(request.headers)
+        if self._compresses_streams:
+            added += VARY
+            if wish_of(request.headers) is not Wish.NO:
+                answer = dataclasses.replace(answer, headers=answer.headers + ENCODED, is_compressed=True)
         return dataclasses.replace(answer, headers=answer.headers + added) if added else answer
 
     def _time(self, pending: Pending, began: float, weight: int) -> None:

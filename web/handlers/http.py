@@ -75,12 +75,17 @@ class Opening(NamedTuple):
     """How a stream begins.
 
     Attributes:
-        frames: What goes out first.
-        seq: Events up to this number are told by `frames`.
+        parts: What goes out first, in pieces of which some are the same for many streams.
+        seq: Events up to this number are told by them.
     """
 
-    frames: bytes
+    parts: tuple[bytes, ...]
     seq: int
+
+    @property
+    def frames(self) -> bytes:
+        """All of it."""
+        return b"".join(self.parts)
 
 
 class StreamMember(Protocol):
@@ -121,6 +126,7 @@ class OpenStream:
         headers: Of the answer, whose status is 200.
         expires_at: Unix seconds when the token expires that it was opened with; None for never.
         expired: What it is sent then, before it ends.
+        is_compressed: Whether `headers` announce gzip.
     """
 
     source: StreamSource
@@ -130,6 +136,7 @@ class OpenStream:
     headers: Headers
     expires_at: float | None = None
     expired: bytes = b""
+    is_compressed: bool = False
 
 
 if TYPE_CHECKING:

@@ -118,7 +118,7 @@ class RoomGroup:
             frames.append(opening(room_id, record, event, resume, self._frame))
         if self.viewers is not None:
             frames += [self.viewers.join(each.room_id, each) for each in self._watchers.values()]
-        return Opening(b"".join(frames), next_seq())
+        return Opening((b"".join(frames),), next_seq())
 
     def leave(self, wanted: OpenStream, member: Member) -> None:  # noqa: ARG002  # there is one stream only
         """Offer nothing more."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.core import TooMany
 from actors.rooms import Change, Put, Refusal, is_room_id
 from web.handlers.access import READ, WRITE, expired_notice
+from web.handlers.compression import ENCODED, LEAST_BYTES, VARY, Wish, gzipped, wish_of
 from web.handlers.conditions import is_unchanged, write_condition
 from web.handlers.http import (
     FRESH_JSON,
@@ -99,6 +100,7 @@ class RoomHandlers:
         on_put: Called for every accepted PUT with the room id, the bytes of its body, the
             version, and what the request says of itself (`facts_of`).
         access: Judges who may read and write which room; None where everybody may.
+        is_compressed: Whether records are sent as gzip to clients that take it.
 
     Attributes:
         viewers: Tells streams that ask how many watch.
@@ -112,8 +114,10 @@ class RoomHandlers:
         creations: PerMinute,
         on_put: Callable[[str, int, int, Mapping[str, str]], None],
         access: Access | None = None,
+        is_compressed: bool = False,
     ) -> None:
         self._rooms = rooms
+        self._record_answer = _compressed_answer if is_compressed else _record_answer
         self._streams = RoomStreams(rooms)
         self.viewers = Viewers(rooms)
         self._counted_streams = CountedRoomStreams(rooms, self.viewers)
@@ -170,7 +174,7 @@ class RoomHandlers:
             return INVALID_ROOM_ID
         if self._access is not None and (no := self._refusal(request, READ)) is not None:
             return no
-        return _read_answer(request.headers, await self._rooms.read(room_id))
+        return self._read_answer(request.headers, await self._rooms.read(room_id))
 
     def get_at_once(self, room_id: str, headers: Mapping[str, str], _body: bytes) -> Answer | None:
         """As `get`, for a room whose record is here."""
@@ -179,7 +183,13 @@ class RoomHandlers:
             return None
         if self._access is not None and not self._access.allows(headers, room_id, READ):
             return None
-        return _record_answer(headers, record)
+        return self._record_answer(headers, record)
+
+    def _read_answer(self, headers: Mapping[str, str], record: Record | Refusal | None) -> Answer:
+        """What a read has found."""
+        if isinstance(record, Refusal):
+            return refused(record)
+        return ROOM_NOT_FOUND if record is None else self._record_answer(headers, record)
 
     def get_by_callback(
         self, rooms: ByCallback, room_id: str, headers: Mapping[str, str], _body: bytes, reply: Reply
@@ -189,7 +199,7 @@ class RoomHandlers:
             return False
         if self._access is not None and not self._access.allows(headers, room_id, READ):
             return False
-        rooms.read_then(room_id, partial(reply, _read_answer, headers))
+        rooms.read_then(room_id, partial(reply, self._read_answer, headers))
         return True
 
     def check_write(self, request: Request) -> Answer | None:
@@ -391,7 +401,7 @@ class RoomStreams:
         except TooMany as full:
             return retry_later(503, "too_many_streams", RETRY_AFTER_S, str(full))
         self._log("stream_opened", wanted)
-        return Opening(opening(wanted.topic, record, event, wanted.resume), event.seq)
+        return Opening((opening(wanted.topic, record, event, wanted.resume),), event.seq)
 
     def leave(self, wanted: OpenStream, member: StreamMember) -> None:
         """Offer `member` no more events."""
@@ -415,7 +425,7 @@ class CountedRoomStreams(RoomStreams):
         begun = super().join(wanted, member)
         if isinstance(begun, Answer):
             return begun
-        return begun._replace(frames=begun.frames + self._viewers.join(wanted.topic, member))
+        return begun._replace(parts=(*begun.parts, self._viewers.join(wanted.topic, member)))
 
     def leave(self, wanted: OpenStream, member: StreamMember) -> None:
         """Tell it no more."""
@@ -438,19 +448,23 @@ def refused(refusal: Refusal) -> Answer:
     return error(status, refusal.code, message, **facts)
 
 
-def _read_answer(headers: Mapping[str, str], record: Record | Refusal | None) -> Answer:
-    """What a read has found."""
-    if isinstance(record, Refusal):
-        return refused(record)
-    return ROOM_NOT_FOUND if record is None else _record_answer(headers, record)
-
-
 def _record_answer(headers: Mapping[str, str], record: Record) -> Answer:
     """The record, or 304 if `If-None-Match` names it."""
     etag = record.etag
     if "if-none-match" in headers and is_unchanged(headers, etag):
         return Answer(304, headers=(*NO_CACHE, ("ETag", f'"{etag}"')))
     return Answer(200, record.body, (*FRESH_JSON, ("ETag", f'"{etag}"')))
+
+
+def _compressed_answer(headers: Mapping[str, str], record: Record) -> Answer:
+    """As `_record_answer`, as gzip where that is worth it. The tag names the state, however it is sent."""
+    status, body, fields = _record_answer(headers, record)
+    fields += VARY
+    if body and "accept-encoding" in headers:
+        wish = wish_of(headers)
+        if wish is Wish.ONLY or (wish is Wish.YES and len(body) > LEAST_BYTES):
+            return Answer(status, gzipped(body), fields + ENCODED)
+    return Answer(status, body, fields)
 
 
 def _row(row: RoomRow) -> dict[str, Any]:

@@ -223,7 +223,7 @@ class StatsStreams:
             return retry_later(503, "busy", RETRY_AFTER_S)
         account, event = joined
         frames = b"" if wanted.resume == str(account.version) else sse(event)
-        return Opening(frames, event.seq)
+        return Opening((frames,), event.seq)
 
     def leave(self, wanted: OpenStream, member: Member) -> None:
         """Let `member` hear no more."""

@@ -96,7 +96,7 @@ class Streams:
         self._opened += 1
         if wanted.expires_at is not None and self._expiries is not None:
             self._expiries.add(member, wanted.expires_at, partial(member.close, EXPIRED, wanted.expired))
-        return Opening(retry(self._rng) + opening.frames, opening.seq)
+        return Opening((retry(self._rng), *opening.parts), opening.seq)
 
     def leave(self, wanted: OpenStream, member: StreamMember, reason: str) -> None:
         """Forget `member`, which ended for `reason`; nothing happens if it is not there."""

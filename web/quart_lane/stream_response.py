@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from actors.core import ConflatingMember
+from web.handlers.compression import begin_gzip, shared_block
 from web.handlers.sse import HEARTBEAT, sse, sse_since
 from web.handlers.streams import CLIENT_GONE, STALLED
 
@@ -66,7 +67,7 @@ class StreamResponse(ConflatingMember):
 
     def begin(self, opening: Opening) -> None:
         """Take what is to be sent first."""
-        self._first = opening.frames
+        self._first = begin_gzip(opening.parts) if self._wanted.is_compressed else opening.frames
         self.seq = opening.seq
 
     def take(self, event: Event, seen: int) -> bool:  # noqa: ARG002  # it is kept for the generator
@@ -119,8 +120,9 @@ class StreamResponse(ConflatingMember):
     def _ready(self, now: float) -> bytes | None:
         """What can be sent now, empty at the end; None if there is nothing yet."""
         if self._first:
-            ready, self._first = self._first, b""
-        elif now >= self._beat_at:
+            first, self._first = self._first, b""
+            return first
+        if now >= self._beat_at:
             self._beat_at = now + self._heartbeat_s
             ready = HEARTBEAT
         elif (event := self.catch_up()) is not None:
@@ -131,7 +133,7 @@ class StreamResponse(ConflatingMember):
             ready, self._farewell = self._farewell, b""
         else:
             return None
-        return ready
+        return shared_block(ready) if ready and self._wanted.is_compressed else ready
 
     def _notify(self) -> None:
         if self._wake is not None:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from web.fastlane import FastLane
+from web.handlers.compression import deflater
 from web.handlers.dispatcher import Dispatcher
 from web.handlers.inspection.section import SampledSection
 from web.handlers.metrics import counter, counters, gauge, histograms
@@ -87,6 +88,11 @@ class Edge(Feature):
         yield counters("streams_refused", "Streams turned down.", "reason", now.refused, REFUSED)
         yield counters("streams_ended", "Streams that ended.", "reason", now.ended, ENDED)
 
+        text = "Blocks of compressed streams, each made once for all streams that get it."
+        yield counter("stream_blocks", text, deflater.blocks)
+        yield counter("stream_blocks_text_bytes", "Bytes of text in them.", deflater.bytes_in)
+        yield counter("stream_blocks_bytes", "Bytes of them.", deflater.bytes_out)
+
     def _request_metrics(self) -> Iterator[Sample]:
         now = self.fastlane.statistics()
         yield counter("fastlane_answers", "Requests answered in the fast lane.", now.answered)
@@ -114,7 +120,12 @@ def build_edge(
     Raises:
         BadCertificate: TLS is configured and its files cannot be used.
     """
-    dispatcher = Dispatcher(Routes(routes), cors=cors_of(settings), trusted=settings.trusted_proxies)
+    dispatcher = Dispatcher(
+        Routes(routes),
+        cors=cors_of(settings),
+        trusted=settings.trusted_proxies,
+        compresses_streams=settings.stream_compression,
+    )
     stall_s = settings.stream_stall_seconds
     app = make_app(dispatcher, streams, heartbeat_s=settings.heartbeat_seconds, stall_s=stall_s)
     hypercorn = HypercornLane(app, dispatcher.finalize, stall_s=stall_s)

@@ -237,4 +237,5 @@ def _handlers(
         creations=PerMinute(settings.max_room_creates_per_ip_per_minute, clock),
         on_put=put_log.note,
         access=access.rooms,
+        is_compressed=settings.stream_compression,
     )

@@ -108,7 +108,7 @@ class LiveView:
             return TOO_MANY
         self._members[member] = None
         event = self._event("all", self._shown)
-        return Opening(sse(event), event.seq)
+        return Opening((sse(event),), event.seq)
 
     def leave(self, wanted: OpenStream, member: Member) -> None:  # noqa: ARG002
         """Show `member` no more."""
