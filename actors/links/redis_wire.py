@@ -22,12 +22,13 @@ import socket
 import time
 from collections import deque
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import redis
 import trio
 
-from actors.core import PendingCall, at_batch_end, is_in_write_batch, write_batch
+from actors.core import Histogram, PendingCall, at_batch_end, is_in_write_batch, write_batch
 from actors.links.availability import Availability
 from actors.links.errors import LinkDown, NotSent, OutcomeUnknown
 from actors.links.redis_address import (
@@ -95,6 +96,9 @@ class RedisWire:
         answer_timeout_s: Longest silence while an answer is awaited.
         ping_every_s: How often an idle connection is tested.
         max_waiting: Commands without an answer; one more is `NotSent`.
+
+    Attributes:
+        round_trips: From a batch to the answer of its last command, of one batch at a time.
     """
 
     def __init__(
@@ -126,6 +130,9 @@ class RedisWire:
         self._is_open = False
         self._heard_at = 0.0
         self._commands = self._flushes = 0
+        self.round_trips = Histogram()
+        self._timed_until = 0  # the answer with this number ends the time of a batch; 0 while none is timed
+        self._timed_from = 0.0
         self._availability = Availability("redis", name, clock=time.time, describe=error_name)
 
     # -- state ---------------------------------------------------------------------------
@@ -254,6 +261,7 @@ class RedisWire:
         """Fail what is awaited."""
         self._is_open = self._is_writing = False
         self._rest = b""
+        self._timed_until = 0
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -291,6 +299,8 @@ class RedisWire:
         batch, self._unsent = self._unsent, []
         self._commands += len(batch)
         self._flushes += 1
+        if not self._timed_until:
+            self._timed_until, self._timed_from = self._commands, perf_counter()
         return b"".join(batch)
 
     async def _read(self, stream: trio.abc.Stream) -> None:
@@ -312,6 +322,9 @@ class RedisWire:
         with write_batch():
             for answer in answers:
                 self._deliver(answer)
+        if self._timed_until and self._commands + len(self._unsent) - len(self._waiting) >= self._timed_until:
+            self.round_trips.observe(perf_counter() - self._timed_from)
+            self._timed_until = 0
 
     def _deliver(self, answer: Any) -> None:
         if len(self._waiting) <= len(self._unsent):

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 import trio
 
-from actors.core import CallTimeout, InlineCall, PendingCall, at_batch_end
+from actors.core import CallTimeout, Histogram, InlineCall, PendingCall
 from actors.links import LinkDown, NotSent, RedisChannels
-from actors.rooms.memory_rooms import INLINE_OFFERS, RoomStatistics
+from actors.rooms.memory_rooms import RoomStatistics
 from actors.rooms.record import Change, Kind, Put, Record, Refusal, RoomEpoch, encode
 from actors.rooms.room import SAMPLE_EVERY
 from actors.rooms.shared_record import HEADER_BYTES, POSITION, ForeignValue, read_record
@@ -325,6 +325,11 @@ class SharedRooms:
             return "the connection of subscriptions is away"
         return trouble
 
+    @property
+    def round_trips(self) -> Histogram:
+        """From commands to the store's answers."""
+        return self._wire.round_trips
+
     # -- listening -------------------------------------------------------------------
 
     async def open(self, room_id: str) -> Refusal | None:
@@ -367,8 +372,8 @@ class SharedRooms:
             done(refusal_of(answer))
             return
         record = self._written(room_id, state, answer, Kind.PLAIN)
-        if sampled_at and 0 < self.streams(room_id) <= INLINE_OFFERS:
-            at_batch_end(self._registry.audiences.note_delivered, sampled_at)
+        if sampled_at:
+            self._views.time_delivery(room_id, sampled_at)
         done(record)
 
     def can_put_inline(self, room_id: str) -> bool:  # noqa: ARG002  # whichever it is

@@ -77,6 +77,7 @@ class SharedView:
         is_timed: Whether its expiry is watched.
         waiters: Who waits until the room has been read; None for nobody.
         pending: Events to be broadcast, oldest first.
+        timed_from: When the write began (`perf_counter`) whose broadcast is timed; 0 for none.
     """
 
     __slots__ = (
@@ -92,6 +93,7 @@ class SharedView:
         "read_in",
         "record",
         "room_id",
+        "timed_from",
         "updated_ms",
         "waiters",
     )
@@ -105,6 +107,7 @@ class SharedView:
         self.event: Event = no_room(room_id, NUMBERS_PER_EPOCH)
         self.notice: tuple[str, bytes] | None = None
         self.is_timed = False
+        self.timed_from = 0.0
         self.waiters: list[PendingCall] | None = None
         self.pending: tuple[Event, ...] = ()
 

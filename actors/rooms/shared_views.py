@@ -106,14 +106,20 @@ class Broadcaster(RetiringActor[None]):
         self._registry.register(self.name, self)
         view = self._views.get(self.room_id)
         if view is not None:
-            await self._registry.broadcast(self.name, view.take_pending() or view.event)
+            await self._broadcast(view, view.take_pending() or view.event)
 
     async def receive(self, message: None) -> None:  # noqa: ARG002  # there is only one
         """Broadcast what is pending."""
         self.touch()
         view = self._views.get(self.room_id)
         while view is not None and (event := view.take_pending()) is not None:
-            await self._registry.broadcast(self.name, event)
+            await self._broadcast(view, event)
+
+    async def _broadcast(self, view: SharedView, event: Event) -> None:
+        began, view.timed_from = view.timed_from, 0.0
+        await self._registry.broadcast(self.name, event)
+        if began:
+            self._registry.audiences.note_delivered(began)
 
 
 class Check:
@@ -337,6 +343,14 @@ class SharedViews:
                 actor.cast(None)
             except MailboxFull:
                 pass  # it will find this with the others
+
+    def time_delivery(self, room_id: str, began: float) -> None:
+        """Note when all listeners have been offered what was written just now, if there are any."""
+        count = self.streams(room_id)
+        if 0 < count <= INLINE_OFFERS:
+            at_batch_end(self._registry.audiences.note_delivered, began)
+        elif count and (view := self._views.get(room_id)) is not None:
+            view.timed_from = began
 
     def _make(self, room_id: str) -> Broadcaster:
         return Broadcaster(room_id, self._views, self._registry)

@@ -450,3 +450,23 @@ async def test_a_match_published_while_redis_was_away_is_published_later(redis_s
                 await trio.sleep(0.02)  # real time: as above
 
     assert answer.json()["state"] == {"turn": 2}
+
+
+@pytest.mark.parametrize("listeners", [1, 17])
+async def test_deliveries_and_round_trips_are_timed(redis_server: RedisServer, listeners: int) -> None:
+    async with nodes(redis_server, 1) as [node], AsyncExitStack() as stack:
+        for _ in range(listeners):
+            watcher = await stack.enter_async_context(node.watch("r"))
+            await watcher.event()
+        await put(node, 1)  # the first is timed, and then one in `SAMPLE_EVERY`
+        audiences = node.program.core.registry.audiences
+        await eventually(lambda: audiences.deliveries.count == 1)
+        metrics = (await node.http.get("/metrics")).text
+
+    def timed(link: str) -> float:
+        name = f'greenroom_redis_round_trip_seconds_count{{link="{link}"}} '
+        return next(float(line.rsplit(" ", 1)[1]) for line in metrics.splitlines() if line.startswith(name))
+
+    assert timed("rooms") > 0
+    assert timed("nodes") > 0
+    assert timed("jobs") >= 0

@@ -17,6 +17,7 @@ import httpx
 import orjson
 import trio
 
+from actors.core import TRACEPARENT, Trace
 from actors.links import HttpAnswer, HttpCaller
 from web.channels.identity import User, user_from
 
@@ -70,33 +71,35 @@ class RemoteTokens:
         """Close the connections to the API server."""
         await self._caller.aclose()
 
-    async def verify(self, token: str) -> User | None:
+    async def verify(self, token: str, trace: Trace | None = None) -> User | None:
         """The user of a token; None if it is invalid, or the API server did not answer in time."""
         key = hashlib.sha256(token.encode(errors="replace")).digest()
         until, user = self._cache.get(key, (0.0, None))
         if self._clock() < until:
             return user
-        answer = await self._ask(token)
+        answer = await self._ask(token, trace)
         if answer is None:
             return None
         user = _active_user(answer)
         self._keep(key, user)
         return user
 
-    async def _ask(self, token: str) -> Mapping[str, object] | None:
+    async def _ask(self, token: str, trace: Trace | None) -> Mapping[str, object] | None:
         self.asked += 1
         body = None
         # The wait for a connection counts too, since the client waits meanwhile.
         with trio.move_on_after(DEADLINE_S):
-            body = _body(await self._post(token))
+            body = _body(await self._post(token, trace))
         if body is None:
             self.failed += 1
         return body
 
-    async def _post(self, token: str) -> HttpAnswer:
+    async def _post(self, token: str, trace: Trace | None) -> HttpAnswer:
         body = json.dumps({"token": token}).encode()
         for key in self._keys:
             headers = {"Content-Type": "application/json", "X-Internal-Api-Key": key}
+            if trace is not None:
+                headers[TRACEPARENT] = trace.traceparent()
             answer = await self._caller.request("POST", "/auth/verify", body=body, headers=headers)
             if answer.status != UNAUTHORIZED:
                 return answer

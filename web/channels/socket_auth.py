@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from actors.core import TRACEPARENT, read_traceparent
 from web.channels.connect import FORBIDDEN, ConnectRefused, decide, origin_allowed
 from web.channels.identity import ANONYMOUS, User
 from web.channels.serializer import Serializer
@@ -80,16 +81,18 @@ class SocketAuth:
         request = decide(query, headers, self._cors, via_proxy=is_trusted(peer, self._trusted))
         if isinstance(request, ConnectRefused):
             return self._refuse(request.reason, FORBIDDEN, headers)
-        user = await self._user(request.token)
+        user = await self._user(request.token, headers)
         if user is None:
             return self._refuse("token", FORBIDDEN, headers)
         return Admitted(user, request.serializer, request.subprotocol)
 
-    async def _user(self, token: str | None) -> User | None:
+    async def _user(self, token: str | None, headers: Mapping[str, str]) -> User | None:
         # Where no token can be verified none is wanted: pages send `undefined` or an old one nonetheless.
         if self._anonymous:
             return ANONYMOUS
-        return None if token is None else await self._tokens.verify(token)
+        if token is None:
+            return None
+        return await self._tokens.verify(token, read_traceparent(headers.get(TRACEPARENT)))
 
     def _refuse(self, reason: str, answer: Answer, headers: Mapping[str, str]) -> Answer:
         self.sockets.refused(reason)

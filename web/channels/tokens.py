@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from actors.core import Trace
 from web.channels.identity import User, user_from
 from web.handlers.access import Access
 from web.handlers.jwt_keys import JwtKeys, is_current
@@ -17,8 +18,11 @@ __all__ = ["GrantedTokens", "LocalTokens", "Tokens"]
 class Tokens(Protocol):
     """Says whose a token is."""
 
-    async def verify(self, token: str) -> User | None:
-        """The user a token stands for; None if it is not good, or nobody can say in time."""
+    async def verify(self, token: str, trace: Trace | None = None) -> User | None:
+        """The user a token stands for; None if it is not good, or nobody can say in time.
+
+        Whoever has to be asked is told the trace of the request that brought the token.
+        """
 
 
 class LocalTokens:
@@ -44,8 +48,9 @@ class LocalTokens:
         self._keys = JwtKeys(secrets) if keys is None else keys
         self._clock = clock
 
-    async def verify(self, token: str) -> User | None:
-        """The user a token stands for; None if it is not good."""
+    async def verify(self, token: str, trace: Trace | None = None) -> User | None:
+        """The user a token stands for; None if it is not good. Nobody is asked, nor told of the trace."""
+        del trace
         return self.check(token)
 
     def check(self, token: str) -> User | None:
@@ -68,7 +73,7 @@ class GrantedTokens:
         self.tokens = tokens
         self._access = access
 
-    async def verify(self, token: str) -> User | None:
+    async def verify(self, token: str, trace: Trace | None = None) -> User | None:
         """The user, with the grant of a token that this node can verify itself."""
-        user = await self.tokens.verify(token)
+        user = await self.tokens.verify(token, trace)
         return None if user is None else dataclasses.replace(user, grant=self._access.grant(token))

@@ -30,6 +30,7 @@ from web.wiring.feature import Feature
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+    from actors.core import Trace
     from actors.links import NodeInbox
     from web.channels.identity import User
     from web.channels.router import JoinHandler
@@ -52,7 +53,7 @@ UPGRADE_REQUIRED: Final = error(
 class NoTokens:
     """A node that cannot verify tokens."""
 
-    async def verify(self, token: str) -> User | None:  # noqa: ARG002  # whatever it says
+    async def verify(self, token: str, trace: Trace | None = None) -> User | None:  # noqa: ARG002  # whatever it says
         """Refuse every token."""
         return None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.core import Audiences, Registry
+from actors.rooms import SharedRooms
 from web.handlers.client_script import ClientScript
 from web.handlers.demo import DemoPage
 from web.handlers.documents import DocumentHandlers
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from actors.rooms import MemoryRooms, RoomSnapshot, SharedRooms
+    from actors.rooms import MemoryRooms, RoomSnapshot
     from web.log import PutLog
     from web.settings import Settings
     from web.wiring.access import AccessFeature
@@ -112,6 +113,10 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
     access = build_access(settings)
     rooms = build_rooms(settings, registry, put_log, clock, access)
     nodes = build_nodes(settings, redis.link)
+    if nodes.inbox is not None:
+        redis.round_trips["nodes",] = nodes.inbox.wire.round_trips
+    if isinstance(rooms.rooms, SharedRooms):
+        redis.round_trips["rooms",] = rooms.rooms.round_trips
     matches = build_matches(settings, registry, redis.link, rooms.rooms, nodes)
     stats = build_stats(settings, registry, database, access)
     automation = build_automation(settings, registry, database)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from actors.links import REFUSALS, RedisLink
 from supervision import ChildSpec
-from web.handlers.metrics import counter, gauge, gauges, histogram
+from web.handlers.metrics import counter, gauge, gauges, histograms
 from web.wiring.feature import Feature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from actors.core import Histogram
     from web.handlers.metrics import Sample
     from web.settings import Settings
 
@@ -23,9 +24,11 @@ class RedisFeature(Feature):
 
     Attributes:
         link: None without `REDIS_URL`.
+        round_trips: Times of all connections to Redis, by the name of each.
     """
 
     link: RedisLink | None
+    round_trips: dict[tuple[str, ...], Histogram] = field(default_factory=dict)
 
     def children(self) -> list[ChildSpec]:
         """The link."""
@@ -50,8 +53,9 @@ class RedisFeature(Feature):
         trouble = self.link.trouble
         causes = {} if trouble is None else {trouble: 1.0}
         yield gauges("redis_trouble", "What is wrong with Redis, and where it is.", "cause", causes, ())
-        round_trips = self.link.round_trips
-        yield histogram("redis_round_trip_seconds", "From a pipeline to its answer.", round_trips)
+        text = "From a pipeline, or a batch of commands (one at a time is timed), to its answer."
+        round_trips = {("jobs",): self.link.round_trips, **self.round_trips}
+        yield histograms("redis_round_trip_seconds", text, ("link",), round_trips)
         yield counter("redis_outages", "Times Redis went away.", link.outages)
 
 

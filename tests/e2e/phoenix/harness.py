@@ -15,6 +15,7 @@ from typing import Any, Final
 import httptools
 import trio
 
+from actors.core import Trace
 from tests.fakes.life import LoneLife
 from tests.web.channels.support import Lobby, LobbyChannel
 from web.channels.channel import ChannelSocket, LeaveReason, Push
@@ -36,7 +37,7 @@ LONGPOLL: Final = "/socket/longpoll"
 class Trust:
     """Believes that a token is the user's name, but for `bad`."""
 
-    async def verify(self, token: str) -> User | None:
+    async def verify(self, token: str, trace: Trace | None = None) -> User | None:
         return None if token == "bad" else User(token, token.title())
 
 

@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from actors.core import Trace
 from supervision import Life
 from tests.web.channels.support import LobbyChannel
 from web.channels.identity import User
@@ -32,7 +33,7 @@ JOINED = [
 class Tokens:
     """Believes every token but `bad`."""
 
-    async def verify(self, token: str) -> User | None:
+    async def verify(self, token: str, trace: Trace | None = None) -> User | None:
         return None if token == "bad" else User("u1", token)
 
 

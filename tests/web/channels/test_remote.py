@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from actors.core import read_traceparent
 from tests.fakes.http import Network
 from web.channels.identity import User
 from web.channels.remote import DEADLINE_S, MAX_CACHED, RemoteTokens
@@ -45,6 +46,19 @@ async def test_a_token_the_api_server_knows_is_good() -> None:
     [request] = api.requests
     assert (request.method, str(request.url)) == ("POST", "http://api/internal/auth/verify")
     assert json.loads(request.content) == {"token": "t"}
+
+
+async def test_the_api_server_hears_of_the_trace_of_whoever_connects() -> None:
+    api = Api()
+    trace = read_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+
+    await api.tokens().verify("t", trace)
+    await api.tokens().verify("t")
+
+    assert [request.headers.get("traceparent", "")[:36] for request in api.requests] == [
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-",
+        "",
+    ]
 
 
 @pytest.mark.parametrize(

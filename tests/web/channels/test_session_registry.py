@@ -4,6 +4,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from actors.core import Trace
 from tests.web.channels.support import LobbyChannel, MemoryTransport
 from web.channels.identity import ANONYMOUS, User
 from web.channels.router import ChannelRouter
@@ -19,7 +20,7 @@ from web.handlers.http import Answer
 class Tokens:
     """Believes only `good`."""
 
-    async def verify(self, token: str) -> User | None:
+    async def verify(self, token: str, trace: Trace | None = None) -> User | None:
         return User("u1", "Ann") if token == "good" else None
 
 
