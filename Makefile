@@ -25,7 +25,7 @@ test: $(VENV)/.installed ## Run the tests that need no browser and no patience
 slow: $(VENV)/.installed ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m "slow and not e2e" $(ARGS)
 
-e2e: $(VENV)/.installed $(NPM:%=%/node_modules/.installed) ## Run the tests that need Chromium, Node or Lua
+e2e: $(VENV)/.installed $(NPM:%=%/node_modules/.installed) $(VENV)/sourcepawn/.installed ## Run the tests that need Chromium, Node or Lua
 	$(BIN)/python -m pytest -m e2e $(ARGS)
 
 pictures: $(VENV)/.installed ## Take the pictures of the documents anew (needs Chromium)
@@ -65,6 +65,11 @@ $(VENV)/.locked: requirements/dev.txt
 # The real Phoenix client and React, for the tests that drive them, and what the bench of channels is held against.
 %/node_modules/.installed: %/package-lock.json
 	cd $* && npm ci --no-audit --no-fund --silent
+	@touch $@
+
+# What compiles and runs the SourcePawn client.
+$(VENV)/sourcepawn/.installed: tests/e2e/clients/sourcepawn.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --require-hashes --only-binary :all: --target $(@D) -r $<
 	@touch $@
 
 # ... and the checkout again when its entry points may have changed.
