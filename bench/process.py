@@ -55,6 +55,11 @@ def tree_cpu_s(pid: int) -> float:
     return sum(_ticks(each) for each in tree(pid)) / TICKS_PER_S
 
 
+def cpu_s_of_each(pid: int) -> dict[int, float]:
+    """Return the seconds of processor time of `pid` and each that descends from it, by process."""
+    return {each: _ticks(each) / TICKS_PER_S for each in tree(pid)}
+
+
 def _ticks(pid: int) -> int:
     try:
         text = (_PROC / str(pid) / "stat").read_text(encoding="ascii")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Final
 
-from bench.errors import TargetError
+from bench.errors import TargetError, UsageError
 from bench.load.sockets import Address
 
 START_TIMEOUT_S: Final = 15.0
@@ -96,6 +97,26 @@ def running(recipe: ServerCommand, port: int, *, core: int | None = None) -> Ite
             yield RunningServer(address=Address("127.0.0.1", port), pid=process.pid)
         finally:
             _stop(process)
+
+
+@contextmanager
+def redis_server(url: str) -> Iterator[tuple[str, int | None]]:
+    """Yield `url`; without one start a Redis on the generator's core, and yield its URL and process.
+
+    Raises:
+        UsageError: It is not installed here.
+    """
+    if url:
+        yield url, None
+        return
+    program = shutil.which("redis-server")
+    if program is None:
+        raise UsageError("redis-server is not installed: name one that runs with --redis-url")
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="bench-redis-") as directory:
+        options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory)
+        with running(ServerCommand(command=[program, *options]), port, core=cores()[1]) as server:
+            yield f"redis://127.0.0.1:{port}/0", server.pid
 
 
 def _start(recipe: ServerCommand, said: IO[bytes]) -> subprocess.Popen[bytes]:

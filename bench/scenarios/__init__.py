@@ -12,6 +12,7 @@ Reading order:
     idle       bytes per idle stream
     rooms      many live rooms in one process
     shared     rooms in Redis beside rooms in memory
+    workers    two workers of a node beside one
     crowd      writes with many idle streams open
     reconnect  writes while all streams come back, without and with tokens
     mixed, soak   rooms full of clients that listen and write
@@ -46,6 +47,7 @@ from bench.scenarios.shared import SHARED
 from bench.scenarios.snapshots import SNAPSHOTS
 from bench.scenarios.soak import SOAK
 from bench.scenarios.spread import SPREAD
+from bench.scenarios.workers import WORKERS
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (
     FANOUT,
@@ -59,6 +61,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     RECONNECT,
     ROOMS,
     SHARED,
+    WORKERS,
     QUEUE,
     CHANNELS,
     DELTAS,

@@ -7,14 +7,11 @@ a stream each are opened at both; and last the connections to Redis are cut, and
 
 from __future__ import annotations
 
-import shutil
 import statistics
-import tempfile
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -27,7 +24,7 @@ from bench.process import tree_cpu_s
 from bench.results import Outcome
 from bench.scenarios.calls import GET, PUT, CallOptions, fill
 from bench.scenarios.scenario import Scenario
-from bench.servers import ServerCommand, cores, free_port, running
+from bench.servers import redis_server
 from bench.session import Session
 
 MEMORY: Final = "memory"
@@ -51,27 +48,11 @@ class SharedOptions(Timing):
     redis_url: str = option("", "a Redis that runs already; else one is started")
 
 
-@contextmanager
-def _redis(url: str) -> Iterator[tuple[str, int | None]]:
-    """Yield the URL, and the process where it was started here, of a Redis."""
-    if url:
-        yield url, None
-        return
-    program = shutil.which("redis-server")
-    if program is None:
-        raise UsageError("redis-server is not installed: name one that runs with --redis-url")
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="bench-redis-") as directory:
-        options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory)
-        with running(ServerCommand(command=[program, *options]), port, core=cores()[1]) as server:
-            yield f"redis://127.0.0.1:{port}/0", server.pid
-
-
 def _run(session: Session, options: SharedOptions) -> Outcome:
     if session.start is None:
         raise UsageError("shared compares servers that it starts: without --url")
     with ExitStack() as stack:
-        url, redis_pid = stack.enter_context(_redis(options.redis_url))
+        url, redis_pid = stack.enter_context(redis_server(options.redis_url))
         shared = stack.enter_context(session.start({"ROOM_STORE": "redis", "REDIS_URL": url}))
         servers = {MEMORY: session, REDIS: replace(shared, live=session.live, seed=session.seed)}
         figures, warnings = _costs(servers, options, redis_pid)
