@@ -26,6 +26,7 @@ from pydantic.alias_generators import to_camel
 
 from actors.automation import times
 from actors.automation.policy import INT32_MAX, INT64_MAX
+from actors.core import parse_iso_8601
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,6 +91,11 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _with_leap_second(value: object) -> object:
+    # Pydantic knows no second 60 either.
+    return (parse_iso_8601(value) or value) if isinstance(value, str) and ":60" in value else value
+
+
 def _bounded(metadata: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
     if metadata is None:
         return None
@@ -120,7 +126,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_
 MaybeName = Annotated[Name | None, BeforeValidator(_null_if_empty)]
 Key = Annotated[str, StringConstraints(max_length=MAX_KEY, pattern=NO_NUL)]
 ExperienceId = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX), BeforeValidator(_whole)] | Key
-Moment = Annotated[datetime, AfterValidator(times.utc)]
+Moment = Annotated[datetime, BeforeValidator(_with_leap_second), AfterValidator(times.utc)]
 MaybeMoment = Annotated[Moment | None, BeforeValidator(_null_if_empty)]
 Metadata = Annotated[
     dict[str, JsonValue] | None, BeforeValidator(_object_if_empty_list), AfterValidator(_bounded)

@@ -8,7 +8,7 @@ Reading order, each file leaning only on the ones above it:
     timers          one heap of deadlines for a whole trio loop
     files           names in a directory, durable
     trace           W3C trace contexts: read, remembered, passed on
-    wall_time       Unix seconds as the text clients see
+    wall_time       Unix seconds as the text clients see, and clients' times
     histogram       durations by bucket, for metrics
     sliding_window  rate limits: pure values that are given the time
     inline_call     a coroutine that waits for actors without a task of its own
@@ -63,7 +63,7 @@ from actors.core.registry import Registry
 from actors.core.sliding_window import KeyedWindows, SlidingWindow
 from actors.core.timers import Timer
 from actors.core.trace import TRACEPARENT, Trace, Traces, read_traceparent
-from actors.core.wall_time import iso_utc
+from actors.core.wall_time import iso_utc, parse_iso_8601
 from actors.core.write_batch import at_batch_end, is_in_write_batch, write_batch
 
 __all__ = [
@@ -105,6 +105,7 @@ __all__ = [
     "iso_utc",
     "mailbox_waits",
     "next_seq",
+    "parse_iso_8601",
     "read_traceparent",
     "sample_mailbox_wait",
     "send_after",

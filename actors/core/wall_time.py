@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
@@ -10,6 +12,7 @@ from typing import Final
 ROUNDING_MS: Final = 0.0005
 # Reads of rooms that were written at many times would format each of these again, 3 µs each.
 SECONDS_KEPT: Final = 1024
+_LEAP_SECOND: Final = re.compile(r"(.*\d\d:?\d\d:?)60(\D.*|)").fullmatch
 
 _last: tuple[int, str] = (-1, "")
 
@@ -29,3 +32,19 @@ def iso_utc(unix_s: float) -> str:
 @lru_cache(maxsize=SECONDS_KEPT)
 def _second(unix_s: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_s))
+
+
+def parse_iso_8601(text: str) -> datetime | None:
+    """A time in ISO 8601 or RFC 3339, without an offset where it has none; None if it is neither.
+
+    Letters may be small. A leap second is the second after the one before it, since Python knows no
+    second 60.
+    """
+    text = text.upper()
+    leap = _LEAP_SECOND(text)
+    try:
+        if leap is None:
+            return datetime.fromisoformat(text)
+        return datetime.fromisoformat(f"{leap[1]}59{leap[2]}") + timedelta(seconds=1)
+    except (ValueError, OverflowError):
+        return None

@@ -22,7 +22,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import orjson
 
-from actors.core import TRACEPARENT, Trace, read_traceparent
+from actors.core import TRACEPARENT, Trace, parse_iso_8601, read_traceparent
 from actors.rooms import is_room_id
 
 T = TypeVar("T")
@@ -38,7 +38,6 @@ LONGEST_TEXT: Final = 200
 LONGEST_USER_ID: Final = 128
 
 NAMED_ROOM: Final = re.compile(rb'"room_id"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
-LEAP_SECOND: Final = re.compile(r"(.*\d\d:?\d\d:?)60(\D.*|)")
 # Unix seconds are below this until the year 5138, milliseconds above it since 1973.
 LATEST_S: Final = 1e11
 
@@ -241,26 +240,26 @@ def _unix_time(value: Any) -> float | None:
     """
     if isinstance(value, str):
         text = value.strip()
-        parsed = _of_iso(text.upper()) if text[:1].isdigit() else _of_http_date(text)
+        parsed = _of_iso(text) if text[:1].isdigit() else _of_http_date(text)
         return _of_number(text) if parsed is None else parsed
     return None if isinstance(value, bool) else _of_number(value)
 
 
 def _of_iso(text: str) -> float | None:
-    # Python knows no second 60: it is the one before it, and one more.
-    leap = LEAP_SECOND.fullmatch(text)
+    time = parse_iso_8601(text)
+    return None if time is None else _seconds(time)
+
+
+def _seconds(time: datetime) -> float | None:
     try:
-        time = datetime.fromisoformat(text if leap is None else f"{leap[1]}59{leap[2]}")
-        seconds = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    except OverflowError:
         return None
-    return seconds if leap is None else seconds + 1
 
 
 def _of_http_date(text: str) -> float | None:
     try:
-        time = parsedate_to_datetime(text)
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+        return _seconds(parsedate_to_datetime(text))
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
 

@@ -164,9 +164,10 @@ async def test_no_cache_keeps_an_answer_about_a_room(node: Node, method: str, pa
 
 async def test_a_body_that_is_encoded_is_not_taken(node: Node) -> None:
     encoded = await node.http.put("/api/rooms/r", content=b"x", headers={"Content-Encoding": "gzip"})
-    plain = await node.http.put("/api/rooms/r", json={"state": {}}, headers={"Content-Encoding": "identity"})
-
-    assert (encoded.status_code, plain.status_code) == (415, 200)
+    assert encoded.status_code == 415
+    for none in ("identity", ""):
+        plain = await node.http.put("/api/rooms/r", json={"state": {}}, headers={"Content-Encoding": none})
+        assert plain.status_code == 200
 
 
 async def test_who_may_not_post_is_told_so_before_the_body() -> None:

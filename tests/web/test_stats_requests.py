@@ -82,6 +82,32 @@ async def test_an_unknown_key_in_a_batch_refuses_that_update_alone(node: Node) -
 @pytest.mark.parametrize(
     ("reason", "kept"),
     [
+        (b'"caf\xc3"', "caf "),
+        (b'"\\ud83d"', " "),
+        (b'"a\nb\0"', "a b "),
+        (b"1e400", None),
+        (b"NaN", None),
+        (b"9" * 400, None),
+    ],
+)
+async def test_a_reason_that_is_not_even_json_costs_no_delta(
+    reason: bytes, kept: str | None, node: Node
+) -> None:
+    one = b'{"deltas":{"exp":1},"reason":' + reason + b"}"
+    batch = b'{"updates":[{"steamid":"%s","exp":1},{"steamid":"%s",%s]}' % (*[ALICE.encode()] * 2, one[1:])
+
+    answer = await node.http.patch(f"/players/{ALICE}/stats", content=one, headers=TOKEN)
+    answers = await node.http.post("/players/stats:batch", content=batch, headers=TOKEN)
+
+    assert answer.json()["applied"] is True
+    assert [each["status"] for each in answers.json()["results"]] == [200, 200]
+    history = await node.http.get(f"/players/{ALICE}/stats/history", headers=TOKEN)
+    assert [each["reason"] for each in history.json()["history"]] == [kept, None, kept]
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [
         ("x" * 300, "x" * 256),
         ("a\nb\0c", "a b c"),
         (7, None),
@@ -193,6 +219,10 @@ async def test_conflicts_change_nothing(
         b'{"exp":1,"transaction_id":"' + b"x" * 129 + b'"}',
         b'{"exp":\xff}',
         b'{"exp":NaN}',
+        b'{"exp":1,"transaction_id":"a\xc3"}',
+        b'{"exp":1,"transaction_id":"a\nb"}',
+        b'{"exp":1,"reason":"a\xc3"',
+        b'{"ex\xc3":1}',
     ],
 )
 async def test_what_makes_no_sense_is_refused_with_a_reason(body: bytes, node: Node) -> None:

@@ -131,8 +131,8 @@ class ChunkedBody:
     def _read_line(self) -> bytes | None:
         end = self._unread.find(b"\r\n", 0, MAX_LINE + 2)
         if end < 0:
-            if len(self._unread) > MAX_LINE:
-                raise BadChunk("a line of the chunks is too long")
+            if len(self._unread) > MAX_LINE or b"\n" in self._unread:
+                raise BadChunk("a line of the chunks is too long, or does not end with CRLF")
             return None
         line = bytes(self._unread[:end])
         del self._unread[: end + 2]

@@ -255,7 +255,7 @@ class Dispatcher:
 
 def _body_refusal(method: str, headers: Mapping[str, str], endpoint: Endpoint) -> Answer | None:
     """Why the body is refused before it is read."""
-    if method in _WITH_BODY and headers.get("content-encoding", "identity").lower() != "identity":
+    if method in _WITH_BODY and (headers.get("content-encoding") or "identity").lower() != "identity":
         return ENCODED_BODY
     length = headers.get("content-length")
     if length is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,8 +21,9 @@ MAX_UPDATES: Final = 1000
 MAX_TRANSACTION_ID: Final = 128
 MAX_REASON: Final = 256
 MAX_SERVER_ID: Final = 64
-# PostgreSQL stores no NUL, and the other control characters have no place in logs and tables.
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+# PostgreSQL stores no NUL, and the other control characters have no place in logs and tables. Half a
+# surrogate pair cannot be stored at all.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 # From here on, a number that is no integer in JSON may have been rounded.
 EXACT_FLOATS: Final = 2.0**53
 
@@ -92,6 +94,18 @@ def _parsed(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
+        return _parsed_leniently(body)
+
+
+def _parsed_leniently(body: bytes) -> Any:
+    """A body that would be JSON but for what its texts hold, so that a bad `reason` costs no delta.
+
+    Clients cut texts in the middle of a character, or forget to escape a line end. What the other
+    values hold is checked with them.
+    """
+    try:
+        return json.loads(body.decode("utf-8", "surrogateescape"), strict=False)
+    except (ValueError, RecursionError):
         raise BadDeltas("the body is not JSON") from None
 
 

@@ -106,7 +106,13 @@ def test_empty_strings_for_optional_words_mean_nothing_is_known() -> None:
     assert (snapshot.rank, snapshot.display_name, snapshot.punishment_status) == (None, None, None)
 
 
-@pytest.mark.parametrize("said", ["2026-03-01T13:00:00+01:00", "2026-03-01T12:00:00Z", "2026-03-01T12:00:00"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("2026-03-01T13:00:00+01:00", "2026-03-01T12:00:00Z", "2026-03-01T12:00:00", "2026-03-01t12:00:00z"),
+        *("2026-03-01T11:59:60Z", "2026-03-01T12:59:60+01:00"),
+    ],
+)
 def test_times_come_in_as_utc_whatever_their_zone(said: str) -> None:
     assert _parsed(capturedAt=said).captured_at == datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -38,6 +38,12 @@ def test_a_body_of_a_stated_length_is_read_in_any_pieces(content: bytes, rest: b
     assert (bytes(body.content), got + data[at:]) == (content, rest)
 
 
+@pytest.mark.parametrize("data", [b"3\nabc\n0\n\n", b"3\r\nabc\r\n0\n\n", b"0\r\nA: b\n\n"])
+def test_a_line_that_ends_without_cr_is_refused_at_once(data: bytes) -> None:
+    with pytest.raises(BadChunk):
+        read(data, len(data))
+
+
 def test_extensions_and_trailers_are_dropped() -> None:
     assert read(b"3;a=b;c\r\nabc\r\n0 ;x\r\nX-Sum: 1\r\nY:\r\n\r\nGET") == (b"abc", b"GET")
 
