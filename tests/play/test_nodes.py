@@ -2,94 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from functools import partial
-
 import pytest
-import redis
 import trio
 
-from actors.links import NodeInbox
 from dev.bot import Bot
-from dev.phoenix import Channel, JoinRefused, phoenix
+from dev.phoenix import JoinRefused, phoenix
 from tests.engines import RedisServer
 from tests.fakes.waiting import until
-from tests.play.house import PLAYERS, ROOM, SECRET, WITHIN_S, House, house, play, token
-from tests.web.serving import Node, serving
-
-
-@dataclass
-class Nodes:
-    """Three nodes of one Redis.
-
-    Attributes:
-        host: Has the match.
-        doors: Each has one player.
-    """
-
-    host: House
-    doors: tuple[Node, Node]
-
-    def inbox(self, node: Node) -> NodeInbox:
-        inbox = node.program.core.nodes.inbox
-        assert inbox is not None
-        return inbox
-
-    async def until_up(self) -> None:
-        with trio.fail_after(WITHIN_S):
-            for node in (self.host.node, *self.doors):
-                await self.inbox(node).until_up()
-
-    @asynccontextmanager
-    async def player(self, door: Node, user_id: str) -> AsyncIterator[Channel]:
-        async with phoenix(f"http://127.0.0.1:{door.port}", token=token(user_id)) as socket:
-            yield await socket.join(f"room:{ROOM}")
-
-    @asynccontextmanager
-    async def players(self) -> AsyncIterator[tuple[Channel, Channel]]:
-        """Both players, each on a node of its own."""
-        ann, bob = self.doors
-        async with self.player(ann, "ann") as first, self.player(bob, "bob") as second:
-            yield first, second
-
-    @contextmanager
-    def deaf(self) -> Iterator[None]:
-        """Let nothing that is sent between nodes arrive."""
-        inbox = self.inbox(self.host.node)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(inbox, "_take", lambda _message: None)
-            yield
-
-    def metric(self, node: Node, name: str) -> object:
-        """A number of a node's."""
-        samples = {sample.name: sample for sample in node.program.core.matches.metrics()}
-        return next(iter(samples[name].values.values()))
-
-
-@asynccontextmanager
-async def nodes(redis_server: RedisServer, **overrides: object) -> AsyncIterator[Nodes]:
-    """Three nodes with a match on the first."""
-    shared = {"REDIS_URL": redis_server.url, "JWT_SECRET": SECRET}
-    async with AsyncExitStack() as stack:
-        host = await stack.enter_async_context(house(redis_server, NODE_NAME="host", **overrides))
-        await host.ready()
-        ann = await stack.enter_async_context(serving("fast", **shared, NODE_NAME="door-1"))
-        bob = await stack.enter_async_context(serving("fast", **shared, NODE_NAME="door-2"))
-        running = Nodes(host, (ann, bob))
-        await running.until_up()
-        yield running
-
-
-async def kill_now_and_then(server: RedisServer, every_s: float) -> None:
-    """End all connections to Redis, of one type after the other."""
-    with redis.Redis.from_url(server.url) as client:
-        while True:
-            for kind in ("pubsub", "normal"):
-                await trio.sleep(every_s)  # real time: the players move meanwhile
-                kill = partial(client.client_kill_filter, _type=kind, skipme=True)
-                await trio.to_thread.run_sync(kill)
+from tests.play.house import PLAYERS, ROOM, WITHIN_S, play, token
+from tests.play.nodes import kill_now_and_then, nodes
 
 
 async def test_two_players_on_two_nodes_play_a_match_on_a_third(redis_server: RedisServer) -> None:

@@ -51,6 +51,12 @@ class NpmClient:
                         return event
                 await self._read()
 
+    async def next(self) -> dict[str, Any]:
+        """The next thing it says, whatever it is."""
+        while not self.said:
+            await self._read()
+        return self.said.pop(0)
+
     async def quiet(self, seconds: float) -> list[dict[str, Any]]:
         """What it says within some time, and has said before."""
         with trio.move_on_after(seconds):
