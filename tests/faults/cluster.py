@@ -107,7 +107,7 @@ class ServerNode:
     async def answers(self) -> bool:
         """Whether it says that it is healthy."""
         try:
-            with trio.fail_after(1):
+            with trio.fail_after(ANSWER_S):
                 return (await request(self.port, "GET", "/healthz")).status == 200
         except (*BROKEN, NotSent, trio.TooSlowError):
             return False
