@@ -143,6 +143,11 @@ class RedisWire:
         return self._is_open and self._availability.is_up
 
     @property
+    def address(self) -> str:
+        """Where Redis is, without user and password."""
+        return self._address.shown
+
+    @property
     def trouble(self) -> str | None:
         """Why they are not, with the address, for health and people; None if they are."""
         if self.is_up:

@@ -37,6 +37,8 @@ MIN_MATCH_TTL_S: Final = 86_400.0
 # write is what they refuse. `OOM` is a full `maxmemory`; what is not named is "unavailable".
 REFUSED: Final = {"OOM": "full", "WRONGTYPE": "foreign"}
 MAX_ERROR: Final = 200
+# Outcomes that show that Redis takes writes.
+CHANGED: Final = frozenset({b"written", b"removed"})
 # A tag that no record has.
 NEVER: Final = "-"
 # A node compares eras with the server on every connect, so one retry is enough after STALE.
@@ -111,6 +113,8 @@ class Evaluation:
         if outcome == b"stale":
             self._commands.evaluate_again(self, None)
         else:
+            if self._commands.refused_with and outcome in CHANGED:
+                self._commands.refused_with = ""
             self.done(Written(outcome.decode(), epoch.decode(), version, updated_ms, self.era))
 
     def fail(self, error: BaseException) -> None:
@@ -135,6 +139,7 @@ class RoomCommands:
         layout: As given.
         ttl_s: By who writes the room.
         clock_ahead_s: What the clock of Redis is ahead of ours.
+        refused_with: Code of the error with which Redis refuses writes; empty if it does not.
         unsuitable: Why the server that answered last is none for rooms; None if it is one.
     """
 
@@ -146,6 +151,7 @@ class RoomCommands:
         self._era_key = self._layout.era_key
         self._policy = EVICTS_NOTHING
         self.clock_ahead_s = 0.0
+        self.refused_with = ""
         self.unsuitable: Unsuitable | None = None
         self._write = _Script.load("write.lua")
         self._remove = _Script.load("remove.lua")
@@ -160,6 +166,8 @@ class RoomCommands:
     async def _prepare(self) -> None:
         """Compare layouts and eras and load the scripts, before any write is let through."""
         try:
+            # First: a server that is none for rooms may refuse what follows in its own ways.
+            await self._identify(before_up=True)
             await self._look_at_layout()
             await self._load()
         except Unsuitable as why:
@@ -191,14 +199,29 @@ class RoomCommands:
             LinkDown, redis.ResponseError: As for `RedisWire.call`.
             Unsuitable: That server cannot keep rooms.
         """
-        facts = facts_of(await self.wire.call("INFO", "everything", before_up=before_up))
-        check_server(facts)
-        self._note_eviction(facts)
-        identity = identity_of(facts)
+        if self.refused_with:
+            await self._try_to_write()
+        identity = await self._identify(before_up=before_up)
         script = ("EVAL", self._name_era.text, 1, self._era_key, identity)
         era = await self.wire.call(*script, before_up=before_up)
         changed, self._era = era != self._era, era
         return bool(changed)
+
+    async def _identify(self, *, before_up: bool) -> str:
+        """Which server answers, if it can keep rooms."""
+        facts = facts_of(await self.wire.call("INFO", "everything", before_up=before_up))
+        check_server(facts)
+        self._note_eviction(facts)
+        return identity_of(facts)
+
+    async def _try_to_write(self) -> None:
+        """Find out whether writes are still refused, where nobody else writes."""
+        try:
+            await self.wire.call("SET", self._layout.trial_key, 1, "PX", 1000)
+        except redis.ResponseError as error:
+            self.refused_with = code_of(error)
+        else:
+            self.refused_with = ""
 
     def _note_eviction(self, facts: Mapping[str, str]) -> None:
         policy = facts.get("maxmemory_policy", EVICTS_NOTHING)
@@ -295,8 +318,10 @@ class RoomCommands:
         text = str(error or "")
         if error is not None and not text.startswith("NOSCRIPT"):
             logger.warning("room_store_refused", extra={"error": text[:MAX_ERROR]})
-            refused = (outcome for code, outcome in REFUSED.items() if code in text)
-            return Written(next(refused, "unavailable"))
+            outcome = next((outcome for code, outcome in REFUSED.items() if code in text), "unavailable")
+            if outcome != "foreign":
+                self.refused_with = code_of(error)
+            return Written(outcome)
         try:
             if error is None:
                 await self.look_at_era()
@@ -330,14 +355,22 @@ def identity_of(facts: Mapping[str, str]) -> str:
     return f"{facts.get('run_id', '')}-{facts.get('master_replid', '')}"
 
 
+def code_of(error: redis.RedisError) -> str:
+    """The first word of an error; of one inside a script, the word that the command was refused with."""
+    words = str(error).split()
+    return next((word for word in words if word.isupper() and word != "ERR"), words[0] if words else "")
+
+
 def check_server(facts: Mapping[str, str]) -> None:
     """Refuse a server on which the promises of shared rooms would not hold.
 
     Raises:
-        Unsuitable: It is part of a cluster, or too old.
+        Unsuitable: It is part of a cluster, replicates with others in both directions, or is too old.
     """
     if facts.get("redis_mode") == "cluster":
         raise Unsuitable("Redis Cluster is not supported: give one server, or several in REDIS_URL")
+    if facts.get("role") == "active-replica":
+        raise Unsuitable("KeyDB's active replication is not supported: two servers would order writes")
     version = facts.get("redis_version", "")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < OLDEST_REDIS:

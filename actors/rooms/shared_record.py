@@ -145,6 +145,11 @@ class Layout:
         return f"{self.prefix}:layout"
 
     @property
+    def trial_key(self) -> str:
+        """Written to find out whether Redis takes writes."""
+        return f"{self.prefix}:trial"
+
+    @property
     def version(self) -> bytes:
         """What stands there: format, partitions, and the number of servers that they are spread over."""
         return b"%b %d 1" % (FORMAT, PARTITIONS)

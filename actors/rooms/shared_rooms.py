@@ -321,9 +321,12 @@ class SharedRooms:
     def trouble(self) -> str | None:
         """Why the store cannot be used, with its address; None if it can."""
         trouble = self._wire.trouble
-        if trouble is None and not self._views.channels.connection:
-            return "the connection of subscriptions is away"
-        return trouble
+        if trouble is not None:
+            return trouble
+        if not self._views.channels.connection:
+            return f"{self._wire.address}: the connection of subscriptions is away"
+        refused_with = self._commands.refused_with
+        return f"{self._wire.address} refuses writes ({refused_with})" if refused_with else None
 
     @property
     def round_trips(self) -> Histogram:

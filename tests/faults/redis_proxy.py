@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+import hiredis
 import trio
 
 CHUNK: Final = 65_536
@@ -112,6 +113,51 @@ class RedisProxy:
         except BROKEN:
             pass
         scope.cancel()
+
+
+# Scripts that make Redis say something, in the order in which it answers.
+SAY: Final = "return ARGV[1]"
+SAY_OK: Final = "return redis.status_reply('OK')"
+REFUSE: Final = "return redis.error_reply(ARGV[1])"
+
+
+class ReplacingProxy(RedisProxy):
+    """Passes another command on in place of some.
+
+    Attributes:
+        replace: A script and its argument, to be run instead of a command; None to pass that on.
+    """
+
+    def __init__(self, upstream: int) -> None:
+        super().__init__(upstream)
+        self.replace: Callable[[list[bytes]], tuple[str, bytes] | None] = lambda _: None
+
+    async def _pump(self, link: Link, direction: str, scope: trio.CancelScope) -> None:
+        if direction == "down":
+            await super()._pump(link, direction, scope)
+            return
+        reader = hiredis.Reader()
+        try:
+            while data := await link.node.receive_some(CHUNK):
+                reader.feed(data)
+                while (command := reader.gets()) is not False:
+                    script = self.replace(command)
+                    if script is not None:
+                        command = ["EVAL", script[0], 0, script[1]]
+                    await link.server.send_all(hiredis.pack_command(tuple(command)))
+        except BROKEN:
+            pass
+        scope.cancel()
+
+
+@asynccontextmanager
+async def replacing_proxy(upstream: int) -> AsyncIterator[ReplacingProxy]:
+    """Run one."""
+    proxy = ReplacingProxy(upstream)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(proxy.run)
+        yield proxy
+        nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
