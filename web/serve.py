@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from actors.automation.policy_files import PolicyError
-from actors.links import Unsuitable
+from actors.links import NameTaken, Unsuitable
 from actors.matches.rules import RulesError
 from supervision import SupervisionError
 from web.check_config import unwritable
@@ -56,7 +56,7 @@ def serve(settings: Settings, place: WorkerPlace | None = None) -> int:
     status = FAILED
     try:
         status = OK if trio.run(_serve, settings, put_log, place) else FAILED
-    except* (CannotListen, BadCertificate, BadKeys, PolicyError, RulesError, UnwritableDirectory) as cannot:
+    except* CANNOT_START as cannot:
         _say(cannot.exceptions[0])
     except* SupervisionError as ended:
         unsuitable = _unsuitable(ended)
@@ -77,10 +77,22 @@ class UnwritableDirectory(Exception):
 VARIABLE_OF: Final[Mapping[type[Exception], str]] = {
     BadCertificate: "TLS_CERT_FILE",
     BadKeys: "JWT_JWKS_FILE",
+    NameTaken: "NODE_NAME",
     PolicyError: "CONFIG_DIR",
     Unsuitable: "REDIS_URL",
     UnwritableDirectory: "DATA_DIR",
 }
+
+
+CANNOT_START: Final = (
+    CannotListen,
+    BadCertificate,
+    BadKeys,
+    NameTaken,
+    PolicyError,
+    RulesError,
+    UnwritableDirectory,
+)
 
 
 def _unsuitable(error: BaseException | None) -> Unsuitable | None:
@@ -124,12 +136,26 @@ async def _serve(settings: Settings, put_log: PutLog, place: WorkerPlace | None)
             stall_s = settings.stream_stall_seconds
             passed = [adopt(descriptor, stall_s=stall_s) for descriptor in listen_descriptors(os.environ)]
             with Program(settings, put_log, passed) as program:
+                await _take_name(program)
                 return await run_until_signalled(program, signals, beside=_notify_systemd)
         with (
             place.open_lifeline() as lifeline,
             Program(settings, put_log, place.open_listeners(), place) as program,
         ):
+            if place.number == 1:
+                # The others hold it with this one; one of them says so if it cannot be had.
+                await _take_name(program)
             return await run_until_signalled(program, signals, beside=partial(_hold_lifeline, lifeline))
+
+
+async def _take_name(program: Program) -> None:
+    """Take the node's name. Connections and signals wait meanwhile, for one lease at most.
+
+    Raises:
+        NameTaken: Another living node has it.
+    """
+    if program.core.nodes.name is not None:
+        await program.core.nodes.name.take()
 
 
 def _notify_systemd(program: Program, nursery: trio.Nursery) -> None:

@@ -13,6 +13,7 @@ Reading order, each file leaning only on the ones above it:
     redis_address       opens trio streams from a REDIS_URL
     redis_wire          a trio-native connection for the path of shared rooms
     redis_channels      many Pub/Sub channels over one such connection
+    node_name           the name of this node, which no other living one may have
     node_message        what nodes send one another, as bytes
     node_inbox          calls and casts to other nodes by name
     database_engine     which driver, which time limits, what durable means
@@ -44,6 +45,7 @@ from actors.links.file_watcher import MAX_FILE_BYTES, FileWatcher, read_file, wh
 from actors.links.group_commit import Caller, GroupCommit
 from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
 from actors.links.node_inbox import Gathered, InboxStatistics, NodeInbox
+from actors.links.node_name import NameTaken, NodeName
 from actors.links.redis_address import Unsuitable
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_channels import ChannelStatistics, RedisChannels
@@ -80,7 +82,9 @@ __all__ = [
     "LinkRefused",
     "LinkState",
     "LinkStatistics",
+    "NameTaken",
     "NodeInbox",
+    "NodeName",
     "NotSent",
     "OutcomeUnknown",
     "Query",

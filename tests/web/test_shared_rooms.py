@@ -27,9 +27,11 @@ async def nodes(server: RedisServer, count: int = 2, **settings: object) -> Asyn
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(
-                serving("fast", ROOM_STORE="redis", REDIS_URL=server.url, **settings)
+                serving(
+                    "fast", NODE_NAME=f"node-{number}", ROOM_STORE="redis", REDIS_URL=server.url, **settings
+                )
             )
-            for _ in range(count)
+            for number in range(count)
         ]
 
 

@@ -103,7 +103,11 @@ async def test_metrics_say_how_many_rooms_are_asked_about(node: Node) -> None:
 @pytest.mark.memory_store
 async def test_all_nodes_are_counted(lane: str, redis_server: RedisServer) -> None:
     shared = {"ROOM_STORE": "redis", "REDIS_URL": redis_server.url}
-    async with serving(lane, **shared) as one, serving(lane, **shared) as two, AsyncExitStack() as others:
+    async with (
+        serving(lane, NODE_NAME="one", **shared) as one,
+        serving(lane, NODE_NAME="two", **shared) as two,
+        AsyncExitStack() as others,
+    ):
         asking = await others.enter_async_context(one.watch("r", "?viewers=1"))
         await until_viewers(asking, 1)
         async with two.watch("r"), two.watch("r"), two.watch("r"):

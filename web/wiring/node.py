@@ -97,7 +97,9 @@ class Node:
         return (*self.core.features, self.edge)
 
 
-def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float]) -> Core:
+def build_core(
+    settings: Settings, *, put_log: PutLog, clock: Callable[[], float], place: WorkerPlace | None = None
+) -> Core:
     """The features that the settings ask for, nothing running yet.
 
     Raises:
@@ -112,7 +114,7 @@ def build_core(settings: Settings, *, put_log: PutLog, clock: Callable[[], float
     redis = build_redis(settings)
     access = build_access(settings)
     rooms = build_rooms(settings, registry, put_log, clock, access)
-    nodes = build_nodes(settings, redis.link)
+    nodes = build_nodes(settings, redis.link, place)
     if nodes.inbox is not None:
         redis.round_trips["nodes",] = nodes.inbox.wire.round_trips
     if isinstance(rooms.rooms, SharedRooms):
@@ -174,7 +176,7 @@ def build_node(
         PolicyError: A policy file in `CONFIG_DIR` cannot be used.
         RulesError: A game that is installed cannot be used.
     """
-    core = build_core(settings, put_log=put_log, clock=clock)
+    core = build_core(settings, put_log=put_log, clock=clock, place=place)
     streams = Streams(per_client=settings.max_streams_per_ip, expiries=core.access.expiries)
     restarting = Restarting()
     samples = Samples()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
+from socket import gethostname
 from typing import TYPE_CHECKING, Final
 
-from actors.links import NodeInbox
+from actors.links import NodeInbox, NodeName
 from actors.links.node_inbox import OUTCOMES, UNREADABLE
+from supervision import ChildSpec
 from web.handlers.metrics import counter, counters, gauge
 from web.wiring.feature import Feature
 
@@ -16,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from actors.links import RedisLink
-    from supervision import ChildSpec
     from web.handlers.metrics import Sample
     from web.settings import Settings
+    from web.workers.place import WorkerPlace
 
 # Longer than the longest pause between two attempts to connect.
 RECONNECTS_IN_S: Final = 10.0
@@ -31,16 +33,20 @@ class NodesFeature(Feature):
     Attributes:
         owner: This run of this process, `{node_name}:{boot_id}`: in claims and names of channels.
         inbox: None without `REDIS_URL`.
+        name: `NODE_NAME` as held in Redis; None without `REDIS_URL`.
         link: Tells whether Redis is there.
     """
 
     owner: str
     inbox: NodeInbox | None
+    name: NodeName | None
     link: RedisLink | None
 
     def children(self) -> list[ChildSpec]:
         """Its connections and its task."""
-        return [] if self.inbox is None else self.inbox.children()
+        if self.inbox is None or self.name is None:
+            return []
+        return [ChildSpec(id="node_name", start=self.name.run), *self.inbox.children()]
 
     @property
     def trouble(self) -> str | None:
@@ -51,8 +57,9 @@ class NodesFeature(Feature):
         return None if is_back else self.inbox.trouble
 
     def away(self) -> tuple[str, ...]:
-        """Whether other nodes cannot be heard."""
-        return () if self.trouble is None else ("nodes",)
+        """Whether other nodes cannot be heard, or one has this one's name."""
+        is_taken = self.name is not None and self.name.is_taken
+        return (*(() if self.trouble is None else ("nodes",)), *(("node_name",) if is_taken else ()))
 
     def health(self) -> dict[str, object]:
         """Why not, and at which address."""
@@ -75,11 +82,14 @@ class NodesFeature(Feature):
         yield counter("node_inbox_lost", "Times the inbox' connection broke.", now.lost)
 
 
-def build_nodes(settings: Settings, link: RedisLink | None) -> NodesFeature:
-    """What the settings ask for, nothing running yet."""
+def build_nodes(settings: Settings, link: RedisLink | None, place: WorkerPlace | None) -> NodesFeature:
+    """What the settings ask for, nothing running yet; `place` is that among several workers."""
     owner = f"{settings.node_name}:{secrets.token_hex(4)}"
     url = settings.redis_url
-    if url is None:
-        return NodesFeature(owner, None, None)
+    if url is None or link is None:
+        return NodesFeature(owner, None, None, None)
     inbox = NodeInbox(url.get_secret_value(), owner=owner, prefix=settings.room_key_prefix)
-    return NodesFeature(owner, inbox, link)
+    # The directory of the parent is one of a kind on its machine; its workers are one node.
+    holder = owner if place is None else f"{gethostname()}:{place.siblings}"
+    name = NodeName(link, settings.node_name, holder=holder, is_shared=place is not None)
+    return NodesFeature(owner, inbox, name, link)

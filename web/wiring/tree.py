@@ -4,10 +4,11 @@ root                 one_for_one
 ├─ core              registry, and the features' `supervisors`: log · loop lag · heap · rooms (dynamic) ·
 │                    sweeper · matches (dynamic) · players (dynamic) · roblox_players (dynamic)
 ├─ integrations      the features' `children`: store, channels and views of shared rooms · Redis link ·
-│                    inbox of other nodes' calls · results · callbacks · creation consumer ·
-│                    command listener · recovery · channels over nodes · database · ledger ·
-│                    ledger sweeper · stats news · game config · policy files · recorder · retention ·
-│                    outbox; restarts with a backoff, never escalates, absent when not configured
+│                    name of this node · inbox of other nodes' calls · results · callbacks ·
+│                    creation consumer · command listener · recovery · channels over nodes · database ·
+│                    ledger · ledger sweeper · stats news · game config · policy files · recorder ·
+│                    retention · outbox; restarts with a backoff, never escalates, absent when not
+│                    configured
 ├─ fastlane          poller · raw_streams · lane
 ├─ channels          sockets: their idle limits, and joins nobody answers
 └─ web               the acceptors; last to start, first to stop accepting
