@@ -23,7 +23,7 @@ from typing import Any, Final, NoReturn
 from rich.console import Console
 
 from bench.errors import BenchError, UsageError
-from bench.gates import gate, judged
+from bench.gates import gate, judged, named_figures
 from bench.load.wire import header_line
 from bench.options import add_options, from_arguments
 from bench.peers.catalogue import OTHERS, PEERS
@@ -33,7 +33,7 @@ from bench.peers.table import markdown, show_comparison
 from bench.progress import Live
 from bench.report.compare import compare, show_changes
 from bench.report.page import page
-from bench.results import Result, read_json, write_json, write_text
+from bench.results import Result, Verdict, read_json, write_json, write_text
 from bench.run import Target, run
 from bench.scenarios import SCENARIOS, Scenario
 from bench.show import show_result
@@ -159,14 +159,7 @@ def _add_scenario(command: argparse.ArgumentParser, scenario: Scenario) -> None:
         command.add_argument(
             "--server", choices=names, default="greenroom", help="what to start without --url"
         )
-    command.add_argument(
-        "--fail-if",
-        type=gate,
-        action="append",
-        default=[],
-        metavar="CONDITION",
-        help=f"exit with {FAILED} if it holds, as in 'p99_ms > 20'; may be given several times",
-    )
+    _add_gates(command, "'p99_ms > 20'")
     if scenario.has_steps:
         command.add_argument(
             "--steps",
@@ -184,6 +177,17 @@ def _add_scenario(command: argparse.ArgumentParser, scenario: Scenario) -> None:
         )
     add_common(command)
     command.set_defaults(action=_run_scenario, scenario=scenario)
+
+
+def _add_gates(command: argparse.ArgumentParser, example: str) -> None:
+    command.add_argument(
+        "--fail-if",
+        type=gate,
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help=f"exit with {FAILED} if it holds, as in {example}; may be given several times",
+    )
 
 
 def add_common(command: argparse.ArgumentParser) -> None:
@@ -228,16 +232,22 @@ def _run_scenario(arguments: argparse.Namespace) -> int:
         climb=climb,
     )
     try:
-        verdicts = [*result.outcome.verdicts, *judged(result.outcome, arguments.fail_if)]
+        verdicts = [*result.outcome.verdicts, *judged(named_figures(result.outcome), arguments.fail_if)]
         result = replace(result, outcome=replace(result.outcome, verdicts=verdicts))
     finally:
         # A condition with a wrong name costs nobody the figures of a long run.
         _hand_out(result, arguments)
+    status = _say_failed(verdicts)
+    if result.outcome.partial:
+        return _complain("interrupted: the figures are of what was measured until then", INTERRUPTED)
+    return status
+
+
+def _say_failed(verdicts: Sequence[Verdict]) -> int:
+    """Name what failed on standard error and return the exit status."""
     failing = [verdict.text for verdict in verdicts if verdict.fails]
     for text in failing:
         _complain(f"failed: {text}", FAILED)
-    if result.outcome.partial:
-        return _complain("interrupted: the figures are of what was measured until then", INTERRUPTED)
     return FAILED if failing else 0
 
 
@@ -303,6 +313,7 @@ def _add_files(commands: Any) -> None:
     comparison = commands.add_parser("compare", help="what changed from one JSON file to another")
     comparison.add_argument("before", type=Path)
     comparison.add_argument("after", type=Path)
+    _add_gates(comparison, "'requests_per_s_ratio < 0.9'")
     comparison.set_defaults(action=_compare)
 
 
@@ -315,7 +326,7 @@ def _report(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     changes = compare(read_json(arguments.before), read_json(arguments.after))
     show_changes(Console(), changes)
-    return 0
+    return _say_failed(judged(changes.named_figures(), arguments.fail_if))
 
 
 if __name__ == "__main__":

@@ -47,13 +47,13 @@ class Gate:
     comparison: str
     limit: float
 
-    def judge(self, outcome: Outcome) -> tuple[bool, str]:
+    def judge(self, figures: Mapping[str, float]) -> tuple[bool, str]:
         """Return whether the condition is met, and by what value.
 
         Raises:
-            UsageError: The run has no such figure; the message lists those it has.
+            UsageError: There is no such figure; the message lists those there are.
         """
-        value = _value(self.name, named_figures(outcome))
+        value = _value(self.name, figures)
         return _COMPARISONS[self.comparison](value, self.limit), f"{self.name} = {value:g}"
 
 
@@ -70,14 +70,19 @@ def gate(text: str) -> Gate:
     return Gate(text.strip(), f"{name}_{unit}" if unit else name, comparison, float(limit))
 
 
-def judged(outcome: Outcome, gates: Sequence[Gate]) -> list[Verdict]:
+def judged(figures: Mapping[str, float], gates: Sequence[Gate]) -> list[Verdict]:
     """Return the verdicts of all gates.
 
     Raises:
-        UsageError: One names a figure that the run does not have.
+        UsageError: One names a figure that is not there.
     """
-    found = [(each, *each.judge(outcome)) for each in gates]
+    found = [(each, *each.judge(figures)) for each in gates]
     return [Verdict(text=f"{value} (--fail-if {each.text!r})", fails=is_met) for each, is_met, value in found]
+
+
+def word(name: str) -> str:
+    """Return a name for people as a condition spells it: `answer, corrected` is `answer_corrected`."""
+    return re.sub(r"\W+", "_", name)
 
 
 def named_figures(outcome: Outcome) -> dict[str, float]:
@@ -88,7 +93,7 @@ def named_figures(outcome: Outcome) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for nth, (what, summary) in enumerate(outcome.latencies.items()):
-        begin = re.sub(r"\W+", "_", what)
+        begin = word(what)
         found |= {f"{begin}_{name}": value for name, value in summary.items()}
         if not nth:
             found |= summary

@@ -123,7 +123,7 @@ class _Climb:
         if self._partial:
             return
         figures = named_figures(outcome)
-        judged = [bound.judge(outcome) for bound in self._bounds]
+        judged = [bound.judge(figures) for bound in self._bounds]
         passed = [value for is_met, value in judged if is_met]
         self._steps.append(
             Step(

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.errors import UsageError
+from bench.gates import word
 from bench.show import number
 
 # Two runs of the same thing on the same machine differ by about this much.
@@ -49,6 +50,15 @@ class Changes:
 
     changes: tuple[Change, ...]
     warnings: tuple[str, ...]
+
+    def named_figures(self) -> dict[str, float]:
+        """Return the later figures, and after / before as `NAME_ratio`, under the names of conditions."""
+        found: dict[str, float] = {}
+        for change in self.changes:
+            found[word(change.name)] = change.after
+            if change.ratio is not None:
+                found[f"{word(change.name)}_ratio"] = change.ratio
+        return found
 
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:

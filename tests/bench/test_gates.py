@@ -41,7 +41,7 @@ OUTCOME = Outcome(
     ],
 )
 def test_a_condition_is_judged_in_its_unit(text: str, fails: bool) -> None:
-    assert gate(text).judge(OUTCOME)[0] is fails
+    assert gate(text).judge(named_figures(OUTCOME))[0] is fails
 
 
 @pytest.mark.parametrize("text", ["", "p99_ms", "p99_ms > ", "> 20", "p99_ms = 20", "p99 > 20 h", "p99 > x"])
@@ -52,7 +52,7 @@ def test_what_is_no_condition_is_refused(text: str) -> None:
 
 def test_an_unknown_figure_is_answered_with_those_there_are() -> None:
     with pytest.raises(UsageError) as refused:
-        gate("p98_ms > 1").judge(OUTCOME)
+        gate("p98_ms > 1").judge(named_figures(OUTCOME))
 
     assert "there is no figure p98_ms" in str(refused.value)
     for name in named_figures(OUTCOME):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.cli import main
+from bench.cli import FAILED, main
 from bench.errors import UsageError
 from bench.histogram import Summary
 from bench.report.charts import bars, lines, percentile_axis
@@ -225,6 +225,20 @@ def test_two_runs_are_compared_figure_by_figure() -> None:
     assert (first.name, first.ratio, first.is_noise) == ("requests_per_s", 1.5, False)
     assert not found.warnings
     assert {change.name for change in found.changes} >= {"answer p50_us", "answer p99_us"}
+
+
+def test_a_change_for_the_worse_fails_a_comparison(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(tmp_path / name) for name in ("a.json", "b.json")]
+    for file, per_s in zip(files, (1000, 800), strict=True):
+        write_json(Path(file), result(per_s).as_json())
+
+    assert main(["compare", *files, "--fail-if", "requests_per_s_ratio < 0.7"]) == 0
+    assert main(["compare", *files, "--fail-if", "requests_per_s_ratio < 0.9"]) == FAILED
+    assert "failed: requests_per_s_ratio = 0.8 (--fail-if" in capsys.readouterr().err
+    assert main(["compare", *files, "--fail-if", "answer_p99_us > 1"]) == FAILED
+    assert main(["compare", *files, "--fail-if", "speed_ratio > 1"]) == 2
 
 
 def test_small_changes_are_noise_and_nothing_has_no_ratio() -> None:
