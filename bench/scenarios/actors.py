@@ -81,15 +81,23 @@ def _outcome(session: Session, jobs: Sequence[Job], rounds: int) -> Outcome:
     absent = [] if importlib.util.find_spec("pykka") else ["pykka"]
     present = [job for job in jobs if job.system not in absent]
     seen: defaultdict[Job, list[float]] = defaultdict(list)
-    for nth in range(rounds):
-        for job in present:
-            session.live.say(f"round {nth + 1} of {rounds}: {job.name} on {job.system}")
-            seen[job].append(_measure(job))
+    partial = False
+    try:
+        for nth in range(rounds):
+            for job in present:
+                session.live.say(f"round {nth + 1} of {rounds}: {job.name} on {job.system}")
+                value = _measure(job)
+                seen[job].append(value)
+    except KeyboardInterrupt:
+        if not seen:
+            raise
+        partial = True
     medians = {job: statistics.median(values) for job, values in seen.items()}
     return Outcome(
         figures={f"{job.system}_{job.figure}": round(value, 1) for job, value in medians.items()}
         | dict(_ratios(medians)),
         warnings=[f"{name} is not installed (the extra `peers`): not compared" for name in absent],
+        partial=partial,
     )
 
 

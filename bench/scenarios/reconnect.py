@@ -3,7 +3,9 @@
 Two servers on the same core, one with `ROOM_AUTH=token`, take turns in interleaved rounds. In each
 turn all streams are open, with tokens of their own; writes go on flat out; then all streams are
 closed and opened again at once. What is reported is the share of the writes that is left while they
-come back, for both servers, and the ratio of the two: 1 means that tokens cost nothing there.
+come back, for both servers, and the ratio of the two: 1 means that tokens cost nothing there. The
+server's processor time a write and a returning stream says the same on a machine that is busy with
+other things, where rates are noise.
 
 With `--url` only that server is measured; `--token` is then the token of the streams and writes.
 """
@@ -24,6 +26,7 @@ from bench.load.tokens import room_token
 from bench.load.window import CpuShare, WindowResult
 from bench.load.wire import SMALLEST_STATE, header_line
 from bench.options import Timing, option
+from bench.process import ResourceSampler
 from bench.results import Outcome, generator_facts
 from bench.scenarios.pump import Pump
 from bench.scenarios.scenario import Scenario
@@ -55,6 +58,7 @@ class Return:
         calm: The window before.
         writes_per_s: While they came back.
         took_s: Until all were open.
+        cpu_s: The server's processor time meanwhile; None if its process is not known.
         answer: Latency of the writes meanwhile.
         warnings: Of the writes.
     """
@@ -62,6 +66,7 @@ class Return:
     calm: WindowResult
     writes_per_s: float
     took_s: float
+    cpu_s: float | None
     answer: Summary
     warnings: list[str]
 
@@ -69,6 +74,14 @@ class Return:
     def kept(self) -> float:
         """Share of the undisturbed writes."""
         return self.writes_per_s / self.calm.per_s
+
+    def costs_us(self, streams: int) -> tuple[float, float] | None:
+        """The server's microseconds a write, undisturbed, and a returning stream."""
+        if self.cpu_s is None or self.calm.server_share is None or not self.calm.count:
+            return None
+        write_s = self.calm.server_share * self.calm.elapsed_s / self.calm.count
+        stream_s = (self.cpu_s - write_s * self.writes_per_s * self.took_s) / streams
+        return write_s * 1e6, stream_s * 1e6
 
 
 def _run(session: Session, options: ReconnectOptions) -> Outcome:
@@ -95,7 +108,7 @@ def _run(session: Session, options: ReconnectOptions) -> Outcome:
                 seen[name].append(found)
             if partial:
                 break
-    return _outcome(seen, found)
+    return _outcome(seen, found, options.streams)
 
 
 def _return(session: Session, options: ReconnectOptions, secret: str) -> Return | WindowResult:
@@ -124,10 +137,12 @@ def _return(session: Session, options: ReconnectOptions, secret: str) -> Return 
             stream.close()
         pump.clear()
         effort = CpuShare()
+        server = None if session.pid is None else ResourceSampler(session.pid)
         again = StreamOpener(engine, session.address, options.streams, wanted.__getitem__)
         with interruptible(engine) as interrupt:
             again.run(timeout_s=options.timeout_s)
         took_s, writes = effort.elapsed_s(), pump.answered
+        cpu_s = None if server is None else server.cores(took_s) * took_s
         if interrupt.asked:
             return replace(calm, interrupted=True)
         pump.close()
@@ -135,6 +150,7 @@ def _return(session: Session, options: ReconnectOptions, secret: str) -> Return 
         calm=calm,
         writes_per_s=writes / took_s,
         took_s=took_s,
+        cpu_s=cpu_s,
         answer=pump.latencies.summary(),
         warnings=pump.warnings(),
     )
@@ -146,7 +162,7 @@ def _authorization(secret: str, room: bytes, nth: int) -> bytes:
     return header_line("Authorization", f"Bearer {room_token(secret, room.decode(), f'listener-{nth}')}")
 
 
-def _outcome(seen: dict[str, list[Return]], last: Return | WindowResult) -> Outcome:
+def _outcome(seen: dict[str, list[Return]], last: Return | WindowResult, streams: int) -> Outcome:
     figures: dict[str, float] = {}
     if all(seen.values()) and TOKENS in seen:
         kept = [tokens.kept / none.kept for none, tokens in zip(seen[NONE], seen[TOKENS], strict=False)]
@@ -159,6 +175,10 @@ def _outcome(seen: dict[str, list[Return]], last: Return | WindowResult) -> Outc
         figures[f"writes_per_s_{word}"] = round(statistics.median(each.writes_per_s for each in found), 1)
         figures[f"writes_per_s_calm_{word}"] = round(statistics.median(each.calm.per_s for each in found), 1)
         figures[f"return_s_{word}"] = round(statistics.median(each.took_s for each in found), 3)
+        costs = [cost for each in found if (cost := each.costs_us(streams)) is not None]
+        if costs:
+            figures[f"server_us_a_write_{word}"] = round(statistics.median(write for write, _ in costs), 2)
+            figures[f"server_us_a_stream_{word}"] = round(statistics.median(stream for _, stream in costs), 1)
     calm = last if isinstance(last, WindowResult) else last.calm
     if not figures:
         figures["writes_per_s"] = round(calm.per_s, 1)

@@ -38,3 +38,24 @@ def test_without_pykka_the_others_are_compared_and_that_is_said(
 
     assert not [name for name in outcome.figures if "pykka" in name]
     assert outcome.warnings == ["pykka is not installed (the extra `peers`): not compared"]
+
+
+def test_an_interrupted_run_keeps_what_was_measured(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([100.0, 50.0])
+
+    def measure(_job: object) -> float:
+        value = next(values, None)
+        if value is None:
+            raise KeyboardInterrupt
+        return value
+
+    monkeypatch.setattr("bench.scenarios.actors._measure", measure)
+
+    outcome = MAILBOX.run(session, MailboxOptions(rounds=2))
+
+    assert outcome.partial
+    assert outcome.headline == ("greenroom_cast_per_s", 100.0)
+    with pytest.raises(KeyboardInterrupt):
+        MAILBOX.run(session, MailboxOptions(rounds=2))

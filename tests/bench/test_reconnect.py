@@ -29,6 +29,7 @@ def test_both_servers_are_measured_and_compared(tmp_path: Path) -> None:
     for name in ("with_tokens", "without_tokens"):
         assert figures[f"share_of_writes_{name}"] > 0
         assert figures[f"return_s_{name}"] > 0
+        assert f"server_us_a_stream_{name}" in figures
     assert set(outcome["latencies"]) == {"answer, without tokens", "answer, with tokens"}
     assert outcome["warnings"] == []
 
