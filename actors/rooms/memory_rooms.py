@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from actors.core import Event, Member, Registry
     from actors.rooms.record import Change, Put
     from actors.rooms.room import Message
+    from actors.rooms.store import Describe, ListRooms
     from actors.rooms.table import RoomTable
     from supervision import DynamicSupervisor, Life
 
@@ -130,6 +131,16 @@ class MemoryRooms:
     async def streams_elsewhere(self, room_ids: list[str]) -> list[int] | None:
         """None listen to these rooms elsewhere: other processes have rooms of their own."""
         return [0] * len(room_ids)
+
+    def tell_present(self, describe: Describe, rooms: ListRooms) -> None:
+        """There is nobody to tell."""
+
+    def note_present(self, room_id: str) -> None:
+        """There is nobody to tell."""
+
+    async def present_elsewhere(self, room_ids: list[str]) -> dict[str, list[bytes]] | None:  # noqa: ARG002
+        """Nobody."""
+        return {}
 
     def statistics(self) -> RoomStatistics:
         """Current counts."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from actors.core import Event, Member, Registry
     from actors.rooms.room_commands import RoomCommands, Written
-    from actors.rooms.store import ByCallback
+    from actors.rooms.store import ByCallback, Describe, ListRooms
     from supervision import DynamicSupervisor, Life
 
 logger: Final = logging.getLogger("actors.rooms")
@@ -290,6 +290,21 @@ class SharedRooms:
         """How many listen to each room in other processes, at most three seconds ago; None without Redis."""
         try:
             return await self._views.counts.of_others(room_ids)
+        except (LinkDown, CallTimeout, redis.RedisError):
+            return None
+
+    def tell_present(self, describe: Describe, rooms: ListRooms) -> None:
+        """Tell the other processes what `describe` says of each of `rooms`."""
+        self._views.counts.tell_present(describe, rooms)
+
+    def note_present(self, room_id: str) -> None:
+        """Tell them anew."""
+        self._views.counts.note_present(room_id)
+
+    async def present_elsewhere(self, room_ids: list[str]) -> dict[str, list[bytes]] | None:
+        """What they told at most two seconds ago; None without Redis."""
+        try:
+            return await self._views.counts.present_elsewhere(room_ids)
         except (LinkDown, CallTimeout, redis.RedisError):
             return None
 

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from actors.rooms.record import Condition, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from actors.core import Event, Member
     from actors.rooms.record import Change, Kind, Put, Record
+
+    # Who is on a room as JSON, None for nobody; and the rooms that somebody is on.
+    Describe = Callable[[str], bytes | None]
+    ListRooms = Callable[[], Iterable[str]]
 
 # Of a change, before its room counts as too busy: so many others that began with it were quicker.
 CHANGE_ATTEMPTS: Final = 128
@@ -95,6 +99,15 @@ class RoomStore(Protocol):
 
     async def streams_elsewhere(self, room_ids: list[str]) -> list[int] | None:
         """How many listen to each room in other processes, some seconds ago; None if they cannot be asked."""
+
+    def tell_present(self, describe: Describe, rooms: ListRooms) -> None:
+        """Tell other processes what `describe` says of who is on each of `rooms`; for the start."""
+
+    def note_present(self, room_id: str) -> None:
+        """What `describe` says of the room has changed."""
+
+    async def present_elsewhere(self, room_ids: list[str]) -> dict[str, list[bytes]] | None:
+        """What other processes told of each room some seconds ago; None if they cannot be asked."""
 
     async def open(self, room_id: str) -> Refusal | None:
         """Get ready for listeners: `join` has to follow at once, before anything else is awaited."""

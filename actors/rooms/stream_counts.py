@@ -1,14 +1,19 @@
-"""How many streams listen to a room on all nodes, told through Redis every second.
+"""How many streams listen to a room on all nodes, and who is there, told through Redis every second.
 
-Each process keeps a hash with the counts of its rooms, which lapses some seconds after the process has
-died. Only what has changed since is written; all of it again when the hash has lapsed.
+Each process keeps a hash with what it has to tell of its rooms, which lapses some seconds after the process
+has died. Only what has changed since is written; all of it again when the hash has lapsed. Who is there is
+read again only when the number beside it has changed.
 
-    <prefix>:streams:<node>   room id to count; lives COUNTS_TTL_S
+    <prefix>:streams:<node>   lives COUNTS_TTL_S; its fields:
+        <room id>             streams of the room
+        +<room id>            who is there, as JSON
+        #<room id>            number of that telling
     <prefix>:streams          a sorted set of the nodes, by the time at which they lapse
 """
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from actors.links import RedisWire
+    from actors.links.redis_address import Part
+    from actors.rooms.store import Describe, ListRooms
     from supervision import Life
 
 # With the time that commands take, and a second until others ask again, no count is older than three.
@@ -61,6 +68,42 @@ class StreamCounts:
         self._rooms = rooms
         self._clock = clock
         self._changed: set[str] = set()
+        self._describe: Describe = _nobody
+        self._rooms_with_present: ListRooms = tuple
+        self._present_changed: set[str] = set()
+        self._tellings = itertools.count(1)
+        self._present: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+
+    def tell_present(self, describe: Describe, rooms: ListRooms) -> None:
+        """Tell what `describe` says of each of `rooms`, which are all of which it says something."""
+        self._describe, self._rooms_with_present = describe, rooms
+
+    def note_present(self, room_id: str) -> None:
+        """What `describe` says of a room has changed."""
+        self._present_changed.add(room_id)
+
+    async def present_elsewhere(self, room_ids: list[str]) -> dict[str, list[bytes]]:
+        """What other processes tell of who is in each room.
+
+        Raises:
+            LinkDown, CallTimeout, redis.RedisError: Redis cannot be asked.
+        """
+        found: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+        keys = await self._others()
+        for some in _parts(room_ids):
+            tellings = await self._ask(keys, [f"#{room_id}" for room_id in some])
+            for key, numbers in zip(keys, tellings, strict=True):
+                there = {room_id: number for room_id, number in zip(some, numbers, strict=True) if number}
+                for room_id, number in there.items():
+                    known = self._present.get((key, room_id))
+                    if known is None or known[0] != number:
+                        known = (number, await self._wire.call("HGET", key, f"+{room_id}") or b"[]")
+                    found[key, room_id] = known
+        self._present = found
+        told: dict[str, list[bytes]] = {}
+        for (_, room_id), (_, text) in found.items():
+            told.setdefault(room_id, []).append(text)
+        return told
 
     def note(self, room_id: str) -> None:
         """The count of a room has changed."""
@@ -72,15 +115,23 @@ class StreamCounts:
         Raises:
             LinkDown, CallTimeout, redis.RedisError: Redis cannot be asked.
         """
-        living = await self._wire.call("ZRANGEBYSCORE", self._nodes, self._clock(), "+inf")
-        keys = [self._key(node.decode()) for node in living if node.decode() != self._node]
+        keys = await self._others()
         return [total for some in _parts(room_ids) for total in await self._sums(keys, some)]
 
-    async def _sums(self, keys: list[str], room_ids: list[str]) -> list[int]:
+    async def _others(self) -> list[str]:
+        """Keys of the other processes that live."""
+        living = await self._wire.call("ZRANGEBYSCORE", self._nodes, self._clock(), "+inf")
+        return [self._key(node.decode()) for node in living if node.decode() != self._node]
+
+    async def _ask(self, keys: list[str], fields: list[str]) -> list[list[bytes | None]]:
+        """The fields of each of the keys."""
         answers = [PendingCall("room_store", key) for key in keys]
         for key, answer in zip(keys, answers, strict=True):
-            self._wire.send(("HMGET", key, *room_ids), answer)
-        counts = [await answer.wait(ANSWER_S) for answer in answers]
+            self._wire.send(("HMGET", key, *fields), answer)
+        return [await answer.wait(ANSWER_S) for answer in answers]
+
+    async def _sums(self, keys: list[str], room_ids: list[str]) -> list[int]:
+        counts = await self._ask(keys, room_ids)
         nobody = [None] * len(room_ids)
         return [sum(map(int, filter(None, told))) for told in zip(nobody, *counts, strict=True)]
 
@@ -93,24 +144,28 @@ class StreamCounts:
         while True:
             if self._wire.is_up:
                 changed, self._changed = self._changed, set()
+                present, self._present_changed = self._present_changed, set()
                 try:
-                    if not await self._tell(changed):
-                        await self._tell(set(self._rooms()))
-                except (LinkDown, CallTimeout):
+                    if not await self._tell(changed, present):
+                        await self._tell(set(self._rooms()), set(self._rooms_with_present()))
+                except (LinkDown, CallTimeout, redis.ResponseError):
+                    # Redis is away, or full, or only reads: it takes no writes either.
                     self._changed |= changed
-                except redis.ResponseError:
-                    self._changed |= changed  # Redis is full, or only reads: it takes no writes either
+                    self._present_changed |= present
             await trio.sleep(TELL_EVERY_S)
 
-    async def _tell(self, room_ids: set[str]) -> bool:
-        """Write the counts of some rooms; whether those of the others are still there."""
-        counts = {room_id: self._count(room_id) for room_id in room_ids}
+    async def _tell(self, room_ids: set[str], present: set[str]) -> bool:
+        """Write what is to be told of some rooms; whether that of the others is still there."""
         key = self._key(self._node)
-        gone = [room_id for room_id, count in counts.items() if not count]
-        for some in _parts(gone):
+        facts: dict[str, Part | None] = {room_id: self._count(room_id) or None for room_id in room_ids}
+        for room_id in present:
+            text = self._describe(room_id)
+            facts[f"+{room_id}"] = text
+            facts[f"#{room_id}"] = None if text is None else next(self._tellings)
+        for some in _parts([field for field, fact in facts.items() if fact is None]):
             await self._wire.call("HDEL", key, *some)
         is_there = bool(await self._wire.call("PEXPIRE", key, int(COUNTS_TTL_S * 1000)))
-        there: list[Any] = [part for room_id, count in counts.items() if count for part in (room_id, count)]
+        there: list[Any] = [part for fact in facts.items() if fact[1] is not None for part in fact]
         for some in _parts(there, 2 * ROOMS_PER_COMMAND):
             await self._wire.call("HSET", key, *some)
         if there:
@@ -120,6 +175,10 @@ class StreamCounts:
         await self._wire.call("ZREMRANGEBYSCORE", self._nodes, "-inf", now)
         await self._wire.call("PEXPIRE", self._nodes, int(COUNTS_TTL_S * 1000))
         return is_there
+
+
+def _nobody(room_id: str) -> bytes | None:  # noqa: ARG001  # whichever it is
+    return None
 
 
 def _parts(items: list[Any], size: int = ROOMS_PER_COMMAND) -> Iterable[list[Any]]:

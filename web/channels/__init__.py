@@ -22,7 +22,7 @@ Reading order, each file leaning only on the ones above it:
     room_presence, room_channel           `room:{id}`
     forward_messages  what two nodes say about a channel whose room is not where its client is
     channel_forwarder, channel_host       the client's end of such a channel, and the room's
-    state_channel                         `state:{id}`
+    state_presence, state_channel         `state:{id}`
     poll_forwarder    polls that reach another node than their session's
     long_poll_buffer, long_poll           transport over plain requests
     handshake, websocket                  transport over a raw socket, without I/O of its own

@@ -88,6 +88,10 @@ class Presence:
         self._keys.setdefault(key, {})[ref] = added
         return ref, _diff(joins=_of(key, added))
 
+    def add(self, key: str, ref: str, meta: Meta) -> None:
+        """Add a device that was tracked elsewhere, and has its ref in `meta`."""
+        self._keys.setdefault(key, {})[ref] = meta
+
     def untrack(self, key: str, ref: str) -> Diff | None:
         """Remove one device; the diff, None if it was not tracked. The key goes with its last device."""
         metas = self._keys.get(key, {})

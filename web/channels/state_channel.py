@@ -2,7 +2,8 @@
 
 The join answers with the record as it is; after that every write is a push
 `state`. A client whose frames wait gets the newest record once they are gone,
-not all those in between: a record is a whole state.
+not all those in between: a record is a whole state. So it is with presences,
+for clients that ask for them (`state_presence`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from actors.core import ConflatingMember, Event, InlineCall, Member, TooMany
 from actors.rooms import Record, Refusal, is_room_id
 from web.channels.broadcast import Broadcast
 from web.channels.channel import ChannelSocket, LeaveReason, Push
+from web.channels.presence import STATE, State
+from web.channels.state_presence import TOO_MANY, WATCH, StatePresences, read_presence
 from web.handlers.access import READ
 from web.handlers.expiries import Expiries
 from web.handlers.resume import needs_reset, reset_data
@@ -48,14 +51,18 @@ class StateChannel:
 
     Args:
         records: The rooms.
+        presences: Who is on each topic; None where nobody is told.
         expiries: Given where only those may join whose token lets them read the room: ends a topic, with a
             push `expired`, when its token expires.
     """
 
-    __slots__ = ("_expiries", "_last", "_records")
+    __slots__ = ("_expiries", "_last", "_records", "presences")
 
-    def __init__(self, records: Records, expiries: Expiries | None = None) -> None:
+    def __init__(
+        self, records: Records, expiries: Expiries | None = None, presences: StatePresences | None = None
+    ) -> None:
         self._records = records
+        self.presences = presences
         self._expiries = expiries
         self._last: tuple[Event, tuple[Broadcast, ...]] | None = None
 
@@ -72,13 +79,23 @@ class StateChannel:
         if not self._may_join(socket, room_id):
             socket.refuse({"reason": "forbidden"}, final=True)
             return
+        presence = read_presence(payload)
+        if isinstance(presence, str) and presence != WATCH:
+            socket.refuse({"reason": presence}, final=True)
+            return
 
         def opened(refusal: Refusal | None) -> None:
-            socket.run(lambda: self._opened(socket, payload, refusal))
+            socket.run(lambda: self._opened(socket, payload, presence, refusal))
 
         InlineCall(self._records.open(room_id), opened).resume()
 
-    def _opened(self, socket: ChannelSocket, payload: object, refusal: Refusal | None) -> None:
+    def _opened(
+        self,
+        socket: ChannelSocket,
+        payload: object,
+        presence: Mapping[str, object] | str | None,
+        refusal: Refusal | None,
+    ) -> None:
         """The room can be listened to now, or not; the client may have gone meanwhile."""
         if not socket.joining:
             return
@@ -86,7 +103,10 @@ class StateChannel:
             socket.refuse({"reason": refusal.code})
             return
         room_id = socket.topic.removeprefix(PREFIX)
-        watcher = _Watcher(socket, self)
+        if isinstance(presence, Mapping) and self.presences is not None and self.presences.is_full(room_id):
+            socket.refuse({"reason": TOO_MANY})
+            return
+        watcher = _Watcher(socket, self, presence)
         try:
             record, event = self._records.join(room_id, watcher)
         except TooMany:
@@ -133,12 +153,37 @@ class StateChannel:
 class _Watcher(ConflatingMember):
     """One client on one room: a `Channel` of its session, a `Member` of the room's audience."""
 
-    __slots__ = ("_socket", "_topic")
+    __slots__ = ("_is_behind", "_presence", "_socket", "_topic")
 
-    def __init__(self, socket: ChannelSocket, topic: StateChannel) -> None:
+    def __init__(
+        self, socket: ChannelSocket, topic: StateChannel, presence: Mapping[str, object] | str | None
+    ) -> None:
         super().__init__()
         self._socket = socket
         self._topic = topic
+        self._presence = presence
+        self._is_behind = False
+
+    @property
+    def user_id(self) -> str:
+        """Who it is; empty for nobody in particular."""
+        return self._socket.user.user_id
+
+    @property
+    def _room_id(self) -> str:
+        return self._socket.topic.removeprefix(PREFIX)
+
+    def hear_diff(self, diff: Broadcast) -> None:
+        """Send it; the whole state later if frames wait."""
+        if self._socket.is_backpressured:
+            self._is_behind = True
+            self._socket.when_writable(self._send_newest)
+        elif not self._is_behind:
+            self._socket.send(diff)
+
+    def hear_state(self, state: State) -> None:
+        """Send it."""
+        self._socket.push(STATE, state)
 
     def take(self, event: Event, seen: int) -> bool:
         """Send the event, unless frames wait."""
@@ -164,15 +209,21 @@ class _Watcher(ConflatingMember):
         self._socket.close()
 
     def after_join(self) -> None:
-        """Do nothing: the reply to the join was the record."""
+        """Appear, where that was asked for; the reply to the join was the record."""
+        presences = self._topic.presences
+        if presences is not None and self._presence is not None:
+            meta = None if isinstance(self._presence, str) else self._presence
+            presences.enter(self._room_id, self, meta)
 
     def handle_in(self, push: Push) -> None:
         """Refuse: this topic is read-only."""
         push.reply("error", {"reason": "read_only"})
 
     def terminate(self, reason: LeaveReason) -> None:  # noqa: ARG002  # whatever it is
-        """Leave the room's audience."""
+        """Leave the room's audience, and its presences."""
         self._topic.leave(self._socket, self)
+        if self._topic.presences is not None:
+            self._topic.presences.leave(self._room_id, self)
 
     def _send_newest(self) -> None:
         event = self.catch_up()
@@ -180,6 +231,9 @@ class _Watcher(ConflatingMember):
             pushes = self._topic.pushes_of(self._socket.topic, event)
             for push in pushes[-1:] if event.notice is None else pushes[-2:]:
                 self._socket.send(push)
+        if self._is_behind and self._topic.presences is not None:
+            self._is_behind = False
+            self.hear_state(self._topic.presences.state(self._room_id))
 
 
 def payload_of(event: Event) -> Fragment:

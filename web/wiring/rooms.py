@@ -19,6 +19,7 @@ from actors.rooms import (
 from actors.rooms.shared_views import HEALINGS
 from supervision import ChildSpec, ChildType
 from web.channels.state_channel import STATE_PATTERN, StateChannel
+from web.channels.state_presence import StatePresences
 from web.handlers.inspection.rooms import RoomsSection
 from web.handlers.limits import PerMinute
 from web.handlers.metrics import counter, counters, gauge, histogram
@@ -51,6 +52,7 @@ class RoomsFeature(Feature):
     """Rooms, wherever their records are kept.
 
     Attributes:
+        presences: Who is on topics `state:*`.
         snapshot: Keeps them over an orderly restart; off where they are not in this process.
     """
 
@@ -60,12 +62,14 @@ class RoomsFeature(Feature):
     handlers: RoomHandlers
     snapshot: RoomSnapshot
     state_channel: StateChannel
+    presences: StatePresences
 
     def supervisors(self) -> list[ChildSpec]:
-        """The supervisor of the rooms' tasks, and what counts viewers."""
+        """The supervisor of the rooms' tasks, and what tells of viewers and presences."""
         return [
             ChildSpec(id="rooms", start=self.rooms.run, type=ChildType.SUPERVISOR),
             ChildSpec(id="viewers", start=self.handlers.viewers.run),
+            ChildSpec(id="presences", start=self.presences.run),
         ]
 
     def topics(self) -> Mapping[str, JoinHandler]:
@@ -97,6 +101,8 @@ class RoomsFeature(Feature):
         yield gauge("rooms_limit", "MAX_ROOMS.", self.settings.max_rooms)
         yield gauge("room_state_bytes_limit", "MAX_TOTAL_STATE_BYTES.", self.settings.max_total_state_bytes)
         viewers = self.handlers.viewers
+        text = "Appearances on topics `state:*` whose connection is to this process."
+        yield gauge("state_presences", text, len(self.presences))
         yield gauge("viewer_rooms", "Rooms whose viewers a stream asks for.", len(viewers))
         yield counter("viewer_events", "Numbers of viewers sent to streams.", viewers.told)
         text = "From an accepted PUT to the last byte handed to the kernel, sampled."
@@ -170,7 +176,7 @@ def build_rooms(
         rooms = shared_rooms(settings, registry, settings.redis_url.get_secret_value())
         handlers = _handlers(settings, rooms, put_log, clock, access)
         return SharedRoomsFeature(
-            settings, registry, rooms, handlers, _snapshot(settings, None), _channel(rooms, access)
+            settings, registry, rooms, handlers, _snapshot(settings, None), *_channel(rooms, access)
         )
     return _memory_rooms(settings, registry, put_log, clock, access)
 
@@ -207,13 +213,15 @@ def _memory_rooms(
         rooms,
         handlers,
         _snapshot(settings, table),
-        _channel(rooms, access),
+        *_channel(rooms, access),
         sweeper,
     )
 
 
-def _channel(rooms: RoomStore, access: AccessFeature) -> StateChannel:
-    return StateChannel(rooms, None if access.rooms is None else access.expiries)
+def _channel(rooms: RoomStore, access: AccessFeature) -> tuple[StateChannel, StatePresences]:
+    expiries = None if access.rooms is None else access.expiries
+    presences = StatePresences(rooms)
+    return StateChannel(rooms, expiries, presences), presences
 
 
 def _snapshot(settings: Settings, table: RoomTable | None) -> RoomSnapshot:

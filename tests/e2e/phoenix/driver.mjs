@@ -7,7 +7,7 @@
 //
 // Commands, one JSON object a line; `id` comes back with what they bring about:
 //   {do: "connect"}                                    {do: "disconnect"}
-//   {do: "join", topic, payload?, events?: [name]}     {do: "leave", topic}
+//   {do: "join", topic, payload?, events?: [name], presence?: bool}   {do: "leave", topic}
 //   {do: "push", id, topic, event, payload | base64}   {do: "raw", frame: text}
 //   {do: "drop"}   cut the connection without a word   {do: "params", params}
 //   {do: "presence", topic}                            {do: "quit"}
@@ -55,12 +55,13 @@ socket.onOpen(() => say({ on: "open", transport: socket.transport === LongPoll ?
 socket.onClose((event) => say({ on: "close", code: event?.code ?? null, reason: event?.reason ?? "" }))
 socket.onError(() => say({ on: "error" }))
 
-const join = ({ topic, payload = {}, events = [] }) => {
+const join = ({ topic, payload = {}, events = [], presence = false }) => {
   const channel = socket.channel(topic, payload)
   channels.set(topic, channel)
   for (const event of events) {
     channel.on(event, (payload) => say({ on: "event", topic, event, payload: shown(payload) }))
   }
+  if (presence) watch({ topic })
   channel.onError((payload) => say({ on: "channel_error", topic, payload: shown(payload) ?? null }))
   channel.onClose((payload) => say({ on: "channel_close", topic, payload: shown(payload) ?? null }))
   channel

@@ -65,9 +65,11 @@ class NpmClient:
         said, self.said = self.said, []
         return said
 
-    async def join(self, topic: str, payload: object = None, events: tuple[str, ...] = ()) -> Any:
-        """Join, and the response."""
-        await self.tell("join", topic=topic, payload=payload or {}, events=list(events))
+    async def join(
+        self, topic: str, payload: object = None, events: tuple[str, ...] = (), *, presence: bool = False
+    ) -> Any:
+        """Join, with the client's `Presence` before that if wanted, and the response."""
+        await self.tell("join", topic=topic, payload=payload or {}, events=list(events), presence=presence)
         return (await self.hear("joined", topic=topic))["response"]
 
     async def push(self, topic: str, event: str, payload: object = None, **more: object) -> dict[str, Any]:

@@ -67,6 +67,8 @@ _FROM_SERVER: Final[dict[str, tuple[str, str, dict[str, tuple[str, Json]]]]] = {
         {
             "state": ("The record, with `id`, after each write.", _RECORD),
             "reset": ("What was seen before does not lead to what comes next.", _RESET),
+            "presence_state": ("Who is here, for joins with `presence`.", {"type": "object"}),
+            "presence_diff": ("Who has come and gone since.", _object(joins={}, leaves={})),
         },
     ),
     "matchTopic": (
