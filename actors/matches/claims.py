@@ -154,8 +154,8 @@ class Claims:
             if holder not in (self._mine, None) or (is_fenced and entry is None):
                 lost.append(room_id)
                 continue
-            if entry is None and room_id in self._held:
-                # Redis has lost it.
+            if entry is None and room_id in self._held and room_id not in self._ended:
+                # Redis has lost it. An ended match has none: its end was told while this was under way.
                 commands.append(("HSET", self._matches, room_id, self._held[room_id]))
             key = CLAIM + room_id
             commands.append(self._set(key) if holder is None else ("PEXPIRE", key, self._lease_ms))

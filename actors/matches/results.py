@@ -42,6 +42,8 @@ RETRY_S: Final = 15.0
 LEFT_AT_ONCE: Final = 16
 # A disk that takes longer to write a batch must not hold up the results.
 DISK_S: Final = 5.0
+# Between two looks for what processes have left that are gone; a flock and a listing.
+ADOPT_EVERY_S: Final = 15.0
 # At a stop, to forget the claims of what is told; a survivor would tell it again.
 FORGET_S: Final = 1.0
 
@@ -142,6 +144,7 @@ class Results:
         self._written = trio.Event()
         self._claimable = trio.Event()
         self._telling = trio.Event()
+        self._found = trio.Event()
         # One thread at a time writes files, one does all else.
         self._files = trio.CapacityLimiter(1)
         self._disk = trio.CapacityLimiter(1)
@@ -248,13 +251,15 @@ class Results:
         """Deliver what is kept until asked to end; then write the rest to the disk."""
         exit_asked = life.trap_exit()
         self._stopped = False
+        await self._in_thread(self._spool.hold)
         if self._left is None:
-            self._left = await self._in_thread(self._spool.recover)
-            # `started` before what follows it.
-            self._left.sort(key=lambda name: (name.partition(".")[0], not name.endswith(f".{Call.STARTED}")))
+            names = await self._in_thread(self._spool.recover)
+            self._left = []
+            self._note_left(names)
         life.started()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._deliver_left, self._left)
+            nursery.start_soon(self._adopt)
             nursery.start_soon(self._write)
             nursery.start_soon(self._commit)
             nursery.start_soon(self._claim)
@@ -272,6 +277,7 @@ class Results:
         self._unclaimed.clear()
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._write_at_the_end, limiter=self._disk)
+            self._spool.release()
             with trio.move_on_after(FORGET_S), suppress(LinkDown):
                 await self._forget_told()
 
@@ -287,10 +293,30 @@ class Results:
         except OSError as error:
             self._complain(error)
 
+    def _note_left(self, names: list[str]) -> None:
+        """Note what is to be delivered of other processes: `started` before what follows it."""
+        if self._left is not None:
+            self._left += sorted(
+                names, key=lambda name: (name.partition(".")[0], not name.endswith(f".{Call.STARTED}"))
+            )
+            self._found.set()
+
+    async def _adopt(self) -> None:
+        """Take over what processes have left that are gone: other workers, or a predecessor."""
+        while True:
+            try:
+                self._note_left(await self._in_thread(self._spool.adopt))
+            except OSError as error:
+                self._complain(error)
+            await trio.sleep(ADOPT_EVERY_S)
+
     async def _deliver_left(self, left: list[str]) -> None:
-        """Deliver what an earlier process left, a few at a time."""
+        """Deliver what earlier processes left, a few at a time."""
         places = trio.Semaphore(LEFT_AT_ONCE)
-        while left:
+        while True:
+            while not left:
+                self._found = trio.Event()
+                await self._found.wait()
             await places.acquire()
             body = await self._in_thread(self._spool.get, left[0])
             name = left.pop(0)

@@ -5,12 +5,21 @@ would take a second. Here a batch of files is written without a flush, then
 their bodies are appended to one log (`journal`) and that is flushed: a group
 commit. After a power cut the log restores the files that had not reached the
 disk; it goes when no file is left.
+
+Each process of a node has a directory of its own, for as long as it holds the
+lock beside it. What it leaves there is taken over by whichever process of the
+node finds the lock free: it does not matter how many workers there are later.
 """
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +27,11 @@ import orjson
 
 from actors.core import sync_directory
 
+logger: Final = logging.getLogger("actors.matches.results")
+
+# Of the first process, of the second worker, and of one that started while the other was still there.
+FAMILY: Final = re.compile(r"persist_failed(-\d+)?(\.\d+)?")
+LOCK_SUFFIX: Final = ".lock"
 SUFFIX: Final = ".json"
 JOURNAL: Final = "journal"
 # Past it the log is written anew, with nothing in it but what is still kept.
@@ -34,8 +48,84 @@ class ResultSpool:
     """
 
     def __init__(self, directory: Path) -> None:
+        self._wanted = directory
+        self._lock: int | None = None
+        self._use(directory)
+
+    def _use(self, directory: Path) -> None:
         self._directory = directory
         self._journal = directory / JOURNAL
+
+    # -- one process, one directory --------------------------------------------------------
+
+    def hold(self) -> None:
+        """Hold the directory, or the first like it that no living process holds.
+
+        Where locks cannot be had, it is used without one.
+        """
+        if self._lock is not None:
+            return
+        try:
+            for number in count(1):
+                suffix = "" if number == 1 else f".{number}"
+                directory = self._wanted.with_name(self._wanted.name + suffix)
+                self._lock = _locked(directory)
+                if self._lock is not None:
+                    self._use(directory)
+                    return
+        except OSError as error:
+            logger.warning("result_spool_unlocked", extra={"reason": str(error)})
+
+    def release(self) -> None:
+        """Let others take over what is left."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def adopt(self) -> list[str]:
+        """Take over what processes of this node have left that are gone; the names of it.
+
+        Raises:
+            OSError: The disk does not play along; what was not taken over stays where it is.
+        """
+        if self._lock is None:
+            return []
+        adopted: list[str] = []
+        for directory in self._abandoned():
+            with _holding(directory) as is_held:
+                if is_held:
+                    adopted += self._move_from(directory)
+        return adopted
+
+    def _abandoned(self) -> list[Path]:
+        """Directories of the family, other than this one."""
+        if not FAMILY.fullmatch(self._wanted.name):
+            return []
+        try:
+            paths = sorted(self._directory.parent.iterdir())
+        except FileNotFoundError:
+            return []
+        return [
+            path
+            for path in paths
+            if path != self._directory and FAMILY.fullmatch(path.name) and path.is_dir()
+        ]
+
+    def _move_from(self, directory: Path) -> list[str]:
+        source = ResultSpool(directory)
+        # One of the same name here is of the same match, and this process' own.
+        names = [name for name in source.recover() if self.get(name) is None]
+        bodies = {name: body for name in names if (body := source.get(name)) is not None}
+        if bodies:
+            self.put_all(bodies)
+            logger.warning("results_taken_over", extra={"directory": directory.name, "results": len(bodies)})
+        source.drop_all(source.names())
+        for path in directory.iterdir():
+            path.unlink()
+        directory.rmdir()
+        return list(bodies)
+
+    # -- bodies ----------------------------------------------------------------------------
 
     def put(self, name: str, body: bytes) -> None:
         """Keep one body; see `put_all`."""
@@ -178,6 +268,37 @@ class ResultSpool:
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}{SUFFIX}"
+
+
+def _locked(directory: Path) -> int | None:
+    """The descriptor of the lock of a directory; None if a living process has it.
+
+    Raises:
+        OSError: There can be no lock.
+    """
+    lock = directory.with_name(directory.name + LOCK_SUFFIX)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextmanager
+def _holding(directory: Path) -> Iterator[bool]:
+    """Hold the lock of a directory for a moment; whether it could be had."""
+    descriptor = _locked(directory)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _record(line: bytes) -> Any:

@@ -238,7 +238,7 @@ class MatchesFeature(Feature):
 
 
 def spool_of(worker: int) -> str:
-    """The directory of a worker's undelivered results: one process writes each."""
+    """The directory of a worker's undelivered results, unless its predecessor still holds it."""
     return SPOOL if worker == 1 else f"{SPOOL}-{worker}"
 
 

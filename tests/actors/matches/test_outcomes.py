@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,3 +207,45 @@ async def test_the_end_of_a_match_leaves_nothing_in_redis(redis_server: RedisSer
                 await told(api, room, "aborted")
             await until(lambda: not producer.exists(f"greenroom:matches:{one.lease.owner}"))
             await until(lambda: not producer.exists(*[f"greenroom:outcome:{room}" for room in ROOMS]))
+
+
+async def test_a_match_whose_end_is_told_during_a_renewal_is_not_registered_again(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        one = node(redis_server, api, tmp_path, "a")
+        entries = f"greenroom:matches:{one.lease.owner}"
+        async with running(one):
+            await host_all(one, api, producer)
+            under_way, go_on = trio.Event(), trio.Event()
+            renew = one.claims._renew  # noqa: SLF001  # what is interrupted
+
+            async def renew_slowly(page: Sequence[str]) -> list[str]:
+                under_way.set()
+                await go_on.wait()
+                return await renew(page)
+
+            monkeypatch.setattr(one.claims, "_renew", renew_slowly)
+            await under_way.wait()
+            for room in ROOMS:
+                one.matches.terminate(room)
+            await until(lambda: not producer.exists(entries))
+            go_on.set()
+            await until(
+                lambda: producer.get(f"greenroom:match:{ROOMS[0]}") == b"over " + one.lease.owner.encode()
+            )
+            assert not producer.exists(entries)
+
+
+async def test_a_redis_that_has_lost_everything_is_told_again_of_what_lives(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        one = node(redis_server, api, tmp_path, "a")
+        entries = f"greenroom:matches:{one.lease.owner}"
+        async with running(one):
+            await host_all(one, api, producer)
+            producer.flushall()
+            await until(lambda: producer.hlen(entries) == len(ROOMS))
+            await until(lambda: producer.exists(*[f"greenroom:match:{room}" for room in ROOMS]) == len(ROOMS))
+            assert one.matches.active == len(ROOMS)

@@ -148,7 +148,50 @@ def test_the_log_does_not_outgrow_what_is_kept(tmp_path: Path) -> None:
     assert spool.recover() == []
 
 
+def test_a_successor_has_a_directory_of_its_own_while_its_predecessor_lives(tmp_path: Path) -> None:
+    old, new = (ResultSpool(tmp_path / "persist_failed-2") for _ in range(2))
+    old.hold()
+    old.put("r1", b"one")
+    new.hold()
+    new.put("r2", b"two")
+    assert new.names() == ["r2"]
+    assert new.adopt() == []
+
+    old.release()
+    assert new.adopt() == ["r1"]
+    assert new.names() == ["r1", "r2"]
+    assert not (tmp_path / "persist_failed-2").exists()
+
+
 # -- the keeper -----------------------------------------------------------------------
+
+
+async def test_results_of_workers_that_are_no_more_are_told_by_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.matches.results.ADOPT_EVERY_S", 0.02)
+    for name in ("", "-2", "-3", "-3.2"):
+        ResultSpool(tmp_path / f"persist_failed{name}").put(f"r{name[1:2]}", finished(f"r{name[1:2]}").body)
+    (tmp_path / "persist_failed-of-somebody").mkdir()
+    living = ResultSpool(tmp_path / "persist_failed-4")
+    living.hold()
+    living.put("theirs", finished("theirs").body)
+    a = Around(nowhere(), tmp_path)
+    a.results._spool = ResultSpool(tmp_path / "persist_failed")  # noqa: SLF001
+    a.api.status = 200
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(a.callbacks.run, LoneLife())
+        nursery.start_soon(a.results.run, LoneLife())
+        await until(lambda: len(a.api.told) == 3)
+        assert sorted(a.api.told) == [f"/rooms/{room}/finished" for room in ("r", "r2", "r3")]
+        left = {"persist_failed-4", "persist_failed-of-somebody"}
+        await until(
+            lambda: {path.name for path in tmp_path.glob("persist_failed*[!k]")} <= {*left, "persist_failed"}
+        )
+
+        living.release()
+        await until(lambda: len(a.api.told) == 4)
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_result_is_on_the_disk_while_it_is_told_and_in_redis_only_after(
