@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import pytest
 import redis
@@ -16,6 +17,8 @@ from dev.phoenix import Channel, phoenix
 from tests.engines import RedisServer
 from tests.play.house import ROOM, SECRET, WITHIN_S, House, house, token
 from tests.web.serving import Node, serving
+
+ADMIN_TOKEN: Final = "let-me-in-please"
 
 
 @dataclass
@@ -71,7 +74,8 @@ async def nodes(redis_server: RedisServer, **overrides: object) -> AsyncIterator
     """Three nodes with a match on the first."""
     shared = {"REDIS_URL": redis_server.url, "JWT_SECRET": SECRET}
     async with AsyncExitStack() as stack:
-        host = await stack.enter_async_context(house(redis_server, NODE_NAME="host", **overrides))
+        named = {"NODE_NAME": "host", "ADMIN_TOKEN": ADMIN_TOKEN, **overrides}
+        host = await stack.enter_async_context(house(redis_server, **named))
         await host.ready()
         ann = await stack.enter_async_context(serving("fast", **shared, NODE_NAME="door-1"))
         bob = await stack.enter_async_context(serving("fast", **shared, NODE_NAME="door-2"))

@@ -6,11 +6,11 @@ import pytest
 import trio
 
 from dev.bot import Bot
-from dev.phoenix import JoinRefused, phoenix
+from dev.phoenix import Disconnected, JoinRefused, phoenix
 from tests.engines import RedisServer
 from tests.fakes.waiting import until
 from tests.play.house import PLAYERS, ROOM, WITHIN_S, play, token
-from tests.play.nodes import kill_now_and_then, nodes
+from tests.play.nodes import ADMIN_TOKEN, kill_now_and_then, nodes
 
 
 async def test_two_players_on_two_nodes_play_a_match_on_a_third(redis_server: RedisServer) -> None:
@@ -124,3 +124,20 @@ async def test_a_long_poll_is_answered_by_whichever_node_it_reaches(redis_server
         assert (polled["status"], polled["token"]) == (200, own)
         assert '"status":"ok"' in polled["messages"][0]
         await until(lambda: n.metric(n.host.node, "channels_hosted") == 1)
+
+
+async def test_an_admin_logs_a_user_out_on_every_node(redis_server: RedisServer) -> None:
+    async with nodes(redis_server) as n, n.players() as (ann, bob):
+        async with n.player(n.doors[1], "ann") as second:
+            answer = await n.host.node.http.post(
+                "/internal/inspect/users/ann/logout", headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}
+            )
+            said = answer.json()
+
+            assert (said["sockets"], said["coverage"]["silent"]) == (2, [])
+            assert sorted(said["coverage"]["answered"]) == ["door-1", "door-2", "host"]
+            for channel in (ann, second):
+                with trio.fail_after(WITHIN_S), pytest.raises(Disconnected) as ended:
+                    await channel.until("never")
+                assert ended.value.code == 1001
+        assert (await bob.push("chat:send", {"content": "still here"})).status == "ok"

@@ -262,7 +262,9 @@ class ChannelForwarder:
     def _compare(self, host: _Host, sent: dict[int, int]) -> None:
         """Break the channels that the other node does not have, or has sent more than came."""
         for channel in tuple(host.channels.values()):
-            if channel.socket.joined and sent.get(channel.number) != channel.received:
+            # One that has not joined yet may not be there: `ChannelsHere` asks about it.
+            expected = None if channel.socket.joined else channel.received
+            if sent.get(channel.number, expected) != channel.received:
                 self._break(channel, "lost")
 
     # -- time ------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from web.handlers.inspection.access import AdminAccess, AdminSession
 from web.handlers.inspection.handlers import DashboardHandlers, InspectionHandlers
 from web.handlers.inspection.live import Kept, LiveView, Series
 from web.handlers.inspection.node import NodeView
-from web.handlers.inspection.other_nodes import OtherNodes
+from web.handlers.inspection.other_nodes import ASKED_BY_NODES, OBEYED_BY_CLOSED, OtherNodes
 from web.handlers.inspection.process import ProcessView
 from web.handlers.inspection.section import SampledSection
 from web.handlers.limits import PerMinute
@@ -77,8 +77,10 @@ class InspectionFeature(Feature):
         self.root: Supervisor | None = None
         process = ProcessView(self._root, self._sections, may_kill=is_open)
         self.node = NodeView(settings.node_name, process, MEANS)
-        if inbox is not None and self._access.exists:
-            self.node.others = OtherNodes(settings.node_name, inbox, process.answer, self.node.number)
+        if inbox is not None:
+            answers = ASKED_BY_NODES if self._access.exists else OBEYED_BY_CLOSED
+            others = OtherNodes(settings.node_name, inbox, process.answer, self.node.number, answers=answers)
+            self.node.others = others if self._access.exists else None
         self.live = LiveView(self.node.summaries, self._sections, SERIES)
 
     def show(self, root: Supervisor, features: Sequence[Feature], logout: Callable[[str], int]) -> None:

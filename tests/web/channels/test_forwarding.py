@@ -39,6 +39,11 @@ class Network:
         self.under_way.clear()
         return lost
 
+    def deliver_one(self) -> None:
+        """Let the oldest message arrive."""
+        to, sender, kind, body = self.under_way.popleft()
+        self.inboxes[to].take(sender, kind, body)
+
     def deliver(self) -> None:
         """Let everything arrive, and what comes of it."""
         while self.under_way:
@@ -413,6 +418,32 @@ def test_a_lost_join_is_asked_again() -> None:
 
     assert ann.transport.take()[0][4]["response"] == {"reason": "join crashed"}
     assert world.forwarder.statistics().channels == 0
+
+
+def test_a_lost_answer_to_a_join_is_noticed_by_the_next_list() -> None:
+    world = World()
+    ann = world.client(ANN)
+    ann.join(TOPIC)
+    world.network.deliver_one()
+    world.network.lose()
+    world.beat()
+
+    assert ann.transport.take()[0][4]["response"] == {"reason": "join crashed"}
+    assert world.match.gone == ["u1"]
+    assert world.host.statistics().channels == world.forwarder.statistics().channels == 0
+
+
+def test_a_join_that_takes_its_time_is_left_alone() -> None:
+    world = World()
+    world.match.is_slow = True
+    ann = world.client(ANN)
+    ann.join(TOPIC)
+    for _ in range(4):
+        world.beat()
+    world.match.connections[0].accept({"status": "ready"})
+    world.network.deliver()
+
+    assert ann.transport.take()[0][4] == {"status": "ok", "response": {"status": "ready"}}
 
 
 def test_a_lost_farewell_is_made_up_for_by_the_next_list() -> None:

@@ -25,6 +25,7 @@ class Match:
         self.pushes: list[tuple[str, str, object, Question]] = []
         self.gone: list[str] = []
         self.fails: Exception | None = None
+        self.is_slow = False
 
     def join(self, connection: PlayerConnection) -> None:
         self._fail()
@@ -32,7 +33,8 @@ class Match:
             connection.refuse("not_expected", final=True)
             return
         self.connections.append(connection)
-        connection.accept({"room_id": "m1", "status": "ready"})
+        if not self.is_slow:
+            connection.accept({"room_id": "m1", "status": "ready"})
 
     def push(self, connection: PlayerConnection, event: str, payload: object, question: Question) -> None:
         self._fail()

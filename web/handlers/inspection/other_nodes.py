@@ -9,7 +9,7 @@ import orjson
 from actors.links import LinkDown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Container
 
     from actors.links import NodeInbox
     from web.handlers.inspection.section import Facts
@@ -18,6 +18,8 @@ KIND: Final = "inspect"
 ANSWER_S: Final = 1.0
 # What another node may ask; the rest is this node's own business.
 ASKED_BY_NODES: Final = frozenset({"summary", "item", "act", "logout", "end_sessions", "ended_sessions"})
+# Of these, what a node obeys that shows nobody anything, as no admin token is set there.
+OBEYED_BY_CLOSED: Final = frozenset({"logout"})
 REDIS_AWAY: Final = "other nodes: Redis is away"
 
 
@@ -60,6 +62,7 @@ class OtherNodes:
         inbox: That of this process.
         answer: What this process replies.
         worker: Its number; 0 where it is alone.
+        answers: The questions that it answers.
     """
 
     def __init__(
@@ -68,11 +71,14 @@ class OtherNodes:
         inbox: NodeInbox,
         answer: Callable[[object], Awaitable[Facts]],
         worker: Callable[[], int],
+        *,
+        answers: Container[str] = ASKED_BY_NODES,
     ) -> None:
         self._name = name
         self._inbox = inbox
         self._answer_here = answer
         self._worker = worker
+        self._answers = answers
         inbox.on_call(KIND, self._answer)
 
     async def until_up(self) -> None:
@@ -94,7 +100,7 @@ class OtherNodes:
     async def _answer(self, sender: str, body: bytes) -> bytes:
         reply: Facts = {}
         match _parsed(body):
-            case {"question": {"of": str(of)} as question} if of in ASKED_BY_NODES:
+            case {"question": {"of": str(of)} as question} if of in self._answers:
                 # A process of this node has asked its siblings already.
                 if sender.rpartition(":")[0] != self._name:
                     reply = await self._answer_here(question)
