@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import redis
 
+from actors.links import urls_in
 from actors.matches import QUEUE
 from dev import addresses
 
@@ -33,9 +34,10 @@ def push_job(players: Sequence[str], *, room_id: str | None, redis_url: str | No
         redis_url: By default `REDIS_URL`, else what a running `greenroom dev` uses.
     """
     running = addresses.read()
-    url = redis_url or os.environ.get("REDIS_URL") or (running.redis_url if running else None)
-    if url is None:
+    urls = redis_url or os.environ.get("REDIS_URL") or (running.redis_url if running else None)
+    if urls is None:
         return _fail("no Redis: start `greenroom dev`, or set REDIS_URL", WRONG_USE)
+    url = urls_in(urls)[0]
     job = job_of(list(players or PLAYERS), room_id=room_id or str(uuid.uuid4()))
     try:
         with redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from actors.automation.policy_files import check_policy
+from actors.links import urls_in
 from actors.matches.rules import RulesError, RulesRegistry
 from web.handlers.jwks import JwksFile
 from web.handlers.jwt_keys import BadKeys, JwtKeys
@@ -88,7 +89,7 @@ def _shown(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(_shown, value))
     text = str(value)
-    return _without_user_info(text) if "://" in text else text
+    return ",".join(map(_without_user_info, urls_in(text))) if "://" in text else text
 
 
 def _without_user_info(url: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from actors.links import urls_in
 from web.settings_types import (
     DatabaseUrl,
     HeaderSecret,
@@ -216,6 +217,11 @@ class Settings(BaseModel):
         copy = self.model_copy(update=shared)
         copy._worker = number  # noqa: SLF001  # of this class
         return copy
+
+    @property
+    def redis_urls(self) -> tuple[str, ...]:
+        """Those in `REDIS_URL`: rooms use all, everything else the first."""
+        return () if self.redis_url is None else urls_in(self.redis_url.get_secret_value())
 
     @property
     def matches_enabled(self) -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from actors.links import check_url
+from actors.links import RedisAddress, check_url, urls_in
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
@@ -111,15 +111,24 @@ def _hook_url(value: SecretStr) -> SecretStr:
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    parts = _checked(value.get_secret_value())
+    urls = urls_in(value.get_secret_value())
+    for url in urls:
+        _check_redis_url(url)
+    places = [(address.shown, address.database) for address in map(RedisAddress, urls)]
+    if len(set(places)) < len(places):
+        raise ValueError("names one database of one server twice")
+    return value
+
+
+def _check_redis_url(url: str) -> None:
+    parts = _checked(url)
     if parts.scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("wanted a redis://, rediss:// or unix:// URL")
     if parts.scheme == "unix" and not parts.path:
         raise ValueError("wanted the path of a socket after unix://")
     if parts.scheme != "unix" and not _REDIS_PATH.match(parts.path):
         raise ValueError("wanted the number of a database after the last /")
-    check_url(value.get_secret_value())
-    return value
+    check_url(url)
 
 
 def _database_url(value: SecretStr) -> SecretStr:

@@ -46,7 +46,7 @@ from actors.links.group_commit import Caller, GroupCommit
 from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
 from actors.links.node_inbox import Gathered, InboxStatistics, NodeInbox
 from actors.links.node_name import NameTaken, NodeName
-from actors.links.redis_address import Unsuitable
+from actors.links.redis_address import RedisAddress, Unsuitable, urls_in
 from actors.links.redis_blocking import BlockingCommand
 from actors.links.redis_channels import ChannelStatistics, RedisChannels
 from actors.links.redis_link import Command, LinkStatistics, RedisLink, check_url
@@ -89,6 +89,7 @@ __all__ = [
     "OutcomeUnknown",
     "Query",
     "Reader",
+    "RedisAddress",
     "RedisChannels",
     "RedisLink",
     "RedisWire",
@@ -110,5 +111,6 @@ __all__ = [
     "read_file",
     "read_retry_after",
     "run_pipeline",
+    "urls_in",
     "why_unreadable",
 ]

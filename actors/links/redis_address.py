@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import ssl
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -25,12 +26,21 @@ RECONNECT: Final = Backoff(first_s=0.1, factor=2.0, ceiling_s=5.0, jitter=0.5)
 
 Part = str | bytes | int | float
 
+# Between the URLs of a list: a comma before the next scheme, since a password may have one too.
+_BETWEEN_URLS: Final = re.compile(r",\s*(?=(?:rediss?|unix)://)")
+
+
+def urls_in(text: str) -> tuple[str, ...]:
+    """The URLs of a list that is separated by commas."""
+    return tuple(_BETWEEN_URLS.split(text))
+
 
 class RedisAddress:
     """A `redis://`, `rediss://` or `unix://` URL, read as redis-py reads it.
 
     Attributes:
         shown: Where that is, without user and password.
+        database: Number of the database there.
 
     Raises:
         ValueError: The URL cannot be read.
@@ -47,6 +57,7 @@ class RedisAddress:
             raise ValueError("a unix:// URL needs a path")
         self._greeting = greeting(parts)
         self.shown = self._path or f"{self._host}:{self._port}"
+        self.database = int(parts.get("db") or 0)
 
     async def open(self) -> trio.abc.Stream:
         """Connect, log in and select the database.

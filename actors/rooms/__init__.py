@@ -15,12 +15,14 @@ Reading order, each file leaning only on the ones above it:
     stream_counts  how many listen to a room on all nodes
     shared_views   those that are listened to here: subscribed, looked at, broadcast
     shared_rooms   reading, writing and listing them; the protocol of `store`
+    partitioned_rooms  the same over several Redis servers, each with a part of the rooms
 """
 
 from actors.rooms.memory_rooms import MemoryRooms, RoomStatistics
+from actors.rooms.partitioned_rooms import PartitionedRooms
 from actors.rooms.record import ALWAYS, Change, Condition, Kind, Put, Record, Refusal, is_room_id
 from actors.rooms.room_commands import RoomCommands
-from actors.rooms.shared_record import Layout
+from actors.rooms.shared_record import Layout, server_layouts
 from actors.rooms.shared_rooms import SharedRooms, SharedStatistics
 from actors.rooms.snapshot import RoomSnapshot
 from actors.rooms.store import Page, RoomRow, RoomStore, change_by_condition
@@ -35,6 +37,7 @@ __all__ = [
     "Layout",
     "MemoryRooms",
     "Page",
+    "PartitionedRooms",
     "Put",
     "Record",
     "Refusal",
@@ -49,4 +52,5 @@ __all__ = [
     "Sweeper",
     "change_by_condition",
     "is_room_id",
+    "server_layouts",
 ]

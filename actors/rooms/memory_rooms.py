@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from actors.core import Event, Member, Registry
     from actors.rooms.record import Change, Put
     from actors.rooms.room import Message
-    from actors.rooms.store import Describe, ListRooms
+    from actors.rooms.store import Describe, InlineWrites, ListRooms
     from actors.rooms.table import RoomTable
     from supervision import DynamicSupervisor, Life
 
@@ -93,8 +93,13 @@ class MemoryRooms:
 
     # -- reading ---------------------------------------------------------------------
 
-    reads_at_once = writes_at_once = True
+    reads_at_once = True
     by_callback = None
+
+    @property
+    def inline_writes(self) -> InlineWrites:
+        """These rooms."""
+        return self
 
     def get(self, room_id: str) -> Record | None:
         """The last record."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import binascii
+import hashlib
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from actors.rooms.record import NO_DIGEST, Kind, Record, RoomEpoch, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FORMAT: Final = b"gr1"
 # Era, epoch and version: what two values of a room are compared by.
@@ -17,6 +18,7 @@ POSITION: Final = slice(3, 41)
 HEADER_BYTES: Final = 152
 PARTITIONS: Final = 256
 CLUSTER_SLOTS: Final = 16_384
+ONE_SERVER: Final = "1"
 KIND_LETTERS: Final[Mapping[Kind, bytes]] = {Kind.PLAIN: b"p", Kind.MATCH: b"m"}
 KINDS: Final[Mapping[bytes, Kind]] = {letter: kind for kind, letter in KIND_LETTERS.items()}
 
@@ -110,11 +112,25 @@ def partition_of(room_id: str) -> int:
     return binascii.crc_hqx(room_id.encode(), 0) % PARTITIONS
 
 
-class Layout:
-    """Names of keys and channels under a prefix, for several systems in one Redis."""
+def server_layouts(prefix: str, addresses: Sequence[str]) -> list[Layout]:
+    """The layout of each of the servers that keep rooms together, in an order that all nodes have."""
+    if len(addresses) == 1:
+        return [Layout(prefix)]
+    count, name = len(addresses), hashlib.sha256(",".join(addresses).encode()).hexdigest()[:16]
+    return [Layout(prefix, f"{count} {number} {name}") for number in range(1, count + 1)]
 
-    def __init__(self, prefix: str = "gr") -> None:
+
+class Layout:
+    """Names of keys and channels under a prefix, for several systems in one Redis.
+
+    Args:
+        prefix: Of all names.
+        servers: Over how many servers the partitions are spread, which of them this is, and which they are.
+    """
+
+    def __init__(self, prefix: str = "gr", servers: str = ONE_SERVER) -> None:
         self.prefix = prefix
+        self._servers = servers
         self._heads = tuple(f"{prefix}:{{{tag}}}:" for tag in tags())
 
     def names(self, room_id: str) -> tuple[str, str]:
@@ -151,8 +167,8 @@ class Layout:
 
     @property
     def version(self) -> bytes:
-        """What stands there: format, partitions, and the number of servers that they are spread over."""
-        return b"%b %d 1" % (FORMAT, PARTITIONS)
+        """What stands there: format, partitions, and the servers that they are spread over."""
+        return b"%b %d %b" % (FORMAT, PARTITIONS, self._servers.encode())
 
     @property
     def era_key(self) -> str:

@@ -177,7 +177,7 @@ class SharedRooms:
         """Whether `get` may know a record."""
         return self._reads_are_local
 
-    writes_at_once = False
+    inline_writes = None
 
     @property
     def by_callback(self) -> ByCallback:
@@ -393,14 +393,6 @@ class SharedRooms:
         if sampled_at:
             self._views.time_delivery(room_id, sampled_at)
         done(record)
-
-    def can_put_inline(self, room_id: str) -> bool:  # noqa: ARG002  # whichever it is
-        """Never: the store has to be asked."""
-        return False
-
-    def put_inline(self, room_id: str, put: Put) -> Record | Refusal:
-        """Not to be called."""
-        raise NotImplementedError
 
     async def change(self, room_id: str, change: Change) -> Record | Refusal:
         """Write what `change` makes of the present state, unless others are quicker again and again."""

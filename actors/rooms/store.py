@@ -1,6 +1,7 @@
 """What handlers, channels and matches ask of the rooms, whoever keeps the records.
 
-Two adapters: `MemoryRooms` keeps them in this process, `SharedRooms` in a Redis that many nodes use.
+Adapters: `MemoryRooms` keeps them in this process, `SharedRooms` in a Redis that many nodes use, and
+`PartitionedRooms` in several.
 """
 
 from __future__ import annotations
@@ -53,6 +54,16 @@ class Page(NamedTuple):
     next_cursor: str | None
 
 
+class InlineWrites(Protocol):
+    """Writes that are done before the call returns."""
+
+    def can_put_inline(self, room_id: str) -> bool:
+        """Whether `put_inline` may be called, with a write that has no idempotency key."""
+
+    def put_inline(self, room_id: str, put: Put) -> Record | Refusal:
+        """As `RoomStore.put`, without waiting, if `can_put_inline` is true."""
+
+
 class ByCallback(Protocol):
     """What is asked of a store most often, for whom a coroutine would be a third of the work.
 
@@ -78,8 +89,8 @@ class RoomStore(Protocol):
         """Whether `get` may know a record."""
 
     @property
-    def writes_at_once(self) -> bool:
-        """Whether `can_put_inline` may be true."""
+    def inline_writes(self) -> InlineWrites | None:
+        """Writes that need not wait, where there are any."""
 
     @property
     def by_callback(self) -> ByCallback | None:
@@ -131,12 +142,6 @@ class RoomStore(Protocol):
         Raises:
             ActorCrashed: The room's task crashed on it; whether it was written is unknown.
         """
-
-    def can_put_inline(self, room_id: str) -> bool:
-        """Whether `put_inline` may be called, with a write that has no idempotency key."""
-
-    def put_inline(self, room_id: str, put: Put) -> Record | Refusal:
-        """As `put`, without waiting, if `can_put_inline` is true."""
 
     async def change(self, room_id: str, change: Change) -> Record | Refusal:
         """Write what `change` makes of the present state of a plain room; no write comes between.

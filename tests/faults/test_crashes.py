@@ -15,7 +15,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from actors.rooms import Record, RoomTable
+from actors.rooms import MemoryRooms, Record, RoomTable
 from supervision import State, Supervisor, SupervisorNotRunning
 from tests.engines import RedisServer, free_port
 from tests.faults.load import Load, progress, under_load
@@ -149,6 +149,7 @@ async def test_a_room_may_crash_again_and_again_and_the_others_do_not_notice(ser
     async with serve() as node, under_load(node, *ROOMS) as load:
         await progress(load)
         rooms = node.program.core.rooms
+        assert isinstance(rooms, MemoryRooms)
         for _ in range(12):
             rooms.supervisor.kill_child("alpha", "a test") if is_up(node, "alpha") else None
             before = load.acknowledged["beta"]
@@ -222,12 +223,14 @@ async def test_after_a_stampede_the_node_still_serves(serve: Serve) -> None:
     rng = random.Random(7)
     async with serve() as node, under_load(node, *ROOMS) as load:
         await progress(load)
+        rooms = node.program.core.rooms
+        assert isinstance(rooms, MemoryRooms)
         for _ in range(12):
             targets = [path for path in children_of(node) if "/" in path]
             kill(node, rng.choice(targets))
             for room_id in ROOMS:
                 if rng.random() < 0.5 and is_up(node, room_id):
-                    node.program.core.rooms.supervisor.kill_child(room_id, "a test")
+                    rooms.supervisor.kill_child(room_id, "a test")
             await trio.sleep(rng.uniform(0.8, 1.4))  # real time: slower than the root gives up
         await progress(load)
 

@@ -8,10 +8,10 @@ import httpx
 import pytest
 import trio
 
-from tests.web.conftest import BOTH_STORES, Serve
+from tests.web.conftest import ALL_STORES, Serve
 from tests.web.serving import ADMIN, Node, eventually
 
-STORES = BOTH_STORES
+STORES = ALL_STORES
 MERGE = "application/merge-patch+json"
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import trio
 
-from tests.web.conftest import BOTH_STORES, Serve
+from tests.web.conftest import ALL_STORES, Serve
 from tests.web.serving import ADMIN, PATIENCE_S, Node, eventually
 from web.handlers.rooms import BAD_BODIES, REFUSALS
 
-STORES = BOTH_STORES
+STORES = ALL_STORES
 
 ETAG = re.compile(r'"[a-z0-9]{1,16}-[0-9]+"\Z')
 

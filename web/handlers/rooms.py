@@ -117,6 +117,7 @@ class RoomHandlers:
         is_compressed: bool = False,
     ) -> None:
         self._rooms = rooms
+        self._inline = rooms.inline_writes
         self._record_answer = _compressed_answer if is_compressed else _record_answer
         self._streams = RoomStreams(rooms)
         self.viewers = Viewers(rooms)
@@ -130,7 +131,7 @@ class RoomHandlers:
     def routes(self, max_state_bytes: int) -> tuple[Route, ...]:
         """The paths and what answers them."""
         get_at_once = self.get_at_once if self._rooms.reads_at_once else None
-        put_at_once = self.put_at_once if self._rooms.writes_at_once else None
+        put_at_once = None if self._inline is None else self.put_at_once
         by_callback = self._rooms.by_callback
         get_by_callback = None if by_callback is None else partial(self.get_by_callback, by_callback)
         put_by_callback = None if by_callback is None else partial(self.put_by_callback, by_callback)
@@ -254,14 +255,15 @@ class RoomHandlers:
 
     def put_at_once(self, room_id: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         """As `put`, for a room that can be written at once."""
-        if not self._rooms.can_put_inline(room_id) or "idempotency-key" in headers:
+        rooms = self._inline
+        if rooms is None or not rooms.can_put_inline(room_id) or "idempotency-key" in headers:
             return None
         if self._access is not None and not self._access.allows(headers, room_id, WRITE):
             return None
         put = self._read_put(headers, body)
         if isinstance(put, Answer):
             return put
-        return self._put_answer(room_id, headers, body, self._rooms.put_inline(room_id, put))
+        return self._put_answer(room_id, headers, body, rooms.put_inline(room_id, put))
 
     def put_by_callback(
         self, rooms: ByCallback, room_id: str, headers: Mapping[str, str], body: bytes, reply: Reply

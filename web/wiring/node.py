@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.core import Audiences, Registry
-from actors.rooms import SharedRooms
 from web.handlers.client_script import ClientScript
 from web.handlers.demo import DemoPage
 from web.handlers.documents import DocumentHandlers
@@ -30,7 +29,7 @@ from web.wiring.matches import build_matches
 from web.wiring.nodes import build_nodes
 from web.wiring.process import ProcessFeature
 from web.wiring.redis import build_redis
-from web.wiring.rooms import build_rooms
+from web.wiring.rooms import SharedRoomsFeature, build_rooms
 from web.wiring.stats import build_stats
 from web.wiring.tree import Restarting, build_tree
 from web.workers.siblings import Siblings
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from actors.rooms import MemoryRooms, RoomSnapshot
+    from actors.rooms import MemoryRooms, PartitionedRooms, RoomSnapshot, SharedRooms
     from web.log import PutLog
     from web.settings import Settings
     from web.wiring.access import AccessFeature
@@ -70,7 +69,7 @@ class Core:
     registry: Registry
     process: ProcessFeature
     access: AccessFeature
-    rooms: MemoryRooms | SharedRooms
+    rooms: MemoryRooms | SharedRooms | PartitionedRooms
     snapshot: RoomSnapshot
     redis: RedisFeature
     nodes: NodesFeature
@@ -117,8 +116,8 @@ def build_core(
     nodes = build_nodes(settings, redis.link, place)
     if nodes.inbox is not None:
         redis.round_trips["nodes",] = nodes.inbox.wire.round_trips
-    if isinstance(rooms.rooms, SharedRooms):
-        redis.round_trips["rooms",] = rooms.rooms.round_trips
+    if isinstance(rooms, SharedRoomsFeature):
+        redis.round_trips.update(rooms.round_trips())
     matches = build_matches(settings, registry, redis.link, rooms.rooms, nodes)
     stats = build_stats(settings, registry, database, access)
     automation = build_automation(settings, registry, database)

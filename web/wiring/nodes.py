@@ -85,10 +85,10 @@ class NodesFeature(Feature):
 def build_nodes(settings: Settings, link: RedisLink | None, place: WorkerPlace | None) -> NodesFeature:
     """What the settings ask for, nothing running yet; `place` is that among several workers."""
     owner = f"{settings.node_name}:{secrets.token_hex(4)}"
-    url = settings.redis_url
-    if url is None or link is None:
+    urls = settings.redis_urls
+    if not urls or link is None:
         return NodesFeature(owner, None, None, None)
-    inbox = NodeInbox(url.get_secret_value(), owner=owner, prefix=settings.room_key_prefix)
+    inbox = NodeInbox(urls[0], owner=owner, prefix=settings.room_key_prefix)
     # The directory of the parent is one of a kind on its machine; its workers are one node.
     holder = owner if place is None else f"{gethostname()}:{place.siblings}"
     name = NodeName(link, settings.node_name, holder=holder, is_shared=place is not None)

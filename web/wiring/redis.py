@@ -61,5 +61,5 @@ class RedisFeature(Feature):
 
 def build_redis(settings: Settings) -> RedisFeature:
     """The link that the settings ask for, not running yet."""
-    url = settings.redis_url
-    return RedisFeature(None if url is None else RedisLink(url.get_secret_value()))
+    urls = settings.redis_urls
+    return RedisFeature(RedisLink(urls[0]) if urls else None)

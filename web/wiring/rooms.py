@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from actors.links import RedisChannels
+from actors.links import RedisAddress, RedisChannels
 from actors.rooms import (
     Layout,
     MemoryRooms,
+    PartitionedRooms,
     RoomCommands,
     RoomSnapshot,
     RoomStore,
     RoomTable,
     SharedRooms,
     Sweeper,
+    server_layouts,
 )
 from actors.rooms.shared_views import HEALINGS
 from supervision import ChildSpec, ChildType
@@ -29,7 +32,7 @@ from web.wiring.feature import Feature
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from actors.core import Registry
+    from actors.core import Histogram, Registry
     from actors.rooms.shared_views import SharedViews
     from web.channels.router import JoinHandler
     from web.handlers.inspection.section import Section
@@ -45,6 +48,8 @@ LEFT_OUT: Final = ("expired", "limit")
 # room that stays a minute longer.
 MAX_SWEEP_INTERVAL_S: Final = 60.0
 SWEEPS_PER_TTL: Final = 4
+# Of a limit that is divided.
+SLACK: Final = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +63,26 @@ class RoomsFeature(Feature):
 
     settings: Settings
     registry: Registry
-    rooms: MemoryRooms | SharedRooms
+    rooms: MemoryRooms | SharedRooms | PartitionedRooms
     handlers: RoomHandlers
     snapshot: RoomSnapshot
     state_channel: StateChannel
     presences: StatePresences
 
     def supervisors(self) -> list[ChildSpec]:
-        """The supervisor of the rooms' tasks, and what tells of viewers and presences."""
+        """The supervisors of the rooms' tasks, and what tells of viewers and presences."""
+        tasks = [
+            ChildSpec(id="rooms", start=keeper.run, type=ChildType.SUPERVISOR) for keeper in self.keepers()
+        ]
         return [
-            ChildSpec(id="rooms", start=self.rooms.run, type=ChildType.SUPERVISOR),
+            *numbered([[spec] for spec in tasks]),
             ChildSpec(id="viewers", start=self.handlers.viewers.run),
             ChildSpec(id="presences", start=self.presences.run),
         ]
+
+    def keepers(self) -> Sequence[MemoryRooms | SharedRooms]:
+        """What has the rooms, each with a supervisor of its tasks."""
+        return self.rooms.parts if isinstance(self.rooms, PartitionedRooms) else (self.rooms,)
 
     def topics(self) -> Mapping[str, JoinHandler]:
         """`state:{id}`: a room's record."""
@@ -94,10 +106,12 @@ class RoomsFeature(Feature):
         yield counter("room_writes", "Accepted writes.", now.writes)
         yield counter("rooms_removed", "Rooms removed on request or for their age.", now.removed)
         yield counter("rooms_given_up", "Times a room crashed past its limit.", now.given_up)
-        tasks = self.rooms.supervisor.statistics()
-        yield gauge("room_tasks", "Rooms with a task.", self.rooms.supervisor.count_children().active)
-        yield counter("room_crashes", "Room tasks that crashed.", tasks.crashes)
-        yield counter("room_restarts", "Room tasks started again.", tasks.restarts)
+        supervisors = [keeper.supervisor for keeper in self.keepers()]
+        active = sum(supervisor.count_children().active for supervisor in supervisors)
+        tasks = [supervisor.statistics() for supervisor in supervisors]
+        yield gauge("room_tasks", "Rooms with a task.", active)
+        yield counter("room_crashes", "Room tasks that crashed.", sum(each.crashes for each in tasks))
+        yield counter("room_restarts", "Room tasks started again.", sum(each.restarts for each in tasks))
         yield gauge("rooms_limit", "MAX_ROOMS.", self.settings.max_rooms)
         yield gauge("room_state_bytes_limit", "MAX_TOTAL_STATE_BYTES.", self.settings.max_total_state_bytes)
         viewers = self.handlers.viewers
@@ -130,13 +144,23 @@ class MemoryRoomsFeature(RoomsFeature):
 
 @dataclass(frozen=True, slots=True)
 class SharedRoomsFeature(RoomsFeature):
-    """Rooms in a Redis that many nodes use."""
+    """Rooms in a Redis that many nodes use, or in several.
 
-    rooms: SharedRooms
+    Attributes:
+        parts: Those of each Redis, in the order of `REDIS_URL`.
+    """
+
+    rooms: SharedRooms | PartitionedRooms
+    parts: tuple[SharedRooms, ...]
 
     def children(self) -> list[ChildSpec]:
         """The connections to the store, and what is done there at intervals."""
-        return self.rooms.children()
+        return numbered([part.children() for part in self.parts])
+
+    def round_trips(self) -> Mapping[tuple[str, ...], Histogram]:
+        """Times of the connections that take commands, by the name of each."""
+        names = ["rooms", *(f"rooms_{number}" for number in range(2, len(self.parts) + 1))]
+        return {(name,): part.round_trips for name, part in zip(names, self.parts, strict=True)}
 
     def away(self) -> tuple[str, ...]:
         """Whether the store cannot be used."""
@@ -172,19 +196,32 @@ def build_rooms(
     settings: Settings, registry: Registry, put_log: PutLog, clock: Callable[[], float], access: AccessFeature
 ) -> RoomsFeature:
     """Rooms with the limits of the settings; nothing runs yet."""
-    if settings.room_store == "redis" and settings.redis_url is not None:
-        rooms = shared_rooms(settings, registry, settings.redis_url.get_secret_value())
+    if settings.room_store == "redis":
+        parts = shared_rooms(settings, registry)
+        rooms = parts[0] if len(parts) == 1 else PartitionedRooms(parts)
         handlers = _handlers(settings, rooms, put_log, clock, access)
-        return SharedRoomsFeature(
-            settings, registry, rooms, handlers, _snapshot(settings, None), *_channel(rooms, access)
-        )
+        snapshot, channel = _snapshot(settings, None), _channel(rooms, access)
+        return SharedRoomsFeature(settings, registry, rooms, handlers, snapshot, *channel, parts)
     return _memory_rooms(settings, registry, put_log, clock, access)
 
 
-def shared_rooms(settings: Settings, registry: Registry, url: str) -> SharedRooms:
-    """Rooms in the Redis at `url`."""
-    prefix = settings.room_key_prefix
-    commands = RoomCommands(url, ttl_s=settings.room_ttl_seconds, layout=Layout(prefix))
+def shared_rooms(settings: Settings, registry: Registry) -> tuple[SharedRooms, ...]:
+    """The rooms of each Redis."""
+    urls = settings.redis_urls
+    addresses = [f"{address.shown}/{address.database}" for address in map(RedisAddress, urls)]
+    layouts = server_layouts(settings.room_key_prefix, addresses)
+    # No server gets exactly its share of the rooms.
+    max_views = math.ceil(settings.max_rooms * (1 if len(urls) == 1 else SLACK) / len(urls))
+    return tuple(
+        _rooms_of_one(settings, registry, url, layout, max_views)
+        for url, layout in zip(urls, layouts, strict=True)
+    )
+
+
+def _rooms_of_one(
+    settings: Settings, registry: Registry, url: str, layout: Layout, max_views: int
+) -> SharedRooms:
+    commands = RoomCommands(url, ttl_s=settings.room_ttl_seconds, layout=layout)
 
     def channels(views: SharedViews) -> RedisChannels:
         return RedisChannels(
@@ -192,11 +229,20 @@ def shared_rooms(settings: Settings, registry: Registry, url: str) -> SharedRoom
             commands.wire,
             on_messages=views.on_messages,
             on_subscribed=views.on_subscribed,
-            prefix=prefix,
+            prefix=layout.prefix,
         )
 
     is_local = settings.room_reads == "local"
-    return SharedRooms(commands, channels, registry, max_views=settings.max_rooms, reads_are_local=is_local)
+    return SharedRooms(commands, channels, registry, max_views=max_views, reads_are_local=is_local)
+
+
+def numbered(specs: Sequence[Sequence[ChildSpec]]) -> list[ChildSpec]:
+    """The children of each of several servers, its number, from 1, after their ids; of one, as they are."""
+    if len(specs) == 1:
+        return list(specs[0])
+    return [
+        replace(spec, id=f"{spec.id}_{number}") for number, some in enumerate(specs, start=1) for spec in some
+    ]
 
 
 def _memory_rooms(
