@@ -16,7 +16,7 @@ from bench.load.sockets import Address
 from bench.load.stream import Stream
 from bench.load.window import WindowResult, measure
 from bench.load.wire import Requests, header_line
-from bench.process import ResourceSampler, resident_bytes
+from bench.process import ResourceSampler, resident_bytes, tree_cpu_s
 from bench.progress import Live
 
 ANSWER_TIMEOUT_S: Final = 10.0
@@ -94,6 +94,10 @@ class Session:
         return replace(
             measured, server_share=server.cores(measured.elapsed_s), resources=tuple(server.samples)
         )
+
+    def server_cpu_s(self) -> float:
+        """Return the seconds of processor time that the server has used so far; 0 where it is not known."""
+        return tree_cpu_s(self.pid) if self.pid is not None else 0.0
 
     def resident_bytes(self) -> int:
         """Return the server's resident bytes.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.load.engine import Engine
+from bench.load.window import CpuShare
 from bench.options import option
 from bench.results import Outcome
 from bench.scenarios.scenario import Scenario
@@ -18,7 +19,9 @@ class IdleOptions:
 
     streams: int = option(5000, "streams to open", least=1)
     rooms: int = option(0, "rooms they are spread over; 0 is one each", least=0)
-    settle_s: float = option(2.0, "seconds to wait before reading the memory", least=0)
+    settle_s: float = option(
+        2.0, "seconds to wait before reading the memory, and to measure the processor", least=0
+    )
     warmup_streams: int = option(50, "streams opened and closed beforehand", least=0)
 
 
@@ -41,7 +44,9 @@ def _run(session: Session, options: IdleOptions) -> Outcome:
         streams = session.open_streams(engine, options.streams, listen)
         session.live.say("settling")
         session.meet(engine)
+        effort, used_s = CpuShare(), session.server_cpu_s()
         engine.run(options.settle_s)
+        share = (session.server_cpu_s() - used_s) / effort.elapsed_s()
         during = session.resident_bytes()
         session.meet(engine)
         for stream in streams:
@@ -57,6 +62,8 @@ def _run(session: Session, options: IdleOptions) -> Outcome:
             "bytes_before": before,
             "bytes_during": during,
             "bytes_after": after,
+            # Heartbeats mostly; with a settle-s of one HEARTBEAT_SECONDS or more all of them.
+            "server_share": round(share, 4),
         }
     )
 

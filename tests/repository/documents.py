@@ -13,6 +13,7 @@ README: Final = ROOT / "README.md"
 # docs/games.md has a test of its own, which runs all of it.
 PAGES: Final = (
     "rooms", "matches", "channels", "stats", "automation", "operations", "configuration", "benchmarks",
+    "capacity",
 )  # fmt: skip
 DOCUMENTS: Final = (README, *(ROOT / "docs" / f"{name}.md" for name in PAGES))
 
