@@ -15,6 +15,7 @@ Reading order, each file leaning only on the ones above it:
     redis_channels      many Pub/Sub channels over one such connection
     node_name           the name of this node, which no other living one may have
     node_message        what nodes send one another, as bytes
+    node_tokens         tokens that name the node they were made at
     node_inbox          calls and casts to other nodes by name
     database_engine     which driver, which time limits, what durable means
     database_worker     one connection and its worker thread

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.links import NodeInbox
+from actors.links.node_tokens import suffix_of
+from tests.engines import RedisServer
 from tests.web.conftest import BOTH_STORES, Serve
-from tests.web.serving import ADMIN, Node, Watcher, eventually
+from tests.web.serving import ADMIN, PATIENCE_S, Node, Watcher, eventually, serving
 from web.handlers.positions import id_of, position_of, read_id
 
 STORES = BOTH_STORES
@@ -237,3 +242,39 @@ def test_an_id_says_what_was_sent_of_each_room(seen: dict[str, tuple[str, int]])
     others = read_id(text, dict.fromkeys(seen, "another-epoch"))
     assert others is not None
     assert all(not others[room_id].startswith("another") for room_id in seen)
+
+
+@pytest.mark.memory_store
+@pytest.mark.parametrize("room_store", BOTH_STORES)
+async def test_another_node_takes_a_change_to_the_stream(
+    lane: str, redis_server: RedisServer, room_store: str
+) -> None:
+    shared = {"ROOM_STORE": room_store, "REDIS_URL": redis_server.url, "MATCHES": "off"}
+    async with serving(lane, **shared) as one, serving(lane, **shared) as two:
+        async with watching(one, ["a"]) as watcher:
+            stream_id = (await opened(watcher))["stream_id"]
+            assert await states(watcher, 1) == [("a", 0)]
+            await eventually(lambda: inbox_of(one).is_up and inbox_of(two).is_up)
+            changed = await change(two, stream_id, add=["b"], remove=["a"])
+            assert (changed.status_code, changed.json()["rooms"]) == (200, ["b"])
+            assert await states(watcher, 1) == [("b", 0)]
+            refused = await change(two, stream_id, add=[f"r{number}" for number in range(100)])
+            assert (refused.status_code, refused.json()["error"]) == (422, "invalid_rooms")
+            assert (await change(two, stream_id, add=["!"])).status_code == 422
+
+        async def has_lapsed() -> bool:
+            return (await change(two, stream_id, add=["b"])).status_code == 404
+
+        with trio.fail_after(PATIENCE_S):
+            while not await has_lapsed():
+                pass
+        stranger = stream_id.partition(".")[0] + suffix_of("nobody:00000000")
+        for unknown in (stranger, stream_id + "x", "x.%%%", "x." + "A" * 2000):
+            answer = await two.http.post(f"/api/streams/{quote(unknown)}", json={"add": ["b"]})
+            assert answer.status_code == 404
+
+
+def inbox_of(node: Node) -> NodeInbox:
+    inbox = node.program.core.nodes.inbox
+    assert inbox is not None
+    return inbox

@@ -10,11 +10,10 @@ session's node answers goes to the client as it is.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import TYPE_CHECKING, Final
 
 from actors.core import ActorCrashed, ActorGone
+from actors.links.node_tokens import node_of, suffix_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,9 +27,6 @@ POLL: Final = "long_poll"
 POST: Final = "long_poll_post"
 # For the way there and back, beside the time that a poll waits.
 WAY_S: Final = 5.0
-# A node's name is at most 255 characters, of up to four bytes each in base64.
-MAX_NAME: Final = 1500
-SEPARATOR: Final = "."
 
 
 class PollForwarder:
@@ -48,18 +44,11 @@ class PollForwarder:
         self._inbox = inbox
         self._window_s = window_s
         self.forwarded = 0
-        name = base64.urlsafe_b64encode(inbox.owner.encode()).decode().rstrip("=")
-        self.suffix = SEPARATOR + name
+        self.suffix = suffix_of(inbox.owner)
 
     def node_of(self, token: str) -> str | None:
         """The node that a token names; None if that is this one, or it names none."""
-        name = token.partition(SEPARATOR)[2]
-        if not name or len(name) > MAX_NAME or token.endswith(self.suffix):
-            return None
-        try:
-            return base64.b64decode(name + "=" * (-len(name) % 4), altchars=b"-_", validate=True).decode()
-        except (binascii.Error, UnicodeError):
-            return None
+        return node_of(token, self.suffix)
 
     async def poll(self, node: str, token: str) -> bytes | None:
         """What that node answers to a poll; None if it has no such session.

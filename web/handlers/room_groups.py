@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from actors.core import ConflatingMember, Event, TooMany, next_seq
+from actors.core import (
+    ActorCrashed,
+    CallTimeout,
+    ConflatingMember,
+    Event,
+    MailboxFull,
+    NotDelivered,
+    TooMany,
+    next_seq,
+)
+from actors.links import NotSent, OutcomeUnknown
+from actors.links.node_tokens import node_of, suffix_of
 from actors.rooms import Refusal, is_room_id
 from web.handlers.access import READ, Grant, expired_notice
 from web.handlers.http import Answer, Opening, OpenStream, error, json_answer, retry_later
@@ -27,17 +38,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from actors.core import Member
+    from actors.links import NodeInbox
     from actors.rooms import Record, RoomStore
     from web.handlers.access import Access
     from web.handlers.http import Request
     from web.handlers.viewers import Viewers
 
 MAX_ROOMS: Final = 100
+# Kind of the calls between nodes.
+CHANGE: Final = "stream_change"
 STREAM_ID_AT: Final = 2  # in /api/streams/{stream_id}
 INVALID_ROOMS: Final = error(422, "invalid_rooms", f"wanted 1 to {MAX_ROOMS} room ids")
 INVALID_ROOM_ID: Final = error(422, "invalid_room_id", "a room id is 1 to 64 of A-Z a-z 0-9 _ -")
 INVALID_CHANGE: Final = error(422, "invalid_change", 'wanted {"add": [room id], "remove": [room id]}')
-STREAM_NOT_FOUND: Final = error(404, "stream_not_found", "there is no such stream in this process (any more)")
+STREAM_NOT_FOUND: Final = error(404, "stream_not_found", "there is no such stream (any more)")
 
 
 class _Watcher(ConflatingMember):
@@ -79,7 +93,7 @@ class RoomGroup:
     """One stream's rooms; the source of that stream."""
 
     def __init__(self, groups: RoomGroups, room_ids: Iterable[str], viewers: Viewers | None) -> None:
-        self.stream_id = secrets.token_urlsafe(16)
+        self.stream_id = secrets.token_urlsafe(16) + groups.suffix
         self.viewers = viewers
         self._groups = groups
         self._rooms = groups.rooms
@@ -213,9 +227,12 @@ class RoomGroups:
         rooms: Where rooms are watched.
         viewers: Counts who watches them.
         access: Judges who may read which room; None where everybody may.
+        refused: Makes an answer of a refusal.
+        inbox: The way to streams of other nodes and workers; None without Redis.
 
     Attributes:
         by_id: Open streams by their ids.
+        suffix: Behind the ids of this process' streams: they name it.
     """
 
     def __init__(
@@ -224,7 +241,12 @@ class RoomGroups:
         viewers: Viewers,
         access: Access | None,
         refused: Callable[[Refusal], Answer],
+        inbox: NodeInbox | None,
     ) -> None:
+        self._inbox = inbox
+        self.suffix = "" if inbox is None else suffix_of(inbox.owner)
+        if inbox is not None:
+            inbox.on_call(CHANGE, self._change_for_another)
         self.rooms = rooms
         self._viewers = viewers
         self._access = access
@@ -274,20 +296,55 @@ class RoomGroups:
         return None
 
     async def change(self, request: Request) -> Answer:
-        """Take rooms from a stream, and add others to it."""
-        group = self.by_id.get(request.segments[STREAM_ID_AT])
+        """Take rooms from a stream, and add others to it, whichever process has it."""
+        stream_id = request.segments[STREAM_ID_AT]
+        is_here = stream_id in self.by_id
+        node = None if self._inbox is None or is_here else node_of(stream_id, self.suffix)
         change = _read_change(request.body)
-        if group is None or change is None:
-            return STREAM_NOT_FOUND if group is None else INVALID_CHANGE
-        add, remove = change
-        if not all(map(is_room_id, add)):
+        if change is None or (node is None and not is_here):
+            return STREAM_NOT_FOUND if node is None and not is_here else INVALID_CHANGE
+        if not all(map(is_room_id, change[0])):
             return INVALID_ROOM_ID
-        refusal = self._not_readable(request, add) or await self._open(add, group.viewers)
+        refusal = self._not_readable(request, change[0])
+        if refusal is not None:
+            return refusal
+        if node is not None:
+            return await self._change_elsewhere(node, stream_id, change)
+        return await self._change_here(stream_id, *change)
+
+    async def _change_here(self, stream_id: str, add: list[str], remove: list[str]) -> Answer:
+        """Change a stream of this process by somebody who may read those rooms."""
+        group = self.by_id.get(stream_id)
+        if group is None:
+            return STREAM_NOT_FOUND
+        refusal = await self._open(add, group.viewers)
         if refusal is not None:
             return refusal
         if not group.is_open:
             return STREAM_NOT_FOUND
         return self._changed(group, add, remove)
+
+    async def _change_elsewhere(
+        self, node: str, stream_id: str, change: tuple[list[str], list[str]]
+    ) -> Answer:
+        """Have the process change the stream that its id names."""
+        if self._inbox is None:
+            return STREAM_NOT_FOUND
+        try:
+            answer = orjson.loads(await self._inbox.call(node, CHANGE, orjson.dumps((stream_id, *change))))
+        except (ActorCrashed, CallTimeout, OutcomeUnknown):
+            return self._refused(Refusal("outcome_unknown", retry_after_s=1))
+        except (MailboxFull, NotSent):
+            return self._refused(Refusal("store_unavailable", retry_after_s=1))
+        except NotDelivered:  # it has ended, its streams with it
+            return STREAM_NOT_FOUND
+        status, body, headers = answer
+        return Answer(status, body.encode(), tuple((name, value) for name, value in headers))
+
+    async def _change_for_another(self, _node: str, body: bytes) -> bytes:
+        """Answer another process, which has judged what its client may read."""
+        status, text, headers = await self._change_here(*orjson.loads(body))
+        return orjson.dumps((status, text.decode(), headers))
 
     @staticmethod
     def _changed(group: RoomGroup, add: list[str], remove: list[str]) -> Answer:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from actors.links import NodeInbox
     from actors.rooms import Record, RoomStore
     from actors.rooms.store import ByCallback, RoomRow
     from web.handlers.access import Access, Grant
@@ -101,6 +102,7 @@ class RoomHandlers:
             version, and what the request says of itself (`facts_of`).
         access: Judges who may read and write which room; None where everybody may.
         is_compressed: Whether records are sent as gzip to clients that take it.
+        inbox: The way to streams of other processes; None without Redis.
 
     Attributes:
         viewers: Tells streams that ask how many watch.
@@ -115,6 +117,7 @@ class RoomHandlers:
         on_put: Callable[[str, int, int, Mapping[str, str]], None],
         access: Access | None = None,
         is_compressed: bool = False,
+        inbox: NodeInbox | None = None,
     ) -> None:
         self._rooms = rooms
         self._inline = rooms.inline_writes
@@ -126,7 +129,7 @@ class RoomHandlers:
         self._creations = creations
         self._on_put = on_put
         self._access = access
-        self._groups = RoomGroups(rooms, self.viewers, access, refused)
+        self._groups = RoomGroups(rooms, self.viewers, access, refused, inbox)
 
     def routes(self, max_state_bytes: int) -> tuple[Route, ...]:
         """The paths and what answers them."""

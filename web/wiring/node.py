@@ -112,8 +112,8 @@ def build_core(
     database = build_database(settings)
     redis = build_redis(settings)
     access = build_access(settings)
-    rooms = build_rooms(settings, registry, put_log, clock, access)
     nodes = build_nodes(settings, redis.link, place)
+    rooms = build_rooms(settings, registry, put_log, clock, access, nodes.inbox)
     if nodes.inbox is not None:
         redis.round_trips["nodes",] = nodes.inbox.wire.round_trips
     if isinstance(rooms, SharedRoomsFeature):

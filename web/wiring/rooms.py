@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from actors.core import Histogram, Registry
+    from actors.links import NodeInbox
     from actors.rooms.shared_views import SharedViews
     from web.channels.router import JoinHandler
     from web.handlers.inspection.section import Section
@@ -193,16 +194,21 @@ class SharedRoomsFeature(RoomsFeature):
 
 
 def build_rooms(
-    settings: Settings, registry: Registry, put_log: PutLog, clock: Callable[[], float], access: AccessFeature
+    settings: Settings,
+    registry: Registry,
+    put_log: PutLog,
+    clock: Callable[[], float],
+    access: AccessFeature,
+    inbox: NodeInbox | None = None,
 ) -> RoomsFeature:
     """Rooms with the limits of the settings; nothing runs yet."""
     if settings.room_store == "redis":
         parts = shared_rooms(settings, registry)
         rooms = parts[0] if len(parts) == 1 else PartitionedRooms(parts)
-        handlers = _handlers(settings, rooms, put_log, clock, access)
+        handlers = _handlers(settings, rooms, put_log, clock, access, inbox)
         snapshot, channel = _snapshot(settings, None), _channel(rooms, access)
         return SharedRoomsFeature(settings, registry, rooms, handlers, snapshot, *channel, parts)
-    return _memory_rooms(settings, registry, put_log, clock, access)
+    return _memory_rooms(settings, registry, put_log, clock, access, inbox)
 
 
 def shared_rooms(settings: Settings, registry: Registry) -> tuple[SharedRooms, ...]:
@@ -246,13 +252,18 @@ def numbered(specs: Sequence[Sequence[ChildSpec]]) -> list[ChildSpec]:
 
 
 def _memory_rooms(
-    settings: Settings, registry: Registry, put_log: PutLog, clock: Callable[[], float], access: AccessFeature
+    settings: Settings,
+    registry: Registry,
+    put_log: PutLog,
+    clock: Callable[[], float],
+    access: AccessFeature,
+    inbox: NodeInbox | None,
 ) -> MemoryRoomsFeature:
     table = RoomTable(max_rooms=settings.max_rooms, max_bytes=settings.max_total_state_bytes)
     rooms = MemoryRooms(table, registry, max_tasks=settings.max_rooms)
     interval_s = min(MAX_SWEEP_INTERVAL_S, settings.room_ttl_seconds / SWEEPS_PER_TTL)
     sweeper = Sweeper(rooms, ttl_s=settings.room_ttl_seconds, interval_s=interval_s)
-    handlers = _handlers(settings, rooms, put_log, clock, access)
+    handlers = _handlers(settings, rooms, put_log, clock, access, inbox)
     return MemoryRoomsFeature(
         settings,
         registry,
@@ -283,7 +294,12 @@ def _snapshot(settings: Settings, table: RoomTable | None) -> RoomSnapshot:
 
 
 def _handlers(
-    settings: Settings, rooms: RoomStore, put_log: PutLog, clock: Callable[[], float], access: AccessFeature
+    settings: Settings,
+    rooms: RoomStore,
+    put_log: PutLog,
+    clock: Callable[[], float],
+    access: AccessFeature,
+    inbox: NodeInbox | None,
 ) -> RoomHandlers:
     return RoomHandlers(
         rooms,
@@ -292,4 +308,5 @@ def _handlers(
         on_put=put_log.note,
         access=access.rooms,
         is_compressed=settings.stream_compression,
+        inbox=inbox,
     )

@@ -267,7 +267,7 @@ PART: Final = part(
                     **_TOKEN,
                     404: ("stream_not_found",),
                     422: ("invalid_change", "invalid_rooms", "invalid_room_id"),
-                    503: ("too_many_streams", "store_unavailable"),
+                    503: ("too_many_streams", "store_unavailable", "outcome_unknown"),
                 },
             ),
         },
