@@ -46,6 +46,7 @@ from actors.links.file_watcher import MAX_FILE_BYTES, FileWatcher, read_file, wh
 from actors.links.group_commit import Caller, GroupCommit
 from actors.links.http_caller import HttpAnswer, HttpCaller, read_retry_after
 from actors.links.node_inbox import Gathered, InboxStatistics, NodeInbox
+from actors.links.node_message import TooLong
 from actors.links.node_name import NameTaken, NodeName
 from actors.links.redis_address import RedisAddress, Unsuitable, urls_in
 from actors.links.redis_blocking import BlockingCommand
@@ -98,6 +99,7 @@ __all__ = [
     "RetentionSweeper",
     "Slice",
     "Subscription",
+    "TooLong",
     "Transactions",
     "Unprepared",
     "Unsuitable",

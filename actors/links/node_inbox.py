@@ -24,6 +24,7 @@ How a call ends: with the answer, or with one of
     ActorCrashed        its handler raised
     CallTimeout         no answer in time; it may have been handled, or may still be
     NotSent             Redis is away or refuses: nothing was sent
+    TooLong             the body has more than 4 MiB: nothing was sent
     OutcomeUnknown      the connection to Redis broke before the answer
 
 What is not promised: anything about the order of calls; that a message published just as a connection
@@ -211,6 +212,7 @@ class NodeInbox:
 
         Raises:
             NotSent: Redis is away, or too much waits for it.
+            TooLong: The body has more than 4 MiB.
         """
         self._send(self._channel(node), NodeMessage(Verb.CAST, self.owner, "", kind, body), answered)
 

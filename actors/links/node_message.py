@@ -51,6 +51,10 @@ class NodeMessage(NamedTuple):
     body: bytes = b""
 
 
+class TooLong(ValueError):
+    """The body of a message is longer than `MAX_BODY_BYTES`: nothing was sent."""
+
+
 class Unreadable(ValueError):
     """A message that cannot be read.
 
@@ -67,12 +71,12 @@ def encode(message: NodeMessage) -> bytes:
     """The bytes to publish.
 
     Raises:
-        ValueError: The body is longer than `MAX_BODY_BYTES`.
+        TooLong: The body is longer than `MAX_BODY_BYTES`.
     """
     verb, sender, ref, kind, body = message
     if len(body) > MAX_BODY_BYTES:
         msg = f"{len(body)} bytes are too many for a message between nodes"
-        raise ValueError(msg)
+        raise TooLong(msg)
     return orjson.dumps((FORMAT, verb, sender, ref, kind)) + b"\n" + body
 
 

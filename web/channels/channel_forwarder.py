@@ -9,6 +9,7 @@ What can go wrong, and what the client hears
     Redis away, nobody hears       join refused, unavailable; a message is answered `unavailable`
     no answer in `ANSWER_S`        the message is answered `timeout`: it may have been handled
     more than `MAX_WAITING` asked  the message is answered `busy`
+    more than `RATE` allows        the message is answered `rate_limited`
     a push or an answer was lost   phx_error: it joins again and gets the current state. A gap is seen with
                                    the next message, or within two seconds in the list of `ChannelsHosted`
     the other node is silent       phx_error after `LEASE_S`
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
 
 import trio
 
+from actors.core import SlidingWindow
 from actors.links import NotSent
 from actors.matches.outcomes import CLAIM, holder_of
 from actors.rooms import is_room_id
@@ -65,10 +67,12 @@ BEAT_S: Final = 2.0
 LEASE_S: Final = 6.0
 # A player acts five times a second; whoever waits for this many answers is not playing.
 MAX_WAITING: Final = 32
+# Above what any game or chat allows, so that these refuse first; whatever one client sends, Redis is spared.
+RATE: Final = SlidingWindow(most=50, span_s=1.0)
 # Why clients were told to join again.
 BREAKS: Final = ("lost", "silent", "ended")
 _Numbered: TypeAlias = JoinAccepted | JoinRefused | EventPushed | PushAnswered
-FAILURES: Final = ("unavailable", "timeout", "busy", "room_not_found")
+FAILURES: Final = ("unavailable", "timeout", "busy", "rate_limited", "room_not_found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,10 @@ class ChannelForwarder:
         self._failed: Counter[str] = Counter()
         self._broken: Counter[str] = Counter()
         inbox.on_cast(FROM_ROOMS, self._on_message)
+
+    def now(self) -> float:
+        """The time, by the clock of the forwarder."""
+        return self._clock()
 
     def statistics(self) -> ForwarderStatistics:
         """Current counts."""
@@ -312,7 +320,7 @@ class ForwardedChannel:
         received: How many messages of the room's node have come.
     """
 
-    __slots__ = ("_asked", "_forwarder", "_refs", "node", "number", "received", "socket")
+    __slots__ = ("_asked", "_forwarder", "_rate", "_refs", "node", "number", "received", "socket")
 
     def __init__(self, forwarder: ChannelForwarder, node: str, number: int, socket: ChannelSocket) -> None:
         self.node = node
@@ -321,6 +329,7 @@ class ForwardedChannel:
         self.received = 0
         self._forwarder = forwarder
         self._refs = 0
+        self._rate = RATE
         self._asked: dict[int, Push] = {}
 
     def after_join(self) -> None:
@@ -333,6 +342,11 @@ class ForwardedChannel:
         if len(self._asked) >= MAX_WAITING:
             self._refuse(push, "busy")
             return
+        admitted = self._rate.admit(self._forwarder.now())
+        if admitted is None:
+            self._refuse(push, "rate_limited")
+            return
+        self._rate = admitted
         payload = None if isinstance(push.payload, bytes) else push.payload
         self._asked[ref] = push
         try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from actors.links import NotSent
+from actors.links import NotSent, TooLong
 from web.channels.channel import ChannelSocket, LeaveReason
 from web.channels.channel_forwarder import BEAT_S, LEASE_S
 from web.channels.forward_messages import (
@@ -157,7 +157,7 @@ class ChannelHost:
         """Send a message to a client's node. What is lost is noticed there, by its number."""
         try:
             self._inbox.cast(node, FROM_ROOMS, pack(message))
-        except NotSent:
+        except (NotSent, TooLong):
             pass
 
     def forget(self, client: HostedClient) -> None:

@@ -104,7 +104,9 @@ class InspectionFeature(Feature):
         def links() -> Iterator[Sample]:
             return chain.from_iterable(feature.metrics() for feature in features)
 
-        self._sections["links"] = SampledSection(links, "redis_", "database_", "room_store_")
+        self._sections["links"] = SampledSection(
+            links, "redis_", "database_", "room_store_", "node_", "nodes_"
+        )
         self._sections["nodes"] = SampledSection(tuple, more=self._this_node)
 
     def _this_node(self) -> Mapping[str, object]:

@@ -10,8 +10,9 @@ import trio
 from redis import Redis
 
 from actors.core import ActorCrashed, ActorGone, CallTimeout, MailboxFull, NotDelivered
-from actors.links import LinkDown, NodeInbox, NotSent, OutcomeUnknown
+from actors.links import LinkDown, NodeInbox, NotSent, OutcomeUnknown, TooLong
 from actors.links import node_inbox as module
+from actors.links.node_message import NodeMessage, Verb, encode
 from supervision import Backoff
 from tests.engines import RedisServer
 from tests.fakes.life import LoneLife
@@ -292,3 +293,39 @@ async def test_a_redis_that_forbids_to_publish_refuses_calls(redis_server: Redis
             await trio.to_thread.run_sync(client.execute_command, *FORBID)
         with pytest.raises(LinkDown):
             await a.call(B, "echo")
+
+
+async def test_a_flood_of_messages_is_read_in_turn_and_calls_are_answered(redis_server: RedisServer) -> None:
+    heard = 0
+
+    def count(_sender: str, _body: bytes) -> None:
+        nonlocal heard
+        heard += 1
+
+    def flood() -> None:
+        with Redis.from_url(redis_server.url) as client, client.pipeline(transaction=False) as pipe:
+            for number in range(20_000):
+                pipe.publish("gr:n:b:1", b"junk" if number % 2 else encode(wave))
+            pipe.execute()
+
+    wave = NodeMessage(Verb.CAST, A, "", "wave", b"x" * 100)
+    async with inboxes(redis_server, A, B) as (a, b), trio.open_nursery() as nursery:
+        b.on_call("echo", echo)
+        b.on_cast("wave", count)
+        nursery.start_soon(trio.to_thread.run_sync, flood)
+        for _ in range(20):
+            assert await a.call(B, "echo", timeout_s=PATIENCE_S) == b"a:1 "
+        await until(lambda: b.statistics().received >= 20_000 + 20)
+
+        assert heard == 10_000
+        assert b.statistics().dropped == {"malformed": 10_000}
+
+
+async def test_what_is_too_long_is_not_sent(redis_server: RedisServer) -> None:
+    async with inboxes(redis_server, A, B) as (a, _):
+        with pytest.raises(TooLong):
+            a.cast(B, "wave", bytes((4 << 20) + 1))
+        with pytest.raises(TooLong):
+            await a.call(B, "echo", bytes((4 << 20) + 1))
+
+        assert a.statistics().waiting == 0

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.links import NotSent, OutcomeUnknown
+from actors.links import NotSent, OutcomeUnknown, TooLong
 from tests.web.channels.support import Client, reply
 from tests.web.channels.test_room_channel import ANN, BOB, EVE, NOON, Match
 from web.channels import forward_messages as words
@@ -60,6 +60,7 @@ class Inbox:
         self.network = network
         self.dropped: list[str] = []
         self.fails: Exception | None = None
+        self.too_long = False
         self._handlers: dict[str, Callable[[str, bytes], None]] = {}
         self._answers: list[tuple[Any, Any]] = []
         network.inboxes[owner] = self
@@ -84,6 +85,8 @@ class Inbox:
     def cast(self, node: str, kind: str, body: bytes = b"", answered: Any = None) -> None:
         if not self.is_up:
             raise NotSent("redis_nodes")
+        if self.too_long:
+            raise TooLong
         if self.fails is not None:
             answered.fail(self.fails)
             return
@@ -353,6 +356,29 @@ def test_more_messages_than_may_wait_are_refused_at_once() -> None:
 
     assert world.say(ann, "game:action", {})[0][4]["response"] == {"accepted": False, "reason": "busy"}
     assert len(world.match.pushes) == MAX_WAITING
+
+
+def test_a_client_that_sends_without_end_costs_redis_no_more_than_its_rate() -> None:
+    world = World()
+    ann = world.joined(ANN)
+    ann.transport.take()
+    reasons = [world.say(ann, "chat:send", {"content": ""})[0][4]["response"]["reason"] for _ in range(60)]
+
+    assert reasons == ["content_empty"] * 50 + ["rate_limited"] * 10
+    world.now += 1
+    assert world.say(ann, "chat:send", {"content": ""})[0][4]["response"]["reason"] == "content_empty"
+
+
+def test_a_push_that_is_too_long_for_the_way_has_the_client_join_again() -> None:
+    world = World()
+    ann = world.joined(ANN)
+    ann.transport.take()
+    world.host_inbox.too_long = True
+    world.push("u1", "game:huge")
+    world.host_inbox.too_long = False
+    world.beat()
+
+    assert events(ann.transport.take()) == ["phx_error"]
 
 
 def test_an_outcome_that_nobody_knows_is_left_to_the_deadline() -> None:
