@@ -125,9 +125,9 @@ class MemoryRooms:
         streams = self.streams(record.room_id)
         return RoomRow(record.room_id, record.version, record.updated_at, streams, record.kind)
 
-    def ids(self) -> Iterator[str]:
+    def ids(self) -> tuple[str, ...]:
         """Ids of all rooms, as of now."""
-        return iter(self._table)
+        return self._table.ids()
 
     def streams(self, room_id: str) -> int:
         """How many streams and sockets listen to the room."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import fields
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from actors.rooms.memory_rooms import RoomStatistics
@@ -14,7 +15,7 @@ from actors.rooms.shared_rooms import SharedStatistics
 from actors.rooms.store import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from actors.core import Event, Member
     from actors.rooms.record import Change, Put, Record
@@ -92,10 +93,9 @@ class PartitionedRooms:
                 return Page(rows, f"{place}{CURSOR_SEPARATOR}")
         return Page(rows, None)
 
-    def ids(self) -> Iterator[str]:
+    def ids(self) -> tuple[str, ...]:
         """Ids of the rooms this process listens to, as of now."""
-        for part in self.parts:
-            yield from part.ids()
+        return tuple(chain.from_iterable(part.ids() for part in self.parts))
 
     def streams(self, room_id: str) -> int:
         """How many streams and sockets of this process listen to the room."""

@@ -28,7 +28,7 @@ from actors.rooms.store import Page, RoomRow, change_by_condition
 from supervision import ChildSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from actors.core import Event, Member, Registry
     from actors.rooms.room_commands import RoomCommands, Written
@@ -278,7 +278,7 @@ class SharedRooms:
             rows.append(RoomRow(room_id, record.version, record.updated_at, streams, record.kind))
         return rows
 
-    def ids(self) -> Iterable[str]:
+    def ids(self) -> tuple[str, ...]:
         """Ids of the rooms this process listens to, as of now."""
         return self._views.ids()
 

@@ -159,7 +159,11 @@ class RoomTable:
         return True  # also without rooms
 
     def __iter__(self) -> Iterator[str]:
-        return iter(tuple(self._slots))
+        return iter(self.ids())
+
+    def ids(self) -> tuple[str, ...]:
+        """Ids of all rooms, as of now."""
+        return tuple(self._slots)
 
     def get(self, room_id: str) -> Record | None:
         """The last record."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Container
 from functools import partial
 from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
+from actors.core import Histogram
 from tests.engines import RedisServer
 from tests.fakes.api_server import api_server
+from tests.fakes.life import LoneLife
 from tests.fakes.node import client_of, job
 from tests.web.conftest import Serve
 from tests.web.serving import ADMIN, Node, Watcher, eventually
-from web.handlers.inspection.live import MAX_LOOKERS, changes
-from web.handlers.inspection.section import Facts
+from web.handlers.inspection.live import MAX_LOOKERS, Kept, LiveView, Series, changes
+from web.handlers.inspection.section import IDS_PER_ROW, IDS_PER_SLICE, Facts, Look, Section, rows_of
 
 INSPECT = "/internal/inspect"
 ADMIN_TOKEN = ADMIN["Authorization"].removeprefix("Bearer ")
@@ -299,3 +304,91 @@ async def test_the_queue_of_a_redis_that_is_away_is_503(serve: Serve, redis_serv
     assert seen.status_code == 503
     assert "retry-after" in seen.headers
     assert acted == 503
+
+
+# -- what looking costs -----------------------------------------------------------------------
+
+
+class Counted:
+    """An id that counts how often one of its kind is read."""
+
+    read = 0
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __str__(self) -> str:
+        Counted.read += 1
+        return f"room-{self._number}"
+
+
+@pytest.mark.parametrize(("search", "limit"), [("nothing", 100), ("room-", 1000), ("room-99999", 1)])
+async def test_other_tasks_run_while_a_hundred_thousand_ids_are_compared(search: str, limit: int) -> None:
+    ids = [Counted(number) for number in range(100_000)]
+    work = [0]
+
+    def row(key: Counted) -> Facts:
+        Counted.read += IDS_PER_ROW
+        return {"key": key}
+
+    class Steps(trio.abc.Instrument):
+        def after_task_step(self, task: trio.lowlevel.Task) -> None:
+            work.append(Counted.read)
+
+    Counted.read = 0
+    steps = Steps()
+    trio.lowlevel.add_instrument(steps)
+    await rows_of(ids, Look(search, limit), row)
+    trio.lowlevel.remove_instrument(steps)
+
+    assert Counted.read > IDS_PER_SLICE
+    taken = [after - before for before, after in itertools.pairwise([*work, Counted.read])]
+    assert max(taken) <= IDS_PER_SLICE + IDS_PER_ROW + 1
+
+
+async def test_while_nobody_looks_only_the_numbers_of_charts_are_read(autojump_clock: MockClock) -> None:
+    asked: list[str] = []
+
+    class Numbers(Section):
+        def summary(self) -> Facts:
+            asked.append("summary")
+            return {}
+
+        def numbers(self, names: Container[str]) -> dict[str, float | Histogram]:
+            asked.append("numbers")
+            return {"n": 2.0 * asked.count("numbers")} if "n" in names else {}
+
+    async def look() -> Facts:
+        asked.append("look")
+        return {}
+
+    series = {"n": Series("a", "n"), "growth": Series("a", "n", Kept.RATE)}
+    view = LiveView(look, {"a": Numbers(), "b": Numbers()}, series)
+    with trio.move_on_after(5 * 60 + 1):
+        await view.run(LoneLife())
+
+    assert asked == ["numbers"] * 60
+    assert view.history()["series"]["n"][:3] == [2.0, 4.0, 6.0]
+    assert view.history()["series"]["growth"][:3] == [None, 0.4, 0.4]
+
+
+async def test_the_chart_of_commits_has_their_mean_since_the_point_before(autojump_clock: MockClock) -> None:
+    commits = Histogram()
+
+    class Ledger(Section):
+        def numbers(self, names: Container[str]) -> dict[str, float | Histogram]:
+            return {"commit_seconds": commits} if "commit_seconds" in names else {}
+
+    async def look() -> Facts:
+        return {}
+
+    view = LiveView(look, {"ledger": Ledger()}, {"ms": Series("ledger", "commit_seconds", Kept.MEAN_MS)})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(view.run, LoneLife())
+        for durations in ((9.0,), (0.010, 0.030), ()):
+            for seconds in durations:
+                commits.observe(seconds)
+            await trio.sleep(5.001)
+        nursery.cancel_scope.cancel()
+
+    assert [point and round(point, 6) for point in view.history()["series"]["ms"]] == [None, 20.0, None]

@@ -49,7 +49,7 @@ class MatchesSection(SampledSection):
             match = self._matches.state(room_id)
             return None if match is None else self._row(match)
 
-        found, more = await rows_of(tuple(self._matches.room_ids()), look, row)
+        found, more = await rows_of(self._matches.room_ids(), look, row)
         return {"matches_listed": found, "more": more}
 
     async def item(self, id: str) -> Facts | None:

@@ -11,7 +11,7 @@ from actors.rooms import Record, Refusal, is_room_id
 from web.handlers.inspection.section import SampledSection, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from actors.core import Registry
     from actors.rooms import RoomStore
@@ -34,7 +34,7 @@ class RoomsSection(SampledSection):
         self,
         samples: Callable[[], Iterable[Sample]],
         rooms: RoomStore,
-        ids: Callable[[], Iterable[str]],
+        ids: Callable[[], Sequence[str]],
         peek: Callable[[str], Record | None],
         registry: Registry,
     ) -> None:
@@ -51,7 +51,7 @@ class RoomsSection(SampledSection):
             record = self._peek(room_id)
             return None if record is None else self._row(record)
 
-        found, more = await rows_of(tuple(self._ids()), look, row)
+        found, more = await rows_of(self._ids(), look, row)
         return {"rooms_listed": found, "more": more}
 
     async def item(self, id: str) -> Facts | None:
