@@ -10,18 +10,28 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import h11
 import httpx
 import pytest
+import trio
 
 from tests.engines import RedisServer
-from tests.fakes.waiting import until_now
+from tests.fakes.waiting import until, until_now
+from tests.faults.cluster import request
+from tests.web.serving import Watcher
 
 WITHIN_S: Final = 60.0
+# So many that each of two workers has some.
+STREAMS: Final = 16
+# No Python starts a server in less.
+SOONEST_START_S: Final = 0.2
+# For a machine that does ten other things.
+BUSY_S: Final = 10.0
 HEAVY: Final = (
     "actors",
     "web.wiring",
@@ -167,6 +177,82 @@ def test_workers_share_rooms_and_are_replaced_without_a_failed_request(
         house.process.send_signal(signal.SIGTERM)
         assert house.process.wait(timeout=WITHIN_S) == 0
         assert house.events("worker_silent") == []
+
+
+@dataclass
+class Watching:
+    """A client of a room's stream, as an EventSource is one: it comes back by itself.
+
+    Attributes:
+        versions: Of the records it was told of.
+        resets: How often it was told that something is lost.
+        connects: How often it has come.
+        away_s: How long it was away, after each end of a stream, beyond what it was asked to wait.
+    """
+
+    port: int
+    versions: list[int] = field(default_factory=list)
+    resets: int = 0
+    connects: int = 0
+    away_s: list[float] = field(default_factory=list)
+
+    async def run(self) -> None:
+        last_id, ended_at, retry_s = "", 0.0, 0.0
+        while True:
+            with suppress(OSError, trio.BrokenResourceError, h11.RemoteProtocolError):
+                async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
+                    watcher = Watcher(stream)
+                    headers = {"Last-Event-ID": last_id} if last_id else {}
+                    await watcher.ask("/api/rooms/r/stream", headers)
+                    if ended_at:
+                        self.away_s.append(trio.current_time() - ended_at - retry_s)
+                    self.connects += 1
+                    while (frame := await watcher.frame()) is not None:
+                        last_id = frame.id or last_id
+                        retry_s = retry_s if frame.retry is None else frame.retry / 1000
+                        self.resets += frame.event == "reset"
+                        if frame.event == "state":
+                            self.versions.append(frame.data["version"])
+            ended_at = trio.current_time()
+            await trio.sleep(retry_s)  # real time: as it was asked to
+
+
+async def test_a_worker_that_is_killed_is_missed_by_nobody_else(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    with family(redis_server, tmp_path) as house:
+        async with trio.open_nursery() as nursery:
+            await request(house.port, "PUT", "/api/rooms/r", b'{"state":{"n":1}}')
+            clients = [Watching(house.port) for _ in range(STREAMS)]
+            for client in clients:
+                nursery.start_soon(client.run)
+            await until(lambda: all(client.versions for client in clients), within_s=WITHIN_S)
+
+            os.kill(min(house.children()), signal.SIGKILL)
+            waits = list[float]()
+            async with trio.open_nursery() as asking:
+                for _ in range(STREAMS):
+                    asking.start_soon(ask, house.port, waits)
+            # Some came to the socket of the dead one, and waited there for its successor.
+            assert len(waits) == STREAMS
+            assert max(waits) > SOONEST_START_S
+            assert (await request(house.port, "PUT", "/api/rooms/r", b'{"state":{"n":2}}')).status == 200
+            await until(lambda: all(2 in client.versions for client in clients), within_s=WITHIN_S)
+            nursery.cancel_scope.cancel()
+
+    cut = [client for client in clients if client.connects > 1]
+    assert 0 < len(cut) < STREAMS
+    assert all(client.versions == [1, 2] and client.resets == 0 for client in clients)
+    # When they were asked to: or, where they came to the dead one's socket, once it has a successor.
+    assert all(sum(client.away_s) <= max(waits) + BUSY_S for client in cut)
+
+
+async def ask(port: int, waits: list[float]) -> None:
+    """Read the room over a connection of one's own, and note how long that took."""
+    began = trio.current_time()
+    with trio.fail_after(WITHIN_S):
+        assert (await request(port, "GET", "/api/rooms/r")).status == 200
+    waits.append(trio.current_time() - began)
 
 
 @pytest.mark.parametrize(("given", "said"), [("2", "ROOM_STORE: must be redis"), ("none", "WORKERS: ")])
