@@ -112,6 +112,11 @@ class _Climb:
             # Rooms of its own, so that no step hears of the writes of another.
             session = replace(self._session, token=f"{self._session.token}-{len(self._steps)}")
             outcome: Outcome = self._scenario.run(session, replace(self._options, rate=rate))
+        except KeyboardInterrupt:
+            if self._last is None:
+                raise
+            self._partial = True
+            return
         except TargetError as wrong:
             if not self._steps:
                 raise

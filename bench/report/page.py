@@ -194,6 +194,8 @@ def _curves(curves: Mapping[str, Points], what: str) -> str:
 def _comparison(value: Mapping[str, Any]) -> str:
     parts = [f"<section><h2>Peers, {value['rounds']} interleaved rounds</h2>"]
     parts.append(_facts(value["machine"], value["command"]))
+    if value.get("partial"):
+        parts.append(_notes(["interrupted: not all rounds were done"]))
     parts.append(_notes(f"absent: {name}: {reason}" for name, reason in value["absent"].items()))
     for line in value["lines"]:
         medians = {name: median for name, median in line["medians"].items() if median is not None}

@@ -202,9 +202,14 @@ def _run(session: Session, options: ChannelsOptions) -> Outcome:
         raise UsageError(f"--only: there is no part {options.only}; there are {', '.join(PARTS)}")
     found = Findings()
     # Memory first: what a load leaves behind in the allocator would be filled by the idle ones.
-    for part in sorted(RUN, key=lambda name: name != "idle"):
-        if options.only in {"", part} and not found.partial:
-            RUN[part](session, options, found)
+    try:
+        for part in sorted(RUN, key=lambda name: name != "idle"):
+            if options.only in {"", part} and not found.partial:
+                RUN[part](session, options, found)
+    except KeyboardInterrupt:
+        if not found.figures:
+            raise
+        found.partial = True
     return found.outcome()
 
 

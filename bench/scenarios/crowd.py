@@ -28,16 +28,20 @@ class CrowdOptions(Timing):
 
 def _run(session: Session, options: CrowdOptions) -> Outcome:
     rounds: list[tuple[Outcome, Outcome]] = []
-    for _ in range(options.rounds):
-        alone = last = _put(session, options, 0)
-        if not last.partial:
-            last = _put(session, options, options.streams)
-        if last.partial:
-            # A round that was interrupted is dropped, unless there is no other.
-            if not rounds:
-                return last
-            break
-        rounds.append((alone, last))
+    try:
+        for _ in range(options.rounds):
+            alone = last = _put(session, options, 0)
+            if not last.partial:
+                last = _put(session, options, options.streams)
+            if last.partial:
+                # A round that was interrupted is dropped, unless there is no other.
+                if not rounds:
+                    return last
+                break
+            rounds.append((alone, last))
+    except KeyboardInterrupt:
+        if not rounds:
+            raise
     without, crowded = zip(*rounds, strict=True)
     shares = [with_.headline[1] / alone.headline[1] for alone, with_ in zip(without, crowded, strict=True)]
     last = crowded[-1]

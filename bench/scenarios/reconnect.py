@@ -12,6 +12,7 @@ With `--url` only that server is measured; `--token` is then the token of the st
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import statistics
 from contextlib import ExitStack
@@ -97,18 +98,24 @@ def _run(session: Session, options: ReconnectOptions) -> Outcome:
                 bearer=room_token(secret, "*", "writer", rights="rw"),
             )
         seen: dict[str, list[Return]] = {name: [] for name in servers}
-        partial = False
-        for nth in range(options.rounds):
-            for name, server in servers.items():
+        calm: WindowResult | None = None
+        try:
+            for nth, (name, server) in itertools.product(range(options.rounds), servers.items()):
                 session.live.say(f"round {nth + 1} of {options.rounds}, {name}")
                 found = _return(server, options, secret if name == TOKENS else "")
                 if isinstance(found, WindowResult):
-                    partial = True
+                    calm = found
                     break
                 seen[name].append(found)
-            if partial:
-                break
-    return _outcome(seen, found, options.streams)
+                calm = found.calm
+        except KeyboardInterrupt:
+            if calm is None:
+                raise
+        partial = sum(map(len, seen.values())) < options.rounds * len(servers)
+    outcome = _outcome(seen, options.streams)
+    facts = {} if calm is None else generator_facts(calm)
+    figures = outcome.figures or {"writes_per_s": 0.0 if calm is None else round(calm.per_s, 1)}
+    return replace(outcome, figures=figures, **(facts | {"partial": partial}))
 
 
 def _return(session: Session, options: ReconnectOptions, secret: str) -> Return | WindowResult:
@@ -162,7 +169,7 @@ def _authorization(secret: str, room: bytes, nth: int) -> bytes:
     return header_line("Authorization", f"Bearer {room_token(secret, room.decode(), f'listener-{nth}')}")
 
 
-def _outcome(seen: dict[str, list[Return]], last: Return | WindowResult, streams: int) -> Outcome:
+def _outcome(seen: dict[str, list[Return]], streams: int) -> Outcome:
     figures: dict[str, float] = {}
     if all(seen.values()) and TOKENS in seen:
         kept = [tokens.kept / none.kept for none, tokens in zip(seen[NONE], seen[TOKENS], strict=False)]
@@ -179,16 +186,12 @@ def _outcome(seen: dict[str, list[Return]], last: Return | WindowResult, streams
         if costs:
             figures[f"server_us_a_write_{word}"] = round(statistics.median(write for write, _ in costs), 2)
             figures[f"server_us_a_stream_{word}"] = round(statistics.median(stream for _, stream in costs), 1)
-    calm = last if isinstance(last, WindowResult) else last.calm
-    if not figures:
-        figures["writes_per_s"] = round(calm.per_s, 1)
     return Outcome(
         figures=figures,
         latencies={f"answer, {name}": found[-1].answer for name, found in seen.items() if found},
         warnings=list(
             dict.fromkeys(line for found in seen.values() for each in found for line in each.warnings)
         ),
-        **(generator_facts(calm) | {"partial": isinstance(last, WindowResult)}),
     )
 
 

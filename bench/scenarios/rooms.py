@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bench.load.wire import SMALLEST_STATE
@@ -38,10 +38,13 @@ def _run(session: Session, options: RoomsOptions) -> Outcome:
     if first.partial:
         return first
     at_one = session.resident_bytes()
-    fill(session, requests, many)
-    crowded = run_calls(
-        session, calls, lambda nth: requests.put(many[chosen[nth % len(chosen)]], nth + 1), requests
-    )
+    try:
+        fill(session, requests, many)
+        crowded = run_calls(
+            session, calls, lambda nth: requests.put(many[chosen[nth % len(chosen)]], nth + 1), requests
+        )
+    except KeyboardInterrupt:
+        return replace(first, partial=True)
     during = session.resident_bytes()
     # Before and after, so that a machine that becomes faster or slower meanwhile says little.
     second = first if crowded.partial else alone()

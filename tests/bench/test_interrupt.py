@@ -15,6 +15,10 @@ import pytest
 
 from bench.cli import INTERRUPTED
 from bench.results import read_json
+from bench.scenarios import crowd, reconnect
+from bench.scenarios.crowd import CROWD, CrowdOptions
+from bench.scenarios.reconnect import RECONNECT, ReconnectOptions
+from bench.session import Session
 
 PATIENCE_S = 60.0
 ENOUGH = 20
@@ -107,3 +111,36 @@ def test_a_scenario_of_several_windows_ends_with_the_first_that_is_interrupted(
     assert result["outcome"]["partial"] is True
     assert result["outcome"]["figures"]["requests_per_s"] > 0
     assert "share_of_none" not in result["outcome"]["figures"]
+
+
+def interrupted_after(count: int, put: Callable[..., Any]) -> Callable[..., Any]:
+    """Do `count` measurements, and interrupt the next before its window begins."""
+    left = iter(range(count))
+
+    def run(*arguments: Any) -> Any:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return put(*arguments)
+
+    return run
+
+
+BRIEF: dict[str, Any] = {"duration_s": 0.1, "warmup_s": 0.05, "streams": 5, "connections": 2}
+
+
+def test_an_interrupt_between_two_windows_keeps_the_rounds_before(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crowd, "_put", interrupted_after(3, vars(crowd)["_put"]))
+    monkeypatch.setattr(reconnect, "_return", interrupted_after(1, vars(reconnect)["_return"]))
+
+    with_crowd = CROWD.run(session, CrowdOptions(rounds=2, **BRIEF))
+    with_return = RECONNECT.run(session, ReconnectOptions(rounds=2, **BRIEF))
+
+    assert with_crowd.partial
+    assert with_crowd.figures["share_of_none"] > 0
+    assert with_return.partial
+    assert with_return.figures["share_of_writes_during_return"] > 0
+    for scenario, options in ((CROWD, CrowdOptions(**BRIEF)), (RECONNECT, ReconnectOptions(**BRIEF))):
+        with pytest.raises(KeyboardInterrupt):
+            scenario.run(session, options)

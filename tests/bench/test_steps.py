@@ -93,6 +93,22 @@ def test_an_interrupted_climb_keeps_its_good_steps() -> None:
     assert [step.rate for step in outcome.steps] == [100, 200]
 
 
+def test_an_interrupt_between_two_windows_keeps_the_steps_before() -> None:
+    def run(_session: Session, options: Rate) -> Outcome:
+        if options.rate > 100:
+            raise KeyboardInterrupt
+        return Outcome(figures={"requests_per_s": 1.0, "error_share": 0.0, "unsent_share": 0.0})
+
+    scenario = Scenario(name="made-up", summary="", options=Rate, run=run, has_steps=True)
+
+    outcome = climb(scenario, "100:1000")
+
+    assert outcome.partial
+    assert outcome.figures["knee_rate"] == 100
+    with pytest.raises(KeyboardInterrupt):
+        climb(scenario, "200:1000")
+
+
 def test_what_has_no_rate_has_no_steps() -> None:
     with pytest.raises(UsageError, match="fanout has no rate"):
         stepped(FANOUT, Steps(1, 2, 2))
