@@ -25,7 +25,7 @@ test: $(VENV)/.installed ## Run the tests that need no browser and no patience
 slow: $(VENV)/.installed ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m "slow and not e2e" $(ARGS)
 
-e2e: $(VENV)/.installed $(NPM:%=%/node_modules/.installed) $(VENV)/sourcepawn/.installed ## Run the tests that need Chromium, Node or Lua
+e2e: $(VENV)/.installed $(NPM:%=%/node_modules/.installed) $(VENV)/sourcepawn/.installed ## Run the tests that need Chromium, Node, Lua or SourcePawn
 	$(BIN)/python -m pytest -m e2e $(ARGS)
 
 pictures: $(VENV)/.installed ## Take the pictures of the documents anew (needs Chromium)
