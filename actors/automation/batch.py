@@ -209,6 +209,7 @@ class Batch:
             request_id=request_id,
             now=context.now,
         )
+        self._supersede(queued, waiting)
         if queued.steps is not None:
             self._enqueue(player, queued, queued.steps, waiting, actor)
         elif is_logged and not queued.decision.apply:
@@ -237,6 +238,13 @@ class Batch:
         )
         return queued
 
+    def _supersede(self, queued: Queued, waiting: list[PendingDecision]) -> None:
+        for request_id in queued.supersedes:
+            # One that this very batch has made is dropped before it is written.
+            if self._decisions.pop(request_id, None) is None:
+                self._superseded.append(request_id)
+        waiting[:] = [other for other in waiting if other.request_id not in queued.supersedes]
+
     def _enqueue(
         self,
         player: Player,
@@ -245,11 +253,6 @@ class Batch:
         waiting: list[PendingDecision],
         actor: int | None,
     ) -> None:
-        for request_id in queued.supersedes:
-            # One that this very batch has made is dropped before it is written.
-            if self._decisions.pop(request_id, None) is None:
-                self._superseded.append(request_id)
-        waiting[:] = [other for other in waiting if other.request_id not in queued.supersedes]
         decision = queued.decision
         self._decisions[decision.request_id] = self._row(player, queued, todo, actor, Status.PENDING)
         self._newest.pop(player.user_id, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from actors.automation.decision import PUNISHING, Action, Decision, Verdict
@@ -56,7 +56,7 @@ class Queued:
 
     Attributes:
         steps: To be stored as a new pending decision; None when nothing new is stored.
-        supersedes: Request ids of waiting decisions this one takes the place of.
+        supersedes: Request ids of waiting decisions this one takes the place of; it may ask for nothing.
         punishment: Status and end the player takes over when it is carried out.
         forbidden: Why the actor may not have it applied; None where it may.
     """
@@ -89,7 +89,8 @@ def queue(
     """Apply a verdict, given the pending decisions of the player (oldest first)."""
     reason = why_not(verdict, policy, capabilities, inbound_key=inbound_key)
     if verdict.action is Action.NONE:
-        return reported(verdict, request_id, None if inbound_key else reason)
+        report = reported(verdict, request_id, None if inbound_key else reason)
+        return replace(report, supersedes=_withdrawn(waiting) if inbound_key else ())
     if reason is None:
         reason = _already(verdict, waiting, banned_at)
     if reason is not None:
@@ -102,6 +103,20 @@ def queue(
         steps=_with_leftovers(steps, _kept(steps, player, policy, waiting), waiting),
         supersedes=tuple(other.request_id for other in waiting if not other.leased),
         punishment=punishment_after(verdict, policy, now),
+    )
+
+
+def _withdrawn(waiting: Sequence[PendingDecision]) -> tuple[str, ...]:
+    """Steps up and down that nothing speaks for any more, and that can be dropped without a trace.
+
+    Not one that Roblox may have heard of: it is finished, and the next snapshot decides from there. Nor
+    one that was handed roles to take away. A punishment stays until a person lifts it.
+    """
+    return tuple(
+        other.request_id
+        for other in waiting
+        if not (other.touched or other.leased or len(other.outstanding) > 1)
+        and other.action not in {action.value for action in PUNISHING}
     )
 
 

@@ -22,6 +22,7 @@ import time
 import zlib
 from collections import Counter
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from actors.core import sync_directory
@@ -30,7 +31,6 @@ from actors.rooms.table import KeptOutcome, KeptRoom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from actors.rooms.table import RoomTable
 
@@ -38,11 +38,14 @@ logger = logging.getLogger(__name__)
 
 FILE: Final = "rooms.snapshot"
 OWNER: Final = "rooms.owner"
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 NEW: Final = ".new"
 _NAME: Final = b"greenroom rooms "
-_FORMAT: Final = _NAME + b"1\n"
-# Header: Unix seconds at which it was written.
-_HEADER: Final = struct.Struct(">d")
+_FORMAT: Final = _NAME + b"2\n"
+_FORMAT_1: Final = _NAME + b"1\n"
+# Header: Unix seconds at which it was written; the same on the clock of this boot, and which boot that is.
+_HEADER: Final = struct.Struct(">dd16s")
+_HEADER_1: Final = struct.Struct(">d")
 # An entry: tag, lengths of what follows (room id, epoch, body), version, age in seconds, and a digest: of
 # the secret with a room, of the state with the outcome of a write, whose body is the idempotency key. The
 # last one has the count of the others as its version; a CRC-32 of all bytes before follows.
@@ -60,18 +63,52 @@ class BadSnapshot(Exception):
     """The file cannot be used; the text says why."""
 
 
+class BootTime(NamedTuple):
+    """A time that no jump of the wall clock changes, as long as the machine is not started again.
+
+    Attributes:
+        seconds: Since the machine was started, sleep included.
+        boot_id: Which start that was, 16 bytes; zeros where the system does not tell.
+    """
+
+    seconds: float = 0.0
+    boot_id: bytes = bytes(16)
+
+
+NO_BOOT_TIME: Final = BootTime()
+
+
+def boot_time() -> BootTime:
+    """The time now; of no boot where the system does not tell (it is Linux that does)."""
+    try:
+        boot_id = bytes.fromhex(BOOT_ID.read_text(encoding="ascii").strip().replace("-", ""))
+        return BootTime(time.clock_gettime(time.CLOCK_BOOTTIME), boot_id)
+    except (OSError, ValueError, AttributeError):
+        return NO_BOOT_TIME
+
+
 class Snapshot(NamedTuple):
     """What a file holds.
 
     Attributes:
         written_at: Unix seconds.
+        written_since_boot: The same since the machine was started.
         rooms: The last written first.
         outcomes: Of writes with an idempotency key, the oldest first.
     """
 
     written_at: float
+    written_since_boot: BootTime
     rooms: list[KeptRoom]
     outcomes: list[KeptOutcome]
+
+    def stopped_s(self, unix_s: float, since_boot: BootTime) -> float:
+        """Seconds since it was written. The wall clock is asked only where the machine was started since."""
+        written = self.written_since_boot
+        if any(written.boot_id) and written.boot_id == since_boot.boot_id:
+            return max(0.0, since_boot.seconds - written.seconds)
+        # A clock that was set back during the stop makes no room younger than it was.
+        return max(0.0, unix_s - self.written_at)
 
 
 class RoomSnapshot:
@@ -82,7 +119,8 @@ class RoomSnapshot:
         table: The rooms.
         ttl_s: Age past which a room is not taken over; a stop counts.
         is_on: Whether to keep anything; if not, a file that is there is removed.
-        clock: Unix seconds, by which the stop is measured.
+        clock: Unix seconds, by which the stop is measured where the machine was started meanwhile.
+        boot_clock: By which it is measured else.
         steady: Seconds on the clock of `RoomTable.tick`.
 
     Attributes:
@@ -98,6 +136,7 @@ class RoomSnapshot:
         ttl_s: float,
         is_on: bool = True,
         clock: Callable[[], float] = time.time,
+        boot_clock: Callable[[], BootTime] = boot_time,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
@@ -107,6 +146,7 @@ class RoomSnapshot:
         self._ttl_s = ttl_s
         self._is_on = is_on
         self._clock = clock
+        self._boot_clock = boot_clock
         self._steady = steady
         self.restored = 0
         self.left_out: Mapping[str, int] = {}
@@ -144,8 +184,7 @@ class RoomSnapshot:
             sync_directory(self._directory)
 
     def _restore(self, snapshot: Snapshot) -> None:
-        # A clock that was set back during the stop makes no room younger than it was.
-        stopped_s = max(0.0, self._clock() - snapshot.written_at)
+        stopped_s = snapshot.stopped_s(self._clock(), self._boot_clock())
         aged = [room._replace(age_s=room.age_s + stopped_s) for room in snapshot.rooms]
         young = [room for room in aged if room.age_s <= self._ttl_s]
         outcomes = [each._replace(age_s=each.age_s + stopped_s) for each in snapshot.outcomes]
@@ -195,7 +234,8 @@ class RoomSnapshot:
             with open(descriptor, "wb") as file:  # noqa: PTH123  # it is open already
                 outcomes = self._table.kept_outcomes(self._steady())
                 until_s = time.monotonic() + WRITE_S
-                written = write(file, rooms, outcomes, written_at=self._clock(), until_s=until_s)
+                now, since_boot = self._clock(), self._boot_clock()
+                written = write(file, rooms, outcomes, written_at=now, since_boot=since_boot, until_s=until_s)
                 size = file.tell()
                 file.flush()
                 os.fsync(descriptor)
@@ -216,6 +256,7 @@ def write(
     outcomes: Iterable[KeptOutcome] = (),
     *,
     written_at: float,
+    since_boot: BootTime = NO_BOOT_TIME,
     until_s: float,
 ) -> int:
     """Write a snapshot; how many rooms are in it. None is begun after `until_s` on the monotonic clock."""
@@ -233,7 +274,7 @@ def write(
         put(_ENTRY.pack(tag, *lengths, version, age_s, digest) + (room_id + epoch).encode())
         put(body)
 
-    put(_FORMAT + _HEADER.pack(written_at))
+    put(_FORMAT + _HEADER.pack(written_at, *since_boot))
     for outcome in outcomes:
         put_entry(_OUTCOME, *outcome)
         entries += 1
@@ -255,10 +296,12 @@ def read(file: IO[bytes], *, until_s: float) -> Snapshot:
     """
     reader = _Reader(file)
     begin = reader.take(len(_FORMAT))
-    if begin != _FORMAT:
+    if begin not in {_FORMAT, _FORMAT_1}:
         raise BadSnapshot("another format" if begin.startswith(_NAME) else "damaged")
-    (written_at,) = _HEADER.unpack(reader.take(_HEADER.size))
-    if not math.isfinite(written_at):
+    header = _HEADER if begin == _FORMAT else _HEADER_1
+    written_at, *since_boot = header.unpack(reader.take(header.size))
+    written_since_boot = BootTime(*since_boot)
+    if not (math.isfinite(written_at) and math.isfinite(written_since_boot.seconds)):
         raise BadSnapshot("damaged")
     rooms: list[KeptRoom] = []
     outcomes: list[KeptOutcome] = []
@@ -276,7 +319,7 @@ def read(file: IO[bytes], *, until_s: float) -> Snapshot:
     is_whole = _CHECKSUM.unpack(reader.take(_CHECKSUM.size))[0] == checksum and not reader.left
     if not is_whole or entry[4] != len(rooms) + len(outcomes):
         raise BadSnapshot("damaged")
-    return Snapshot(written_at, rooms, outcomes)
+    return Snapshot(written_at, written_since_boot, rooms, outcomes)
 
 
 def _read_entry(

@@ -395,6 +395,27 @@ def test_a_different_decision_takes_the_place_of_one_nobody_has_begun(engine: En
     assert _statuses(engine) == [("PROMOTE", "superseded"), ("SUSPEND", "pending")]
 
 
+def test_a_step_nobody_has_begun_is_withdrawn_when_nothing_speaks_for_it_any_more(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    _record(engine, entry(rank="New", rankPoints=50, apply=True))
+    assert _statuses(engine) == [("PROMOTE", "superseded")]
+
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    _record(engine, entry(rank="New", rankPoints=50))
+    assert _statuses(engine)[1:] == [("PROMOTE", "pending")]
+
+
+def test_what_cannot_be_dropped_without_a_trace_is_not_withdrawn(engine: Engine) -> None:
+    _record(engine, entry(rank="New", rankPoints=150, apply=True))
+    _hear(engine, _claim(engine)[0], RetryIn(1.0, "503"))
+    _record(engine, entry(rank="New", rankPoints=50, apply=True))
+    assert _statuses(engine) == [("PROMOTE", "pending")]
+
+    _record(engine, entry(rank="New", rankPoints=50, warnings=7, apply=True))
+    _record(engine, entry(rank="New", rankPoints=50, warnings=0, apply=True))
+    assert _statuses(engine) == [("PROMOTE", "superseded"), ("BAN", "pending")]
+
+
 def test_of_two_different_decisions_in_one_batch_only_the_later_is_stored(engine: Engine) -> None:
     points: dict[str, Any] = {"rank": "New", "rankPoints": 150, "apply": True}
     _record(engine, entry(**points), entry(**points, warnings=7))

@@ -14,7 +14,17 @@ from typing import Any, Final
 import pytest
 
 from actors.rooms import Kind, Put, Record, Refusal, RoomSnapshot, RoomTable
-from actors.rooms.snapshot import FILE, NEW, OWNER, BadSnapshot, open_regular, read, write
+from actors.rooms.snapshot import (
+    FILE,
+    NEW,
+    NO_BOOT_TIME,
+    OWNER,
+    BadSnapshot,
+    BootTime,
+    open_regular,
+    read,
+    write,
+)
 from actors.rooms.table import OUTCOME_TTL_S, KeptRoom
 from tests.actors.rooms.conftest import Clock
 
@@ -30,6 +40,7 @@ class Node:
     ) -> None:
         self.clock = clock
         self.table = RoomTable(max_rooms=max_rooms, max_bytes=100_000)
+        options.setdefault("boot_clock", lambda: NO_BOOT_TIME)
         self.snapshot = RoomSnapshot(directory, self.table, ttl_s=ttl_s, clock=clock, steady=clock, **options)
         self.snapshot.take()
 
@@ -162,6 +173,50 @@ def test_rooms_of_matches_are_not_kept(start: Start, path: Path) -> None:
     assert list(start().table) == ["plain"]
 
 
+@pytest.mark.parametrize("jump_s", [-400 * 86_400, -60, 0, 60, 400 * 86_400])
+@pytest.mark.parametrize("stop_s", [0.0, 500.0, 2 * TTL_S])
+def test_a_stop_is_as_long_as_it_was_whatever_the_wall_clock_says(
+    start: Start, clock: Clock, jump_s: float, stop_s: float
+) -> None:
+    boot = bytes(range(16))
+    before = start(boot_clock=lambda: BootTime(1000.0, boot))
+    before.put("a")
+    before.snapshot.save()
+    clock.now_s += jump_s
+
+    after = start(boot_clock=lambda: BootTime(1000.0 + stop_s, boot))
+
+    assert list(after.table) == (["a"] if stop_s < TTL_S else [])
+    assert after.table.is_older("a", clock() - stop_s + 1) is (stop_s < TTL_S)
+    assert not after.table.is_older("a", clock() - stop_s - 1)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [(bytes(range(16)), b"another boot id."), (bytes(16), bytes(16))]
+)
+def test_over_a_start_of_the_machine_the_wall_clock_counts(
+    start: Start, clock: Clock, written: bytes, read: bytes
+) -> None:
+    before = start(boot_clock=lambda: BootTime(1000.0, written))
+    before.put("a")
+    before.snapshot.save()
+    clock.now_s += 500
+
+    after = start(boot_clock=lambda: BootTime(5.0, read))
+
+    assert after.table.is_older("a", clock() - 499)
+    assert not after.table.is_older("a", clock() - 501)
+
+
+def test_a_file_of_the_format_before_is_read(start: Start, path: Path, clock: Clock) -> None:
+    data = GOOD[:-4].replace(b"rooms 2\n", b"rooms 1\n")
+    header = len(FORMAT)
+    path.parent.mkdir()
+    path.write_bytes(with_checksum(data[:header] + struct.pack(">d", clock()) + data[header + 32 :]))
+
+    assert sorted(start().table) == ["r0", "r1", "r2"]
+
+
 def test_of_too_many_rooms_the_last_written_are_taken(start: Start, clock: Clock) -> None:
     before = start()
     for number in range(5):
@@ -275,7 +330,7 @@ GOOD: Final = snapshot_bytes()
 BROKEN: Final = {
     "empty": (b"", "truncated"),
     "nonsense": (b"x" * 500, "damaged"),
-    "another format": (GOOD.replace(b"rooms 1\n", b"rooms 2\n"), "another format"),
+    "another format": (GOOD.replace(b"rooms 2\n", b"rooms 3\n"), "another format"),
     "a byte more": (GOOD + b"x", "damaged"),
     "a flipped bit": (GOOD.replace(b'"state":1', b'"state":3'), "damaged"),
     "no time": (with_checksum(FORMAT + entry(b"e", written_at=float("nan"))), "damaged"),
