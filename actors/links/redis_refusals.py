@@ -7,6 +7,7 @@ is kept until the same operation succeeds, and shows in health and metrics.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -71,6 +72,10 @@ CODES: Final[Mapping[type[redis.ResponseError], str]] = MappingProxyType(
     }
 )
 
+# Redis before 7 puts what a command in a script met behind words of its own:
+# "ERR Error running script (call to f_6b1b…): @user_script:1: OOM command not allowed …".
+_IN_SCRIPT: Final = re.compile(r".*user_script: ?\d+: -?([A-Z]+) ").match
+
 
 class LinkRefused(LinkDown):
     """The engine is there and refuses an operation.
@@ -101,6 +106,8 @@ def code_of(error: redis.ResponseError) -> str:
     if isinstance(error, redis.exceptions.ExecAbortError):
         # "Transaction discarded because of: OOM command not allowed …", if it says so.
         text = text.rpartition("because of: ")[2]
+    elif (in_script := _IN_SCRIPT(text)) is not None:
+        text = in_script[1]
     if text.removeprefix("ERR ").lower().startswith("unknown command"):
         return "UNKNOWN"
     word = text.partition(" ")[0]
