@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
 from typing import Final
 
 import pytest
@@ -84,11 +85,9 @@ async def nodes(redis_server: RedisServer, **overrides: object) -> AsyncIterator
         yield running
 
 
-async def kill_now_and_then(server: RedisServer, every_s: float) -> None:
-    """End all connections to Redis, of one type after the other."""
+async def kill_now_and_then(server: RedisServer, every_s: float, times: int = 6) -> None:
+    """End all connections to Redis, of one type after the other; so often that a slow machine gets on."""
     with redis.Redis.from_url(server.url) as client:
-        while True:
-            for kind in ("pubsub", "normal"):
-                await trio.sleep(every_s)  # real time: the players move meanwhile
-                kill = partial(client.client_kill_filter, _type=kind, skipme=True)
-                await trio.to_thread.run_sync(kill)
+        for kind in islice(cycle(("pubsub", "normal")), times):
+            await trio.sleep(every_s)  # real time: the players move meanwhile
+            await trio.to_thread.run_sync(partial(client.client_kill_filter, _type=kind, skipme=True))

@@ -25,7 +25,7 @@ import trio
 import trio.lowlevel
 
 from tests.engines import free_port
-from tests.fakes.waiting import until, until_some
+from tests.fakes.waiting import WITHIN_S, until, until_some
 from web.log import JsonFormatter, LineCollector, PutLog
 from web.program import Program
 from web.settings import Settings
@@ -353,7 +353,7 @@ async def served(lane: str, env: Mapping[str, str]) -> AsyncIterator[Served]:
         await process.wait()
 
 
-async def wait_for_port(port: int) -> None:
+async def wait_for_port(port: int, *, within_s: float = WITHIN_S) -> None:
     """Wait until somebody listens there."""
 
     async def is_open() -> bool:
@@ -364,4 +364,4 @@ async def wait_for_port(port: int) -> None:
         await stream.aclose()
         return True
 
-    await until_some(is_open)
+    await until_some(is_open, within_s=within_s)

@@ -227,7 +227,7 @@ async def two_workers(redis_server: RedisServer, api: ApiServer, directory: Path
     command = [sys.executable, "-m", "web.cli", "serve", "--workers", "2"]
     process = await trio.lowlevel.open_process(command, env=env, stdout=subprocess.DEVNULL)
     try:
-        await wait_for_port(port)
+        await wait_for_port(port, within_s=WITHIN_S)
         yield port
     finally:
         process.terminate()
