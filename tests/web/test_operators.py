@@ -19,8 +19,9 @@ from tests.engines import RedisServer
 from tests.fakes.api_server import api_server
 from tests.fakes.node import client_of, job
 from tests.web.conftest import Serve
-from tests.web.serving import ADMIN, eventually
+from tests.web.serving import ADMIN, eventually, serving_worker
 from web.cli import main
+from web.workers.place import WorkerPlace
 
 TOKEN = ADMIN["Authorization"].removeprefix("Bearer ")
 PATIENCE_S = 30.0
@@ -148,3 +149,20 @@ def _top_in_a_terminal(url: str) -> tuple[str, int]:
     status = process.wait(timeout=PATIENCE_S)
     os.close(ours)
     return seen.decode(errors="replace"), status
+
+
+async def test_of_several_workers_any_answers_and_who_is_silent_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving_worker(WorkerPlace(1, 2, (), -1, str(tmp_path)), ADMIN_TOKEN=TOKEN) as node:
+        await node.put("board", {})
+        assert await run("top", "--rounds", "1", "--url", node.url) == 0
+        top = capsys.readouterr().out
+        assert await run("inspect", "tree", "--url", node.url) == 0
+        tree = capsys.readouterr().out.splitlines()
+
+    assert "without node-under-test/2" in top
+    assert [line.split()[:2] for line in tree if not line.startswith(" ")] == [
+        ["worker-1", "running"],
+        ["worker-2", "silent"],
+    ]

@@ -61,6 +61,7 @@ def _screen(server: Server) -> Group:
         return Group(Text(str(refused), style="red"), Text("trying again; q ends", style="dim"))
     return Group(
         _head(server, health),
+        *_silence(tree.get("coverage", {})),
         Columns(
             [_tile(name, points) for name, points in history.items() if any(p is not None for p in points)]
         ),
@@ -77,6 +78,12 @@ def _head(server: Server, health: Any) -> Text:
     if not is_well:
         head.append(f" away: {', '.join(health.get('away', []))}", style="red")
     return head.append(f"  up {health.get('uptime_seconds')} s")
+
+
+def _silence(coverage: Any) -> list[Text]:
+    """Who of the node has not answered, if anybody; older servers do not say."""
+    silent = coverage.get("silent", [])
+    return [Text(f"without {', '.join(silent)}", style="bold red")] if silent else []
 
 
 def _tile(name: str, points: list[float | None]) -> Panel:
