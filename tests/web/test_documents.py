@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import subprocess
 import sys
 from itertools import chain
@@ -52,7 +53,8 @@ ENDLESS = (
     "inspect_live",
     "kill",
 )
-PATIENCE_S = 240
+# Sixty examples of each call take minutes on a busy machine: longer than any other test may run.
+PATIENCE_S = 900
 # One for admins and game servers: then one run may ask everything.
 TOKEN: Final = ADMIN["Authorization"].removeprefix("Bearer ")
 PLAYER: Final = "/players/STEAM_0:1:9/stats"
@@ -204,6 +206,7 @@ OPEN: Final = ("--include-tag", "automation")
 async def test_nothing_the_document_allows_brings_a_5xx_or_an_answer_it_does_not_name(
     serve: Serve, tmp_path: Path, key: str, words: tuple[str, ...]
 ) -> None:
+    faulthandler.dump_traceback_later(PATIENCE_S + 60, exit=True)
     opened = {} if key else {"AUTOMATION": "open"}
     async with serve(**_everything(tmp_path) | {"INBOUND_API_KEYS": key} | opened) as node:
         if key:
