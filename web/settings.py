@@ -292,10 +292,12 @@ def _secrets_in_files(env: Mapping[str, str], values: Mapping[str, str]) -> dict
         if name in values:
             raise SettingsError(name + FILE_SUFFIX, f"{name} is set too: wanted one of them")
         text = _text_of(name + FILE_SUFFIX, Path(path))
+        if not text:
+            # Unset, it may open what it was to close.
+            raise SettingsError(name + FILE_SUFFIX, f"{path}: is empty")
         if name in LISTS_OF_SECRETS:
             text = ",".join(text.splitlines())
-        if text:
-            found[name] = text
+        found[name] = text
     return found
 
 

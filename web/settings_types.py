@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from actors.links import RedisAddress, check_url, urls_in
+from actors.links import RedisAddress, check_database_url, check_url, urls_in
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
@@ -137,6 +137,7 @@ def _database_url(value: SecretStr) -> SecretStr:
         raise ValueError("wanted a sqlite: or postgresql: URL")
     if engine == "sqlite" and urlsplit(value.get_secret_value()).path.strip("/") in {"", ":memory:"}:
         raise ValueError("a database in memory forgets what it has acknowledged: wanted a file")
+    check_database_url(value.get_secret_value())
     return value
 
 

@@ -25,6 +25,7 @@ SHORTEST_NAME: Final = 6
 # Below this many characters a secret can be guessed; HS256 wants a key as long as its digest (RFC 7518, 3.2).
 SHORTEST_SECRET: Final = 16
 SHORTEST_JWT_SECRET: Final = 32
+_QUOTED: Final = re.compile(r"""(["']).*\1\Z""", re.DOTALL)
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*\Z")
 
 
@@ -34,6 +35,8 @@ def warnings(settings: Settings, env: Mapping[str, str]) -> Iterator[str]:
         meant = meant_by(name)
         if meant is not None:
             yield f"{name} is not a variable of ours: is {meant} meant?"
+        elif name in KNOWN and _QUOTED.match(env[name].strip()):
+            yield f"{name} is in quotes, which are part of the value: env files are not read by a shell"
     for field in (
         "admin_token",
         "metrics_token",

@@ -38,7 +38,7 @@ from actors.links.database import (
     described,
 )
 from actors.links.database_channel import DatabaseChannel
-from actors.links.database_engine import Limits, make_engine, normal_url
+from actors.links.database_engine import Limits, check_database_url, make_engine, normal_url
 from actors.links.database_pipeline import Query, run_pipeline
 from actors.links.database_worker import is_schema_fault
 from actors.links.errors import CannotListen, LinkDown, NotSent, OutcomeUnknown
@@ -106,6 +106,7 @@ __all__ = [
     "WallClock",
     "WireStatistics",
     "Writer",
+    "check_database_url",
     "check_url",
     "described",
     "is_schema_fault",

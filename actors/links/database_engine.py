@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.pool import NullPool
 
@@ -22,6 +23,7 @@ DRIVERS: Final = {
     "postgresql": "postgresql+psycopg",
     "sqlite": "sqlite",
 }
+SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # The pages of ten thousand active players, one on each, twice over.
 SQLITE_CACHE_KIB: Final = 65_536
 SQLITE_PAGE_BYTES: Final = 1024
@@ -65,6 +67,25 @@ def normal_url(url: str) -> URL:
         mode = normal.query["ssl"]
         normal = normal.difference_update_query(["ssl"]).update_query_dict({"sslmode": mode})
     return normal
+
+
+def check_database_url(url: str) -> None:
+    """See that a URL can be used, without connecting.
+
+    Raises:
+        ValueError: It is none of SQLite or PostgreSQL, or has an option that libpq does not know, such
+            as those of Prisma and JDBC: every connection would fail. Its text holds no password.
+    """
+    normal = normal_url(url)
+    if normal.get_backend_name() == SQLITE:
+        return
+    for name, value in normal.query.items():
+        try:
+            make_conninfo(**{name: ""})
+        except psycopg.Error:
+            raise ValueError(f"unknown option {name!r}") from None
+        if name == "sslmode" and value not in SSL_MODES:
+            raise ValueError(f"sslmode: wanted one of {', '.join(SSL_MODES)}")
 
 
 def make_engine(url: URL, limits: Limits, *, writes: bool) -> Engine:

@@ -250,6 +250,8 @@ def test_a_file_of_several_secrets_may_have_one_on_each_line(tmp_path: Path) -> 
     [
         (None, {}, "No such file"),
         (b"\xff\xfe", {}, "not UTF-8"),
+        (b"", {}, "is empty"),
+        (b"\xef\xbb\xbf \r\n", {}, "is empty"),
         (b"x" * 70_000, {}, "more than"),
         (b"fine", {"ADMIN_TOKEN": "given"}, "ADMIN_TOKEN is set too"),
     ],
@@ -339,6 +341,41 @@ def test_what_makes_no_sense_together_with_tokens_stops_the_start(env: dict[str,
 )
 def test_a_variable_that_is_nearly_one_of_ours_is_warned_about(name: str, meant: str | None) -> None:
     assert meant_by(name) == meant
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_around_a_value_are_warned_about(quote: str) -> None:
+    value = "a-long-enough-token"
+    for text, said in ((f"{quote}{value}{quote}", 1), (value, 0), (f"{value}{quote}", 0)):
+        env = {"ADMIN_TOKEN": text}
+        lines = list(warnings(Settings.from_env(env), env))
+
+        assert len(lines) == said
+        assert value not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ("?schema=public", "unknown option 'schema'"),
+        ("?pgbouncer=true&connection_limit=5", "unknown option 'pgbouncer'"),
+        ("?sslmode=on", "sslmode: wanted one of"),
+        ("?sslmode=require&application_name=x&connect_timeout=3&options=-csearch_path%3Dgame", None),
+        ("?target_session_attrs=read-write", None),
+        ("", None),
+    ],
+)
+def test_a_database_url_with_options_no_connection_takes_stops_the_start(
+    query: str, problem: str | None
+) -> None:
+    env = {"DATABASE_URL": f"postgresql://u:hush@h/d{query}"}
+    if problem is None:
+        Settings.from_env(env)
+        return
+    with pytest.raises(SettingsError, match=problem) as refused:
+        Settings.from_env(env)
+    assert refused.value.variable == "DATABASE_URL"
+    assert "hush" not in str(refused.value)
 
 
 def test_weak_secrets_are_warned_about_and_never_shown() -> None:
