@@ -33,6 +33,7 @@ class Pump:
         connections: How many; each has at most one request under way.
         make: Makes the nth request.
         rate: Requests per second in all; 0 sends the next as soon as an answer is in.
+        burst: Requests that a schedule sends at once, as a busy server finds them.
         weigh: For requests that ask for many things; without it each is one.
 
     Attributes:
@@ -54,6 +55,7 @@ class Pump:
         make: MakeRequest,
         rate: float = 0,
         weigh: Weigh | None = None,
+        burst: int = 1,
     ) -> None:
         need_files(connections)
         self.answered = self.granted = 0
@@ -67,7 +69,8 @@ class Pump:
         self._weigh = weigh
         self.sent = 0
         self._owed: deque[int] = deque()
-        self._interval_ns = int(1e9 / rate) if rate else 0
+        self._burst = burst
+        self._interval_ns = int(1e9 / rate * burst) if rate else 0
         self._next_ns = 0
         self._stopped = False
         on_answer = self._paced if rate else self._flat_out
@@ -176,9 +179,9 @@ class Pump:
         now_ns = self._engine.now_ns
         while self._next_ns <= now_ns:
             if len(self._owed) < MOST_OWED:
-                self._owed.append(self._next_ns)
+                self._owed.extend([self._next_ns] * self._burst)
             else:
-                self.never_sent += 1
+                self.never_sent += self._burst
             self._next_ns += self._interval_ns
         self._pay()
         self._engine.at(self._next_ns, self._tick)

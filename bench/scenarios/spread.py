@@ -25,6 +25,7 @@ class SpreadOptions(Timing):
     streams: int = option(1, "streams on each room", least=1)
     connections: int = option(32, "writers", least=1)
     rate: float = option(0.0, "writes per second; 0 is flat out", least=0)
+    burst: int = option(1, "writes that the schedule of a rate sends at once", least=1)
     size: int = option(256, "bytes of a state", least=SMALLEST_STATE)
 
 
@@ -47,6 +48,7 @@ def _run(session: Session, options: SpreadOptions) -> Outcome:
             connections,
             lambda nth: requests.put(order[nth % len(order)], nth + 1),
             options.rate,
+            burst=options.burst,
         )
         pump.on_send = lambda nth, intended_ns: deliveries.sent(nth + 1, intended_ns)
         pump.start()

@@ -9,6 +9,9 @@ compared, which other programs on the machine change less:
     rate ratio   what two could deliver at most / what one could: each is full when its busiest worker has
                  used a whole core, and connections are never spread quite evenly
 
+Writes to many rooms are sent in bursts: at such a rate each would else come alone, and wake one process more
+where there are two. A busy worker always finds several at once.
+
 Both nodes keep rooms in Redis, which takes no part in the figures: it has its own core where it matters.
 Worker i is on core i, where there are so many.
 """
@@ -37,15 +40,16 @@ from bench.session import Session
 class WorkersOptions(Timing):
     """Options of `workers`."""
 
-    duration_s: float = option(4.0, "seconds of each window", least=0.05)
+    duration_s: float = option(6.0, "seconds of each window", least=0.05)
     warmup_s: float = option(1.0, "seconds before each", least=0)
     rounds: int = option(3, "rounds of one worker and of several", least=1)
     workers: int = option(2, "workers held against one", least=2)
     rooms: int = option(8, "rooms with many streams (`fan_out`)", least=1)
     streams: int = option(500, "streams of each", least=1)
-    rate: float = option(100.0, "writes per second to all of them, for each worker", least=1)
+    rate: float = option(50.0, "writes per second to all of them, for each worker", least=1)
     spread_rooms: int = option(2000, "rooms with one stream (`spread`)", least=1)
-    spread_rate: float = option(2000.0, "writes per second to these, for each worker", least=1)
+    spread_rate: float = option(1000.0, "writes per second to these, for each worker", least=1)
+    burst: int = option(64, "of these sent at once, for each worker", least=1)
     redis_url: str = option("", "a Redis that runs already; else one is started")
 
 
@@ -68,7 +72,13 @@ def _loads(options: WorkersOptions, workers: int) -> dict[str, SpreadOptions]:
     """Return the loads by name: the same streams, and as many writes for each of `workers`."""
     base = SpreadOptions(duration_s=options.duration_s, warmup_s=options.warmup_s)
     fan_out = replace(base, rooms=options.rooms, streams=options.streams, rate=options.rate * workers)
-    spread = replace(base, rooms=options.spread_rooms, rate=options.spread_rate * workers)
+    spread = replace(
+        base,
+        rooms=options.spread_rooms,
+        rate=options.spread_rate * workers,
+        burst=options.burst * workers,
+        connections=options.burst * workers,
+    )
     return {"fan_out": fan_out, "spread": spread}
 
 

@@ -188,3 +188,12 @@ def test_a_table_that_was_not_filled_is_no_measurement(half_refusing: Session) -
 def test_batches_of_all_connections_fit_into_the_ledger() -> None:
     assert [DeltaOptions(batch=batch).callers for batch in (1, 100, 1000)] == [128, 81, 8]
     assert DeltaOptions(batch=1000, connections=3).callers == 3
+
+
+def test_a_schedule_can_send_in_bursts(session: Session) -> None:
+    options = SpreadOptions(rooms=40, streams=1, connections=40, rate=400, burst=40, **SHORT)
+    outcome = SPREAD.run(session, options)
+
+    # Whole bursts only, three or so of them.
+    assert outcome.figures["writes_per_s"] == pytest.approx(400, rel=0.5)
+    assert outcome.figures["unsent_share"] == 0

@@ -19,6 +19,7 @@ def test_two_workers_are_held_against_one(redis_server: RedisServer) -> None:
         rate=50,
         spread_rooms=20,
         spread_rate=200,
+        burst=8,
         redis_url=redis_server.url,
     )
     with started(by_name("greenroom"), WORKERS, options) as session:
