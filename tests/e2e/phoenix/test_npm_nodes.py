@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -144,14 +144,16 @@ async def connected(
 
 @asynccontextmanager
 async def spreading(*ports: int) -> AsyncIterator[int]:
-    """A port whose connections go to these ports in turn, as with a proxy that balances by turns."""
-    turns = cycle(ports)
+    """A port whose requests go to one of these each, as with a proxy that balances without looking."""
 
     async def serve(client: trio.SocketStream) -> None:
         async with client:
             try:
-                server = await trio.open_tcp_stream("127.0.0.1", next(turns))
+                request = bytes(await client.receive_some())
+                server = await trio.open_tcp_stream("127.0.0.1", random.choice(ports))
                 async with server, trio.open_nursery() as nursery:
+                    # Clients keep their connections, and each would stay with one node.
+                    await server.send_all(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
                     nursery.start_soon(copy, server, client, nursery)
                     await copy(client, server, nursery)
             except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
