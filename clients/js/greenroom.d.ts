@@ -20,6 +20,8 @@ export interface Options {
   /** The room has begun anew: what was seen before does not lead to what comes next. */
   onReset?(reset: { room_id: string; previous: string }): void;
   onStatus?(status: Status): void;
+  /** How many listen to a watched room, at all nodes: at once, and then on change. Asked for only where it is given. */
+  onViewers?(told: { room_id: string; viewers: number }): void;
   /** The longest pause between two attempts, and the most that Retry-After may ask for; 30000. */
   longestMs?: number;
   /** A stream silent for longer is opened again: three heartbeats of the server; 45000. */

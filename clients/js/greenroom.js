@@ -115,7 +115,7 @@ export class Greenroom {
     });
   }
 
-  /** Puts until there is an answer that stays; before a repeat, `newest` may give another put in its place. */
+  /** Puts until an answer stays; before a repeat, `newest` may give another put. */
   async #insist(id, put, condition, newest = () => put) {
     for (let failures = 0; ; failures++) {
       const { body, secret, key } = newest();
@@ -202,7 +202,7 @@ export class Greenroom {
     this.#follow(half);
   }
 
-  /** Has the stream carry the rooms that are wanted, without a reconnect where that can be had. */
+  /** Has the stream carry the rooms that are wanted, without a reconnect if possible. */
   async #change(line) {
     if (!line.rooms.size) {
       this.#lines.delete(line);
@@ -236,6 +236,7 @@ export class Greenroom {
     try {
       const query = [...line.rooms].map((id) => `room=${encodeURIComponent(id)}`);
       if (line.tag) query.push(`last_event_id=${line.tag}`);
+      if (this.#options.onViewers) query.push("viewers=1");
       const init = { headers: { Accept: EVENTS }, signal: ending.signal };
       const answer = await this.#fetch(`/api/stream?${query.join("&")}`, init);
       // A login page may be a 200 too.
@@ -271,6 +272,8 @@ export class Greenroom {
       for (const listener of room?.listeners ?? []) listener(data);
     } else if (fields.event === "reset") {
       this.#options.onReset?.(data);
+    } else if (fields.event === "viewers") {
+      this.#options.onViewers?.(data);
     } else if (fields.event === "drain") {
       line.pauseMs = data.retry_ms;
     } else if (fields.event === "expired") {
@@ -281,10 +284,10 @@ export class Greenroom {
 
   // -- waiting
 
-  /** How long to wait after so many failures: doubling, spread, and not sooner than the answer allows. */
+  /** How long to wait after so many failures: doubling, spread, not sooner than the answer allows. */
   #backOff(failures, error) {
     const { retryMs, longestMs } = this.#options;
-    // Who is refused for good may come back when somebody has changed that, which is not soon.
+    // Who is refused for good comes back when somebody has changed that: not soon.
     const most = error && !error.isTemporary ? longestMs : Math.min(longestMs, retryMs * 2 ** failures);
     const asked = Math.min(longestMs, error?.retryAfterMs ?? 0);
     return Math.max(most * (0.5 + Math.random() / 2), asked * (1 + Math.random() / 4));

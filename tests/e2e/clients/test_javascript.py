@@ -113,6 +113,15 @@ def test_it_watches_and_writes_rooms(page: Page, node: ServedNode) -> None:
     until(page, "window.second?.version === 2")
 
 
+def test_it_is_told_how_many_watch(page: Page, node: ServedNode) -> None:
+    client(page, node, "one", node.url, "{onViewers: (told) => noted.heard.push(told)}")
+    watch(page, "one")
+    until(page, "heard.some((told) => told.room_id === 'r' && told.viewers === 1)")
+    client(page, node, "two", node.url)
+    watch(page, "two")
+    until(page, "heard.some((told) => told.viewers === 2)")
+
+
 def test_updates_of_many_clients_at_once_all_count(page: Page, node: ServedNode) -> None:
     for name in ("one", "two", "three"):
         client(page, node, name, node.url)
