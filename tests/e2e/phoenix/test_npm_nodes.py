@@ -101,8 +101,10 @@ class Player:
             await trio.sleep(PAUSE_S)  # real time: the rate limit
             await self._push()
             return
-        # Made, made before, or too late: the next move is for a turn that is announced.
-        self._move, self._hand.turn = None, ""
+        self._move = None
+        if reason != "card_not_in_hand":  # else the hand is another by now, and it is still our turn
+            # Made, made before, or too late: the next move is for a turn that is announced.
+            self._hand.turn = ""
 
     async def _push(self) -> None:
         move = self._move
