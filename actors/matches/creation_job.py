@@ -38,6 +38,14 @@ LONGEST_TEXT: Final = 200
 LONGEST_USER_ID: Final = 128
 
 NAMED_ROOM: Final = re.compile(rb'"room_id"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
+# As Ruby ("… UTC"), Go ("… +0000 UTC m=+0.1") and Java ("…Z[UTC]") write times.
+NAMED_ZONE: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d[T ][\d:.]+) ?(Z|UTC|GMT|[+-]\d\d:?\d\d)"
+    r"(?: [A-Z]{2,5}| [+-]\d{2,4})?(?: m=[+-][\d.]+)?(?:\[[^\]]*\])?",
+    re.IGNORECASE,
+)
+# As JavaScript writes the offset of a Date.
+OFFSET_OF_GMT: Final = re.compile(r"GMT(?=[+-]\d{4})")
 # Unix seconds are below this until the year 5138, milliseconds above it since 1973.
 LATEST_S: Final = 1e11
 
@@ -236,7 +244,8 @@ def _unix_time(value: Any) -> float | None:
     """Unix seconds of a time in a usual form.
 
     ISO 8601 or RFC 3339, in either case, with a leap second or without an offset (which means UTC);
-    the date of RFC 9110; Unix seconds, or milli-, micro- or nanoseconds, as a number or its text.
+    the date of RFC 9110; as Ruby, Go, Java and JavaScript print times; Unix seconds, or milli-,
+    micro- or nanoseconds, as a number or its text.
     """
     if isinstance(value, str):
         text = value.strip()
@@ -246,6 +255,9 @@ def _unix_time(value: Any) -> float | None:
 
 
 def _of_iso(text: str) -> float | None:
+    named = NAMED_ZONE.fullmatch(text)
+    if named is not None:
+        text = named[1] + (named[2] if named[2][0] in "+-" else "+00:00")
     time = parse_iso_8601(text)
     return None if time is None else _seconds(time)
 
@@ -259,7 +271,7 @@ def _seconds(time: datetime) -> float | None:
 
 def _of_http_date(text: str) -> float | None:
     try:
-        return _seconds(parsedate_to_datetime(text))
+        return _seconds(parsedate_to_datetime(OFFSET_OF_GMT.sub("", text)))
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
 
