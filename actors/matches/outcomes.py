@@ -12,20 +12,21 @@ into its own hash (`reclaim`) and makes what the dead node has claimed, or
 claims `aborted`. So a report has the same bytes, and the same
 `Idempotency-Key`, by whichever node and however often it is made.
 
-The outcome of a match that its own node has told is forgotten with its entry
-in the hash. What a survivor has told stays for a week, as a fence for a
-report that the dead node has left on its disk.
+The outcome of a match is forgotten with its entry in the hash of its own node.
+Where another has told it (a survivor, or a later run from the disk), it stays
+for a week: a fence for whoever takes the entry over, and for a report that the
+dead node has left on its disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
 import redis
 
-from actors.links import Command, LinkDown, LinkRefused, RedisLink
+from actors.links import LinkDown, LinkRefused, RedisLink
 from actors.matches.callback import Callback
 from actors.matches.lease import FENCED, MATCHES, Lease
 from actors.matches.persist_failed import KEPT_S, callback_of, name_of
@@ -108,18 +109,24 @@ class Outcomes:
         """Whether the end of a match is not told yet."""
         return room_id in self._owed
 
-    async def win(self, callbacks: Sequence[Callback]) -> set[str]:
+    async def win(self, callbacks: Sequence[Callback], *, is_left: bool = False) -> set[str]:
         """Claim the outcomes of matches; the rooms whose report must not be made.
+
+        Args:
+            callbacks: Their reports.
+            is_left: They are of an earlier run of this node, whose lease may not have lapsed yet.
 
         Raises:
             LinkDown: Redis cannot be asked, and this node's lease is stale: nothing may be reported.
         """
         reports = {callback.room_id: report_of(callback) for callback in callbacks}
         try:
-            lost = await self._link.work(partial(self._win, reports), operation="claim outcomes")
+            win = partial(self._win, reports, is_left=is_left)
+            lost = await self._link.work(win, operation="claim outcomes")
         except LinkRefused:
             # It takes no writes: no other node can claim anything either.
-            lost = await self._link.work(partial(self._look, reports), operation="look at outcomes")
+            look = partial(self._look, reports, is_left=is_left)
+            lost = await self._link.work(look, operation="look at outcomes")
         except LinkDown:
             if not self._lease.is_fresh:
                 raise
@@ -135,25 +142,32 @@ class Outcomes:
         Raises:
             LinkDown: Redis is away or refuses. Forgotten or not, a report may be made again.
         """
-        commands: list[Command] = [("HDEL", MATCHES + self._lease.owner, *room_ids)]
-        adopted = [room_id for room_id in room_ids if self._owed.get(room_id)]
-        if adopted:
-            await self._link.work(partial(mark_told, adopted), operation="mark outcomes")
-        own = [OUTCOME + room_id for room_id in room_ids if not self._owed.get(room_id)]
-        if own:
-            commands.append(("DEL", *own))
-        await self._link.pipeline(commands)
+        adopted = {room_id for room_id in room_ids if self._owed.get(room_id)}
+        await self._link.work(partial(self._forget, room_ids, adopted), operation="forget outcomes")
         for room_id in room_ids:
             self._owed.pop(room_id, None)
 
-    def _win(self, reports: Mapping[str, bytes], client: redis.Redis) -> set[str]:
+    def _forget(self, room_ids: Sequence[str], adopted: Container[str], client: redis.Redis) -> None:
+        with client.pipeline() as pipe:
+            for room_id in room_ids:
+                pipe.hdel(MATCHES + self._lease.owner, room_id)
+            removed = pipe.execute()
+        entries = dict(zip(room_ids, removed, strict=True))
+        # Whose entry is not in this node's hash, but in that of a survivor or of an earlier run, may
+        # still be taken over: whoever does so has to know.
+        own = [room_id for room_id in room_ids if entries[room_id] and room_id not in adopted]
+        if own:
+            client.delete(*[OUTCOME + room_id for room_id in own])
+        mark_told([room_id for room_id in room_ids if room_id not in own], client)
+
+    def _win(self, reports: Mapping[str, bytes], client: redis.Redis, *, is_left: bool) -> set[str]:
         rooms = list(reports)
         with client.pipeline() as pipe:
             while True:
                 try:
                     # A survivor sets it in the transaction that takes this node's matches over.
                     pipe.watch(FENCED + self._lease.owner)  # type: ignore[no-untyped-call]
-                    lost = self._lost_among(rooms, pipe)
+                    lost = self._lost_among(rooms, pipe, is_left=is_left)
                     claimable = [room_id for room_id in rooms if room_id not in lost]
                     if not claimable:
                         return lost
@@ -166,13 +180,13 @@ class Outcomes:
                     continue
                 return lost | _others(reports, claimable, claims)
 
-    def _look(self, reports: Mapping[str, bytes], client: redis.Redis) -> set[str]:
+    def _look(self, reports: Mapping[str, bytes], client: redis.Redis, *, is_left: bool) -> set[str]:
         rooms = list(reports)
-        lost = self._lost_among(rooms, client)
+        lost = self._lost_among(rooms, client, is_left=is_left)
         claims = cast("list[bytes | None]", client.mget([OUTCOME + room_id for room_id in rooms]))
         return lost | _others(reports, rooms, claims, is_free=True)
 
-    def _lost_among(self, rooms: Sequence[str], client: redis.Redis) -> set[str]:
+    def _lost_among(self, rooms: Sequence[str], client: redis.Redis, *, is_left: bool) -> set[str]:
         """Rooms whose match another living node has, or has taken over with all others of this one."""
         asked = cast("Any", client)
         claims = asked.mget([CLAIM + room_id for room_id in rooms])
@@ -180,6 +194,9 @@ class Outcomes:
         entries = asked.hmget(MATCHES + self._lease.owner, rooms)
         is_fenced = asked.exists(FENCED + self._lease.owner)
         strangers = {holder for holder in holders if holder not in (None, self._lease.owner)}
+        if is_left:
+            name = self._lease.owner.rpartition(":")[0]
+            strangers = {holder for holder in strangers if holder.rpartition(":")[0] != name}
         living = {holder for holder in strangers if asked.exists(alive_key(holder))}
         return {
             room_id
@@ -203,8 +220,10 @@ def _others(
     }
 
 
-def mark_told(room_ids: Iterable[str], client: redis.Redis) -> None:
+def mark_told(room_ids: Sequence[str], client: redis.Redis) -> None:
     """Keep outcomes as told."""
+    if not room_ids:
+        return
     keys = [OUTCOME + room_id for room_id in room_ids]
     claims = cast("list[bytes | None]", client.mget(keys))
     with client.pipeline() as pipe:

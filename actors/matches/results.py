@@ -56,8 +56,12 @@ Made: TypeAlias = tuple[Callback, Then, bool]
 class ReportFence(Protocol):
     """Which final reports this node may make: `Outcomes`."""
 
-    async def win(self, callbacks: Sequence[Callback]) -> set[str]:
+    async def win(self, callbacks: Sequence[Callback], *, is_left: bool = False) -> set[str]:
         """Claim the outcomes of matches; the rooms whose report must not be made.
+
+        Args:
+            callbacks: Their reports.
+            is_left: They are of an earlier run of this node.
 
         Raises:
             LinkDown: That cannot be known now: none may be made.
@@ -326,7 +330,7 @@ class Results:
                 places.release()
                 continue
             then = partial(self._delivered_left, name, places)
-            if callback.call in FINAL_CALLS and await self._lost_among([callback]):
+            if callback.call in FINAL_CALLS and await self._lost_among([callback], is_left=True):
                 # Not lost for those who look for it: a survivor has reported the match, or it lives on.
                 places.release()
                 self._drop_lost(callback, ignore, is_on_disk=True)
@@ -454,11 +458,11 @@ class Results:
                 else:
                     self._submit(callback, then, is_on_disk=is_on_disk)
 
-    async def _lost_among(self, callbacks: Sequence[Callback]) -> set[str]:
+    async def _lost_among(self, callbacks: Sequence[Callback], *, is_left: bool = False) -> set[str]:
         """The rooms whose end another node reports. Waits until Redis can say so."""
         while self._fence is not None:
             try:
-                lost = await self._fence.win(callbacks)
+                lost = await self._fence.win(callbacks, is_left=is_left)
             except LinkDown as trouble:
                 if not self._is_held_back:
                     logger.warning("match_reports_held_back", extra={"reports": len(callbacks)})

@@ -97,7 +97,7 @@ class Node:
             self.results = keeper = Results(
                 link=self.link,
                 callbacks=self.callbacks,
-                spool=ResultSpool(spool / self.boot_id),
+                spool=ResultSpool(spool),
                 fence=self.outcomes,
                 retry_s=0.2,
             )

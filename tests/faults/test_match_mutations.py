@@ -160,7 +160,7 @@ async def never(_payload: bytes) -> None:
 # -- what is missing -------------------------------------------------------------------------------
 
 
-async def no_claim_of_outcomes(_: Outcomes, _callbacks: Sequence[Callback]) -> set[str]:
+async def no_claim_of_outcomes(_: Outcomes, _callbacks: Sequence[Callback], **_options: bool) -> set[str]:
     await trio.lowlevel.checkpoint()
     return set()
 
@@ -170,7 +170,7 @@ async def no_claim_of_rooms(_: Claims, _room_id: str, _facts: bytes) -> Claim:
     return Claim.MINE
 
 
-def no_fence(_: Outcomes, _rooms: Sequence[str], _client: redis.Redis) -> set[str]:
+def no_fence(_: Outcomes, _rooms: Sequence[str], _client: redis.Redis, **_options: bool) -> set[str]:
     return set()
 
 

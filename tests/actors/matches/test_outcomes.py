@@ -10,7 +10,7 @@ import pytest
 import redis
 import trio
 
-from actors.matches import QUEUE, Status
+from actors.matches import QUEUE, Patience, Status
 from actors.matches.lifecycle import ProcessFailed
 from tests.engines import RedisServer
 from tests.fakes.api_server import ApiServer, Fault, api_server
@@ -23,7 +23,10 @@ ROOMS = [f"room-{number}" for number in range(8)]
 
 
 def node(redis_server: RedisServer, api: ApiServer, directory: Path, name: str) -> Node:
-    return Node(redis_server.url, api.base_url, name=name, policy=CALM, spool=directory / name)
+    patience = Patience(request_s=WITHIN_S)
+    return Node(
+        redis_server.url, api.base_url, name=name, policy=CALM, patience=patience, spool=directory / name
+    )
 
 
 async def host_all(one: Node, api: ApiServer, producer: redis.Redis) -> None:
@@ -249,3 +252,61 @@ async def test_a_redis_that_has_lost_everything_is_told_again_of_what_lives(
             await until(lambda: producer.hlen(entries) == len(ROOMS))
             await until(lambda: producer.exists(*[f"greenroom:match:{room}" for room in ROOMS]) == len(ROOMS))
             assert one.matches.active == len(ROOMS)
+
+
+@pytest.mark.parametrize("is_recorded", [True, False], ids=["claimed", "on the disk only"])
+async def test_what_a_node_tells_after_its_restart_is_not_told_otherwise_by_a_survivor(
+    redis_server: RedisServer, tmp_path: Path, is_recorded: bool
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        one = node(redis_server, api, tmp_path, "a")
+        async with mortal(one) as life:
+            await host_all(one, api, producer)
+            api.always(Fault.HANG)
+            for room in ROOMS:
+                one.matches.terminate(room)
+            await api.until(lambda: api.calls().count("aborted") == len(ROOMS))
+            life.cancel()
+        assert one.results is not None
+        one.results._spool.release()  # noqa: SLF001  # as the end of its process does
+        if not is_recorded:
+            producer.delete(*[f"greenroom:outcome:{room}" for room in ROOMS])
+        api.always(None)
+        # The same disk, and its old lease has not lapsed yet.
+        again, survivor = node(redis_server, api, tmp_path, "a"), node(redis_server, api, tmp_path, "b")
+        async with running(again, survivor):
+            for room in ROOMS:
+                await told(api, room, "aborted")
+            await until(lambda: not producer.exists(f"greenroom:matches:{one.lease.owner}"))
+            await until(
+                lambda: (
+                    not producer.exists(*[f"greenroom:matches:{n.lease.owner}" for n in (again, survivor)])
+                )
+            )
+
+            assert all(len(keys_of(api, room)) == 1 for room in ROOMS)
+
+
+async def test_what_is_told_after_it_was_taken_over_is_not_told_otherwise_by_the_next(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        one, two, three = (node(redis_server, api, tmp_path, name) for name in "abc")
+        async with mortal(one):
+            await host_all(one, api, producer)
+            api.delay_s = 3.0
+            for room in ROOMS:
+                one.matches.terminate(room)
+            await api.until(lambda: api.calls().count("aborted") == len(ROOMS))
+            monkeypatch.setattr(one.consumer, "_renew", trio.sleep_forever)
+            async with mortal(two) as life:
+                # It takes the matches over, and dies before it has told anything.
+                await until(lambda: producer.hlen(f"greenroom:matches:{two.lease.owner}") == len(ROOMS))
+                life.cancel()
+            for room in ROOMS:
+                await told(api, room, "aborted")
+            api.delay_s = 0.0
+            async with running(three):
+                entries = [f"greenroom:matches:{n.lease.owner}" for n in (one, two, three)]
+                await until(lambda: not producer.exists(*entries))
+                assert all(len(keys_of(api, room)) == 1 for room in ROOMS)

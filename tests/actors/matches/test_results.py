@@ -88,7 +88,7 @@ class FenceAgainst:
         self._rooms = set(rooms)
         self.forgotten: list[str] = []
 
-    async def win(self, callbacks: Sequence[Callback]) -> set[str]:
+    async def win(self, callbacks: Sequence[Callback], *, is_left: bool = False) -> set[str]:
         await trio.lowlevel.checkpoint()
         return self._rooms & {made.room_id for made in callbacks}
 
