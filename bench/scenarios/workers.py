@@ -9,8 +9,8 @@ compared, which other programs on the machine change less:
     rate ratio   what two could deliver at most / what one could: each is full when its busiest worker has
                  used a whole core, and connections are never spread quite evenly
 
-Writes to many rooms are sent in bursts: at such a rate each would else come alone, and wake one process more
-where there are two. A busy worker always finds several at once.
+Writes are sent in bursts: at such a rate each would else come alone, and wake one process more where there
+are two. A busy worker always finds several at once.
 
 Both nodes keep rooms in Redis, which takes no part in the figures: it has its own core where it matters.
 Worker i is on core i, where there are so many.
@@ -71,7 +71,13 @@ class Cost:
 def _loads(options: WorkersOptions, workers: int) -> dict[str, SpreadOptions]:
     """Return the loads by name: the same streams, and as many writes for each of `workers`."""
     base = SpreadOptions(duration_s=options.duration_s, warmup_s=options.warmup_s)
-    fan_out = replace(base, rooms=options.rooms, streams=options.streams, rate=options.rate * workers)
+    fan_out = replace(
+        base,
+        rooms=options.rooms,
+        streams=options.streams,
+        rate=options.rate * workers,
+        burst=options.rooms,
+    )
     spread = replace(
         base,
         rooms=options.spread_rooms,
