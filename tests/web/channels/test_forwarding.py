@@ -8,10 +8,13 @@ from typing import Any
 
 import orjson
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.links import NotSent, OutcomeUnknown, TooLong
+from tests.fakes.life import LoneLife
 from tests.web.channels.support import Client, reply
 from tests.web.channels.test_room_channel import ANN, BOB, EVE, NOON, Match
 from web.channels import forward_messages as words
@@ -531,6 +534,34 @@ def test_a_node_that_slept_over_its_lease_has_its_clients_join_again() -> None:
     world.network.deliver()
 
     assert events(ann.transport.take()) == ["phx_error"]
+
+
+async def test_a_node_that_stops_has_the_clients_of_its_rooms_join_again() -> None:
+    world = World()
+    ann = world.joined(ANN)
+    ann.transport.take()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.host.run, LoneLife())
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    world.network.deliver()
+
+    assert events(ann.transport.take()) == ["phx_error"]
+
+
+async def test_messages_time_out_and_nodes_are_told_by_the_clock(autojump_clock: MockClock) -> None:
+    world = World()
+    ann = world.joined(ANN)
+    ann.transport.take()
+    world.say(ann, "game:action", {})
+    world.now += ANSWER_S
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.forwarder.run, LoneLife())
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert ann.transport.take()[0][4]["response"]["reason"] == "timeout"
+    assert [kind for _, _, kind, _ in world.network.under_way] == [words.FROM_CLIENTS]
 
 
 def test_a_client_that_went_while_it_joined_is_not_a_player() -> None:
