@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from actors.rooms import Put
-from tests.web.http2 import http2
+from tests.web.http2 import Http2, http2
 from tests.web.serving import PATIENCE_S, Node, eventually, serving
 from web.server.tls import BadCertificate, server_context
 
@@ -92,6 +94,55 @@ async def test_http_2_carries_requests_and_several_streams(certificate: tuple[Pa
         assert client.headers[put][":status"] == "200"
         assert client.headers[streams[0]]["content-type"] == "text/event-stream"
         assert "connection" not in client.headers[streams[0]]
+
+
+async def test_streams_over_http_2_are_told_of_viewers(certificate: tuple[Path, Path]) -> None:
+    async with serving_tls(certificate) as node, http2(node) as client:
+        one = await client.ask("GET", "/api/rooms/r/stream?viewers=1")
+        await client.until(one, b'event: viewers\ndata: {"room_id":"r","viewers":1}\n\n')
+        several = await client.ask("GET", "/api/stream?room=r&room=s&viewers=1")
+        await client.until(several, b'data: {"room_id":"s","viewers":1}\n\n')
+        await client.until(one, b'data: {"room_id":"r","viewers":2}\n\n')
+
+
+async def test_streams_and_records_over_http_2_are_compressed(certificate: tuple[Path, Path]) -> None:
+    takes = {"accept-encoding": "gzip"}
+    settings = {"STREAM_COMPRESSION": "on", "HEARTBEAT_SECONDS": 0.3, "DRAIN_SECONDS": "0.2"}
+    async with serving_tls(certificate, **settings) as node, http2(node) as client:
+        paths = ("/api/rooms/r/stream?viewers=1", "/api/rooms/r/stream", "/api/stream?room=r")
+        streams = [await client.ask("GET", path, extra=takes) for path in paths]
+        plain = await client.ask("GET", "/api/rooms/r/stream")
+        await until_inflated(client, streams, b'"version":0')
+        state = b'{"state":{"text":"%b"}}' % (b"to and fro " * 200)
+        await client.until_ended(await client.ask("PUT", "/api/rooms/r", state))
+        await until_inflated(client, streams, b'"version":1')
+        await until_inflated(client, streams, b": heartbeat")
+        await client.until(plain, b": heartbeat")
+        read = await client.ask("GET", "/api/rooms/r", extra=takes)
+        await client.until_ended(read)
+        node.program.stop()
+        await until_inflated(client, streams, b"event: drain")
+        for number in streams:
+            await client.until_ended(number)
+
+        assert inflated(client, streams[0]).count(b"event: viewers") >= 1
+        assert {client.headers[number]["content-encoding"] for number in (*streams, read)} == {"gzip"}
+        assert {client.headers[number]["vary"] for number in (*streams, plain)} == {"Accept-Encoding"}
+        assert "content-encoding" not in client.headers[plain]
+        assert b"to and fro" in gzip.decompress(client.data[read])
+
+
+def inflated(client: Http2, number: int) -> bytes:
+    """What a compressed stream has received."""
+    return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(client.data[number])
+
+
+async def until_inflated(client: Http2, numbers: Iterable[int], text: bytes) -> None:
+    """Wait until each of them has received `text`."""
+    with trio.fail_after(PATIENCE_S):
+        for number in numbers:
+            while text not in inflated(client, number):
+                await client.receive()
 
 
 async def test_http_2_refuses_a_body_that_is_too_long(certificate: tuple[Path, Path]) -> None:

@@ -76,17 +76,19 @@ class _Topic:
         presence: Everybody, here and elsewhere.
         here: Keys by ref of those whose connection is to this process.
         elsewhere: The same of all others.
+        told: What other processes told last.
         joins: What the next diff will say, by ref.
         leaves: The same.
     """
 
-    __slots__ = ("elsewhere", "here", "joins", "leaves", "listeners", "presence")
+    __slots__ = ("elsewhere", "here", "joins", "leaves", "listeners", "presence", "told")
 
     def __init__(self) -> None:
         self.listeners: dict[PresenceListener, str] = {}
         self.presence = Presence()
         self.here: dict[str, tuple[str, Meta]] = {}
         self.elsewhere: dict[str, tuple[str, Meta]] = {}
+        self.told: tuple[bytes, ...] = ()
         self.joins: dict[str, tuple[str, Meta]] = {}
         self.leaves: dict[str, tuple[str, Meta]] = {}
 
@@ -191,9 +193,10 @@ class StatePresences:
 
     def hear(self, room_id: str, told: Iterable[bytes]) -> None:
         """Compare with what other processes tell of the room now."""
-        topic = self._topics.get(room_id)
-        if topic is None:
+        topic, told = self._topics.get(room_id), tuple(told)
+        if topic is None or topic.told == told:
             return
+        topic.told = told
         there = {ref: (key, meta) for text in told for ref, key, meta in read_told(text)}
         for ref in topic.elsewhere.keys() - there.keys():
             key, meta = topic.elsewhere.pop(ref)
