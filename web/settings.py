@@ -242,6 +242,7 @@ SHARED_LIMITS: Final = (
     "max_streams_per_ip",
     "max_sockets",
     "max_room_creates_per_ip_per_minute",
+    "max_open_snapshots_per_ip_per_minute",
 )
 
 

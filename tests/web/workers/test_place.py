@@ -37,6 +37,10 @@ def test_limits_of_connections_are_divided_and_others_are_not() -> None:
     assert mine.max_connections < node.max_connections / 3
     assert mine.max_streams < node.max_streams / 3
     assert mine.streams_per_room == mine.max_streams
+    for name in Settings.model_fields:
+        if name.endswith(("_per_ip", "_per_minute")):
+            ours = node.model_copy(update={name: 1000})
+            assert getattr(ours.of_worker(2, 4), name) == share(1000, 4), name
     assert (mine.max_rooms, mine.max_state_bytes) == (node.max_rooms, node.max_state_bytes)
     assert (node.worker, mine.worker) == (1, 2)
 
