@@ -188,7 +188,8 @@ class _Lane:
         refusal = _head_refusal(headers)
         if refusal is not None:
             return _response(self._dispatcher.finalize(refusal, headers))
-        begun = self._dispatcher.begin(scope["method"], _target(scope), headers, peer=peer, http2=True)
+        method = scope["state"][CONNECTION].method
+        begun = self._dispatcher.begin(method, _target(scope), headers, peer=peer, http2=True)
         if isinstance(begun, Answer):
             return _response(begun)
         if "expect" in headers:

@@ -172,12 +172,16 @@ class StreamHandle:
 
     Attributes:
         transport: The connection under all of them.
+        method: Of the request, as sent; Hypercorn would make it capitals.
     """
 
-    def __init__(self, protocol: GuardedProtocol, stream_id: int, transport: StallTimeoutStream) -> None:
+    def __init__(
+        self, protocol: GuardedProtocol, stream_id: int, transport: StallTimeoutStream, method: str
+    ) -> None:
         self._protocol = protocol
         self._stream_id = stream_id
         self.transport = transport
+        self.method = method
 
     @property
     def stalled(self) -> bool:
@@ -285,11 +289,12 @@ class GuardedProtocol(H2Protocol):
             self.connection.spend(1)
             self.connection.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
-        refusal = head_refusal([(bytes(name), bytes(value)) for name, value in event.headers])
+        head = [(bytes(name), bytes(value)) for name, value in event.headers]
+        refusal = head_refusal(head)
         if refusal is not None:
             self._refuse(stream_id, refusal)
             return
-        handle = StreamHandle(self, stream_id, self._transport)
+        handle = StreamHandle(self, stream_id, self._transport, dict(head)[b":method"].decode())
         self.connection_state = ConnectionState({**self.connection_state, CONNECTION: handle})
         await self._handle_events([event])
 
