@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import json
 import logging
@@ -21,8 +22,8 @@ from dev.phoenix import Disconnected, JoinRefused, phoenix
 from tests.engines import RedisServer
 from tests.fakes.api_server import serving
 from tests.fakes.node import client_of, dead_letters, job
-from tests.fakes.waiting import until
-from tests.faults.cluster import ServerNode
+from tests.fakes.waiting import WITHIN_S, until
+from tests.faults.cluster import START_S, ServerNode
 from tests.faults.match_history import WritingApi, check
 from tests.play.house import SECRET, token
 
@@ -170,6 +171,8 @@ async def battlefield(directory: Path, server: RedisServer, seed: int) -> AsyncI
 async def test_every_job_and_match_comes_to_one_end_though_nodes_are_killed(
     redis_server: RedisServer, tmp_path: Path, kills: int, every_s: float
 ) -> None:
+    # Fifty take longer than any other test may.
+    faulthandler.dump_traceback_later(START_S + kills * WITHIN_S, exit=True, file=2)
     async with battlefield(tmp_path, redis_server, seed=kills) as all_:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(all_.push_jobs)
