@@ -31,6 +31,7 @@ from actors.matches.delivery import DECIDED
 from actors.matches.in_flight import InFlight, PoisonJobs, orphans
 from actors.matches.job_outcome import JobEnd, JobOutcome
 from actors.matches.lease import FENCE_S, LEASE_S, Lease
+from actors.matches.lifecycle import AbortReason
 from actors.matches.matches import Matches
 from actors.matches.outcomes import Outcomes
 from actors.matches.reclaim import Estate, Reclaimer
@@ -57,6 +58,8 @@ DEAD_REASONS: Final = {
 }
 # Outcomes the API server has not heard of: the `reason` it is told, or the detail.
 REPORTED: Final = {JobOutcome.FAILED: "", JobOutcome.OVER: "room_over", JobOutcome.CONFLICT: "room_taken"}
+# Of a match that ended here without a report; the room is this node's again.
+TAKEN_OVER: Final = AbortReason.ROOM_UNKNOWN
 # Between two looks whether a dead node's claim has lapsed.
 ABANDONED_PAUSE_S: Final = 0.5
 # A job that has crashed this task so often is not tried again.
@@ -370,6 +373,7 @@ class CreationConsumer:
         """Claim the job's room, and begin its match if the claim is this node's."""
         match await self._claim(job):
             case Claim.MINE:
+                await self._until_gone(job.room_id)
                 end = await self._matches.create(job).wait()
                 if self._matches.state(job.room_id) is None:
                     await self._insist(lambda: self._claims.release([job.room_id]))
@@ -378,6 +382,16 @@ class CreationConsumer:
                 return JobEnd(JobOutcome.OVER, "over_elsewhere")
             case _:
                 return JobEnd(JobOutcome.DUPLICATE, "lives_elsewhere")
+
+    async def _until_gone(self, room_id: str) -> None:
+        """Wait for a match to go that others had taken over while this node stood still.
+
+        Its job has come back here, and is to begin anew.
+        """
+        while (  # noqa: ASYNC110  # it goes by its own timer
+            match := self._matches.state(room_id)
+        ) is not None and match.reason is TAKEN_OVER:
+            await trio.sleep(ABANDONED_PAUSE_S)
 
     async def _claim(self, job: CreationJob) -> Claim:
         """Claim a room, waiting for a dead node's claim to lapse."""

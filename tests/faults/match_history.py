@@ -4,7 +4,8 @@ Written down are the jobs that were pushed, each once; what the API server heard
 acknowledged that; the times at which nodes died; and the dead letters. What is checked:
 
     jobs        each is confirmed (an acknowledged `ready`), reported `failed`, or a dead letter
-    lives       a match lives once at a time: another node says `ready` only once the former has died
+    lives       a match lives once at a time: another node says `ready` only once the former has died, or
+                where it has ended the match since it had stood still
     ends        a confirmed match is reported `finished` or `aborted`, acknowledged at least once, under
                 one `Idempotency-Key`; a match that was not confirmed is not reported otherwise
     afterwards  after its end nothing begins anew
@@ -54,12 +55,14 @@ class MatchHistory:
         said: Calls by room, in the order they came.
         deaths: Times at which each node died.
         dead: Rooms with a dead letter.
+        stood_still: Nodes that have ended their match of a room since others had taken it over.
     """
 
     pushed: list[str] = field(default_factory=list)
     said: dict[str, list[Said]] = field(default_factory=lambda: defaultdict(list))
     deaths: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     dead: set[str] = field(default_factory=set)
+    stood_still: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def unsettled(self) -> list[str]:
         """Rooms of which more has to be heard."""
@@ -92,10 +95,10 @@ def _check(room: str, history: MatchHistory) -> Iterator[str]:
         yield f"its end is told under {len(keys)} keys"
     if is_confirmed and not any(each.call in FINAL for each in acknowledged):
         yield "the match has vanished"
-    yield from _lives(said, history)
+    yield from _lives(room, said, history)
 
 
-def _lives(said: list[Said], history: MatchHistory) -> Iterator[str]:
+def _lives(room: str, said: list[Said], history: MatchHistory) -> Iterator[str]:
     ended_at: float | None = None
     ready: Said | None = None
     for each in said:
@@ -105,7 +108,12 @@ def _lives(said: list[Said], history: MatchHistory) -> Iterator[str]:
             continue
         if ended_at is not None:
             yield f"begins anew at {each.node} after its end"
-        if ready is not None and ready.key != each.key and not _died(history, ready, each.at):
+        stood_still = ready is not None and ready.node in history.stood_still[room]
+        if (
+            ready is not None
+            and ready.key != each.key
+            and not (stood_still or _died(history, ready, each.at))
+        ):
             yield f"lives at {each.node} while it lives at {ready.node}"
         ready = each
 

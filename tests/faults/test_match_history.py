@@ -31,6 +31,8 @@ GOOD = {
     "failed": history(Said(1, "failed", "k", "a")),
     "a dead letter": history(dead=True),
 }
+GOOD["begun anew after a stop that the node has noticed"] = history(READY, AGAIN, END)
+GOOD["begun anew after a stop that the node has noticed"].stood_still["r"].add("a")
 BAD = {
     "the job has vanished": history(),
     "unheard": history(Said(1, "ready", "k1", "a", is_acknowledged=False)),

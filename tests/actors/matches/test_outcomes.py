@@ -310,3 +310,25 @@ async def test_what_is_told_after_it_was_taken_over_is_not_told_otherwise_by_the
                 entries = [f"greenroom:matches:{n.lease.owner}" for n in (one, two, three)]
                 await until(lambda: not producer.exists(*entries))
                 assert all(len(keys_of(api, room)) == 1 for room in ROOMS)
+
+
+async def test_a_job_that_comes_back_to_a_node_that_stood_still_begins_anew(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        one = Node(redis_server.url, api.base_url, policy=CALM, linger_s=0.3, spool=tmp_path, name="a")
+        async with running(one):
+            producer.lpush(QUEUE, job("room-1"))
+            await told(api, "room-1", "ready")
+            await until(lambda: producer.llen(one.processing) == 0)
+            # As a survivor leaves it that puts the job back.
+            producer.set(f"greenroom:fenced:{one.lease.owner}", "b")
+            producer.hdel(f"greenroom:matches:{one.lease.owner}", "room-1")
+            await until(lambda: one.matches.active == 0)
+            producer.delete("greenroom:match:room-1")
+            producer.lpush(QUEUE, job("room-1"))
+            await until(lambda: one.matches.active == 1)
+            await until(lambda: producer.llen(one.processing) == 0)
+
+            assert api.calls() == ["ready", "ready"]
+            assert producer.llen("room_creation_queue:dead") == 0
