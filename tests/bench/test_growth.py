@@ -107,7 +107,7 @@ Leaky(int(sys.argv[1])).run()
 def test_a_soak_of_a_server_that_leaks_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, port = tmp_path / "soak.json", free_port()
     load = ["--rooms", "2", "--clients", "2", "--rate", "25", "--connections", "2", "--churn", "0"]
-    timing = ["--duration-s", "5", "--step-s", "0.05", "--warmup-s", "0"]
+    timing = ["--duration-s", "8", "--step-s", "0.05", "--warmup-s", "0"]
     with running(ServerCommand(command=[sys.executable, "-c", LEAKY, str(port)]), port) as server:
         target = ["--url", f"http://127.0.0.1:{port}", "--pid", str(server.pid)]
 

@@ -19,7 +19,7 @@ from bench.peers.catalogue import by_name
 from tests.web.test_tls_and_http2 import make_certificate
 
 SECRET = "a-secret-for-tokens-of-thirty-two-bytes"
-BRIEF = ["--duration-s", "0.2", "--warmup-s", "0.1", "--quiet"]
+BRIEF = ["--duration-s", "0.7", "--warmup-s", "0.1", "--quiet"]
 
 
 @dataclass(frozen=True)

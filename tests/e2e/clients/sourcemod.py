@@ -98,7 +98,10 @@ class Plugin:
 
     def call(self, function: str, *arguments: object) -> int:
         """Call a function of the plugin."""
-        return int(self._runtime.call_function_by_name(function, *arguments))
+        result = int(self._runtime.call_function_by_name(function, *arguments))
+        # The emulator remembers every instruction that it has run.
+        vars(self._runtime.amx)["_executed"].clear()
+        return result
 
     def step(self, now: float) -> list[tuple[int, str, str]]:
         """Let the time be `now`; the requests that a step makes then."""
