@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actors.links import urls_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -48,7 +50,7 @@ def screen(around: Surroundings) -> Iterator[str]:
         yield f"  and so are {' and '.join(around.more_urls)}: rooms are the same on all of them"
     yield ""
     redis = "private, gone when this ends" if around.own_redis else "from REDIS_URL"
-    yield f"  Redis        {_without_password(around.redis_url)}  ({redis})"
+    yield f"  Redis        {', '.join(map(_without_password, urls_in(around.redis_url)))}  ({redis})"
     api = "a stand-in that prints what it is told" if around.own_api else "from API_BASE_URL"
     yield f"  API server   {around.api_base_url}  ({api})"
     if around.roblox_url is not None:

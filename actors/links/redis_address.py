@@ -22,7 +22,8 @@ DEFAULT_PORT: Final = 6379
 RECEIVE_BYTES: Final = 65_536
 # No answer or message of the room path is larger than a record; bytes without end are not Redis.
 MAX_ANSWER_BYTES: Final = 16 << 20
-RECONNECT: Final = Backoff(first_s=0.1, factor=2.0, ceiling_s=5.0, jitter=0.5)
+# Watched rooms are told of nothing meanwhile, so that no attempt waits longer than a second.
+RECONNECT: Final = Backoff(first_s=0.1, factor=2.0, ceiling_s=1.0, jitter=0.5)
 
 Part = str | bytes | int | float
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -196,7 +196,8 @@ class SharedViews:
         self._max_views = max_views
         self._clock = clock
         self._views: dict[str, SharedView] = {}
-        self._to_check: dict[str, str] = {}
+        # By room, why; oldest first. The first of a plain dict is found past all that were taken before it.
+        self._to_check: OrderedDict[str, str] = OrderedDict()
         self._checks = 0
         self._suspects: tuple[dict[str, bytes], dict[str, bytes]] = ({}, {})
         self._to_sweep: deque[str] = deque()
@@ -374,8 +375,7 @@ class SharedViews:
 
     def _send_checks(self) -> None:
         while self._to_check and self._checks < MAX_CHECKS and self._wire.is_up:
-            room_id = next(iter(self._to_check))
-            cause = self._to_check.pop(room_id)
+            room_id, cause = self._to_check.popitem(last=False)
             view = self._views.get(room_id)
             if view is not None and not self._send_check(view, cause, is_whole=view.position == NOWHERE):
                 return
@@ -505,7 +505,7 @@ class SharedViews:
             if self._commands.era != seen:
                 seen = self._commands.era
                 stale = (room_id for room_id, view in self._views.items() if view.read_era != seen)
-                self._to_check = dict.fromkeys(stale, ERA) | self._to_check
+                self._to_check = OrderedDict.fromkeys(stale, ERA) | self._to_check
             await trio.sleep(LOOK_AT_ERA_S)
 
     def _drop_idle(self) -> None:

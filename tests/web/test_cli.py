@@ -47,7 +47,9 @@ def test_wrong_use_is_2_with_a_line(arguments: tuple[str, ...]) -> None:
 
 
 def test_check_config_shows_everything_but_secrets() -> None:
-    said = greenroom("check-config", ADMIN_TOKEN="s3cret", PORT="4711", REDIS_URL="redis://:s3cret@h/0")
+    said = greenroom(
+        "check-config", ADMIN_TOKEN="s3cret", PORT="4711", REDIS_URL="redis://:s3cret@h/0,redis://:s3cret@i/0"
+    )
 
     assert said.returncode == 0
     assert "PORT=4711" in said.stdout

@@ -418,3 +418,25 @@ def test_what_would_stop_the_start_is_found_beforehand(tmp_path: Path) -> None:
         list(report(Settings.from_env(env), env))
 
     assert [problem.partition(":")[0] for problem in refused.value.problems] == ["TLS_CERT_FILE", "DATA_DIR"]
+
+
+def test_several_redis_are_told_apart_at_the_next_scheme() -> None:
+    one, two = "redis://:a,b@one:6379/0", "rediss://two/1"
+
+    settings = Settings.from_env({"REDIS_URL": f"{one}, {two}"})
+
+    assert settings.redis_urls == (one, two)
+    assert "a,b" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("urls", "why"),
+    [
+        ("redis://h/0,redis://h:6379", "twice"),
+        ("redis://h/0,redis://other/x", "number of a database"),
+        ("redis://h/0,gopher://other", "REDIS_URL"),
+    ],
+)
+def test_a_list_of_redis_that_cannot_be_meant_is_refused(urls: str, why: str) -> None:
+    with pytest.raises(SettingsError, match=why):
+        Settings.from_env({"REDIS_URL": urls})

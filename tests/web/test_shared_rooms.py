@@ -12,12 +12,12 @@ import pytest
 import trio
 from redis import Redis
 
-import web.handlers.rooms
 from actors.core import ConflatingMember, TooMany
 from actors.rooms import SharedRooms
 from supervision import State
 from tests.engines import RedisServer
 from tests.web.serving import ADMIN, PATIENCE_S, Node, eventually, serving
+from web.handlers.rooms import RoomHandlers
 
 Change = Callable[[Redis], object]
 
@@ -376,7 +376,7 @@ async def test_a_fault_on_the_short_path_is_500_and_the_node_serves_on(
         await put(one, 1)
         before = await one.get("r")
         with monkeypatch.context() as broken:
-            broken.setattr(SharedRooms if step == "read_then" else web.handlers.rooms, step, crash)
+            broken.setattr(SharedRooms if step == "read_then" else RoomHandlers, step, crash)
             during = await one.get("r")
         after = await one.get("r")
 
