@@ -313,9 +313,14 @@ class Clients:
         else:
             self.notes.first_failures[status] += 1
             write.attempt += 1
-            wait_ns = int(RETRY_S * 1e9) if status else 0
-            self._to_repeat += 1
-            self._engine.at(self._engine.now_ns + wait_ns, lambda: self._repeat(write))
+            if status:
+                self._to_repeat += 1
+                self._engine.at(self._engine.now_ns + int(RETRY_S * 1e9), lambda: self._repeat(write))
+            else:
+                # By the connection that was just made: others may be about to be closed as this one was.
+                self._free.remove(writer)
+                self._free.appendleft(writer)
+                self._owed.appendleft(write)
         self._send()
 
     def _repeat(self, write: _Write) -> None:

@@ -133,8 +133,10 @@ class Caller:
         self._partial = b""
         # Up to the first line end: version and status, the same for every answer that went well.
         self._proof = data[: data.find(b"\r\n")]
-        self._expected = len(data) if head.total == len(data) else -1
+        self._expected = len(data) if head.total == len(data) and not head.closes else -1
         self.busy = False
+        if head.closes:
+            self._broke()
         self._whole = data
         self._on_answer(self, head.status)
         self._whole = b""

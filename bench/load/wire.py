@@ -27,6 +27,7 @@ _EMPTY_STATE: Final = b'{"mark":"","pad":""}'
 SMALLEST_STATE: Final = len(_EMPTY_STATE) + MARK_LENGTH
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
+_CLOSES: Final = re.compile(rb"\r\nconnection:[ \t]*close[ \t]*\r\n", re.IGNORECASE)
 
 
 def header_line(name: str, value: str) -> bytes:
@@ -95,12 +96,14 @@ class Head:
         size: Bytes of the head, its blank line included.
         length: Bytes of the body, None when it is chunked or ends with the connection.
         chunked: The body comes in chunks.
+        closes: The connection takes no further request (RFC 9112, section 9.6).
     """
 
     status: int
     size: int
     length: int | None
     chunked: bool
+    closes: bool = False
 
     @property
     def total(self) -> int | None:
@@ -126,6 +129,7 @@ def read_head(data: bytes) -> Head | None:
         size=end + 4,
         length=int(length[1]) if length else None,
         chunked=_CHUNKED.search(head) is not None,
+        closes=_CLOSES.search(head) is not None,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bench.continuity import Clients, Notes, Promise, judge, most_in_one_second, promised
+from bench.load.caller import Caller
 from bench.load.engine import Engine
 from bench.load.event_source import Lost
 from bench.load.sockets import Address
@@ -79,12 +80,14 @@ class ScriptedServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.requests: list[bytes] = []
         self.peers: set[str] = set()
+        self.connections = 0
         self.address = Address("127.0.0.1", self._listener.getsockname()[1], source="127.0.0.9")
         # The engine closes what it watches at its end.
         engine.watch(self._listener, self._accept)
 
     def _accept(self) -> None:
         connection, peer = self._listener.accept()
+        self.connections += 1
         self.peers.add(peer[0])
         self._engine.watch(connection, lambda: self._answer(connection))
 
@@ -161,6 +164,26 @@ def test_a_stream_that_is_refused_does_not_come_back() -> None:
 
 def answer(status: int, body: str) -> bytes:
     return f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def test_a_connection_that_is_said_to_close_takes_no_other_write() -> None:
+    last = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 13\r\n\r\n" + b'{"version":1}'
+    statuses: list[int] = []
+    with Engine() as engine:
+        server = ScriptedServer(engine, [(last, False), (answer(200, "{}"), False)])
+
+        def on_answer(caller: Caller, status: int) -> None:
+            assert caller.answer.endswith(b"}")
+            statuses.append(status)
+            if len(statuses) == 1:
+                caller.send(b"again")
+
+        caller = Caller(engine, server.address, on_answer)
+        caller.send(b"once")
+        assert engine.run(TIMEOUT_S, lambda: len(statuses) == 2)
+        assert (caller.reconnects, server.connections) == (1, 2)
+        caller.close()
+    assert statuses == [200, 200]
 
 
 def written(*answers: tuple[bytes, bool]) -> tuple[Notes, ScriptedServer]:
