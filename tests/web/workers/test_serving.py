@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -271,3 +272,27 @@ def test_the_parent_imports_no_server_code() -> None:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert [name for name in ended.stdout.split() if name.startswith(HEAVY)] == []
+
+
+@pytest.mark.slow
+def test_viewers_of_all_workers_are_counted_and_any_of_them_changes_a_stream(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    with family(redis_server, tmp_path) as house, ExitStack() as held:
+
+        def lines_of(path: str) -> Iterator[str]:
+            stream = held.enter_context(httpx.stream("GET", f"{house.url}{path}", timeout=WITHIN_S))
+            return itertools.islice(stream.iter_lines(), 500)
+
+        all_of_them = f'data: {{"room_id":"r","viewers":{STREAMS}}}'
+        for lines in [lines_of("/api/rooms/r/stream?viewers=1") for _ in range(STREAMS)]:
+            assert all_of_them in lines
+
+        lines = lines_of("/api/stream?room=a")
+        [opened] = itertools.islice((line for line in lines if '"stream_id"' in line), 1)
+        path = f"/api/streams/{json.loads(opened.removeprefix('data: '))['stream_id']}"
+        # A new connection each: whichever worker is asked.
+        for number in range(8):
+            changed = httpx.post(f"{house.url}{path}", json={"add": [f"b{number}"]})
+            assert changed.status_code == 200, changed.text
+        assert any('"room_id":"b7"' in line for line in lines)
