@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Of OpenSSL, which our own TLS reads them through: near TLS_CERT_FILE, and meant as they stand.
 NOT_OURS: Final = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR"})
 KNOWN: Final = VARIABLES | {CORS_ALIAS} | {name + FILE_SUFFIX for name in SECRETS}
+CORS_NAME: Final = "CORS_ORIGINS"
 OWN_PREFIX: Final = "GREENROOM_"
 # How alike two names are, from 0 to 1: REDIS_URI and REDIS_URL are 0.89, NODE_ENV and NODE_NAME 0.71.
 ALIKE: Final = 0.84
@@ -37,6 +38,9 @@ def warnings(settings: Settings, env: Mapping[str, str]) -> Iterator[str]:
             yield f"{name} is not a variable of ours: is {meant} meant?"
         elif name in KNOWN and _QUOTED.match(env[name].strip()):
             yield f"{name} is in quotes, which are part of the value: env files are not read by a shell"
+    old, new = (env.get(name, "").strip() for name in (CORS_ALIAS, CORS_NAME))
+    if old and new and old != new:
+        yield f"{CORS_ALIAS} is ignored, since {CORS_NAME} is set too"
     for field in (
         "admin_token",
         "metrics_token",

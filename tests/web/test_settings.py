@@ -343,6 +343,15 @@ def test_a_variable_that_is_nearly_one_of_ours_is_warned_about(name: str, meant:
     assert meant_by(name) == meant
 
 
+@pytest.mark.parametrize(("old", "lines"), [("https://b.example", 1), (" https://a.example", 0), ("", 0)])
+def test_two_names_of_one_setting_that_differ_are_warned_about(old: str, lines: int) -> None:
+    env = {"CORS_ORIGINS": "https://a.example", "ALLOWED_ORIGINS": old}
+    settings = Settings.from_env(env)
+
+    assert len(list(warnings(settings, env))) == lines
+    assert settings.cors_origins == Settings.from_env({"CORS_ORIGINS": "https://a.example"}).cors_origins
+
+
 @pytest.mark.parametrize("quote", ["'", '"'])
 def test_quotes_around_a_value_are_warned_about(quote: str) -> None:
     value = "a-long-enough-token"
