@@ -71,6 +71,7 @@ async def test_a_stream_of_several_rooms_is_told_of_each(node: Node) -> None:
             await until_viewers(watcher, 2, "c")
 
 
+@pytest.mark.memory_store
 async def test_a_slow_reader_ends_on_the_newest_state_and_number(serve: Serve) -> None:
     """What waits for it is one state and one number."""
     padding = "x" * 30_000
