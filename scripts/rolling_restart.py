@@ -258,6 +258,8 @@ def main() -> int:
     arguments = parser.parse_args()
     promise = promised(streams=arguments.streams, drain_s=arguments.drain_s, slack_s=arguments.slack_s)
     raise_file_limit()
+    # What was started is stopped, also where a time-out or a supervisor ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     begun = time.monotonic()
 
     def say(line: str) -> None:
