@@ -62,7 +62,7 @@ class Stage:
         self.rooms.pop(room_id, None)
 
 
-class Node:
+class MatchNode:
     """One node; `run` it in a nursery, or use `running`.
 
     With a `spool` its final reports are kept on the disk and fenced, as in production.
@@ -152,7 +152,7 @@ class Node:
 
 
 @asynccontextmanager
-async def running(*nodes: Node) -> AsyncIterator[None]:
+async def running(*nodes: MatchNode) -> AsyncIterator[None]:
     """Run nodes for as long as the block lasts, and stop them in order."""
     async with trio.open_nursery() as nursery:
         for node in nodes:
@@ -164,7 +164,7 @@ async def running(*nodes: Node) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def mortal(node: Node) -> AsyncIterator[trio.CancelScope]:
+async def mortal(node: MatchNode) -> AsyncIterator[trio.CancelScope]:
     """Run a node; cancelled, it ends as by `kill -9`: nothing is handed back, nothing is told."""
     life = trio.CancelScope()
 

@@ -16,7 +16,7 @@ from dev.phoenix import Channel, JoinRefused, phoenix
 from tests.engines import RedisServer
 from tests.fakes.api_server import api_server
 from tests.fakes.node import job
-from tests.play.house import PLAYERS, ROOM, SECRET, play, token
+from tests.play.running_system import PLAYERS, ROOM, SECRET, play, token
 from tests.web.serving import Node, Served, served, serving
 from web.channels.channel_forwarder import ANSWER_S, BEAT_S, LEASE_S
 
@@ -27,7 +27,7 @@ SLACK_S = 10.0
 
 
 @dataclass
-class House:
+class TwoNodes:
     """A host in a process of its own, and a node for players in this one."""
 
     host: Served
@@ -42,7 +42,7 @@ class House:
 
 
 @pytest.fixture
-async def house(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[House]:
+async def nodes(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[TwoNodes]:
     shared = {"REDIS_URL": redis_server.url, "JWT_SECRET": SECRET}
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(api_server())
@@ -57,12 +57,14 @@ async def house(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Hous
         assert inbox is not None
         with trio.fail_after(WITHIN_S):
             await inbox.until_up()
-        yield House(host, door)
+        yield TwoNodes(host, door)
 
 
-async def test_a_match_whose_node_hangs_times_out_then_breaks_and_goes_on_when_it_wakes(house: House) -> None:
-    async with house.players() as (ann, bob):
-        house.host.process.send_signal(signal.SIGSTOP)
+async def test_a_match_whose_node_hangs_times_out_then_breaks_and_goes_on_when_it_wakes(
+    nodes: TwoNodes,
+) -> None:
+    async with nodes.players() as (ann, bob):
+        nodes.host.process.send_signal(signal.SIGSTOP)
         began = trio.current_time()
         answer = await ann.push("game:action", {"action": "play_card", "card_id": "x", "nonce": "n"})
         assert answer.response == {"accepted": False, "reason": "timeout"}
@@ -74,16 +76,16 @@ async def test_a_match_whose_node_hangs_times_out_then_breaks_and_goes_on_when_i
             await ann.join()
         # The claim lapses with the node's lease.
         assert refused.value.response["reason"] in {"join timeout", "join crashed", "room_not_found"}
-        house.host.process.send_signal(signal.SIGCONT)
+        nodes.host.process.send_signal(signal.SIGCONT)
         for channel in (ann, bob):
             await join_again(channel)
         await play(ann, bob)
 
 
-async def test_a_match_whose_node_is_killed_breaks_within_its_lease(house: House) -> None:
-    async with house.players() as (ann, bob):
-        house.host.process.kill()
-        await house.host.process.wait()
+async def test_a_match_whose_node_is_killed_breaks_within_its_lease(nodes: TwoNodes) -> None:
+    async with nodes.players() as (ann, bob):
+        nodes.host.process.kill()
+        await nodes.host.process.wait()
         began = trio.current_time()
         answer = await ann.push("game:action", {"action": "play_card", "card_id": "x", "nonce": "n"})
         # Redis may not have noticed yet that nobody hears it.
@@ -98,12 +100,12 @@ async def test_a_match_whose_node_is_killed_breaks_within_its_lease(house: House
 
 
 async def test_players_whose_own_node_stalls_are_gone_for_the_others_and_come_back(
-    redis_server: RedisServer, house: House
+    redis_server: RedisServer, nodes: TwoNodes
 ) -> None:
     env = {"REDIS_URL": redis_server.url, "JWT_SECRET": SECRET, "NODE_NAME": "other-door"}
     async with (
         served("fast", env) as other,
-        house.players() as (ann, _),
+        nodes.players() as (ann, _),
         phoenix(f"http://127.0.0.1:{other.port}", token=token("bob")) as socket,
     ):
         bob = socket.channel(f"room:{ROOM}")

@@ -25,7 +25,7 @@ from tests.fakes.node import client_of, dead_letters, job
 from tests.fakes.waiting import WITHIN_S, until
 from tests.faults.cluster import START_S, ServerNode
 from tests.faults.match_history import WritingApi, check
-from tests.play.house import SECRET, token
+from tests.play.running_system import SECRET, token
 
 logger: Final = logging.getLogger(__name__)
 

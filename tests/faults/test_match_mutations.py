@@ -17,7 +17,7 @@ from actors.matches.claims import Claim
 from actors.matches.reclaim import Estate, Reclaimer
 from tests.engines import RedisServer
 from tests.fakes.api_server import serving
-from tests.fakes.node import BRISK, Node, client_of, job, mortal, running
+from tests.fakes.node import BRISK, MatchNode, client_of, job, mortal, running
 from tests.fakes.waiting import WITHIN_S, until
 from tests.faults.match_history import WritingApi, check
 
@@ -38,8 +38,8 @@ class Field:
     redis_url: str
     monkeypatch: pytest.MonkeyPatch
 
-    def node(self, name: str) -> Node:
-        return Node(
+    def node(self, name: str) -> MatchNode:
+        return MatchNode(
             self.redis_url,
             self.api.base_url,
             name=name,
@@ -62,12 +62,12 @@ class Field:
                 )
             )
 
-    def stand_still(self, node: Node) -> None:
+    def stand_still(self, node: MatchNode) -> None:
         """Stop renewing its lease; all else of it goes on, as after a stop that has just ended."""
         self.monkeypatch.setattr(node.consumer, "_renew", trio.sleep_forever)
         self.api.history.deaths[node.name].append(trio.current_time())
 
-    async def end_all(self, *nodes: Node) -> None:
+    async def end_all(self, *nodes: MatchNode) -> None:
         """End every match, and let all be said about it that will be said."""
         for node in nodes:
             for room in ROOMS:
@@ -146,7 +146,7 @@ async def die(all_: Field) -> None:
                 await trio.sleep(0.05)  # real time: of leases
 
 
-def dropped_or_told(node: Node, count: int) -> bool:
+def dropped_or_told(node: MatchNode, count: int) -> bool:
     """Whether each report of a node was made or dropped."""
     results = node.results
     told = node.callbacks.statistics().verdicts["acknowledged"]

@@ -12,7 +12,7 @@ from tests.engines import RedisServer
 from tests.fakes.api_server import ApiServer, Fault, api_server
 from tests.fakes.node import job
 from tests.faults.test_ledger_kills import ServerProcess, serving
-from tests.play.house import PLAYERS, ROOM, SECRET, WITHIN_S, token
+from tests.play.running_system import PLAYERS, ROOM, SECRET, WITHIN_S, token
 from tests.web.serving import eventually
 
 

@@ -16,7 +16,7 @@ import trio
 from actors.links import NodeInbox
 from dev.phoenix import Channel, phoenix
 from tests.engines import RedisServer
-from tests.play.house import ROOM, SECRET, WITHIN_S, House, house, token
+from tests.play.running_system import ROOM, SECRET, WITHIN_S, System, running_system, token
 from tests.web.serving import Node, serving
 
 ADMIN_TOKEN: Final = "let-me-in-please"
@@ -31,7 +31,7 @@ class Nodes:
         doors: Each has one player.
     """
 
-    host: House
+    host: System
     doors: tuple[Node, Node]
 
     def inbox(self, node: Node) -> NodeInbox:
@@ -76,7 +76,7 @@ async def nodes(redis_server: RedisServer, **overrides: object) -> AsyncIterator
     shared = {"REDIS_URL": redis_server.url, "JWT_SECRET": SECRET}
     async with AsyncExitStack() as stack:
         named = {"NODE_NAME": "host", "ADMIN_TOKEN": ADMIN_TOKEN, **overrides}
-        host = await stack.enter_async_context(house(redis_server, **named))
+        host = await stack.enter_async_context(running_system(redis_server, **named))
         await host.ready()
         ann = await stack.enter_async_context(serving("fast", **shared, NODE_NAME="door-1"))
         bob = await stack.enter_async_context(serving("fast", **shared, NODE_NAME="door-2"))

@@ -11,7 +11,7 @@ from websockets.trio.client import connect
 
 from dev.phoenix import JoinRefused, phoenix
 from tests.engines import RedisServer
-from tests.play.house import ROOM, house, token
+from tests.play.running_system import ROOM, running_system, token
 from tests.web.serving import serving
 from web.channels.long_poll import MAX_BODY_BYTES
 from web.channels.remote import RemoteTokens
@@ -75,10 +75,10 @@ async def test_only_pages_on_the_list_may_connect(origin: str | None, status: in
 
 
 async def test_an_old_secret_is_good_while_secrets_are_rotated(redis_server: RedisServer) -> None:
-    async with house(redis_server, JWT_SECRET=f"{'n' * 32},{'o' * 32}") as h:
-        await h.ready()
+    async with running_system(redis_server, JWT_SECRET=f"{'n' * 32},{'o' * 32}") as system:
+        await system.ready()
         for secret in ("n" * 32, "o" * 32):
-            async with phoenix(h.url, token=token("ann", secret)) as socket:
+            async with phoenix(system.url, token=token("ann", secret)) as socket:
                 assert (await socket.join(f"room:{ROOM}")).joined["status"] == "ready"
 
 
@@ -93,14 +93,14 @@ async def test_a_request_that_is_no_handshake_is_told_so() -> None:
 
 
 async def test_a_player_may_poll(redis_server: RedisServer) -> None:
-    async with house(redis_server) as h:
-        await h.ready()
+    async with running_system(redis_server) as system:
+        await system.ready()
         path = f"/socket/longpoll?vsn=2.0.0&token={token('ann')}"
-        session = (await h.node.http.get(path)).json()["token"]
+        session = (await system.node.http.get(path)).json()["token"]
         join = json.dumps(["1", "1", f"room:{ROOM}", "phx_join", {}])
         polled = f"{path}&token={session}"
-        assert (await h.node.http.post(polled, content=join)).json() == {"status": 200}
-        reply = json.loads((await h.node.http.get(polled)).json()["messages"][0])
+        assert (await system.node.http.post(polled, content=join)).json() == {"status": 200}
+        reply = json.loads((await system.node.http.get(polled)).json()["messages"][0])
         assert reply[4]["response"]["status"] == "ready"
 
 

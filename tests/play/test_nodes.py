@@ -9,8 +9,8 @@ from dev.bot import Bot
 from dev.phoenix import Disconnected, JoinRefused, phoenix
 from tests.engines import RedisServer
 from tests.fakes.waiting import until
-from tests.play.house import PLAYERS, ROOM, WITHIN_S, play, token
 from tests.play.nodes import ADMIN_TOKEN, kill_now_and_then, nodes
+from tests.play.running_system import PLAYERS, ROOM, WITHIN_S, play, token
 
 
 async def test_two_players_on_two_nodes_play_a_match_on_a_third(redis_server: RedisServer) -> None:

@@ -25,7 +25,7 @@ from dev.phoenix import phoenix
 from tests.engines import RedisServer, free_port
 from tests.fakes.api_server import api_server
 from tests.fakes.node import job
-from tests.play.house import PLAYERS, WITHIN_S, token
+from tests.play.running_system import PLAYERS, WITHIN_S, token
 from tests.web.serving import eventually, wait_for_port
 from web.settings import SECRETS
 

@@ -60,7 +60,7 @@ class Echo:
         return ping.is_set()
 
 
-class House:
+class StampedeTree:
     """A root with one branch of every strategy and a dynamic one, every leaf an echo."""
 
     def __init__(self, seed: int) -> None:
@@ -125,23 +125,23 @@ async def test_a_tree_serves_after_a_stampede(
     seed: int, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL, logger="supervision")
-    house = House(seed)
+    tree = StampedeTree(seed)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.root.run)
+        nursery.start_soon(tree.root.run)
         await wait_all_tasks_blocked()
-        house.calm(on=False)
+        tree.calm(on=False)
         for _ in range(300):
-            await house.do_harm()
+            await tree.do_harm()
 
-        house.calm(on=True)
+        tree.calm(on=True)
         await trio.sleep(10)
-        for name, echo in house.echoes.items():
+        for name, echo in tree.echoes.items():
             assert await echo.answers(), name
-        for guest in [info.id for info in house.dynamic.which_children()]:
-            assert await house.guests[guest].answers(), guest
-        for branch in [house.root, *house.branches.values()]:
+        for guest in [info.id for info in tree.dynamic.which_children()]:
+            assert await tree.guests[guest].answers(), guest
+        for branch in [tree.root, *tree.branches.values()]:
             counts = branch.count_children()
             assert counts.specs == counts.active == 4
-        assert len(snapshot(house.root).children) == 4
-        house.root.stop()
-    assert not house.root.is_running
+        assert len(snapshot(tree.root).children) == 4
+        tree.root.stop()
+    assert not tree.root.is_running

@@ -41,7 +41,7 @@ def _now() -> datetime:
     return NOW + timedelta(seconds=trio.current_time())
 
 
-class Node:
+class RelayNode:
     """One node: a relay with a database and a cloud, which can be run and killed."""
 
     def __init__(self, engine: Engine, cloud: Cloud, owner: str) -> None:
@@ -160,7 +160,7 @@ async def test_each_decision_is_carried_out_once_and_its_player_announced(
     there = open_cloud.stand_in()
     async with _client(there) as cloud:
         _promote(database, users=100)
-        node = Node(database, cloud, "one")
+        node = RelayNode(database, cloud, "one")
         await node.run(60)
 
     assert (_ranks(database), _statuses(database)) == ({"Known"}, {"done"})
@@ -175,7 +175,7 @@ async def test_a_poke_starts_at_once_what_was_just_queued(
 ) -> None:
     there = open_cloud.stand_in()
     async with _client(there) as cloud, trio.open_nursery() as nursery:
-        node = Node(database, cloud, "one")
+        node = RelayNode(database, cloud, "one")
         nursery.start_soon(node.run, 60)
         await trio.sleep(10.5)
         _promote(database, users=1)
@@ -197,7 +197,7 @@ async def test_an_outage_of_ten_minutes_loses_and_doubles_nothing(
     there.down, there.on_call = True, attempts.note
     async with _client(there) as cloud, trio.open_nursery() as nursery:
         _decide(database, users=20, **facts)
-        node = Node(database, cloud, "one")
+        node = RelayNode(database, cloud, "one")
         nursery.start_soon(node.run, 1200)
         await trio.sleep(600)
         assert node.relay.statistics().waiting == 20
@@ -221,7 +221,7 @@ async def test_while_roblox_is_down_one_decision_asks_for_all(
     there.down = True
     async with _client(there) as cloud, trio.open_nursery() as nursery:
         _promote(database, users=200)
-        node = Node(database, cloud, "one")
+        node = RelayNode(database, cloud, "one")
         nursery.start_soon(node.run, 1200)
         await trio.sleep(60)
         begun = len(there.calls)
@@ -241,7 +241,7 @@ async def test_a_429_holds_back_every_decision(database: Engine, autojump_clock:
     there.on_call = lambda _call: times.append(trio.current_time())
     async with _client(there) as cloud:
         _promote(database, users=100)
-        await Node(database, cloud, "one").run(120)
+        await RelayNode(database, cloud, "one").run(120)
 
     # Those that were under way beside it, then nothing until it is time.
     first = times[0]
@@ -254,7 +254,7 @@ async def test_a_refusal_is_an_answer_and_no_problem_of_roblox(
 ) -> None:
     there = open_cloud.stand_in()
     async with _client(there) as cloud, trio.open_nursery() as nursery:
-        node = Node(database, cloud, "one")
+        node = RelayNode(database, cloud, "one")
         nursery.start_soon(node.run, 60)
         there.script.append(problem(401, "UNAUTHENTICATED", "Invalid API key."))
         _promote(database, users=1)
@@ -274,7 +274,7 @@ async def test_a_refused_step_of_a_decision_that_is_done_is_counted_and_said(
 ) -> None:
     there = open_cloud.stand_in()
     async with _client(there) as cloud, trio.open_nursery() as nursery:
-        node = Node(database, cloud, "one")
+        node = RelayNode(database, cloud, "one")
         nursery.start_soon(node.run, 60)
         there.script += [OpenCloudResponse(200, {}), problem(400, "INVALID_ARGUMENT", "no such role")]
         _promote(database, users=1)
@@ -293,7 +293,7 @@ async def test_a_crash_is_a_problem_until_nothing_waits(database: Engine, autoju
     async with _client(there) as cloud:
         faulty = Faulty(cloud)
         _promote(database, users=3)
-        node = Node(database, faulty, "one")
+        node = RelayNode(database, faulty, "one")
         patient = RelayWorker(node.relay, Up(), Connected())
         for _ in range(3):
             with pytest.RaisesGroup(*[SyntaxError] * 3, flatten_subgroups=True):
@@ -310,7 +310,7 @@ async def test_a_crash_is_a_problem_until_nothing_waits(database: Engine, autoju
 async def test_a_wait_of_our_own_is_no_problem_of_roblox(database: Engine, autojump_clock: MockClock) -> None:
     there = open_cloud.stand_in()
     async with _client(there) as cloud, trio.open_nursery() as nursery:
-        node = Node(database, cloud, "one")
+        node = RelayNode(database, cloud, "one")
         nursery.start_soon(node.run, 120)
         for _ in range(3):
             _decide(database, users=1, warnings=7)
@@ -329,7 +329,7 @@ async def test_a_storm_of_429_is_sat_out(database: Engine, autojump_clock: MockC
     there.script.extend(problem(429, "RESOURCE_EXHAUSTED", "slow", retry_after_s=2) for _ in range(60))
     async with _client(there) as cloud:
         _promote(database, users=20)
-        await Node(database, cloud, "one").run(120)
+        await RelayNode(database, cloud, "one").run(120)
 
     assert _statuses(database) == {"done"}
     assert len(_assigned(there)) == len(set(_assigned(there))) == 20
@@ -342,7 +342,7 @@ async def test_two_nodes_on_one_outbox_apply_each_decision_once(
     there.delay_s = 1.0
     async with _client(there) as cloud, trio.open_nursery() as nursery:
         _promote(database, users=100)
-        one, two = Node(database, cloud, "one"), Node(database, cloud, "two")
+        one, two = RelayNode(database, cloud, "one"), RelayNode(database, cloud, "two")
         nursery.start_soon(one.run, 120)
         nursery.start_soon(two.run, 120)
 
@@ -360,9 +360,9 @@ async def test_a_node_killed_at_any_moment_leaves_the_rest_to_the_next(
     async with _client(there) as cloud:
         _promote(database, users=10)
         for life in range(8):
-            await Node(database, cloud, f"life {life}").run(0.35 * (life + 1))
+            await RelayNode(database, cloud, f"life {life}").run(0.35 * (life + 1))
             await trio.sleep(31)
-        await Node(database, cloud, "last").run(300)
+        await RelayNode(database, cloud, "last").run(300)
 
     assert (_ranks(database), _statuses(database)) == ({"Known"}, {"done"})
     assert there.roles == {user: {12} for user in range(1, 11)}
@@ -376,8 +376,8 @@ async def test_what_a_killed_node_had_begun_is_tried_again_within_30_s(
     there.delay_s, there.on_call = 10, attempts.note
     async with _client(there) as cloud, trio.open_nursery() as nursery:
         _promote(database, users=10)
-        await Node(database, cloud, "killed").run(0.1)
-        nursery.start_soon(Node(database, cloud, "other").run, 60)
+        await RelayNode(database, cloud, "killed").run(0.1)
+        nursery.start_soon(RelayNode(database, cloud, "other").run, 60)
 
     assert attempts.longest_gap_s <= 30
     assert _statuses(database) == {"done"}
@@ -390,11 +390,11 @@ async def test_a_node_that_stops_gives_back_what_it_had_begun(
     there.delay_s = 10
     async with _client(there) as cloud:
         _promote(database, users=1)
-        stopping = RelayWorker(Node(database, cloud, "stopping").relay, Up(), Connected())
+        stopping = RelayWorker(RelayNode(database, cloud, "stopping").relay, Up(), Connected())
         with trio.move_on_after(5):
             await stopping.run(LoneLife())
         there.delay_s = 0
-        await Node(database, cloud, "other").run(1)
+        await RelayNode(database, cloud, "other").run(1)
 
     assert _statuses(database) == {"done"}
 
@@ -406,7 +406,7 @@ async def test_a_banned_player_has_one_restriction_and_a_mirror_that_says_so(
     async with _client(there) as cloud:
         with database.begin() as connection:
             record_snapshots(connection, [entry(rank="New", warnings=7, apply=True)], context())
-        await Node(database, cloud, "one").run(30)
+        await RelayNode(database, cloud, "one").run(30)
 
     assert [call.method for call in there.calls] == ["PATCH", "PATCH"]
     assert there.restrictions[5]["active"] is True
@@ -433,7 +433,7 @@ async def test_two_restriction_updates_a_minute_are_made_per_user_by_all_nodes(
         for at in range(3):
             await _ban_again(database)
             # Each ban is made by a node that has made none before, as after a restart.
-            nursery.start_soon(Node(database, cloud, f"node {at}").run, 200)
+            nursery.start_soon(RelayNode(database, cloud, f"node {at}").run, 200)
             await trio.sleep(4)
         at_first = attempts.successes[5]
         await trio.sleep(100)
@@ -449,7 +449,7 @@ async def test_users_do_not_share_the_limit_of_restriction_updates(
     there = open_cloud.stand_in()
     async with _client(there) as cloud, trio.open_nursery() as nursery:
         _decide(database, 20, warnings=7)
-        nursery.start_soon(Node(database, cloud, "one").run, 3)
+        nursery.start_soon(RelayNode(database, cloud, "one").run, 3)
 
     assert len(there.restrictions) == 20
 
@@ -463,6 +463,6 @@ async def test_a_restriction_that_roblox_did_not_take_is_none_of_the_two_a_minut
     there.script += [problem(500, "INTERNAL", "no")] * 5
     async with _client(there) as cloud, trio.open_nursery() as nursery:
         await _ban_again(database)
-        nursery.start_soon(Node(database, cloud, "one").run, 50)
+        nursery.start_soon(RelayNode(database, cloud, "one").run, 50)
 
     assert (attempts.successes[5], _statuses(database)) == (1, {"done"})

@@ -60,7 +60,7 @@ class Up:
     read = write
 
 
-class Node:
+class ReviewingNode:
     """A node that reviews everybody each hour."""
 
     def __init__(self, engine: Engine, every_s: float = PERIOD.total_seconds()) -> None:
@@ -92,7 +92,7 @@ async def test_all_players_are_decided_about_once_in_a_period(
     engine: Engine, autojump_clock: MockClock
 ) -> None:
     _record(engine, 3)
-    node = Node(engine)
+    node = ReviewingNode(engine)
     await node.run(3590)
     before = node.said()
     await node.run(30)
@@ -106,7 +106,7 @@ async def test_all_players_are_decided_about_once_in_a_period(
 
 async def test_of_many_nodes_one_reviews(engine: Engine, autojump_clock: MockClock) -> None:
     _record(engine, 5)
-    nodes = [Node(engine) for _ in range(3)]
+    nodes = [ReviewingNode(engine) for _ in range(3)]
     async with trio.open_nursery() as nursery:
         for node in nodes:
             nursery.start_soon(node.run, 2 * 3600 + 60)
@@ -121,7 +121,7 @@ async def test_a_restart_neither_delays_nor_repeats_a_review(
     _record(engine, 1)
     said = []
     for _ in range(24):
-        node = Node(engine)
+        node = ReviewingNode(engine)
         await node.run(300)
         said.append(node.said()[0])
 
@@ -133,9 +133,9 @@ async def test_a_review_left_unfinished_is_continued_where_it_was(
     engine: Engine, autojump_clock: MockClock
 ) -> None:
     _record(engine, 10 * PAGE)
-    await Node(engine).run(10)
+    await ReviewingNode(engine).run(10)
     await trio.sleep(3600)
-    stopped, other = Node(engine), Node(engine)
+    stopped, other = ReviewingNode(engine), ReviewingNode(engine)
     await stopped.run(1)
     await other.run(20)
 
@@ -147,9 +147,9 @@ async def test_a_database_that_goes_away_delays_a_review_and_ends_none(
     engine: Engine, autojump_clock: MockClock
 ) -> None:
     _record(engine, 10 * PAGE)
-    await Node(engine).run(10)
+    await ReviewingNode(engine).run(10)
     await trio.sleep(3600)
-    node = Node(engine)
+    node = ReviewingNode(engine)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(node.run, 200)
         await trio.sleep(1)
@@ -195,7 +195,7 @@ async def test_what_roblox_has_refused_is_asked_for_again_after_a_day(
     engine: Engine, autojump_clock: MockClock
 ) -> None:
     _record(engine, 1)
-    node = Node(engine)
+    node = ReviewingNode(engine)
     await node.run(3610)
     refused = update(automation_decisions).values(status="refused", updated_at=_now())
     with engine.begin() as connection:

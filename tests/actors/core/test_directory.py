@@ -44,7 +44,7 @@ class Member:
         """Nothing."""
 
 
-class House:
+class DirectorySetup:
     """A registry and a directory, to be run and run again."""
 
     def __init__(self, **options: object) -> None:
@@ -91,88 +91,88 @@ class House:
 
 
 async def test_an_actor_is_made_once_and_found_afterwards() -> None:
-    house = House()
-    async with house.running():
-        assert house.greeters.find("a") is None
-        greeter = house.greeter("a")
-        assert house.greeter("a") is house.greeters.find("a") is greeter
+    setup = DirectorySetup()
+    async with setup.running():
+        assert setup.greeters.find("a") is None
+        greeter = setup.greeter("a")
+        assert setup.greeter("a") is setup.greeters.find("a") is greeter
         assert await greeter.call("you") == "hello you"
-    assert house.made == 1
+    assert setup.made == 1
 
 
 async def test_without_a_place_nothing_is_left_behind() -> None:
-    house = House()
-    assert house.greeters.open("a") == Unavailable()
-    assert len(house.registry) == 0
-    async with house.running():
+    setup = DirectorySetup()
+    assert setup.greeters.open("a") == Unavailable()
+    assert len(setup.registry) == 0
+    async with setup.running():
         for key in "abc":
-            house.greeter(key)
-        assert house.greeters.open("d") == Unavailable()
-        assert len(house.registry) == 3
+            setup.greeter(key)
+        assert setup.greeters.open("d") == Unavailable()
+        assert len(setup.registry) == 3
 
 
 async def test_a_full_registry_leaves_nothing_behind() -> None:
-    house = House()
-    house.registry = Registry(Audiences(max_members=10), max_names=1)
-    house.greeters = Directory("greeter", house.registry, house._make, max_actors=3)
-    async with house.running():
-        house.greeter("a")
-        assert house.greeters.open("b") == Unavailable()
-        assert house.greeters.supervisor.count_children().specs == 1
+    setup = DirectorySetup()
+    setup.registry = Registry(Audiences(max_members=10), max_names=1)
+    setup.greeters = Directory("greeter", setup.registry, setup._make, max_actors=3)
+    async with setup.running():
+        setup.greeter("a")
+        assert setup.greeters.open("b") == Unavailable()
+        assert setup.greeters.supervisor.count_children().specs == 1
 
 
 async def test_one_that_crashed_is_the_same_actor_again() -> None:
-    house = House()
-    async with house.running():
-        greeter = house.greeter("a")
+    setup = DirectorySetup()
+    async with setup.running():
+        greeter = setup.greeter("a")
         greeter.cast("crash")
         await wait_all_tasks_blocked()
-        assert house.greeters.find("a") is greeter
+        assert setup.greeters.find("a") is greeter
 
 
 async def test_one_that_was_given_up_is_replaced_at_once_without_a_cooldown() -> None:
-    house = House()
-    async with house.running():
-        await house.wear_out("a")
-        assert house.given_up == [("a", "ValueError('crash')")]
-        assert await house.greeter("a").call("again") == "hello again"
+    setup = DirectorySetup()
+    async with setup.running():
+        await setup.wear_out("a")
+        assert setup.given_up == [("a", "ValueError('crash')")]
+        assert await setup.greeter("a").call("again") == "hello again"
 
 
 async def test_one_that_was_given_up_is_left_alone_for_its_cooldown(autojump_clock: MockClock) -> None:
-    house = House(has_cooldown=True)
-    async with house.running():
-        await house.wear_out("a")
-        assert house.greeters.open("a") == Unavailable(retry_after_s=1)
-        assert house.greeters.cooling == house.greeters.given_up == 1
+    setup = DirectorySetup(has_cooldown=True)
+    async with setup.running():
+        await setup.wear_out("a")
+        assert setup.greeters.open("a") == Unavailable(retry_after_s=1)
+        assert setup.greeters.cooling == setup.greeters.given_up == 1
         await trio.sleep(1)
-        await house.wear_out("a")
-        assert house.greeters.open("a") == Unavailable(retry_after_s=2)
-        assert isinstance(house.greeters.open("b"), Greeter)
+        await setup.wear_out("a")
+        assert setup.greeters.open("a") == Unavailable(retry_after_s=2)
+        assert isinstance(setup.greeters.open("b"), Greeter)
         await trio.sleep(40)
-        house.greeters.forget_recovered()
-        assert house.greeters.cooling == 0
+        setup.greeters.forget_recovered()
+        assert setup.greeters.cooling == 0
 
 
 async def test_those_to_resume_are_started_with_every_run() -> None:
-    house = House()
-    house.resume = ["a", "b"]
+    setup = DirectorySetup()
+    setup.resume = ["a", "b"]
     for _ in range(2):
-        async with house.running():
-            assert [key for key in "abc" if house.greeters.find(key)] == ["a", "b"]
-        assert house.greeters.find("a") is None
+        async with setup.running():
+            assert [key for key in "abc" if setup.greeters.find(key)] == ["a", "b"]
+        assert setup.greeters.find("a") is None
 
 
 async def test_keys_with_listeners_are_those_of_its_own_kind() -> None:
-    house = House()
+    setup = DirectorySetup()
     for topic in (("greeter", "a"), ("other", "b"), "c"):
-        house.registry.audiences.join(topic, Member())
-    assert list(house.greeters.listened()) == ["a"]
+        setup.registry.audiences.join(topic, Member())
+    assert list(setup.greeters.listened()) == ["a"]
 
 
 async def test_an_actor_retires_after_a_period_in_which_nobody_used_it(autojump_clock: MockClock) -> None:
-    house = House(idle_s=60)
-    async with house.running():
-        idle, used, needed = (house.greeter(key) for key in "abc")
+    setup = DirectorySetup(idle_s=60)
+    async with setup.running():
+        idle, used, needed = (setup.greeter(key) for key in "abc")
         needed.has_guests = True
         for _ in range(4):
             await trio.sleep(40)
@@ -183,14 +183,14 @@ async def test_an_actor_retires_after_a_period_in_which_nobody_used_it(autojump_
         assert needed.is_alive
         needed.has_guests = False
         await trio.sleep(130)
-        assert house.greeters.supervisor.count_children().specs == 0
-        assert house.greeter("a") is not idle
+        assert setup.greeters.supervisor.count_children().specs == 0
+        assert setup.greeter("a") is not idle
 
 
 async def test_one_that_is_used_while_it_is_about_to_retire_stays(autojump_clock: MockClock) -> None:
-    house = House()
-    async with house.running():
-        greeter = house.greeter("a")
+    setup = DirectorySetup()
+    async with setup.running():
+        greeter = setup.greeter("a")
         await wait_all_tasks_blocked()
         greeter.retire_if_idle()
         greeter.retire_if_idle()
@@ -206,14 +206,14 @@ async def test_one_that_is_used_while_it_is_about_to_retire_stays(autojump_clock
 async def test_one_that_was_given_up_is_started_for_its_listeners_after_an_idle_period(
     autojump_clock: MockClock,
 ) -> None:
-    house = House(idle_s=60)
-    house.registry.audiences.join(("greeter", "a"), Member())
-    async with house.running():
-        await house.wear_out("a")
-        await house.wear_out("b")
+    setup = DirectorySetup(idle_s=60)
+    setup.registry.audiences.join(("greeter", "a"), Member())
+    async with setup.running():
+        await setup.wear_out("a")
+        await setup.wear_out("b")
         await trio.sleep(61)
-        assert house.greeters.find("a") is not None
-        assert house.greeters.find("b") is None
+        assert setup.greeters.find("a") is not None
+        assert setup.greeters.find("b") is None
 
 
 @pytest.mark.parametrize(

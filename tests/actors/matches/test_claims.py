@@ -8,7 +8,7 @@ from typing import Any
 from actors.matches import DEAD, QUEUE, Status
 from tests.engines import RedisServer
 from tests.fakes.api_server import api_server
-from tests.fakes.node import BRISK, Node, client_of, dead_letters, job, running
+from tests.fakes.node import BRISK, MatchNode, client_of, dead_letters, job, running
 from tests.fakes.waiting import until
 
 # A lease that no busy machine misses.
@@ -17,7 +17,7 @@ CALM = replace(BRISK, alive_s=5.0)
 
 async def test_a_job_pushed_twice_to_two_nodes_lives_once(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        nodes = [Node(redis_server.url, api.base_url, name=name, policy=CALM) for name in ("a", "b")]
+        nodes = [MatchNode(redis_server.url, api.base_url, name=name, policy=CALM) for name in ("a", "b")]
         async with running(*nodes):
             for number in range(20):
                 producer.lpush(QUEUE, job(f"room-{number}"), job(f"room-{number}"))
@@ -32,8 +32,8 @@ async def test_a_job_for_a_match_that_has_just_ended_on_another_node_is_kept(
     redis_server: RedisServer,
 ) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        one = Node(redis_server.url, api.base_url, name="a", policy=CALM)
-        two = Node(redis_server.url, api.base_url, name="b", policy=CALM)
+        one = MatchNode(redis_server.url, api.base_url, name="a", policy=CALM)
+        two = MatchNode(redis_server.url, api.base_url, name="b", policy=CALM)
         async with running(one):
             producer.lpush(QUEUE, job("room-1"))
             await api.until_acknowledged("room-1", "ready")
@@ -50,7 +50,7 @@ async def test_a_job_for_a_match_that_has_just_ended_on_another_node_is_kept(
 
 async def test_a_match_that_was_taken_over_ends_quietly(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url, policy=CALM)
+        node = MatchNode(redis_server.url, api.base_url, policy=CALM)
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
             await api.until_acknowledged("room-1", "ready")
@@ -66,7 +66,7 @@ async def test_a_match_that_was_taken_over_ends_quietly(redis_server: RedisServe
 async def test_the_claim_of_a_node_that_died_is_waited_for(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
         producer.set("greenroom:match:room-1", "node-x:boot", px=700)
-        node = Node(redis_server.url, api.base_url, policy=CALM)
+        node = MatchNode(redis_server.url, api.base_url, policy=CALM)
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
             await api.until_acknowledged("room-1", "ready")
@@ -77,7 +77,7 @@ async def test_the_claim_of_a_node_that_died_is_waited_for(redis_server: RedisSe
 async def test_a_room_that_was_discarded_can_be_asked_for_again_at_once(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
         api.rooms = set()
-        node = Node(redis_server.url, api.base_url, policy=CALM)
+        node = MatchNode(redis_server.url, api.base_url, policy=CALM)
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
             await until(lambda: node.consumer.statistics().fates == {"discarded": 1})
@@ -87,7 +87,7 @@ async def test_a_room_that_was_discarded_can_be_asked_for_again_at_once(redis_se
 
 async def test_claims_are_kept_while_their_matches_live(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url, policy=replace(BRISK, alive_s=1.0))
+        node = MatchNode(redis_server.url, api.base_url, policy=replace(BRISK, alive_s=1.0))
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
             await api.until_acknowledged("room-1", "ready")
@@ -101,7 +101,7 @@ async def test_claims_are_kept_while_their_matches_live(redis_server: RedisServe
 
 async def test_a_redis_that_takes_no_writes_costs_no_job_and_no_match(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url, policy=CALM)
+        node = MatchNode(redis_server.url, api.base_url, policy=CALM)
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
             await api.until_acknowledged("room-1", "ready")
@@ -123,7 +123,7 @@ async def test_a_dead_letter_that_cannot_be_written_stays_in_the_processing_list
 ) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
         producer.set(DEAD, "somebody's string")
-        node = Node(redis_server.url, api.base_url, policy=CALM)
+        node = MatchNode(redis_server.url, api.base_url, policy=CALM)
         async with running(node):
             producer.lpush(QUEUE, b"no job", job("room-1"))
             await api.until_acknowledged("room-1", "ready")
@@ -138,7 +138,7 @@ async def test_a_user_without_scripts_consumes_and_dead_letters(redis_server: Re
     async with api_server() as api, client_of(redis_server.url) as producer:
         raw: Any = producer
         raw.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-@scripting")
-        node = Node(redis_server.url.replace("redis://", "redis://app:pw@"), api.base_url, policy=CALM)
+        node = MatchNode(redis_server.url.replace("redis://", "redis://app:pw@"), api.base_url, policy=CALM)
         async with running(node):
             producer.lpush(QUEUE, b"no job", job("room-1"))
             await api.until_acknowledged("room-1", "ready")

@@ -11,7 +11,7 @@ from actors.matches import QUEUE
 from actors.matches.room_command import Ignored, Terminate, read_command
 from tests.engines import RedisServer
 from tests.fakes.api_server import api_server
-from tests.fakes.node import Node, client_of, job, running
+from tests.fakes.node import MatchNode, client_of, job, running
 from tests.fakes.waiting import until
 
 CHANNEL = "room_commands"
@@ -56,8 +56,8 @@ def test_no_message_makes_it_raise(message: bytes) -> None:
 
 async def test_the_node_that_hosts_the_room_ends_it_and_the_others_do_not(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as operator:
-        one = Node(redis_server.url, api.base_url, name="node-a")
-        two = Node(redis_server.url, api.base_url, name="node-b")
+        one = MatchNode(redis_server.url, api.base_url, name="node-a")
+        two = MatchNode(redis_server.url, api.base_url, name="node-b")
         async with running(one, two):
             await until(lambda: operator.pubsub_numsub(CHANNEL)[0][1] == 2)
             operator.lpush(QUEUE, job("room-1"))
@@ -81,7 +81,7 @@ async def test_nonsense_is_counted_and_does_no_harm(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with api_server() as api, client_of(redis_server.url) as operator:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         async with running(node):
             await until(lambda: operator.pubsub_numsub(CHANNEL)[0][1] == 1)
             for message in (b"{", b"\xff\xff", b'{"command":"dance"}', terminate("nowhere")):
@@ -95,7 +95,7 @@ async def test_nonsense_is_counted_and_does_no_harm(
 
 async def test_it_subscribes_again_after_redis_was_away(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as operator:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         async with running(node):
             operator.lpush(QUEUE, job("room-1"))
             await api.until_acknowledged("room-1", "ready")

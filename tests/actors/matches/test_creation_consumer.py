@@ -18,21 +18,21 @@ from actors.matches import DEAD, QUEUE, CreationPolicy, Patience, QueueDelivery,
 from actors.matches.outcomes import CLAIM
 from tests.engines import RedisServer
 from tests.fakes.api_server import Fault, Reply, api_server
-from tests.fakes.node import BRISK, Node, client_of, dead_letters, job, job_fields, running
+from tests.fakes.node import BRISK, MatchNode, client_of, dead_letters, job, job_fields, running
 from tests.fakes.waiting import until
 
 AT_MOST_ONCE = replace(BRISK, delivery=QueueDelivery.AT_MOST_ONCE)
 BOTH = pytest.mark.parametrize("policy", [BRISK, AT_MOST_ONCE], ids=["at_least_once", "at_most_once"])
 
 
-def settled(node: Node) -> int:
+def settled(node: MatchNode) -> int:
     return sum(node.consumer.statistics().fates.values())
 
 
 @BOTH
 async def test_a_job_becomes_a_confirmed_room(redis_server: RedisServer, policy: CreationPolicy) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url, policy=policy)
+        node = MatchNode(redis_server.url, api.base_url, policy=policy)
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
             with trio.fail_after(5):
@@ -58,7 +58,7 @@ async def test_a_thousand_jobs_pushed_at_once_are_each_confirmed_once_and_in_tim
 ) -> None:
     rooms = [f"room-{number}" for number in range(1000)]
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url, policy=policy, patience=Patience())
+        node = MatchNode(redis_server.url, api.base_url, policy=policy, patience=Patience())
         async with running(node):
             began = time.perf_counter()
             producer.lpush(QUEUE, *[job(room) for room in rooms])
@@ -77,7 +77,7 @@ async def test_a_thousand_jobs_pushed_at_once_are_each_confirmed_once_and_in_tim
 async def test_no_more_jobs_are_taken_than_may_be_in_flight(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
         api.delay_s = 0.2
-        node = Node(redis_server.url, api.base_url, policy=replace(BRISK, max_in_flight=5))
+        node = MatchNode(redis_server.url, api.base_url, policy=replace(BRISK, max_in_flight=5))
         async with running(node):
             producer.lpush(QUEUE, *[job(f"room-{number}") for number in range(20)])
             await api.until(lambda: len(api.received) == 5)
@@ -111,7 +111,7 @@ async def test_malformed_jobs_go_to_the_dead_letters_with_their_reasons(
     redis_server: RedisServer, policy: CreationPolicy
 ) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url, policy=policy)
+        node = MatchNode(redis_server.url, api.base_url, policy=policy)
         async with running(node):
             for payload, _ in MALFORMED:
                 producer.lpush(QUEUE, payload)
@@ -134,7 +134,7 @@ async def test_malformed_jobs_go_to_the_dead_letters_with_their_reasons(
 
 async def test_a_missing_game_rules_means_simple_card_battle(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
             await api.until_acknowledged("room-1", "ready")
@@ -145,7 +145,7 @@ async def test_a_missing_game_rules_means_simple_card_battle(redis_server: Redis
 
 async def test_a_room_the_api_server_does_not_know_is_discarded_quietly(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         api.then("room-1", Reply(404))
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
@@ -177,7 +177,7 @@ async def test_the_job_of_a_room_that_is_not_acknowledged_is_kept_with_the_answe
     redis_server: RedisServer, answer: Reply
 ) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         api.then("room-1", answer)
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
@@ -198,7 +198,7 @@ async def test_a_wrong_key_is_not_tried_again_and_the_job_is_kept_among_the_dead
 ) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
         api.keys = frozenset({"the right one"})
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
             await until(lambda: producer.llen(DEAD) == 1)
@@ -214,7 +214,7 @@ async def test_a_wrong_key_is_not_tried_again_and_the_job_is_kept_among_the_dead
 
 async def test_a_server_error_twice_and_then_a_yes_is_a_yes(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         api.then("room-1", Reply(500), Reply(503))
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
@@ -231,7 +231,7 @@ async def test_an_api_server_that_never_answers_costs_the_room_but_not_the_job(
     redis_server: RedisServer, fault: Fault | Reply
 ) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         api.always(fault)
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
@@ -249,7 +249,7 @@ async def test_an_api_server_that_never_answers_costs_the_room_but_not_the_job(
 
 async def test_a_hanging_api_server_is_given_up_on_time_and_asked_again(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         api.then("room-1", Fault.HANG)
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
@@ -261,7 +261,7 @@ async def test_a_hanging_api_server_is_given_up_on_time_and_asked_again(redis_se
 
 async def test_a_late_job_is_tried_all_the_same(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         async with running(node):
             producer.lpush(QUEUE, job("room-1", age_s=60))
             await api.until_acknowledged("room-1", "ready")
@@ -270,7 +270,7 @@ async def test_a_late_job_is_tried_all_the_same(redis_server: RedisServer) -> No
 
 async def test_with_expiry_a_late_job_is_reported_failed_and_dead_lettered(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url, policy=replace(BRISK, expire=True))
+        node = MatchNode(redis_server.url, api.base_url, policy=replace(BRISK, expire=True))
         async with running(node):
             producer.lpush(QUEUE, job("late", age_s=60), job("early"))
             await api.until_acknowledged("early", "ready")
@@ -288,7 +288,7 @@ async def test_with_expiry_a_late_job_is_reported_failed_and_dead_lettered(redis
 
 async def test_a_job_without_a_place_is_reported_failed(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url, max_matches=1)
+        node = MatchNode(redis_server.url, api.base_url, max_matches=1)
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
             await api.until_acknowledged("room-1", "ready")
@@ -302,7 +302,7 @@ async def test_a_job_without_a_place_is_reported_failed(redis_server: RedisServe
 
 async def test_a_room_that_cannot_come_up_is_reported_failed(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         node.stage.broken = True
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
@@ -315,7 +315,7 @@ async def test_a_duplicate_of_a_live_match_is_confirmed_again_and_not_begun_twic
     redis_server: RedisServer,
 ) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
             await until(lambda: settled(node) == 1)
@@ -332,7 +332,7 @@ async def test_a_duplicate_of_a_live_match_is_confirmed_again_and_not_begun_twic
 async def test_duplicates_that_come_together_share_one_match(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
         api.delay_s = 0.1
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         async with running(node):
             producer.lpush(QUEUE, *[job("room-1")] * 5)
             await until(lambda: settled(node) == 5)
@@ -347,7 +347,7 @@ async def test_a_match_whose_repeat_the_api_server_no_longer_knows_ends_quietly(
     redis_server: RedisServer,
 ) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
             await until(lambda: settled(node) == 1)
@@ -365,7 +365,7 @@ async def test_a_match_whose_repeat_the_api_server_no_longer_knows_ends_quietly(
 async def test_nobody_who_pops_from_the_queue_himself_gets_in_the_way(redis_server: RedisServer) -> None:
     rooms = {f"room-{number}" for number in range(200)}
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         async with running(node):
             producer.lpush(QUEUE, *[job(room) for room in rooms])
             others: set[str] = set()
@@ -381,7 +381,7 @@ async def test_a_job_for_a_room_that_has_just_ended_is_reported_failed_and_kept(
     redis_server: RedisServer,
 ) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         async with running(node):
             producer.lpush(QUEUE, job("room-1"))
             await until(lambda: settled(node) == 1)
@@ -401,7 +401,7 @@ async def test_a_job_with_other_players_or_rules_than_the_living_match_is_report
     redis_server: RedisServer, other: dict[str, Any]
 ) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         async with running(node):
             producer.lpush(QUEUE, job("room-1", game_rules="rock_paper_scissors"))
             await until(lambda: settled(node) == 1)
@@ -421,7 +421,7 @@ async def test_two_lives_of_a_room_are_announced_under_different_keys(
     redis_server: RedisServer,
 ) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url, linger_s=0.05)
+        node = MatchNode(redis_server.url, api.base_url, linger_s=0.05)
         async with running(node):
             for number in (1, 2):
                 producer.lpush(QUEUE, job("room-1"))
@@ -443,7 +443,7 @@ async def test_callbacks_are_made_within_the_trace_of_the_job(
     caplog.set_level(logging.DEBUG, "actors.matches")
     traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         async with running(node):
             producer.lpush(QUEUE, json.dumps(job_fields("room-1") | {"traceparent": traceparent}))
             producer.lpush(QUEUE, json.dumps(job_fields("room-2") | {"traceparent": "no such thing"}))

@@ -22,7 +22,7 @@ from tests.fakes.node import GAMES, RULES, Stage, job
 from tests.fakes.players import PlayerConnection, Question
 
 
-class House:
+class MatchSetup:
     """One match of ann and bob that has been acknowledged."""
 
     def __init__(self) -> None:
@@ -84,8 +84,8 @@ class House:
 
 
 @asynccontextmanager
-async def house() -> AsyncIterator[House]:
-    made = House()
+async def setup() -> AsyncIterator[MatchSetup]:
+    made = MatchSetup()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(made.root.run)
         await wait_all_tasks_blocked()
@@ -97,7 +97,7 @@ async def house() -> AsyncIterator[House]:
 
 
 async def test_the_game_begins_when_everybody_is_there(autojump_clock: MockClock) -> None:
-    async with house() as h:
+    async with setup() as h:
         ann = await h.join("ann")
         assert ann.accepted is not None
         assert ann.accepted["status"] == "ready"
@@ -110,12 +110,12 @@ async def test_the_game_begins_when_everybody_is_there(autojump_clock: MockClock
 
 
 async def test_a_stranger_is_turned_away_for_good(autojump_clock: MockClock) -> None:
-    async with house() as h:
+    async with setup() as h:
         assert (await h.join("eve")).refused == ("not_expected", True)
 
 
 async def test_an_action_is_answered_before_it_is_told(autojump_clock: MockClock) -> None:
-    async with house() as h:
+    async with setup() as h:
         ann, bob = await h.join("ann"), await h.join("bob")
         mover = h.mover(ann, bob)
         card = mover.told[-1][1]["your_hand"][0]["id"]
@@ -129,7 +129,7 @@ async def test_an_action_is_answered_before_it_is_told(autojump_clock: MockClock
 
 
 async def test_what_the_match_does_not_know_is_said_to_be_unknown(autojump_clock: MockClock) -> None:
-    async with house() as h:
+    async with setup() as h:
         ann = await h.join("ann")
         assert await h.push(ann, "game:dance") == ("error", {"reason": "unknown_event"})
         assert await h.act(ann, action="play_card") == (
@@ -139,7 +139,7 @@ async def test_what_the_match_does_not_know_is_said_to_be_unknown(autojump_clock
 
 
 async def test_a_line_that_was_replaced_has_no_say(autojump_clock: MockClock) -> None:
-    async with house() as h:
+    async with setup() as h:
         old, _ = await h.join("ann"), await h.join("bob")
         new = await h.join("ann")
         h.handle.disconnect(old)
@@ -153,7 +153,7 @@ async def test_a_line_that_was_replaced_has_no_say(autojump_clock: MockClock) ->
 async def test_a_player_who_is_gone_before_their_turn_at_the_door_is_not_let_in(
     autojump_clock: MockClock,
 ) -> None:
-    async with house() as h:
+    async with setup() as h:
         connection = PlayerConnection("ann")
         connection.alive = False
         h.handle.join(connection)
@@ -164,7 +164,7 @@ async def test_a_player_who_is_gone_before_their_turn_at_the_door_is_not_let_in(
 
 
 async def test_a_crash_sends_the_players_round_and_the_game_goes_on(autojump_clock: MockClock) -> None:
-    async with house() as h:
+    async with setup() as h:
         connections = [await h.join("ann"), await h.join("bob")]
         before = h.handle.match.play
         h.kill()
@@ -184,7 +184,7 @@ async def test_who_waits_for_the_answer_in_a_crash_is_told(
     def broken(*_: object) -> None:
         raise RuntimeError("a bug in the rules")
 
-    async with house() as h:
+    async with setup() as h:
         ann, bob = await h.join("ann"), await h.join("bob")
         mover = h.mover(ann, bob)
         card = mover.told[-1][1]["your_hand"][0]["id"]
@@ -199,7 +199,7 @@ async def test_who_waits_for_the_answer_in_a_crash_is_told(
 
 
 async def test_what_was_said_during_a_crash_is_handled_by_the_next_life(autojump_clock: MockClock) -> None:
-    async with house() as h:
+    async with setup() as h:
         connection = PlayerConnection("ann")
         h.kill()
         h.handle.join(connection)
@@ -211,7 +211,7 @@ async def test_what_was_said_during_a_crash_is_handled_by_the_next_life(autojump
 async def test_players_of_a_match_that_is_given_up_are_told(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with house() as h:
+    async with setup() as h:
         await h.join("ann")
         for _ in range(3):
             h.kill()
@@ -228,7 +228,7 @@ async def test_players_of_a_match_that_is_given_up_are_told(
 
 
 async def test_a_match_that_hears_more_than_it_can_handle_says_so(autojump_clock: MockClock) -> None:
-    async with house() as h:
+    async with setup() as h:
         ann = await h.join("ann")
         for _ in range(INBOX_SLOTS):
             h.handle.push(ann, "game:action", {}, Question())
@@ -241,7 +241,7 @@ async def test_a_match_that_hears_more_than_it_can_handle_says_so(autojump_clock
 
 
 async def test_when_the_match_goes_the_lines_are_closed_and_nobody_gets_in(autojump_clock: MockClock) -> None:
-    async with house() as h:
+    async with setup() as h:
         ann = await h.join("ann")
         handle = h.handle
         h.matches.terminate("room-1")
@@ -259,7 +259,7 @@ async def test_when_the_match_goes_the_lines_are_closed_and_nobody_gets_in(autoj
 
 
 async def test_a_turn_nobody_uses_is_skipped_and_the_clock_starts_again(autojump_clock: MockClock) -> None:
-    async with house() as h:
+    async with setup() as h:
         ann = await h.join("ann")
         await h.join("bob")
         for turns in range(1, 4):
@@ -287,7 +287,7 @@ def fails(*_: object, **__: object) -> Any:
 async def test_rules_that_fail_for_good_end_their_match(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
-    async with house() as h:
+    async with setup() as h:
         await h.join("ann"), await h.join("bob")
         monkeypatch.setattr(SimpleCardBattle, function, fails)
         with trio.fail_after(1200):
@@ -314,7 +314,7 @@ async def test_rules_that_fail_for_good_end_their_match(
 async def test_a_match_whose_rules_fail_can_be_terminated(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
-    async with house() as h:
+    async with setup() as h:
         ann, _ = await h.join("ann"), await h.join("bob")
         monkeypatch.setattr(SimpleCardBattle, function, fails)
         assert h.matches.terminate("room-1")

@@ -14,7 +14,7 @@ from actors.matches import QUEUE, Patience, Status
 from actors.matches.lifecycle import ProcessFailed
 from tests.engines import RedisServer
 from tests.fakes.api_server import ApiServer, Fault, api_server
-from tests.fakes.node import BRISK, Node, client_of, job, mortal, running
+from tests.fakes.node import BRISK, MatchNode, client_of, job, mortal, running
 from tests.fakes.waiting import WITHIN_S, until
 
 # A lease that a busy machine seldom misses.
@@ -22,14 +22,14 @@ CALM = replace(BRISK, alive_s=2.0, fence_s=1.4, renew_every_s=0.4)
 ROOMS = [f"room-{number}" for number in range(8)]
 
 
-def node(redis_server: RedisServer, api: ApiServer, directory: Path, name: str) -> Node:
+def node(redis_server: RedisServer, api: ApiServer, directory: Path, name: str) -> MatchNode:
     patience = Patience(request_s=WITHIN_S)
-    return Node(
+    return MatchNode(
         redis_server.url, api.base_url, name=name, policy=CALM, patience=patience, spool=directory / name
     )
 
 
-async def host_all(one: Node, api: ApiServer, producer: redis.Redis) -> None:
+async def host_all(one: MatchNode, api: ApiServer, producer: redis.Redis) -> None:
     """Let a node begin a match in each room."""
     producer.lpush(QUEUE, *[job(room) for room in ROOMS])
     for room in ROOMS:
@@ -316,7 +316,7 @@ async def test_a_job_that_comes_back_to_a_node_that_stood_still_begins_anew(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        one = Node(redis_server.url, api.base_url, policy=CALM, linger_s=0.3, spool=tmp_path, name="a")
+        one = MatchNode(redis_server.url, api.base_url, policy=CALM, linger_s=0.3, spool=tmp_path, name="a")
         async with running(one):
             producer.lpush(QUEUE, job("room-1"))
             await told(api, "room-1", "ready")

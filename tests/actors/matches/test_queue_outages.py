@@ -12,7 +12,7 @@ import trio
 from actors.matches import DEAD, QUEUE, CreationConsumer, Patience, QueueDelivery
 from tests.engines import RedisServer
 from tests.fakes.api_server import ApiServer, Fault, api_server
-from tests.fakes.node import BRISK, Node, client_of, job, running
+from tests.fakes.node import BRISK, MatchNode, client_of, job, running
 from tests.fakes.waiting import until
 
 
@@ -20,7 +20,7 @@ def confirmed(api: ApiServer) -> set[str]:
     return {request.room_id for request in api.acknowledged if request.call == "ready"}
 
 
-async def restart(server: RedisServer, node: Node) -> None:
+async def restart(server: RedisServer, node: MatchNode) -> None:
     """Kill Redis, and start it again when the node has noticed."""
     server.kill()
     await until(lambda: not node.link.state.up)
@@ -36,7 +36,7 @@ async def test_redis_killed_and_restarted_while_consuming_loses_nothing(
         api.delay_s = 0.02
         # With the time limits of production: what is slow here is the machine, not the API server.
         policy = replace(BRISK, max_in_flight=16)
-        node = Node(redis_server.url, api.base_url, policy=policy, patience=Patience())
+        node = MatchNode(redis_server.url, api.base_url, policy=policy, patience=Patience())
         async with running(node):
             producer.lpush(QUEUE, *[job(room) for room in rooms])
             for already in (50, 120, 190):
@@ -56,7 +56,7 @@ async def test_redis_killed_and_restarted_while_consuming_loses_nothing(
 
 async def test_an_idle_consumer_gets_over_an_outage(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         async with running(node):
             redis_server.kill()
             await until(lambda: not node.link.state.up)
@@ -72,7 +72,7 @@ async def test_an_idle_consumer_gets_over_an_outage(redis_server: RedisServer) -
 async def test_a_node_starts_without_redis_and_begins_when_it_comes(redis_server: RedisServer) -> None:
     redis_server.stop()
     async with api_server() as api, trio.open_nursery() as nursery:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         nursery.start_soon(node.root.run)
         await until(lambda: len(node.integrations.which_children()) == 4)
         assert not node.link.state.up
@@ -93,7 +93,7 @@ async def test_a_stop_in_the_middle_of_a_pop_loses_nothing(
     async with api_server() as api, client_of(redis_server.url) as producer:
         pushed: set[str] = set()
         for turn in range(12):
-            node = Node(redis_server.url, api.base_url, policy=policy, name=f"node-{turn}")
+            node = MatchNode(redis_server.url, api.base_url, policy=policy, name=f"node-{turn}")
             async with running(node):
                 await trio.sleep(random.uniform(0, 0.03))  # real time: any moment of the start
                 for number in range(3):
@@ -114,7 +114,7 @@ async def test_what_cannot_be_settled_before_a_stop_is_handed_back_in_order(
 ) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
         api.always(Fault.HANG)
-        node = Node(redis_server.url, api.base_url, policy=replace(BRISK, drain_s=0.1))
+        node = MatchNode(redis_server.url, api.base_url, policy=replace(BRISK, drain_s=0.1))
         async with running(node):
             payloads = [job(f"room-{number}") for number in range(5)]
             producer.lpush(QUEUE, *payloads)
@@ -129,8 +129,8 @@ async def test_two_nodes_share_the_queue_and_no_job_is_done_twice(redis_server: 
     async with api_server() as api, client_of(redis_server.url) as producer:
         api.delay_s = 0.02
         policy = replace(BRISK, max_in_flight=8)
-        one = Node(redis_server.url, api.base_url, policy=policy, name="node-a")
-        two = Node(redis_server.url, api.base_url, policy=policy, name="node-b")
+        one = MatchNode(redis_server.url, api.base_url, policy=policy, name="node-a")
+        two = MatchNode(redis_server.url, api.base_url, policy=policy, name="node-b")
         async with running(one, two):
             producer.lpush(QUEUE, *[job(room) for room in rooms])
             await until(lambda: len(confirmed(api)) == 300, within_s=20)
@@ -145,7 +145,7 @@ async def test_jobs_of_a_node_that_died_are_taken_back_and_done(redis_server: Re
         dead = "room_creation_queue:processing:node-x:boot1"
         producer.lpush(dead, job("room-1"), job("room-2"))
         producer.sadd("greenroom:nodes", "node-x:boot1")
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         async with running(node):
             await until(lambda: confirmed(api) == {"room-1", "room-2"})
             assert producer.llen(dead) == 0
@@ -159,7 +159,7 @@ async def test_jobs_of_a_node_that_lives_are_left_alone(redis_server: RedisServe
         producer.lpush(theirs, job("room-1"))
         producer.sadd("greenroom:nodes", "node-x:boot1")
         producer.set("greenroom:node:node-x:boot1", "1")
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
 
         def looks() -> int:
             return int(producer.info("commandstats").get("cmdstat_smembers", {"calls": 0})["calls"])
@@ -174,8 +174,8 @@ async def test_jobs_of_a_node_that_lives_are_left_alone(redis_server: RedisServe
 
 async def test_a_node_cut_off_in_the_middle_is_replaced_by_another(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        first = Node(redis_server.url, api.base_url, name="node-a")
-        second = Node(redis_server.url, api.base_url, name="node-b")
+        first = MatchNode(redis_server.url, api.base_url, name="node-a")
+        second = MatchNode(redis_server.url, api.base_url, name="node-b")
         api.always(Fault.HANG)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(first.root.run)
@@ -192,7 +192,7 @@ async def test_a_node_cut_off_in_the_middle_is_replaced_by_another(redis_server:
 
 async def test_the_liveness_key_is_renewed_and_expires(redis_server: RedisServer) -> None:
     async with api_server() as api, client_of(redis_server.url) as producer:
-        node = Node(redis_server.url, api.base_url)
+        node = MatchNode(redis_server.url, api.base_url)
         key = f"greenroom:node:{node.name}:{node.boot_id}"
         async with running(node):
             for _ in range(2):
@@ -221,7 +221,7 @@ async def test_after_a_crash_of_its_own_it_goes_on_with_what_it_held(
     rooms = {f"room-{number}" for number in range(20)}
     async with api_server() as api, client_of(redis_server.url) as producer:
         api.delay_s = 0.01
-        node = Node(redis_server.url, api.base_url, policy=replace(BRISK, delivery=delivery))
+        node = MatchNode(redis_server.url, api.base_url, policy=replace(BRISK, delivery=delivery))
         async with running(node):
             producer.lpush(QUEUE, job("poison"), *[job(room) for room in rooms])
             await until(lambda: confirmed(api) == rooms, within_s=20)
@@ -233,7 +233,7 @@ async def test_after_a_crash_of_its_own_it_goes_on_with_what_it_held(
 
 async def test_a_hung_redis_does_not_hold_up_a_stop(redis_server: RedisServer) -> None:
     async with api_server() as api:
-        node = Node(redis_server.url, api.base_url, policy=replace(BRISK, wait_s=5.0))
+        node = MatchNode(redis_server.url, api.base_url, policy=replace(BRISK, wait_s=5.0))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(node.root.run)
             await node.link.until_up()

@@ -57,7 +57,7 @@ def prepare(connection: Connection) -> None:
 
 
 @dataclass
-class House:
+class StatsNode:
     """One node, as far as stats go."""
 
     url: str
@@ -143,18 +143,18 @@ class House:
 
 
 @asynccontextmanager
-async def running(house: House) -> AsyncIterator[House]:
-    """Run a house for as long as the block lasts, and end it in order."""
+async def running(node: StatsNode) -> AsyncIterator[StatsNode]:
+    """Run a node for as long as the block lasts, and end it in order."""
     life = LoneLife()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.tree.run, life)
+        nursery.start_soon(node.tree.run, life)
         with trio.fail_after(20):
             await until(lambda: life.starts > 0)
-        yield house
-        house.tree.stop()
+        yield node
+        node.tree.stop()
 
 
-OpenHouse = Callable[..., AbstractAsyncContextManager[House]]
+OpenHouse = Callable[..., AbstractAsyncContextManager[StatsNode]]
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def url(request: pytest.FixtureRequest, sqlite_url: str) -> str:
 
 
 @pytest.fixture
-async def house(url: str) -> AsyncIterator[House]:
+async def node(url: str) -> AsyncIterator[StatsNode]:
     """A node on a fresh database of either kind."""
-    async with running(House(url)) as made:
+    async with running(StatsNode(url)) as made:
         yield made

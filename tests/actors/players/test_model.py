@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.players import Entry, Outcome, Refused
-from tests.actors.players.conftest import ALICE, BOB, House, running
+from tests.actors.players.conftest import ALICE, BOB, StatsNode, running
 from tests.fakes.waiting import until
 
 NON_NEGATIVE = ("cash", "pills")
@@ -84,15 +84,15 @@ def word(outcome: Outcome) -> str:
     return "applied" if outcome.applied else "repeated"
 
 
-async def asked(house: House, step: Together) -> list[Outcome]:
+async def asked(node: StatsNode, step: Together) -> list[Outcome]:
     """Outcomes in the order asked; all of a step are under way at once."""
-    await until(lambda: house.database.state.up and house.players.ledger.is_alive)
+    await until(lambda: node.database.state.up and node.players.ledger.is_alive)
     if step.as_batch:
-        return await house.players.change_all(step.entries)
+        return await node.players.change_all(step.entries)
     outcomes: list[Outcome | None] = [None] * len(step.entries)
 
     async def ask(nth: int) -> None:
-        outcomes[nth] = await house.players.change(step.entries[nth])
+        outcomes[nth] = await node.players.change(step.entries[nth])
 
     async with trio.open_nursery() as nursery:
         for nth in range(len(step.entries)):
@@ -101,13 +101,13 @@ async def asked(house: House, step: Together) -> list[Outcome]:
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-async def crashed(house: House, step: Crash, model: Model) -> None:
+async def crashed(node: StatsNode, step: Crash, model: Model) -> None:
     async with trio.open_nursery() as nursery:
         for amount in step.earned:
             entry = Entry(ALICE, {"pills": amount}, uuid.uuid4().hex)
-            nursery.start_soon(house.insist, entry)
+            nursery.start_soon(node.insist, entry)
             assert model.expected(entry) == "applied"
-        house.tree.kill_child(step.part)
+        node.tree.kill_child(step.part)
     # Until it has happened, and the next life has begun.
     await trio.testing.wait_all_tasks_blocked(0.02)
 
@@ -116,19 +116,19 @@ async def play(steps: Sequence[Together | Crash | Restart], url: str) -> None:
     model = Model()
     remaining = list(steps)
     while True:
-        async with running(House(url)) as house:
+        async with running(StatsNode(url)) as node:
             while remaining:
                 step = remaining.pop(0)
                 if isinstance(step, Restart):
                     break
                 if isinstance(step, Crash):
-                    await crashed(house, step, model)
+                    await crashed(node, step, model)
                     continue
-                outcomes = await asked(house, step)
+                outcomes = await asked(node, step)
                 assert [word(outcome) for outcome in outcomes] == list(map(model.expected, step.entries))
             else:
-                assert await house.total(ALICE) == model.totals[ALICE]
-                assert await house.total(BOB) == model.totals[BOB]
+                assert await node.total(ALICE) == model.totals[ALICE]
+                assert await node.total(BOB) == model.totals[BOB]
                 return
 
 

@@ -14,7 +14,7 @@ import trio
 
 from actors.players import Entry, Posted
 from actors.players.ledger import UNAVAILABLE
-from tests.actors.players.conftest import ALICE, BOB, House, running
+from tests.actors.players.conftest import ALICE, BOB, StatsNode, running
 from tests.engines import free_port, wait_until_accepting
 from tests.fakes.waiting import until
 from tests.postgres import NOBODY, PostgresServer
@@ -65,22 +65,25 @@ def pooler_url(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[str]
 
 
 async def test_behind_a_pooler_every_change_counts_and_every_read_answers(pooler_url: str) -> None:
-    async with running(House(pooler_url)) as first, running(House(pooler_url, origin="node-b")) as second:
+    async with (
+        running(StatsNode(pooler_url)) as first,
+        running(StatsNode(pooler_url, origin="node-b")) as second,
+    ):
         for number in range(20):
-            for house in (first, second):
-                outcome = await house.players.change(Entry(ALICE, {"exp": 1}, f"{house.origin}-{number}"))
+            for node in (first, second):
+                outcome = await node.players.change(Entry(ALICE, {"exp": 1}, f"{node.origin}-{number}"))
                 assert isinstance(outcome, Posted), outcome
-                assert await house.total(ALICE) == dict(outcome.account.totals)
+                assert await node.total(ALICE) == dict(outcome.account.totals)
 
         assert await first.total(ALICE) == {"exp": 40}
         assert first.database.outages == second.database.outages == 0
 
 
 async def test_nothing_of_ours_stays_behind_on_a_pooled_connection(pooler_url: str) -> None:
-    async with running(House(pooler_url)) as house:
+    async with running(StatsNode(pooler_url)) as node:
         for number in range(10):
-            await house.insist(Entry(BOB, {"exp": 1}, f"t{number}"))
-            await house.total(BOB)
+            await node.insist(Entry(BOB, {"exp": 1}, f"t{number}"))
+            await node.total(BOB)
 
         with psycopg.connect(pooler_url, prepare_threshold=None, autocommit=True) as other:
             for _ in range(6):
@@ -96,7 +99,10 @@ async def test_nothing_of_ours_stays_behind_on_a_pooled_connection(pooler_url: s
 async def test_behind_a_pooler_streams_hear_of_other_nodes_by_polling(
     pooler_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(House(pooler_url)) as first, running(House(pooler_url, origin="node-b")) as second:
+    async with (
+        running(StatsNode(pooler_url)) as first,
+        running(StatsNode(pooler_url, origin="node-b")) as second,
+    ):
         listener, _ = await first.watch(ALICE)
 
         await second.insist(Entry(ALICE, {"exp": 5}))
@@ -112,14 +118,14 @@ async def test_without_a_connection_to_spare_streams_poll_and_then_listen_again(
     caplog.set_level("INFO", logger="actors.players")
     monkeypatch.setattr("actors.players.news.POLLS_PER_ATTEMPT", 1)
     monkeypatch.setattr("actors.players.news.POLL_S", 0.05)
-    house = House(postgres_server.url.replace("greenroom@", "node@"))
+    node = StatsNode(postgres_server.url.replace("greenroom@", "node@"))
     with psycopg.connect(postgres_server.url, autocommit=True) as admin:
         admin.execute("CREATE ROLE node LOGIN")
         admin.execute("GRANT ALL ON SCHEMA public TO node")
-        async with running(house):
-            await house.insist(Entry(ALICE, {"exp": 1}))
-            await house.total(ALICE)
-            listener, _ = await house.watch(ALICE)
+        async with running(node):
+            await node.insist(Entry(ALICE, {"exp": 1}))
+            await node.total(ALICE)
+            listener, _ = await node.watch(ALICE)
             with trio.fail_after(10):
                 await until(lambda: admin.execute(LISTENERS).fetchone() is not None)
             # The listener's connection goes, and no other is let in.
@@ -128,7 +134,7 @@ async def test_without_a_connection_to_spare_streams_poll_and_then_listen_again(
             with trio.fail_after(10):
                 await until(lambda: "stats_news_polling" in caplog.messages)
 
-            assert isinstance(await house.players.change(Entry(ALICE, {"exp": 1})), Posted)
+            assert isinstance(await node.players.change(Entry(ALICE, {"exp": 1})), Posted)
             admin.execute("ALTER ROLE node CONNECTION LIMIT -1")
             with trio.fail_after(10):
                 await until(lambda: "stats_news_listening" in caplog.messages)
@@ -138,8 +144,8 @@ async def test_without_a_connection_to_spare_streams_poll_and_then_listen_again(
 async def test_an_address_of_its_own_hears_other_nodes_past_the_pooler(
     pooler_url: str, postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = House(pooler_url, listen_url=postgres_server.url)
-    async with running(first), running(House(pooler_url, origin="node-b")) as second:
+    first = StatsNode(pooler_url, listen_url=postgres_server.url)
+    async with running(first), running(StatsNode(pooler_url, origin="node-b")) as second:
         listener, _ = await first.watch(ALICE)
         with psycopg.connect(postgres_server.url, autocommit=True) as admin, trio.fail_after(10):
             await until(lambda: admin.execute(LISTENERS).fetchone() is not None)
@@ -160,28 +166,28 @@ async def test_with_few_connections_everything_works_and_the_log_says_so(
 ) -> None:
     caplog.set_level("INFO", logger="actors.links")
     monkeypatch.setattr("actors.links.database.ASK_AGAIN_S", 0.2)
-    house = House(postgres_server.url.replace("greenroom@", "node@"))
+    node = StatsNode(postgres_server.url.replace("greenroom@", "node@"))
     with psycopg.connect(postgres_server.url, autocommit=True) as admin:
         admin.execute(f"CREATE ROLE node LOGIN CONNECTION LIMIT {limit}")
         admin.execute("GRANT ALL ON SCHEMA public TO node")
-        async with running(house):
+        async with running(node):
             for number in range(10):
-                assert isinstance(await house.players.change(Entry(ALICE, {"exp": 1}, f"t{number}")), Posted)
-                assert await house.total(ALICE) == {"exp": number + 1}
+                assert isinstance(await node.players.change(Entry(ALICE, {"exp": 1}, f"t{number}")), Posted)
+                assert await node.total(ALICE) == {"exp": number + 1}
 
             async def read() -> None:
-                assert await house.total(ALICE) == {"exp": 10}
+                assert await node.total(ALICE) == {"exp": 10}
 
             async with trio.open_nursery() as nursery:
                 for _ in range(20):
                     nursery.start_soon(read)
-            assert house.database.outages == 0
-            assert house.database.statistics().short
+            assert node.database.outages == 0
+            assert node.database.statistics().short
             assert caplog.messages.count("database_connections_short") == 1
 
             admin.execute("ALTER ROLE node CONNECTION LIMIT -1")
             with trio.fail_after(10):
-                while house.database.statistics().short:
+                while node.database.statistics().short:
                     async with trio.open_nursery() as nursery:
                         for _ in range(4):
                             nursery.start_soon(read)
@@ -192,16 +198,16 @@ async def test_with_few_connections_everything_works_and_the_log_says_so(
 async def test_without_any_connection_nothing_is_acknowledged_until_there_is_one(
     postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    house = House(postgres_server.url.replace("greenroom@", "node@"))
+    node = StatsNode(postgres_server.url.replace("greenroom@", "node@"))
     with psycopg.connect(postgres_server.url, autocommit=True) as admin:
         admin.execute("CREATE ROLE node LOGIN CONNECTION LIMIT 0")
         admin.execute("GRANT ALL ON SCHEMA public TO node")
-        async with running(house):
-            assert await house.players.change(Entry(ALICE, {"exp": 1}, "t")) == UNAVAILABLE
-            assert "too many connections for role" in str(house.database.problem)
+        async with running(node):
+            assert await node.players.change(Entry(ALICE, {"exp": 1}, "t")) == UNAVAILABLE
+            assert "too many connections for role" in str(node.database.problem)
 
             admin.execute("ALTER ROLE node CONNECTION LIMIT -1")
-            assert (await house.insist(Entry(ALICE, {"exp": 1}, "t"))).applied
+            assert (await node.insist(Entry(ALICE, {"exp": 1}, "t"))).applied
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
@@ -211,16 +217,16 @@ async def test_another_default_isolation_costs_no_change(
     with psycopg.connect(postgres_server.url, autocommit=True) as admin:
         admin.execute(f"ALTER DATABASE greenroom SET default_transaction_isolation = '{isolation}'")
         admin.execute("ALTER DATABASE greenroom SET default_transaction_read_only = on")
-    houses = [House(postgres_server.url), House(postgres_server.url, origin="node-b")]
-    async with running(houses[0]), running(houses[1]):
+    nodes = [StatsNode(postgres_server.url), StatsNode(postgres_server.url, origin="node-b")]
+    async with running(nodes[0]), running(nodes[1]):
 
-        async def post(house: House, name: int) -> None:
+        async def post(node: StatsNode, name: int) -> None:
             for number in range(25):
-                outcome = await house.players.change(Entry(ALICE, {"exp": 1}, f"{name}-{number}"))
+                outcome = await node.players.change(Entry(ALICE, {"exp": 1}, f"{name}-{number}"))
                 assert isinstance(outcome, Posted), outcome
 
         async with trio.open_nursery() as nursery:
             for name in range(6):
-                nursery.start_soon(post, houses[name % 2], name)
+                nursery.start_soon(post, nodes[name % 2], name)
 
-        assert await houses[0].total(ALICE) == {"exp": 150}
+        assert await nodes[0].total(ALICE) == {"exp": 150}

@@ -9,17 +9,17 @@ import trio
 
 from actors.players import Entry
 from actors.players.player import Player
-from tests.actors.players.conftest import ALICE, BOB, House, running
+from tests.actors.players.conftest import ALICE, BOB, StatsNode, running
 from tests.fakes.waiting import until
 from tests.postgres import PostgresServer
 
 
-async def test_a_listener_hears_of_changes(house: House) -> None:
-    await house.players.change(Entry(ALICE, {"exp": 1}))
-    listener, account = await house.watch(ALICE)
+async def test_a_listener_hears_of_changes(node: StatsNode) -> None:
+    await node.players.change(Entry(ALICE, {"exp": 1}))
+    listener, account = await node.watch(ALICE)
 
-    await house.players.change(Entry(ALICE, {"exp": 2}))
-    await house.players.change(Entry(BOB, {"exp": 99}))
+    await node.players.change(Entry(ALICE, {"exp": 2}))
+    await node.players.change(Entry(BOB, {"exp": 99}))
 
     with trio.fail_after(5):
         await listener.until(b'"exp":3')
@@ -30,32 +30,32 @@ async def test_a_listener_hears_of_changes(house: House) -> None:
     )
 
 
-async def test_a_repeat_is_no_news(house: House) -> None:
-    await house.players.change(Entry(ALICE, {"exp": 1}, "t"))
-    listener, _ = await house.watch(ALICE)
+async def test_a_repeat_is_no_news(node: StatsNode) -> None:
+    await node.players.change(Entry(ALICE, {"exp": 1}, "t"))
+    listener, _ = await node.watch(ALICE)
 
-    await house.players.change(Entry(ALICE, {"exp": 1}, "t"))
-    await house.players.change(Entry(ALICE, {"exp": 1}, "u"))
+    await node.players.change(Entry(ALICE, {"exp": 1}, "t"))
+    await node.players.change(Entry(ALICE, {"exp": 1}, "u"))
 
     with trio.fail_after(5):
         await listener.until(b'"exp":2')
     assert len(listener.got) == 1
 
 
-async def test_one_may_listen_to_a_player_nobody_has_heard_of(house: House) -> None:
-    listener, account = await house.watch(ALICE)
+async def test_one_may_listen_to_a_player_nobody_has_heard_of(node: StatsNode) -> None:
+    listener, account = await node.watch(ALICE)
 
     assert account.version == 0
-    await house.players.change(Entry(ALICE, {"pills": 1}))
+    await node.players.change(Entry(ALICE, {"pills": 1}))
     with trio.fail_after(5):
         await listener.until(b'"pills":1')
 
 
 async def test_a_player_somebody_listens_to_does_not_retire(sqlite_url: str) -> None:
-    async with running(House(sqlite_url, idle_s=0.02)) as house:
-        listener, _ = await house.watch(ALICE)
+    async with running(StatsNode(sqlite_url, idle_s=0.02)) as node:
+        listener, _ = await node.watch(ALICE)
         await trio.sleep(0.1)  # real time: five times as long as an idle player stays
-        await house.players.change(Entry(ALICE, {"exp": 1}))
+        await node.players.change(Entry(ALICE, {"exp": 1}))
 
         with trio.fail_after(5):
             await listener.until(b'"exp":1')
@@ -63,16 +63,16 @@ async def test_a_player_somebody_listens_to_does_not_retire(sqlite_url: str) -> 
 
 @pytest.mark.parametrize("part", ["players", "ledger", "registry"])
 async def test_listeners_survive_the_crash_of_any_part(part: str, sqlite_url: str) -> None:
-    async with running(House(sqlite_url)) as house:
-        listener, _ = await house.watch(ALICE)
-        house.tree.kill_child(part)
-        await house.insist(Entry(ALICE, {"exp": 1}, "t"))
+    async with running(StatsNode(sqlite_url)) as node:
+        listener, _ = await node.watch(ALICE)
+        node.tree.kill_child(part)
+        await node.insist(Entry(ALICE, {"exp": 1}, "t"))
 
         with trio.fail_after(5):
             await listener.until(b'"exp":1')
 
 
-async def give_up(house: House, steam_id: int) -> None:
+async def give_up(node: StatsNode, steam_id: int) -> None:
     """Let a player crash whenever it tells its listener the news, until its supervisor has enough."""
 
     async def crash(_: Player) -> None:
@@ -80,16 +80,16 @@ async def give_up(house: House, steam_id: int) -> None:
 
     with pytest.MonkeyPatch.context() as patch, trio.fail_after(5):
         patch.setattr(Player, "_announce", crash)
-        await house.players.change(Entry(steam_id, {"exp": 1}))
-        await until(lambda: house.players.supervisor.statistics().given_up >= 1)
+        await node.players.change(Entry(steam_id, {"exp": 1}))
+        await until(lambda: node.players.supervisor.statistics().given_up >= 1)
 
 
 async def test_after_a_player_was_given_up_its_listeners_hear_of_the_next_change(sqlite_url: str) -> None:
-    async with running(House(sqlite_url)) as house:
-        listener, _ = await house.watch(ALICE)
-        await give_up(house, ALICE)
+    async with running(StatsNode(sqlite_url)) as node:
+        listener, _ = await node.watch(ALICE)
+        await give_up(node, ALICE)
 
-        await house.players.change(Entry(ALICE, {"exp": 1}))
+        await node.players.change(Entry(ALICE, {"exp": 1}))
 
         with trio.fail_after(5):
             await listener.until(b'"exp":2')
@@ -98,23 +98,23 @@ async def test_after_a_player_was_given_up_its_listeners_hear_of_the_next_change
 async def test_after_a_player_was_given_up_its_listeners_hear_in_the_end_what_they_missed(
     sqlite_url: str,
 ) -> None:
-    async with running(House(sqlite_url, idle_s=0.1)) as house:
-        listener, _ = await house.watch(ALICE)
-        await give_up(house, ALICE)
+    async with running(StatsNode(sqlite_url, idle_s=0.1)) as node:
+        listener, _ = await node.watch(ALICE)
+        await give_up(node, ALICE)
 
         with trio.fail_after(5):
             await listener.until(b'"exp":1')
 
 
 async def test_a_player_given_up_whom_nobody_hears_is_forgotten(sqlite_url: str) -> None:
-    async with running(House(sqlite_url, idle_s=0.1)) as house:
-        listener, _ = await house.watch(ALICE)
-        await give_up(house, ALICE)
-        house.players.leave(ALICE, listener)
+    async with running(StatsNode(sqlite_url, idle_s=0.1)) as node:
+        listener, _ = await node.watch(ALICE)
+        await give_up(node, ALICE)
+        node.players.leave(ALICE, listener)
 
         def is_forgotten() -> bool:
-            joined = house.players.join(ALICE, listener)
-            house.players.leave(ALICE, listener)
+            joined = node.players.join(ALICE, listener)
+            node.players.leave(ALICE, listener)
             return joined is None
 
         with trio.fail_after(5):
@@ -122,7 +122,7 @@ async def test_a_player_given_up_whom_nobody_hears_is_forgotten(sqlite_url: str)
 
 
 async def test_a_listener_on_one_node_hears_of_changes_on_another(postgres_server: PostgresServer) -> None:
-    here, there = House(postgres_server.url, "node-a"), House(postgres_server.url, "node-b")
+    here, there = StatsNode(postgres_server.url, "node-a"), StatsNode(postgres_server.url, "node-b")
     async with running(here), running(there):
         listener, _ = await here.watch(ALICE)
         await trio.sleep(0.3)  # real time: until both listen, which nothing tells
@@ -136,7 +136,7 @@ async def test_a_listener_on_one_node_hears_of_changes_on_another(postgres_serve
 
 
 async def test_news_lost_in_an_outage_are_made_up_for(postgres_server: PostgresServer) -> None:
-    here, there = House(postgres_server.url, "node-a"), House(postgres_server.url, "node-b")
+    here, there = StatsNode(postgres_server.url, "node-a"), StatsNode(postgres_server.url, "node-b")
     async with running(here), running(there):
         listener, _ = await here.watch(ALICE)
         await trio.to_thread.run_sync(postgres_server.kill)
@@ -148,19 +148,19 @@ async def test_news_lost_in_an_outage_are_made_up_for(postgres_server: PostgresS
 
 
 async def test_two_nodes_adding_to_the_same_players_lose_nothing(postgres_server: PostgresServer) -> None:
-    here, there = House(postgres_server.url, "node-a"), House(postgres_server.url, "node-b")
+    here, there = StatsNode(postgres_server.url, "node-a"), StatsNode(postgres_server.url, "node-b")
     async with running(here), running(there), trio.open_nursery() as nursery:
         for number in range(150):
-            for house in (here, there):
+            for node in (here, there):
                 for steam_id in (ALICE, BOB):
-                    entry = Entry(steam_id, {"exp": 1}, f"{house.origin}-{number}")
-                    nursery.start_soon(house.insist, entry)
-    async with running(House(postgres_server.url)) as house:
-        assert (await house.total(ALICE), await house.total(BOB)) == ({"exp": 300}, {"exp": 300})
+                    entry = Entry(steam_id, {"exp": 1}, f"{node.origin}-{number}")
+                    nursery.start_soon(node.insist, entry)
+    async with running(StatsNode(postgres_server.url)) as node:
+        assert (await node.total(ALICE), await node.total(BOB)) == ({"exp": 300}, {"exp": 300})
 
 
 async def test_news_of_many_players_fit_what_postgresql_carries(postgres_server: PostgresServer) -> None:
-    here, there = House(postgres_server.url, "node-a"), House(postgres_server.url, "node-b")
+    here, there = StatsNode(postgres_server.url, "node-a"), StatsNode(postgres_server.url, "node-b")
     async with running(here), running(there):
         listener, _ = await here.watch(ALICE + 999)
         await trio.sleep(0.3)  # real time: until both listen, which nothing tells
@@ -172,15 +172,15 @@ async def test_news_of_many_players_fit_what_postgresql_carries(postgres_server:
 
 
 async def test_one_may_listen_to_a_player_who_is_about_to_retire(sqlite_url: str) -> None:
-    async with running(House(sqlite_url)) as house:
-        await house.players.change(Entry(ALICE, {"exp": 1}))
-        player: Any = house.registry.whereis(("steam", ALICE))
+    async with running(StatsNode(sqlite_url)) as node:
+        await node.players.change(Entry(ALICE, {"exp": 1}))
+        player: Any = node.registry.whereis(("steam", ALICE))
         for _ in range(2):
             player.retire_if_idle()
 
-        listener, account = await house.watch(ALICE)
+        listener, account = await node.watch(ALICE)
 
         assert account.totals == {"exp": 1}
-        await house.players.change(Entry(ALICE, {"exp": 1}))
+        await node.players.change(Entry(ALICE, {"exp": 1}))
         with trio.fail_after(5):
             await listener.until(b'"exp":2')

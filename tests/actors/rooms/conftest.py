@@ -46,7 +46,7 @@ class Clock:
 
 
 @dataclass
-class House:
+class RoomsSetup:
     """Rooms and what stands around them."""
 
     clock: Clock = field(default_factory=Clock)
@@ -72,9 +72,9 @@ class House:
 
 
 @pytest.fixture
-async def house(nursery: trio.Nursery) -> AsyncIterator[House]:
-    """A running house."""
-    made = House()
+async def setup(nursery: trio.Nursery) -> AsyncIterator[RoomsSetup]:
+    """A running setup."""
+    made = RoomsSetup()
     for run in (made.registry.run, made.live):
         life = LoneLife()
         nursery.start_soon(run, life)

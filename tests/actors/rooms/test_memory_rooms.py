@@ -16,20 +16,20 @@ from actors.rooms.memory_rooms import INLINE_OFFERS
 from actors.rooms.room import BATCH_BYTES, BATCH_EVENTS, Delete, Room
 from tests.fakes.life import LoneLife
 
-from .conftest import House, Listener
+from .conftest import Listener, RoomsSetup
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-async def put(house: House, room_id: str = "r", state: bytes = b"{}", **more: Any) -> Record:
-    record = await house.rooms.put(room_id, Put(state, **more))
+async def put(setup: RoomsSetup, room_id: str = "r", state: bytes = b"{}", **more: Any) -> Record:
+    record = await setup.rooms.put(room_id, Put(state, **more))
     assert isinstance(record, Record)
     return record
 
 
-async def refused(house: House, room_id: str = "r", state: bytes = b"{}", **more: Any) -> Refusal:
-    refusal = await house.rooms.put(room_id, Put(state, **more))
+async def refused(setup: RoomsSetup, room_id: str = "r", state: bytes = b"{}", **more: Any) -> Refusal:
+    refusal = await setup.rooms.put(room_id, Put(state, **more))
     assert isinstance(refusal, Refusal)
     return refusal
 
@@ -38,9 +38,9 @@ def versions(listener: Listener) -> list[int]:
     return [orjson.loads(frame.split(b"data: ")[1])["version"] for frame in listener.got]
 
 
-async def test_a_write_grows_the_version_by_one_and_keeps_the_epoch(house: House) -> None:
-    first = await put(house, state=b'{"a":1}')
-    second = await put(house, state=b"[2]")
+async def test_a_write_grows_the_version_by_one_and_keeps_the_epoch(setup: RoomsSetup) -> None:
+    first = await put(setup, state=b'{"a":1}')
+    second = await put(setup, state=b"[2]")
     assert (first.version, second.version) == (1, 2)
     assert first.epoch == second.epoch
     assert orjson.loads(second.body) == {
@@ -49,20 +49,20 @@ async def test_a_write_grows_the_version_by_one_and_keeps_the_epoch(house: House
         "updated_at": "2026-02-02T02:40:00.000Z",
         "state": [2],
     }
-    assert house.rooms.get("r") == second
+    assert setup.rooms.get("r") == second
 
 
-async def ids_of(house: House, limit: int, cursor: str = "") -> list[str]:
-    page = await house.rooms.page(limit, cursor)
+async def ids_of(setup: RoomsSetup, limit: int, cursor: str = "") -> list[str]:
+    page = await setup.rooms.page(limit, cursor)
     assert isinstance(page, Page)
     return [row.room_id for row in page.rows]
 
 
-async def test_rooms_live_apart(house: House) -> None:
-    await put(house, "a")
-    assert (await put(house, "b")).version == 1
-    assert await ids_of(house, 1) == ["a"]
-    assert await ids_of(house, 5, "a") == ["b"]
+async def test_rooms_live_apart(setup: RoomsSetup) -> None:
+    await put(setup, "a")
+    assert (await put(setup, "b")).version == 1
+    assert await ids_of(setup, 1) == ["a"]
+    assert await ids_of(setup, 5, "a") == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -77,88 +77,88 @@ async def test_rooms_live_apart(house: House) -> None:
     ],
 )
 async def test_a_conditional_write_is_accepted_only_where_its_condition_holds(
-    house: House, condition: Condition, *, on_nothing: bool, on_version_1: bool
+    setup: RoomsSetup, condition: Condition, *, on_nothing: bool, on_version_1: bool
 ) -> None:
-    new = await house.rooms.put("new", Put(b"{}", condition))
+    new = await setup.rooms.put("new", Put(b"{}", condition))
     assert isinstance(new, Record) is on_nothing
     if not on_nothing:
         assert new == Refusal("version_mismatch", version=0)
-    await put(house, "old")
-    old = await house.rooms.put("old", Put(b"{}", condition))
+    await put(setup, "old")
+    old = await setup.rooms.put("old", Put(b"{}", condition))
     assert isinstance(old, Record) is on_version_1
     if not on_version_1:
         assert old == Refusal("version_mismatch", version=1)
 
 
-async def test_the_entity_tag_of_another_life_of_the_room_does_not_match(house: House) -> None:
-    tag = (await put(house)).etag
-    await house.rooms.delete("r")
-    await put(house)
-    assert (await refused(house, condition=Condition(any_of=(tag,)))).code == "version_mismatch"
+async def test_the_entity_tag_of_another_life_of_the_room_does_not_match(setup: RoomsSetup) -> None:
+    tag = (await put(setup)).etag
+    await setup.rooms.delete("r")
+    await put(setup)
+    assert (await refused(setup, condition=Condition(any_of=(tag,)))).code == "version_mismatch"
 
 
-async def test_a_secret_given_at_creation_is_needed_until_the_room_goes(house: House) -> None:
-    await put(house, secret="s")
-    assert (await refused(house)).code == "forbidden"
-    assert (await refused(house, secret="wrong")).code == "forbidden"
-    assert (await put(house, secret="s")).version == 2
-    assert await house.rooms.delete("r") == Refusal("forbidden")
-    assert await house.rooms.delete("r", secret="s") is None
-    assert (await put(house)).version == 1
+async def test_a_secret_given_at_creation_is_needed_until_the_room_goes(setup: RoomsSetup) -> None:
+    await put(setup, secret="s")
+    assert (await refused(setup)).code == "forbidden"
+    assert (await refused(setup, secret="wrong")).code == "forbidden"
+    assert (await put(setup, secret="s")).version == 2
+    assert await setup.rooms.delete("r") == Refusal("forbidden")
+    assert await setup.rooms.delete("r", secret="s") is None
+    assert (await put(setup)).version == 1
 
 
-async def test_a_secret_given_later_locks_nobody_out(house: House) -> None:
-    await put(house)
-    assert await refused(house, secret="late") == Refusal("room_exists")
-    assert (await put(house)).version == 2
+async def test_a_secret_given_later_locks_nobody_out(setup: RoomsSetup) -> None:
+    await put(setup)
+    assert await refused(setup, secret="late") == Refusal("room_exists")
+    assert (await put(setup)).version == 2
 
 
-async def test_limits_refuse_with_a_time_to_come_back_and_change_nothing(house: House) -> None:
+async def test_limits_refuse_with_a_time_to_come_back_and_change_nothing(setup: RoomsSetup) -> None:
     for number in range(100):
-        await put(house, f"room{number}")
-    refusal = await refused(house, "one-too-many")
+        await put(setup, f"room{number}")
+    refusal = await refused(setup, "one-too-many")
     assert (refusal.code, refusal.retry_after_s is not None) == ("too_many_rooms", True)
-    assert (await put(house, "room0")).version == 2
-    refusal = await refused(house, "room0", b'"' + b"x" * 100_000 + b'"')
+    assert (await put(setup, "room0")).version == 2
+    refusal = await refused(setup, "room0", b'"' + b"x" * 100_000 + b'"')
     assert refusal.code == "too_much_state"
-    assert house.rooms.get("one-too-many") is None
+    assert setup.rooms.get("one-too-many") is None
 
 
-async def test_bytes_are_counted_exactly(house: House) -> None:
-    await put(house, "a", b'{"x":"long enough"}')
-    await put(house, "a", b"{}")
-    await put(house, "b", b"[]")
-    await house.rooms.delete("b")
-    record = house.rooms.get("a")
+async def test_bytes_are_counted_exactly(setup: RoomsSetup) -> None:
+    await put(setup, "a", b'{"x":"long enough"}')
+    await put(setup, "a", b"{}")
+    await put(setup, "b", b"[]")
+    await setup.rooms.delete("b")
+    record = setup.rooms.get("a")
     assert record is not None
-    assert house.rooms.statistics().state_bytes == len(record.body)
+    assert setup.rooms.statistics().state_bytes == len(record.body)
 
 
-async def test_a_listener_sees_the_record_and_then_every_write_once(house: House) -> None:
-    await put(house)
+async def test_a_listener_sees_the_record_and_then_every_write_once(setup: RoomsSetup) -> None:
+    await put(setup)
     listener = Listener()
-    record, event = house.rooms.join("r", listener)
+    record, event = setup.rooms.join("r", listener)
     listener.offer(event)
     assert record is not None
-    await put(house)
-    await put(house)
+    await put(setup)
+    await put(setup)
     await wait_all_tasks_blocked()
     assert versions(listener) == [1, 2, 3]
-    house.rooms.leave("r", listener)
-    await put(house)
+    setup.rooms.leave("r", listener)
+    await put(setup)
     await wait_all_tasks_blocked()
     assert versions(listener) == [1, 2, 3]
 
 
-async def test_a_listener_outlives_its_room(house: House) -> None:
+async def test_a_listener_outlives_its_room(setup: RoomsSetup) -> None:
     listener = Listener()
-    record, event = house.rooms.join("r", listener)
+    record, event = setup.rooms.join("r", listener)
     assert record is None
     listener.offer(event)
-    await put(house)
+    await put(setup)
     await wait_all_tasks_blocked()
-    await house.rooms.delete("r")
-    await put(house)
+    await setup.rooms.delete("r")
+    await put(setup)
     await wait_all_tasks_blocked()
     assert versions(listener) == [0, 1, 0, 1]
     epochs = [frame.split(b"id: ")[1].split(b"-")[0] for frame in listener.got]
@@ -166,43 +166,43 @@ async def test_a_listener_outlives_its_room(house: House) -> None:
     assert epochs[1] != epochs[3]
 
 
-async def test_a_removed_room_leaves_no_task_and_no_name(house: House) -> None:
-    await put(house)
-    await house.rooms.delete("r")
+async def test_a_removed_room_leaves_no_task_and_no_name(setup: RoomsSetup) -> None:
+    await put(setup)
+    await setup.rooms.delete("r")
     await wait_all_tasks_blocked()
-    assert house.rooms.supervisor.count_children().active == 0
-    assert house.registry.whereis(("room", "r")) is None
-    assert await house.rooms.delete("r") == Refusal("room_not_found")
+    assert setup.rooms.supervisor.count_children().active == 0
+    assert setup.registry.whereis(("room", "r")) is None
+    assert await setup.rooms.delete("r") == Refusal("room_not_found")
 
 
-async def test_a_match_owns_its_room(house: House) -> None:
+async def test_a_match_owns_its_room(setup: RoomsSetup) -> None:
     listener = Listener()
-    await put(house)
-    house.rooms.join("r", listener)
-    taken = house.rooms.publish("r", b'{"status":"ready"}')
+    await put(setup)
+    setup.rooms.join("r", listener)
+    taken = setup.rooms.publish("r", b'{"status":"ready"}')
     assert (taken.version, taken.kind) == (1, Kind.MATCH)
-    assert house.rooms.publish("r", b'{"status":"playing"}').version == 2
-    assert (await refused(house)).code == "room_is_authoritative"
-    assert await house.rooms.delete("r") == Refusal("room_is_authoritative")
+    assert setup.rooms.publish("r", b'{"status":"playing"}').version == 2
+    assert (await refused(setup)).code == "room_is_authoritative"
+    assert await setup.rooms.delete("r") == Refusal("room_is_authoritative")
     await wait_all_tasks_blocked()
-    house.rooms.remove("r")
+    setup.rooms.remove("r")
     await wait_all_tasks_blocked()
     assert versions(listener)[-2:] == [2, 0]
-    assert (await put(house)).version == 1
+    assert (await put(setup)).version == 1
 
 
-async def test_the_sweep_takes_the_old_and_spares_the_young_and_the_matches(house: House) -> None:
+async def test_the_sweep_takes_the_old_and_spares_the_young_and_the_matches(setup: RoomsSetup) -> None:
     listener = Listener()
-    await put(house, "old")
-    house.rooms.join("old", listener)
-    house.rooms.publish("match", b"{}")
-    house.advance(100)
-    await put(house, "young")
-    assert await Sweeper(house.rooms, ttl_s=50, interval_s=1).sweep() == 1
+    await put(setup, "old")
+    setup.rooms.join("old", listener)
+    setup.rooms.publish("match", b"{}")
+    setup.advance(100)
+    await put(setup, "young")
+    assert await Sweeper(setup.rooms, ttl_s=50, interval_s=1).sweep() == 1
     await wait_all_tasks_blocked()
-    assert sorted(house.rooms.ids()) == ["match", "young"]
+    assert sorted(setup.rooms.ids()) == ["match", "young"]
     assert versions(listener) == [0]
-    assert (await put(house, "old")).version == 1
+    assert (await put(setup, "old")).version == 1
 
 
 class Wall:
@@ -251,171 +251,171 @@ async def test_a_wall_clock_that_jumps_removes_no_room_early_and_keeps_none_for_
     nursery.cancel_scope.cancel()
 
 
-async def test_a_room_is_as_young_as_its_last_write(house: House) -> None:
-    await put(house)
-    house.advance(100)
-    await put(house)
-    assert await Sweeper(house.rooms, ttl_s=50, interval_s=1).sweep() == 0
-    house.advance(50)
-    assert await Sweeper(house.rooms, ttl_s=50, interval_s=1).sweep() == 0
-    house.advance(1)
-    assert await Sweeper(house.rooms, ttl_s=50, interval_s=1).sweep() == 1
+async def test_a_room_is_as_young_as_its_last_write(setup: RoomsSetup) -> None:
+    await put(setup)
+    setup.advance(100)
+    await put(setup)
+    assert await Sweeper(setup.rooms, ttl_s=50, interval_s=1).sweep() == 0
+    setup.advance(50)
+    assert await Sweeper(setup.rooms, ttl_s=50, interval_s=1).sweep() == 0
+    setup.advance(1)
+    assert await Sweeper(setup.rooms, ttl_s=50, interval_s=1).sweep() == 1
 
 
-async def test_a_write_that_overtakes_the_sweep_saves_the_room(house: House) -> None:
-    await put(house)
-    house.advance(100)
-    assert house.rooms.expire("r", house.clock.now_s - 50)
-    house.table.write("r", b"{}", now_s=house.clock.now_s)
+async def test_a_write_that_overtakes_the_sweep_saves_the_room(setup: RoomsSetup) -> None:
+    await put(setup)
+    setup.advance(100)
+    assert setup.rooms.expire("r", setup.clock.now_s - 50)
+    setup.table.write("r", b"{}", now_s=setup.clock.now_s)
     await wait_all_tasks_blocked()
-    assert house.rooms.get("r") is not None
+    assert setup.rooms.get("r") is not None
 
 
-def crash(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def crash(setup: RoomsSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the next fan-out fail."""
 
     def fail(*_args: object) -> None:
         monkeypatch.undo()
         raise RuntimeError("fault")
 
-    monkeypatch.setattr(house.registry.audiences, "broadcast", fail)
+    monkeypatch.setattr(setup.registry.audiences, "broadcast", fail)
 
 
 async def test_a_room_that_crashes_comes_back_with_its_last_record(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    setup: RoomsSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await put(house)
+    await put(setup)
     listener = Listener()
-    house.rooms.join("r", listener)
-    crash(house, monkeypatch)
+    setup.rooms.join("r", listener)
+    crash(setup, monkeypatch)
     # Answered before its fan-out, in which the room crashes; the next life finishes it.
-    assert (await put(house)).version == 2
+    assert (await put(setup)).version == 2
     await wait_all_tasks_blocked()
     assert versions(listener) == [2]
-    assert (await put(house)).version == 3
+    assert (await put(setup)).version == 3
 
 
 async def test_the_write_under_way_in_a_crash_is_said_to_be_uncertain(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    setup: RoomsSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await put(house)
+    await put(setup)
 
     def fail(*_args: object, **_more: object) -> None:
         monkeypatch.undo()
         raise RuntimeError("fault")
 
-    monkeypatch.setattr(house.table, "write", fail)
+    monkeypatch.setattr(setup.table, "write", fail)
     with pytest.raises(ActorCrashed):
-        await house.rooms.put("r", Put(b"{}"))
-    assert (await put(house)).version == 2
+        await setup.rooms.put("r", Put(b"{}"))
+    assert (await put(setup)).version == 2
 
 
 async def test_a_room_that_crashes_too_often_is_left_alone_and_then_goes_on(
-    house: House, autojump_clock: MockClock
+    setup: RoomsSetup, autojump_clock: MockClock
 ) -> None:
-    record = await put(house)
+    record = await put(setup)
     for _ in range(4):
-        house.rooms.supervisor.kill_child("r")
+        setup.rooms.supervisor.kill_child("r")
         await wait_all_tasks_blocked()
-    refusal = await refused(house)
+    refusal = await refused(setup)
     assert (refusal.code, refusal.retry_after_s) == ("room_down", 1)
-    assert house.rooms.get("r") == record
+    assert setup.rooms.get("r") == record
     await trio.sleep(1.1)
-    assert (await put(house)).version == 2
+    assert (await put(setup)).version == 2
     for _ in range(4):
-        house.rooms.supervisor.kill_child("r")
+        setup.rooms.supervisor.kill_child("r")
         await wait_all_tasks_blocked()
-    assert (await refused(house)).retry_after_s == 2
-    assert (await put(house, "other")).version == 1
-    assert house.rooms.statistics().down == 1
+    assert (await refused(setup)).retry_after_s == 2
+    assert (await put(setup, "other")).version == 1
+    assert setup.rooms.statistics().down == 1
 
 
 async def test_when_all_rooms_lose_their_tasks_listeners_still_get_the_newest(
-    house: House, nursery: trio.Nursery
+    setup: RoomsSetup, nursery: trio.Nursery
 ) -> None:
-    await put(house)
+    await put(setup)
     listener = Listener()
-    house.rooms.join("r", listener)
-    house.scope.cancel()
+    setup.rooms.join("r", listener)
+    setup.scope.cancel()
     await wait_all_tasks_blocked()
-    assert (await refused(house)).code == "busy"
-    house.table.write("r", b"{}", now_s=house.clock.now_s)
-    nursery.start_soon(house.live, LoneLife())
+    assert (await refused(setup)).code == "busy"
+    setup.table.write("r", b"{}", now_s=setup.clock.now_s)
+    nursery.start_soon(setup.live, LoneLife())
     await wait_all_tasks_blocked()
     assert versions(listener) == [2]
-    assert (await put(house)).version == 3
+    assert (await put(setup)).version == 3
 
 
-async def test_writes_from_many_at_once_are_all_counted(house: House) -> None:
+async def test_writes_from_many_at_once_are_all_counted(setup: RoomsSetup) -> None:
     async with trio.open_nursery() as writers:
         for _ in range(100):
-            writers.start_soon(house.rooms.put, "r", Put(b"{}"))
-    record = house.rooms.get("r")
+            writers.start_soon(setup.rooms.put, "r", Put(b"{}"))
+    record = setup.rooms.get("r")
     assert record is not None
     assert record.version == 100
 
 
-async def test_a_room_with_nothing_to_do_is_written_without_waiting(house: House) -> None:
-    assert not house.rooms.can_put_inline("r")
-    first = await put(house)
+async def test_a_room_with_nothing_to_do_is_written_without_waiting(setup: RoomsSetup) -> None:
+    assert not setup.rooms.can_put_inline("r")
+    first = await put(setup)
     await wait_all_tasks_blocked()
     listener = Listener()
-    house.rooms.join("r", listener)
-    assert house.rooms.can_put_inline("r")
-    record = house.rooms.put_inline("r", Put(b"[1]"))
-    assert record == house.rooms.get("r")
+    setup.rooms.join("r", listener)
+    assert setup.rooms.can_put_inline("r")
+    record = setup.rooms.put_inline("r", Put(b"[1]"))
+    assert record == setup.rooms.get("r")
     assert (first.version, versions(listener)) == (1, [2])
-    assert house.rooms.put_inline("r", Put(b"[2]", Condition(any_of=("1",)))) == Refusal(
+    assert setup.rooms.put_inline("r", Put(b"[2]", Condition(any_of=("1",)))) == Refusal(
         "version_mismatch", version=2
     )
-    assert house.rooms.statistics().writes == 2
+    assert setup.rooms.statistics().writes == 2
 
 
-async def test_a_room_with_many_listeners_is_left_to_its_task(house: House) -> None:
-    await put(house)
+async def test_a_room_with_many_listeners_is_left_to_its_task(setup: RoomsSetup) -> None:
+    await put(setup)
     await wait_all_tasks_blocked()
     listeners = [Listener() for _ in range(INLINE_OFFERS + 1)]
     for listener in listeners:
-        house.rooms.join("r", listener)
-    assert not house.rooms.can_put_inline("r")
-    house.rooms.leave("r", listeners[0])
-    assert house.rooms.can_put_inline("r")
+        setup.rooms.join("r", listener)
+    assert not setup.rooms.can_put_inline("r")
+    setup.rooms.leave("r", listeners[0])
+    assert setup.rooms.can_put_inline("r")
 
 
-async def test_while_something_waits_for_its_task_a_room_is_not_at_leisure(house: House) -> None:
-    house.rooms.publish("m", b"{}")
-    assert not house.rooms.can_put_inline("m")
+async def test_while_something_waits_for_its_task_a_room_is_not_at_leisure(setup: RoomsSetup) -> None:
+    setup.rooms.publish("m", b"{}")
+    assert not setup.rooms.can_put_inline("m")
     await wait_all_tasks_blocked()
-    assert house.rooms.can_put_inline("m")
-    await put(house)
+    assert setup.rooms.can_put_inline("m")
+    await put(setup)
     await wait_all_tasks_blocked()
-    assert house.rooms.can_put_inline("r")
-    house.advance(10)
-    assert house.rooms.expire("r", house.clock.now_s)
-    assert not house.rooms.can_put_inline("r")
+    assert setup.rooms.can_put_inline("r")
+    setup.advance(10)
+    assert setup.rooms.expire("r", setup.clock.now_s)
+    assert not setup.rooms.can_put_inline("r")
     await wait_all_tasks_blocked()
-    assert not house.rooms.can_put_inline("r")
+    assert not setup.rooms.can_put_inline("r")
 
 
-async def test_a_room_whose_task_has_ended_is_not_at_leisure(house: House) -> None:
-    await put(house)
+async def test_a_room_whose_task_has_ended_is_not_at_leisure(setup: RoomsSetup) -> None:
+    await put(setup)
     await wait_all_tasks_blocked()
-    house.rooms.supervisor.kill_child("r", "a test")
+    setup.rooms.supervisor.kill_child("r", "a test")
     await wait_all_tasks_blocked()
-    assert not house.rooms.can_put_inline("r")
-    assert (await put(house)).version == 2
+    assert not setup.rooms.can_put_inline("r")
+    assert (await put(setup)).version == 2
     await wait_all_tasks_blocked()
-    assert house.rooms.can_put_inline("r")
+    assert setup.rooms.can_put_inline("r")
 
 
 async def test_a_crash_in_a_write_at_once_loses_nothing_and_starts_a_new_life(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    setup: RoomsSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await put(house)
+    await put(setup)
     await wait_all_tasks_blocked()
     listener = Listener()
-    house.rooms.join("r", listener)
-    lives = house.rooms.supervisor.statistics().restarts
+    setup.rooms.join("r", listener)
+    lives = setup.rooms.supervisor.statistics().restarts
     write = RoomTable.write
 
     def write_and_fail(*args: Any, **more: Any) -> None:
@@ -425,29 +425,29 @@ async def test_a_crash_in_a_write_at_once_loses_nothing_and_starts_a_new_life(
     with monkeypatch.context() as broken:
         broken.setattr(RoomTable, "write", write_and_fail)
         with pytest.raises(ActorCrashed):
-            house.rooms.put_inline("r", Put(b"[1]"))
-    assert not house.rooms.can_put_inline("r")
-    assert (await put(house)).version == 3
+            setup.rooms.put_inline("r", Put(b"[1]"))
+    assert not setup.rooms.can_put_inline("r")
+    assert (await put(setup)).version == 3
     assert versions(listener) == [2, 3]
-    assert house.rooms.supervisor.statistics().restarts == lives + 1
+    assert setup.rooms.supervisor.statistics().restarts == lives + 1
 
 
-async def heard(house: House) -> tuple[Room, Listener]:
+async def heard(setup: RoomsSetup) -> tuple[Room, Listener]:
     """A room of version 1 that has nothing to do, and a listener who has heard nothing yet."""
-    await put(house)
+    await put(setup)
     await wait_all_tasks_blocked()
     listener = Listener()
-    house.rooms.join("r", listener)
-    room = house.registry.whereis(("room", "r"))
+    setup.rooms.join("r", listener)
+    room = setup.registry.whereis(("room", "r"))
     assert isinstance(room, Room)
     return room, listener
 
 
 @pytest.mark.parametrize(("writes", "goes"), [(1, 1), (5, 1), (BATCH_EVENTS, 1), (40, 3)])
 async def test_writes_that_wait_together_are_told_in_one_go_and_none_is_left_out(
-    house: House, writes: int, goes: int
+    setup: RoomsSetup, writes: int, goes: int
 ) -> None:
-    room, listener = await heard(house)
+    room, listener = await heard(setup)
     for number in range(writes):
         room.cast(Put(b"[%d]" % number))
     await wait_all_tasks_blocked()
@@ -455,16 +455,16 @@ async def test_writes_that_wait_together_are_told_in_one_go_and_none_is_left_out
     assert listener.goes == goes
 
 
-async def test_large_writes_are_told_one_by_one(house: House) -> None:
-    room, listener = await heard(house)
+async def test_large_writes_are_told_one_by_one(setup: RoomsSetup) -> None:
+    room, listener = await heard(setup)
     for _ in range(3):
         room.cast(Put(b'["%b"]' % (b"x" * BATCH_BYTES)))
     await wait_all_tasks_blocked()
     assert (versions(listener), listener.goes) == ([2, 3, 4], 3)
 
 
-async def test_what_ends_a_row_of_writes_is_told_after_them(house: House) -> None:
-    room, listener = await heard(house)
+async def test_what_ends_a_row_of_writes_is_told_after_them(setup: RoomsSetup) -> None:
+    room, listener = await heard(setup)
     room.cast(Put(b"[1]"))
     room.cast(Put(b"[2]", Condition(any_of=("1",))))
     await wait_all_tasks_blocked()

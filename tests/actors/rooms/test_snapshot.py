@@ -32,7 +32,7 @@ TTL_S: Final = 3600.0
 STATE: Final = b'{"n":1}'
 
 
-class Node:
+class RoomsOfProcess:
     """The rooms of one process in a directory."""
 
     def __init__(
@@ -63,9 +63,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def start(tmp_path: Path, clock: Clock) -> Callable[..., Node]:
-    def make(**options: Any) -> Node:
-        return Node(tmp_path / "data", clock, **options)
+def start(tmp_path: Path, clock: Clock) -> Callable[..., RoomsOfProcess]:
+    def make(**options: Any) -> RoomsOfProcess:
+        return RoomsOfProcess(tmp_path / "data", clock, **options)
 
     return make
 
@@ -75,7 +75,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / FILE
 
 
-Start = Callable[..., Node]
+Start = Callable[..., RoomsOfProcess]
 
 
 def test_a_room_goes_on_where_it_was_and_the_file_is_gone(start: Start, path: Path) -> None:

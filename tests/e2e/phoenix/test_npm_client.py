@@ -19,7 +19,7 @@ versions = pytest.mark.parametrize("version", VERSIONS)
 both_transports = pytest.mark.parametrize("transport", ["websocket", "longpoll"])
 
 
-class Node:
+class Restartable:
     """A server that can be dropped and started again on its port."""
 
     def __init__(self, server: Harness, scope: trio.CancelScope, nursery: trio.Nursery) -> None:
@@ -39,14 +39,16 @@ class Node:
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[Node]:
+async def node() -> AsyncIterator[Restartable]:
     async with harness() as (server, scope, nursery):
-        yield Node(server, scope, nursery)
+        yield Restartable(server, scope, nursery)
 
 
 @versions
 @both_transports
-async def test_a_client_connects_joins_pushes_and_leaves(node: Node, version: str, transport: str) -> None:
+async def test_a_client_connects_joins_pushes_and_leaves(
+    node: Restartable, version: str, transport: str
+) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}, transport=transport) as client:
         await client.tell("connect")
         await client.hear("open")
@@ -64,7 +66,7 @@ async def test_a_client_connects_joins_pushes_and_leaves(node: Node, version: st
 
 @versions
 @both_transports
-async def test_a_refused_connect_is_tried_again(node: Node, version: str, transport: str) -> None:
+async def test_a_refused_connect_is_tried_again(node: Restartable, version: str, transport: str) -> None:
     async with npm_client(version, node.url, params={"token": "bad"}, transport=transport) as client:
         await client.tell("connect")
         await client.hear("error")
@@ -74,7 +76,7 @@ async def test_a_refused_connect_is_tried_again(node: Node, version: str, transp
 
 
 @versions
-async def test_a_refused_join_has_its_reason_and_is_tried_again(node: Node, version: str) -> None:
+async def test_a_refused_join_has_its_reason_and_is_tried_again(node: Restartable, version: str) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}) as client:
         await client.tell("connect")
         await client.tell("join", topic="room:1", payload={"do": "refuse"})
@@ -84,7 +86,7 @@ async def test_a_refused_join_has_its_reason_and_is_tried_again(node: Node, vers
 
 
 @versions
-async def test_a_join_refused_for_good_is_not_tried_again(node: Node, version: str) -> None:
+async def test_a_join_refused_for_good_is_not_tried_again(node: Restartable, version: str) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}) as client:
         await client.tell("connect")
         await client.tell("join", topic="room:1", payload={"do": "refuse for good"})
@@ -95,7 +97,7 @@ async def test_a_join_refused_for_good_is_not_tried_again(node: Node, version: s
 
 
 @versions
-async def test_an_unmatched_topic_is_told(node: Node, version: str) -> None:
+async def test_an_unmatched_topic_is_told(node: Restartable, version: str) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}) as client:
         await client.tell("connect")
         await client.tell("join", topic="nobody:1")
@@ -105,7 +107,9 @@ async def test_an_unmatched_topic_is_told(node: Node, version: str) -> None:
 
 @versions
 @both_transports
-async def test_a_channel_that_crashes_is_joined_again(node: Node, version: str, transport: str) -> None:
+async def test_a_channel_that_crashes_is_joined_again(
+    node: Restartable, version: str, transport: str
+) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}, transport=transport) as client:
         await client.tell("connect")
         await client.join("room:1")
@@ -118,7 +122,7 @@ async def test_a_channel_that_crashes_is_joined_again(node: Node, version: str, 
 
 
 @versions
-async def test_a_channel_the_server_closes_is_not_joined_again(node: Node, version: str) -> None:
+async def test_a_channel_the_server_closes_is_not_joined_again(node: Restartable, version: str) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}) as client:
         await client.tell("connect")
         await client.join("room:1")
@@ -131,7 +135,7 @@ async def test_a_channel_the_server_closes_is_not_joined_again(node: Node, versi
 
 @versions
 @both_transports
-async def test_a_client_comes_back_after_a_restart(node: Node, version: str, transport: str) -> None:
+async def test_a_client_comes_back_after_a_restart(node: Restartable, version: str, transport: str) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}, transport=transport) as client:
         await client.tell("connect")
         await client.join("room:1")
@@ -147,7 +151,7 @@ async def test_a_client_comes_back_after_a_restart(node: Node, version: str, tra
 @versions
 @pytest.mark.parametrize(("ending", "code"), [("logout", 1001), ("drain", 1012), ("fault", 1007)])
 async def test_a_client_comes_back_after_every_code_we_close_with(
-    node: Node, version: str, ending: str, code: int
+    node: Restartable, version: str, ending: str, code: int
 ) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}) as client:
         await client.tell("connect")
@@ -169,7 +173,7 @@ async def test_a_client_comes_back_after_every_code_we_close_with(
 
 @versions
 @both_transports
-async def test_a_logged_out_client_joins_again(node: Node, version: str, transport: str) -> None:
+async def test_a_logged_out_client_joins_again(node: Restartable, version: str, transport: str) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}, transport=transport) as client:
         await client.tell("connect")
         await client.join("room:1")
@@ -180,7 +184,7 @@ async def test_a_logged_out_client_joins_again(node: Node, version: str, transpo
 
 
 @versions
-async def test_a_client_that_loses_its_connection_comes_back(node: Node, version: str) -> None:
+async def test_a_client_that_loses_its_connection_comes_back(node: Restartable, version: str) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}) as client:
         await client.tell("connect")
         await client.join("room:1")
@@ -193,7 +197,7 @@ async def test_a_client_that_loses_its_connection_comes_back(node: Node, version
 
 
 @versions
-async def test_joining_twice_closes_the_first_channel_only(node: Node, version: str) -> None:
+async def test_joining_twice_closes_the_first_channel_only(node: Restartable, version: str) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}) as client:
         await client.tell("connect")
         await client.join("room:1")
@@ -205,7 +209,7 @@ async def test_joining_twice_closes_the_first_channel_only(node: Node, version: 
 
 
 @versions
-async def test_binary_goes_up_and_down(node: Node, version: str) -> None:
+async def test_binary_goes_up_and_down(node: Restartable, version: str) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}) as client:
         await client.tell("connect")
         await client.join("room:1", events=("blob",))
@@ -219,7 +223,7 @@ async def test_binary_goes_up_and_down(node: Node, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.7", "1.8"])
-async def test_binary_goes_up_over_a_long_poll(node: Node, version: str) -> None:
+async def test_binary_goes_up_over_a_long_poll(node: Restartable, version: str) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}, transport="longpoll") as client:
         await client.tell("connect")
         await client.join("room:1")
@@ -231,7 +235,7 @@ async def test_binary_goes_up_over_a_long_poll(node: Node, version: str) -> None
 
 @versions
 @both_transports
-async def test_presence_is_synced_and_follows(node: Node, version: str, transport: str) -> None:
+async def test_presence_is_synced_and_follows(node: Restartable, version: str, transport: str) -> None:
     async with (
         npm_client(version, node.url, params={"token": "ann"}, transport=transport) as ann,
         npm_client(version, node.url, params={"token": "bob"}) as bob,
@@ -255,7 +259,7 @@ async def test_presence_is_synced_and_follows(node: Node, version: str, transpor
         assert [*(await ann.hear("presence"))["list"]] == ["ann"]
 
 
-async def test_the_newest_client_may_hide_its_token_in_a_subprotocol(node: Node) -> None:
+async def test_the_newest_client_may_hide_its_token_in_a_subprotocol(node: Restartable) -> None:
     async with npm_client("1.8", node.url, authToken="ann") as client:
         await client.tell("connect")
         await client.hear("open")
@@ -264,7 +268,7 @@ async def test_the_newest_client_may_hide_its_token_in_a_subprotocol(node: Node)
         assert (await client.hear("event"))["payload"] == {"user_id": "ann"}
 
 
-async def test_the_newest_client_may_hide_its_token_while_it_polls(node: Node) -> None:
+async def test_the_newest_client_may_hide_its_token_while_it_polls(node: Restartable) -> None:
     async with npm_client("1.8", node.url, authToken="ann", transport="longpoll") as client:
         await client.tell("connect")
         await client.join("room:1", events=("joined",))
@@ -273,7 +277,9 @@ async def test_the_newest_client_may_hide_its_token_while_it_polls(node: Node) -
 
 
 @pytest.mark.parametrize("version", ["1.7", "1.8"])
-async def test_where_websockets_do_not_work_the_client_falls_back_to_polls(node: Node, version: str) -> None:
+async def test_where_websockets_do_not_work_the_client_falls_back_to_polls(
+    node: Restartable, version: str
+) -> None:
     node.server.websockets_work = False
     async with npm_client(version, node.url, params={"token": "ann"}, longPollFallbackMs=300) as client:
         await client.tell("connect")
@@ -283,7 +289,7 @@ async def test_where_websockets_do_not_work_the_client_falls_back_to_polls(node:
 
 
 @pytest.mark.parametrize("version", ["1.7", "1.8"])
-async def test_where_websockets_work_the_client_stays_with_them(node: Node, version: str) -> None:
+async def test_where_websockets_work_the_client_stays_with_them(node: Restartable, version: str) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}, longPollFallbackMs=1000) as client:
         await client.tell("connect")
         await client.join("room:1")
@@ -292,7 +298,7 @@ async def test_where_websockets_work_the_client_stays_with_them(node: Node, vers
 
 
 @versions
-async def test_heartbeats_are_answered(node: Node, version: str) -> None:
+async def test_heartbeats_are_answered(node: Restartable, version: str) -> None:
     async with npm_client(version, node.url, params={"token": "ann"}, heartbeatIntervalMs=100) as client:
         await client.tell("connect")
         await client.hear("open")

@@ -11,7 +11,7 @@ import trio
 
 from tests.e2e.phoenix.npm_client import VERSIONS, NpmClient, npm_client, unavailable
 from tests.engines import RedisServer, free_port
-from tests.play.house import PLAYERS, ROOM, House, house, token
+from tests.play.running_system import PLAYERS, ROOM, System, running_system, token
 
 pytestmark = [
     pytest.mark.e2e,
@@ -36,9 +36,9 @@ EVENTS = (
 
 
 @asynccontextmanager
-async def client_of(h: House, version: str, user_id: str, **options: Any) -> AsyncIterator[NpmClient]:
+async def client_of(system: System, version: str, user_id: str, **options: Any) -> AsyncIterator[NpmClient]:
     """A client with a good token, connected."""
-    url = f"{h.url}/socket"
+    url = f"{system.url}/socket"
     async with npm_client(version, url, params={"token": token(user_id)}, **options) as client:
         await client.tell("connect")
         await client.hear("open")
@@ -46,9 +46,12 @@ async def client_of(h: House, version: str, user_id: str, **options: Any) -> Asy
 
 
 @asynccontextmanager
-async def players(h: House, version: str, **options: Any) -> AsyncIterator[dict[str, NpmClient]]:
+async def players(system: System, version: str, **options: Any) -> AsyncIterator[dict[str, NpmClient]]:
     """Both players, joined; the game has begun."""
-    async with client_of(h, version, "ann", **options) as ann, client_of(h, version, "bob", **options) as bob:
+    async with (
+        client_of(system, version, "ann", **options) as ann,
+        client_of(system, version, "bob", **options) as bob,
+    ):
         both = {"ann": ann, "bob": bob}
         for client in both.values():
             await client.join(TOPIC, events=EVENTS)
@@ -95,19 +98,19 @@ async def play(client: NpmClient, me: str) -> dict[str, Any]:
 
 @versions
 async def test_two_clients_play_a_match(redis_server: RedisServer, version: str) -> None:
-    async with house(redis_server) as h:
-        await h.ready()
+    async with running_system(redis_server) as system:
+        await system.ready()
         endings: dict[str, dict[str, Any]] = {}
 
         async def one(client: NpmClient, me: str) -> None:
             endings[me] = await play(client, me)
 
-        async with players(h, version) as both:
+        async with players(system, version) as both:
             with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
                     for me, client in both.items():
                         nursery.start_soon(one, client, me)
-            finished = await h.told("finished")
+            finished = await system.told("finished")
 
         assert endings["ann"] == endings["bob"]
         assert finished["winner_id"] == endings["ann"]["winner"]
@@ -118,12 +121,12 @@ async def test_two_clients_play_a_match(redis_server: RedisServer, version: str)
 async def test_a_client_rejoins_by_itself_after_the_match_crashed(
     redis_server: RedisServer, version: str, transport: str
 ) -> None:
-    async with house(redis_server) as h:
-        await h.ready()
-        async with players(h, version, transport=transport) as both:
+    async with running_system(redis_server) as system:
+        await system.ready()
+        async with players(system, version, transport=transport) as both:
             ann = both["ann"]
             hand = (await ann.hear("event", event="game:started"))["payload"]["your_hand"]
-            h.kill_match()
+            system.kill_match()
             await ann.hear("channel_error", topic=TOPIC)
             again = (await ann.hear("joined", topic=TOPIC))["response"]
             assert again["status"] == "playing"
@@ -132,9 +135,9 @@ async def test_a_client_rejoins_by_itself_after_the_match_crashed(
 
 @versions
 async def test_a_stranger_is_refused_and_does_not_ask_again(redis_server: RedisServer, version: str) -> None:
-    async with house(redis_server) as h:
-        await h.ready()
-        async with client_of(h, version, "eve") as eve:
+    async with running_system(redis_server) as system:
+        await system.ready()
+        async with client_of(system, version, "eve") as eve:
             await eve.tell("join", topic=TOPIC)
             assert (await eve.hear("refused"))["response"] == {"reason": "not_expected"}
             assert "refused" not in {event["on"] for event in await eve.quiet(1.5)}
@@ -142,9 +145,9 @@ async def test_a_stranger_is_refused_and_does_not_ask_again(redis_server: RedisS
 
 @versions
 async def test_a_second_client_takes_the_place_of_the_first(redis_server: RedisServer, version: str) -> None:
-    async with house(redis_server) as h:
-        await h.ready()
-        async with players(h, version) as both, client_of(h, version, "ann") as newer:
+    async with running_system(redis_server) as system:
+        await system.ready()
+        async with players(system, version) as both, client_of(system, version, "ann") as newer:
             joined = await newer.join(TOPIC, events=EVENTS)
             assert joined["game"]["your_hand"]
             await both["ann"].hear("channel_close", topic=TOPIC)
@@ -156,9 +159,9 @@ async def test_a_second_client_takes_the_place_of_the_first(redis_server: RedisS
 async def test_players_see_each_other_and_talk(
     redis_server: RedisServer, version: str, transport: str
 ) -> None:
-    async with house(redis_server) as h:
-        await h.ready()
-        async with players(h, version, transport=transport) as both:
+    async with running_system(redis_server) as system:
+        await system.ready()
+        async with players(system, version, transport=transport) as both:
             ann, bob = both["ann"], both["bob"]
             await ann.tell("presence", topic=TOPIC)
             answer = await bob.push(TOPIC, "chat:send", {"content": "hello"})
@@ -177,12 +180,12 @@ async def test_a_client_comes_back_to_a_node_that_was_drained(
     port = free_port()
     url, params = f"http://127.0.0.1:{port}/socket", {"token": token("ann")}
     async with npm_client(version, url, params=params) as client:
-        async with house(redis_server, PORT=port) as h:
+        async with running_system(redis_server, PORT=port) as system:
             await client.tell("connect")
             await client.join("state:lobby", events=("state",))
-            h.node.program.stop()
+            system.node.program.stop()
             assert (await client.hear("close"))["code"] == 1012
-        async with house(redis_server, PORT=port) as again:
+        async with running_system(redis_server, PORT=port) as again:
             await client.hear("joined", topic="state:lobby")
             await again.node.put("lobby", {"n": 1})
             told = await client.hear("event", event="state")
@@ -192,8 +195,8 @@ async def test_a_client_comes_back_to_a_node_that_was_drained(
 @versions
 async def test_a_refused_connect_is_an_error_and_no_open(redis_server: RedisServer, version: str) -> None:
     async with (
-        house(redis_server) as h,
-        npm_client(version, f"{h.url}/socket", params={"token": "bad"}) as client,
+        running_system(redis_server) as system,
+        npm_client(version, f"{system.url}/socket", params={"token": "bad"}) as client,
     ):
         await client.tell("connect")
         await client.hear("error")
@@ -202,8 +205,8 @@ async def test_a_refused_connect_is_an_error_and_no_open(redis_server: RedisServ
 
 
 async def test_the_newest_client_may_hide_its_token_in_a_subprotocol(redis_server: RedisServer) -> None:
-    async with house(redis_server) as h:
-        await h.ready()
-        async with npm_client("1.8", f"{h.url}/socket", authToken=token("ann")) as client:
+    async with running_system(redis_server) as system:
+        await system.ready()
+        async with npm_client("1.8", f"{system.url}/socket", authToken=token("ann")) as client:
             await client.tell("connect")
             assert (await client.join(TOPIC))["status"] == "ready"

@@ -23,8 +23,8 @@ from tests.engines import RedisServer, free_port
 from tests.fakes.api_server import ApiServer, api_server
 from tests.fakes.node import job
 from tests.fakes.waiting import until_some
-from tests.play.house import PLAYERS, ROOM, SECRET, token
 from tests.play.nodes import kill_now_and_then, nodes
+from tests.play.running_system import PLAYERS, ROOM, SECRET, token
 from tests.web.serving import wait_for_port
 
 pytestmark = [

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.phoenix.npm_client import VERSIONS, NpmClient, npm_client, unavailable
 from tests.engines import RedisServer
-from tests.play.house import SECRET, token
+from tests.play.running_system import SECRET, token
 from tests.web.serving import served, serving
 
 pytestmark = [

@@ -19,7 +19,7 @@ COVERAGE = {"answered": ["here"], "silent": []}
 PATH = "/internal/inspect/users/{}/logout"
 
 
-class House:
+class LogoutSetup:
     """A node with three sockets of two users, and its admin's call."""
 
     def __init__(self, admin_token: str | None = "admin") -> None:
@@ -48,16 +48,16 @@ class House:
 
 @pytest.mark.parametrize(("path", "user_id"), [("u1", "u1"), ("a%2Fb", "a/b"), ("nobody", "nobody")])
 async def test_an_admin_logs_a_user_out_of_all_sockets(path: str, user_id: str) -> None:
-    house = House()
-    theirs = house.transports.get(user_id)
+    setup = LogoutSetup()
+    theirs = setup.transports.get(user_id)
 
-    answer = await house.ask(PATH.format(path))
+    answer = await setup.ask(PATH.format(path))
 
     assert (answer.status, json.loads(answer.body)) == (
         200,
         {"user_id": user_id, "sockets": 1 if theirs else 0, "coverage": COVERAGE},
     )
-    for name, transport in house.transports.items():
+    for name, transport in setup.transports.items():
         assert transport.closed == ((1001, "logged out") if name == user_id else None)
 
 
@@ -65,11 +65,11 @@ async def test_an_admin_logs_a_user_out_of_all_sockets(path: str, user_id: str) 
     ("admin_token", "shown", "status"), [("admin", "", 401), ("admin", "wrong", 401), (None, "admin", 404)]
 )
 async def test_nobody_else_may(admin_token: str | None, shown: str, status: int) -> None:
-    house = House(admin_token)
+    setup = LogoutSetup(admin_token)
 
-    assert (await house.ask(PATH.format("u1"), token=shown)).status == status
-    assert house.transports["u1"].closed is None
+    assert (await setup.ask(PATH.format("u1"), token=shown)).status == status
+    assert setup.transports["u1"].closed is None
 
 
 async def test_it_is_a_post() -> None:
-    assert (await House().ask(PATH.format("u1"), method="GET")).status == 405
+    assert (await LogoutSetup().ask(PATH.format("u1"), method="GET")).status == 405

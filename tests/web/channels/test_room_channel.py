@@ -48,7 +48,7 @@ class Match:
             raise self.fails
 
 
-class House:
+class RoomChannelSetup:
     """One node with one match, a clock and any number of clients."""
 
     def __init__(self) -> None:
@@ -78,9 +78,9 @@ def events(frames: list[Any]) -> list[str]:
 
 
 def test_a_player_gets_the_match_s_answer_and_then_the_presences() -> None:
-    house = House()
+    setup = RoomChannelSetup()
 
-    first, second = house.client(ANN).join("room:m1")
+    first, second = setup.client(ANN).join("room:m1")
 
     assert first == reply("1", "1", "room:m1", "ok", {"room_id": "m1", "status": "ready"})
     assert second[:4] == ["1", None, "room:m1", "presence_state"]
@@ -89,41 +89,43 @@ def test_a_player_gets_the_match_s_answer_and_then_the_presences() -> None:
 
 
 def test_a_stranger_is_not_expected_and_does_not_ask_again() -> None:
-    assert House().client(EVE).join("room:m1") == [
+    assert RoomChannelSetup().client(EVE).join("room:m1") == [
         reply("1", "1", "room:m1", "error", {"reason": "not_expected"}),
         ["1", "1", "room:m1", "phx_close", {}],
     ]
 
 
 def test_a_room_without_a_match_is_not_found() -> None:
-    assert House().client(ANN).join("room:m2") == [
+    assert RoomChannelSetup().client(ANN).join("room:m2") == [
         reply("1", "1", "room:m2", "error", {"reason": "room_not_found"})
     ]
 
 
 def test_without_a_token_nobody_plays() -> None:
-    assert House().client(ANONYMOUS).join("room:m1")[0][4]["response"] == {"reason": "unauthorized"}
+    assert RoomChannelSetup().client(ANONYMOUS).join("room:m1")[0][4]["response"] == {
+        "reason": "unauthorized"
+    }
 
 
 @pytest.mark.parametrize(
     ("fails", "reason"), [(ActorGone("m1", None), "room_not_found"), (MailboxFull("m1", None), "busy")]
 )
 def test_a_match_that_cannot_be_asked_is_a_reason(fails: Exception, reason: str) -> None:
-    house = House()
-    house.match.fails = fails
+    setup = RoomChannelSetup()
+    setup.match.fails = fails
 
-    assert house.client(ANN).join("room:m1")[0] == reply("1", "1", "room:m1", "error", {"reason": reason})
+    assert setup.client(ANN).join("room:m1")[0] == reply("1", "1", "room:m1", "error", {"reason": reason})
 
 
 # -- presence ------------------------------------------------------------------------
 
 
 def test_the_others_hear_who_comes_and_goes() -> None:
-    house = House()
-    ann = house.joined(ANN)
+    setup = RoomChannelSetup()
+    ann = setup.joined(ANN)
     ann.transport.take()
 
-    bob = house.joined(BOB)
+    bob = setup.joined(BOB)
     bob.session.closed()
 
     came, went = ann.transport.take()
@@ -134,55 +136,55 @@ def test_the_others_hear_who_comes_and_goes() -> None:
 
 
 def test_a_second_connection_replaces_the_first_and_nobody_sees_the_player_leave() -> None:
-    house = House()
-    bob = house.joined(BOB)
-    first = house.joined(ANN)
+    setup = RoomChannelSetup()
+    bob = setup.joined(BOB)
+    first = setup.joined(ANN)
     bob.transport.take()
     first.transport.take()
 
-    second = house.joined(ANN)
+    second = setup.joined(ANN)
 
     assert events(first.transport.take()) == ["phx_close"]
     assert "phx_close" not in events(second.transport.take())
     came, went = bob.transport.take()
     assert (came[4]["joins"].keys(), came[4]["leaves"]) == ({"u1"}, {})
     assert (went[4]["joins"], went[4]["leaves"].keys()) == ({}, {"u1"})
-    assert house.match.gone == []
-    assert not house.match.connections[1].alive
-    assert house.match.connections[2].alive
+    assert setup.match.gone == []
+    assert not setup.match.connections[1].alive
+    assert setup.match.connections[2].alive
 
 
 def test_a_player_whose_id_would_break_clients_plays_without_being_listed() -> None:
-    house = House()
-    house.match.players.add("__proto__")
+    setup = RoomChannelSetup()
+    setup.match.players.add("__proto__")
 
-    answer, state = house.client(User("__proto__", "x")).join("room:m1")
+    answer, state = setup.client(User("__proto__", "x")).join("room:m1")
 
     assert answer[4]["status"] == "ok"
     assert state[4] == {}
 
 
 def test_players_are_counted_once_however_often_they_are_connected() -> None:
-    house = House()
-    assert (house.channel.connected_players, house.channel.rooms) == (0, 0)
-    ann, again, bob = house.joined(ANN), house.joined(ANN), house.joined(BOB)
-    assert (house.channel.connected_players, house.channel.rooms) == (2, 1)
+    setup = RoomChannelSetup()
+    assert (setup.channel.connected_players, setup.channel.rooms) == (0, 0)
+    ann, again, bob = setup.joined(ANN), setup.joined(ANN), setup.joined(BOB)
+    assert (setup.channel.connected_players, setup.channel.rooms) == (2, 1)
 
     for client in (ann, again, bob):
         client.session.closed()
-    assert (house.channel.connected_players, house.channel.rooms) == (0, 0)
+    assert (setup.channel.connected_players, setup.channel.rooms) == (0, 0)
 
 
 # -- what the match hears ------------------------------------------------------------
 
 
 def test_moves_go_to_the_match_which_answers_when_it_likes() -> None:
-    house = House()
-    ann = house.joined(ANN)
+    setup = RoomChannelSetup()
+    ann = setup.joined(ANN)
     ann.transport.take()
 
     assert ann.say("1", "7", "room:m1", "game:action", {"action": "play_card"}) == []
-    [(user_id, event, payload, question)] = house.match.pushes
+    [(user_id, event, payload, question)] = setup.match.pushes
     assert (user_id, event, payload) == ("u1", "game:action", {"action": "play_card"})
     question.reply("ok", {"accepted": True, "action_id": "a1"})
 
@@ -193,10 +195,10 @@ def test_moves_go_to_the_match_which_answers_when_it_likes() -> None:
     ("fails", "reason"), [(ActorGone("m1", None), "room_not_found"), (MailboxFull("m1", None), "busy")]
 )
 def test_a_move_the_match_cannot_take_is_answered(fails: Exception, reason: str) -> None:
-    house = House()
-    ann = house.joined(ANN)
+    setup = RoomChannelSetup()
+    ann = setup.joined(ANN)
     ann.transport.take()
-    house.match.fails = fails
+    setup.match.fails = fails
 
     assert ann.say("1", "7", "room:m1", "game:action", {}) == [
         reply("1", "7", "room:m1", "error", {"accepted": False, "reason": reason})
@@ -204,81 +206,81 @@ def test_a_move_the_match_cannot_take_is_answered(fails: Exception, reason: str)
 
 
 def test_the_match_hears_of_a_connection_that_ends_in_whatever_way() -> None:
-    house = House()
-    ann, bob = house.joined(ANN), house.joined(BOB)
+    setup = RoomChannelSetup()
+    ann, bob = setup.joined(ANN), setup.joined(BOB)
 
     ann.say("1", "9", "room:m1", "phx_leave", {})
     bob.session.closed()
-    house.joined(ANN).join("room:m1", "2")
+    setup.joined(ANN).join("room:m1", "2")
 
-    assert house.match.gone == ["u1", "u2", "u1"]
+    assert setup.match.gone == ["u1", "u2", "u1"]
 
 
 def test_the_match_is_not_told_of_a_line_it_has_closed() -> None:
-    house = House()
-    ann = house.joined(ANN)
+    setup = RoomChannelSetup()
+    ann = setup.joined(ANN)
     ann.transport.take()
 
-    house.match.connections[0].close()
+    setup.match.connections[0].close()
 
     assert events(ann.transport.take()) == ["phx_close"]
-    assert house.match.gone == []
+    assert setup.match.gone == []
 
 
 def test_a_line_that_the_match_ends_as_broken_is_disconnected() -> None:
-    house = House()
-    bob = house.joined(BOB)
+    setup = RoomChannelSetup()
+    bob = setup.joined(BOB)
 
-    house.match.connections[0].crash()
+    setup.match.connections[0].crash()
 
     assert events(bob.transport.take())[-1] == "phx_error"
-    assert house.match.gone == ["u2"]
+    assert setup.match.gone == ["u2"]
 
 
 def test_the_match_hears_that_a_player_is_gone_whose_channel_crashed(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("a bug in a channel")
 
-    house = House()
-    ann = house.joined(ANN)
+    setup = RoomChannelSetup()
+    ann = setup.joined(ANN)
     ann.transport.take()
-    monkeypatch.setattr(house.channel, "broadcast", broken)
-    monkeypatch.setattr(house.channel, "untrack", broken)
+    monkeypatch.setattr(setup.channel, "broadcast", broken)
+    monkeypatch.setattr(setup.channel, "untrack", broken)
 
     ann.say("1", "7", "room:m1", "chat:send", {"content": "hi"})
 
-    assert house.match.gone == ["u1"]
+    assert setup.match.gone == ["u1"]
 
 
 def test_the_match_speaks_to_one_player() -> None:
-    house = House()
-    ann, bob = house.joined(ANN), house.joined(BOB)
+    setup = RoomChannelSetup()
+    ann, bob = setup.joined(ANN), setup.joined(BOB)
     ann.transport.take()
     bob.transport.take()
 
-    assert house.match.connections[0].push("game:hand_updated", {"hand": []})
+    assert setup.match.connections[0].push("game:hand_updated", {"hand": []})
 
     assert ann.transport.take() == [["1", None, "room:m1", "game:hand_updated", {"hand": []}]]
     assert bob.transport.take() == []
 
 
 def test_an_unknown_event_is_an_error_and_does_not_reach_the_match() -> None:
-    house = House()
-    ann = house.joined(ANN)
+    setup = RoomChannelSetup()
+    ann = setup.joined(ANN)
     ann.transport.take()
 
     assert ann.say("1", "7", "room:m1", "dance", {}) == [
         reply("1", "7", "room:m1", "error", {"reason": "unknown_event"})
     ]
-    assert house.match.pushes == []
+    assert setup.match.pushes == []
 
 
 # -- chat ----------------------------------------------------------------------------
 
 
 def test_chat_reaches_all_and_is_encoded_once() -> None:
-    house = House()
-    ann, bob = house.joined(ANN), house.joined(BOB)
+    setup = RoomChannelSetup()
+    ann, bob = setup.joined(ANN), setup.joined(BOB)
     ann.transport.take()
     bob.transport.take()
 
@@ -315,8 +317,8 @@ def test_chat_reaches_all_and_is_encoded_once() -> None:
     ],
 )
 def test_chat_that_may_not_be_said_is_refused(payload: object, reason: str) -> None:
-    house = House()
-    ann = house.joined(ANN)
+    setup = RoomChannelSetup()
+    ann = setup.joined(ANN)
     ann.transport.take()
 
     [answer] = ann.say("1", "7", "room:m1", "chat:send", payload)
@@ -326,43 +328,43 @@ def test_chat_that_may_not_be_said_is_refused(payload: object, reason: str) -> N
 
 
 def test_leaving_and_coming_back_buys_no_more_to_say_even_alone() -> None:
-    house = House()
+    setup = RoomChannelSetup()
 
     def say_after_coming_back() -> str:
-        ann = house.joined(ANN)
+        ann = setup.joined(ANN)
         ann.transport.take()
         [answer, *_] = ann.say("1", "7", "room:m1", "chat:send", {"content": "hi"})
         ann.say("1", "8", "room:m1", "phx_leave", {})
         return str(answer[4]["response"].get("reason", "sent"))
 
     assert [say_after_coming_back() for _ in range(6)] == ["sent"] * 5 + ["rate_limited"]
-    assert house.channel.rooms == 0
-    house.now += 10.0
+    assert setup.channel.rooms == 0
+    setup.now += 10.0
     assert say_after_coming_back() == "sent"
 
 
 def test_rates_of_rooms_everybody_has_left_are_kept_for_no_longer_than_they_count() -> None:
-    house = House()
+    setup = RoomChannelSetup()
     for number in range(100):
-        house.rooms.add(f"x{number}")
-        client = house.client(ANN)
+        setup.rooms.add(f"x{number}")
+        client = setup.client(ANN)
         client.join(f"room:x{number}")
         client.session.closed()
-        house.now += 1.0
+        setup.now += 1.0
 
-    assert len(house.channel._chat._empty_since) == 10  # noqa: SLF001
+    assert len(setup.channel._chat._empty_since) == 10  # noqa: SLF001
 
 
 def test_five_hundred_characters_may_be_said() -> None:
-    house = House()
-    ann = house.joined(ANN)
+    setup = RoomChannelSetup()
+    ann = setup.joined(ANN)
 
     assert ann.say("1", "7", "room:m1", "chat:send", {"content": "ä" * 500})[-1][3] == "chat:new_message"
 
 
 def test_five_things_may_be_said_in_ten_seconds() -> None:
-    house = House()
-    ann = house.joined(ANN)
+    setup = RoomChannelSetup()
+    ann = setup.joined(ANN)
     ann.transport.take()
 
     def say() -> str:
@@ -370,7 +372,7 @@ def test_five_things_may_be_said_in_ten_seconds() -> None:
         return str(answer[4]["response"].get("reason", "sent"))
 
     assert [say() for _ in range(6)] == ["sent"] * 5 + ["rate_limited"]
-    house.now += 9.9
+    setup.now += 9.9
     assert say() == "rate_limited"
-    house.now += 0.1
+    setup.now += 0.1
     assert say() == "sent"

@@ -28,16 +28,16 @@ def sockets(max_sockets: int = 100) -> SessionRegistry:
     return SessionRegistry(ChannelRouter({"room:*": LobbyChannel().join}), max_sockets=max_sockets)
 
 
-def opened(house: SessionRegistry, user_id: str = "u1") -> tuple[Session, MemoryTransport]:
+def opened(registry: SessionRegistry, user_id: str = "u1") -> tuple[Session, MemoryTransport]:
     transport = MemoryTransport()
-    return house.open(User(user_id, user_id), V2, transport), transport
+    return registry.open(User(user_id, user_id), V2, transport), transport
 
 
 async def test_a_logout_closes_all_sockets_of_one_user_with_1001() -> None:
-    house = sockets()
-    transports = [opened(house, user_id)[1] for user_id in ("u1", "u2", "u1")]
+    registry = sockets()
+    transports = [opened(registry, user_id)[1] for user_id in ("u1", "u2", "u1")]
 
-    assert house.logout("u1") == 2
+    assert registry.logout("u1") == 2
 
     assert [transport.closed for transport in transports] == [
         (1001, "logged out"),
@@ -49,8 +49,8 @@ async def test_a_logout_closes_all_sockets_of_one_user_with_1001() -> None:
 async def test_a_drain_closes_with_1012_in_batches_over_its_time(
     autojump_clock: MockClock,
 ) -> None:
-    house = sockets(10_000)
-    transports = [opened(house)[1] for _ in range(200)]
+    registry = sockets(10_000)
+    transports = [opened(registry)[1] for _ in range(200)]
     started = trio.current_time()
     closed: list[int] = []
 
@@ -61,7 +61,7 @@ async def test_a_drain_closes_with_1012_in_batches_over_its_time(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch)
-        await house.drain(5.0)
+        await registry.drain(5.0)
 
     assert {transport.closed for transport in transports} == {(1012, "restarting")}
     assert closed == [4, 44, 84, 124, 164]
@@ -69,58 +69,58 @@ async def test_a_drain_closes_with_1012_in_batches_over_its_time(
 
 
 async def test_aborting_all_waits_for_no_client_and_no_clock() -> None:
-    house = sockets()
-    sessions, transports = zip(*(opened(house) for _ in range(3)), strict=True)
+    registry = sockets()
+    sessions, transports = zip(*(opened(registry) for _ in range(3)), strict=True)
 
-    house.abort_all()
+    registry.abort_all()
 
     assert all(transport.aborted and not transport.ticks for transport in transports)
     assert all(session.ended for session in sessions)
 
 
 async def test_sessions_are_forgotten_when_their_transport_is_gone() -> None:
-    house = sockets()
-    session, _ = opened(house)
-    assert len(house) == 1
+    registry = sockets()
+    session, _ = opened(registry)
+    assert len(registry) == 1
 
     session.logout()
-    assert len(house) == 1
+    assert len(registry) == 1
     session.closed()
-    assert len(house) == 0
-    assert (house.statistics().open, house.statistics().opened) == (0, 1)
+    assert len(registry) == 0
+    assert (registry.statistics().open, registry.statistics().opened) == (0, 1)
 
 
 @pytest.mark.parametrize("reason", ["client_gone", "logged_out", "drained", "idle", "protocol", "overflow"])
 async def test_sessions_that_end_are_counted_by_what_ended_them_first(
     autojump_clock: MockClock, reason: str
 ) -> None:
-    house = sockets()
-    session, _ = opened(house)
+    registry = sockets()
+    session, _ = opened(registry)
     match reason:
         case "logged_out":
-            house.logout("u1")
+            registry.logout("u1")
         case "drained":
-            await house.drain(0.1)
+            await registry.drain(0.1)
         case "idle":
             await trio.sleep(60)
-            await house.sweep()
+            await registry.sweep()
         case "protocol":
-            session.receive("nonsense", house.now())
+            session.receive("nonsense", registry.now())
         case "overflow":
             session.aborted(AbortReason.OVERFLOW, 1)
-    assert house.statistics().ended == {}
+    assert registry.statistics().ended == {}
     session.closed()
     session.closed()
 
-    assert house.statistics().ended == {reason: 1}
+    assert registry.statistics().ended == {reason: 1}
 
 
 async def test_a_sweep_tells_all_the_time(autojump_clock: MockClock) -> None:
-    house = sockets(5000)
-    transports = [opened(house)[1] for _ in range(1200)]
+    registry = sockets(5000)
+    transports = [opened(registry)[1] for _ in range(1200)]
     await trio.sleep(60)
 
-    await house.sweep()
+    await registry.sweep()
 
     assert {transport.closed for transport in transports} == {(1001, "idle")}
 
@@ -137,12 +137,12 @@ async def test_a_sweep_tells_all_the_time(autojump_clock: MockClock) -> None:
 async def test_refusals_are_all_the_same_outside_and_counted_inside(
     query: str, headers: dict[str, str], reason: str
 ) -> None:
-    house = sockets()
+    registry = sockets()
 
-    answer = await SocketAuth(house, Tokens(), Cors()).admit(query, headers)
+    answer = await SocketAuth(registry, Tokens(), Cors()).admit(query, headers)
 
     assert answer == Answer(403, b"", ())
-    assert house.statistics().refused == {reason: 1}
+    assert registry.statistics().refused == {reason: 1}
 
 
 async def test_a_good_request_is_admitted() -> None:
@@ -168,8 +168,8 @@ async def test_a_full_or_draining_node_says_when_to_come_back() -> None:
     draining = sockets()
     draining.draining = True
 
-    for house, code in ((full, b"too_many_sockets"), (draining, b"draining")):
-        answer = await SocketAuth(house, Tokens(), Cors()).admit("vsn=2.0.0&token=good", {})
+    for registry, code in ((full, b"too_many_sockets"), (draining, b"draining")):
+        answer = await SocketAuth(registry, Tokens(), Cors()).admit("vsn=2.0.0&token=good", {})
         assert isinstance(answer, Answer)
         assert answer.status == 503
         assert code in answer.body

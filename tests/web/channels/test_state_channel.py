@@ -37,7 +37,7 @@ class Records:
             member.offer(event)
 
 
-class Node:
+class WatchedRooms:
     """Rooms and clients that watch them."""
 
     def __init__(self, max_members: int = 100) -> None:
@@ -53,7 +53,7 @@ def versions(frames: list[list[object]]) -> list[object]:
 
 
 def test_the_join_answers_with_the_record() -> None:
-    node = Node()
+    node = WatchedRooms()
     node.records.write("a", b'{"n":1}')
 
     [answer] = node.client().join("state:a")
@@ -64,7 +64,7 @@ def test_the_join_answers_with_the_record() -> None:
 
 
 def test_a_room_that_does_not_exist_is_version_0() -> None:
-    [answer] = Node().client().join("state:a")
+    [answer] = WatchedRooms().client().join("state:a")
 
     assert answer[4]["response"] == {
         "room_id": "a",
@@ -88,7 +88,7 @@ class LateRecords(Records):
         return answer
 
 
-class LateNode(Node):
+class LateRooms(WatchedRooms):
     def __init__(self) -> None:
         super().__init__()
         self.records = self.late = LateRecords()
@@ -96,7 +96,7 @@ class LateNode(Node):
 
 
 async def test_a_join_is_answered_once_the_store_is_ready() -> None:
-    node = LateNode()
+    node = LateRooms()
     client = node.client()
     before = client.join("state:a")
     node.late.asked[0].send(None)
@@ -107,7 +107,7 @@ async def test_a_join_is_answered_once_the_store_is_ready() -> None:
 
 
 async def test_a_join_that_the_store_cannot_serve_is_refused() -> None:
-    node = LateNode()
+    node = LateRooms()
     client = node.client()
     client.join("state:a")
     node.late.asked[0].send(Refusal("store_unavailable", retry_after_s=1))
@@ -117,7 +117,7 @@ async def test_a_join_that_the_store_cannot_serve_is_refused() -> None:
 
 
 async def test_a_client_that_left_before_the_store_was_ready_joins_nothing() -> None:
-    node = LateNode()
+    node = LateRooms()
     client = node.client()
     client.join("state:a")
     client.say("1", "2", "state:a", "phx_leave", {})
@@ -129,7 +129,7 @@ async def test_a_client_that_left_before_the_store_was_ready_joins_nothing() -> 
 
 
 def test_every_write_is_a_push_and_all_get_the_same_bytes() -> None:
-    node = Node()
+    node = WatchedRooms()
     clients = [node.client(), node.client()]
     for client in clients:
         client.join("state:a")
@@ -143,7 +143,7 @@ def test_every_write_is_a_push_and_all_get_the_same_bytes() -> None:
 
 
 def test_writes_that_are_told_together_are_a_push_each_and_the_same_for_all() -> None:
-    node = Node()
+    node = WatchedRooms()
     early, late = node.client(), node.client()
     early.join("state:a")
     earlier = tuple(node.records.write("a", b"[%d]" % n) for n in (1, 2, 3))
@@ -159,7 +159,7 @@ def test_writes_that_are_told_together_are_a_push_each_and_the_same_for_all() ->
 
 
 def test_clients_of_both_versions_watch_the_same_room() -> None:
-    node = Node()
+    node = WatchedRooms()
     old = Client(node.router, serializer=V1)
     old.send('{"topic":"state:a","event":"phx_join","payload":{},"ref":"1"}')
     new = node.client()
@@ -173,7 +173,7 @@ def test_clients_of_both_versions_watch_the_same_room() -> None:
 
 
 def test_a_client_whose_frames_wait_gets_the_newest_record_afterwards() -> None:
-    node = Node()
+    node = WatchedRooms()
     client = node.client()
     client.join("state:a")
     client.transport.is_backpressured = True
@@ -190,7 +190,7 @@ def test_a_client_whose_frames_wait_gets_the_newest_record_afterwards() -> None:
 
 
 def test_nothing_comes_twice_and_nothing_goes_backwards() -> None:
-    node = Node()
+    node = WatchedRooms()
     node.records.write("a", b"[1]")
     older = node.records.table.event("a")
     newer = node.records.write("a", b"[2]")
@@ -204,7 +204,7 @@ def test_nothing_comes_twice_and_nothing_goes_backwards() -> None:
 
 
 def test_a_room_that_goes_is_version_0_and_may_come_back() -> None:
-    node = Node()
+    node = WatchedRooms()
     node.records.write("a", b"[1]")
     client = node.client()
     client.join("state:a")
@@ -217,7 +217,7 @@ def test_a_room_that_goes_is_version_0_and_may_come_back() -> None:
 
 
 def test_who_leaves_or_goes_is_no_longer_in_the_audience() -> None:
-    node = Node()
+    node = WatchedRooms()
     left, gone = node.client(), node.client()
     left.join("state:a")
     gone.join("state:a")
@@ -229,7 +229,7 @@ def test_who_leaves_or_goes_is_no_longer_in_the_audience() -> None:
 
 
 def test_bad_ids_and_full_audiences_are_refused() -> None:
-    node = Node(max_members=1)
+    node = WatchedRooms(max_members=1)
 
     assert node.client().join("state:a/b")[0][4]["response"] == {"reason": "invalid_room_id"}
     assert node.client().join("state:")[0][4]["response"] == {"reason": "invalid_room_id"}
@@ -238,7 +238,7 @@ def test_bad_ids_and_full_audiences_are_refused() -> None:
 
 
 def test_watchers_only_watch() -> None:
-    client = Node().client()
+    client = WatchedRooms().client()
     client.join("state:a")
 
     assert client.say("1", "2", "state:a", "write", {}) == [
@@ -247,7 +247,7 @@ def test_watchers_only_watch() -> None:
 
 
 def test_an_audience_that_ends_its_member_closes_the_channel() -> None:
-    node = Node()
+    node = WatchedRooms()
     client = node.client()
     client.join("state:a")
 
@@ -259,7 +259,7 @@ def test_an_audience_that_ends_its_member_closes_the_channel() -> None:
 
 
 def test_a_push_is_the_record_whatever_it_says() -> None:
-    node = Node()
+    node = WatchedRooms()
     client = node.client()
     client.join("state:a")
 
@@ -270,7 +270,7 @@ def test_a_push_is_the_record_whatever_it_says() -> None:
 
 
 def test_every_push_carries_the_id_that_streams_carry() -> None:
-    node = Node()
+    node = WatchedRooms()
     client = node.client()
     client.join("state:a")
 
@@ -282,7 +282,7 @@ def test_every_push_carries_the_id_that_streams_carry() -> None:
 
 
 def test_coming_back_with_an_id_of_this_life_is_no_loss() -> None:
-    node = Node()
+    node = WatchedRooms()
     first = node.records.write("a", b"{}").id
     second = node.records.write("a", b"{}").id
 
@@ -292,7 +292,7 @@ def test_coming_back_with_an_id_of_this_life_is_no_loss() -> None:
 
 
 def test_coming_back_with_an_id_of_another_life_is_told_as_a_reset_before_the_record() -> None:
-    node = Node()
+    node = WatchedRooms()
     current = node.records.write("a", b"{}").id
 
     for seen in ("other-1", current.replace("-1", "-9"), "nonsense", "x" * 1000):

@@ -87,11 +87,11 @@ def family(redis_server: RedisServer, directory: Path) -> Iterator[Family]:
         command = [sys.executable, "-m", "web.cli", "serve", "--workers", "2"]
         env = environment(redis_server, directory)
         process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
-    house = Family(process, log)
+    group = Family(process, log)
     try:
-        until_now(lambda: house.events("workers_serving"), within_s=WITHIN_S)
-        house.port = int(str(house.events("parent_listening")[0]["port"]))
-        yield house
+        until_now(lambda: group.events("workers_serving"), within_s=WITHIN_S)
+        group.port = int(str(group.events("parent_listening")[0]["port"]))
+        yield group
     finally:
         if process.poll() is None:
             process.kill()
@@ -125,22 +125,22 @@ class Load:
 def test_workers_share_rooms_and_are_replaced_without_a_failed_request(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    with family(redis_server, tmp_path) as house:
-        with httpx.Client(base_url=house.url) as http:
+    with family(redis_server, tmp_path) as group:
+        with httpx.Client(base_url=group.url) as http:
             assert http.put("/api/rooms/r", json={"state": {"n": 1}}).status_code == 200
-        first = house.children()
+        first = group.children()
         assert len(first) == 2
 
-        load = Load(house.url)
+        load = Load(group.url)
         threads = [threading.Thread(target=load.run) for _ in range(3)]
         for thread in threads:
             thread.start()
         try:
-            with httpx.stream("GET", f"{house.url}/api/rooms/r/stream", timeout=WITHIN_S) as stream:
-                house.process.send_signal(signal.SIGHUP)
+            with httpx.stream("GET", f"{group.url}/api/rooms/r/stream", timeout=WITHIN_S) as stream:
+                group.process.send_signal(signal.SIGHUP)
                 told = "".join(stream.iter_text())
-            until_now(lambda: house.events("replaced"), within_s=WITHIN_S)
-            until_now(lambda: len(house.children()) == 2, within_s=WITHIN_S)
+            until_now(lambda: group.events("replaced"), within_s=WITHIN_S)
+            until_now(lambda: len(group.children()) == 2, within_s=WITHIN_S)
         finally:
             load.stopped.set()
             for thread in threads:
@@ -148,36 +148,36 @@ def test_workers_share_rooms_and_are_replaced_without_a_failed_request(
         assert load.problems == []
         assert load.done > 100
         assert "event: drain" in told
-        assert not first & house.children()
+        assert not first & group.children()
         # A new connection each: both workers answer, with the same record.
         for _ in range(8):
-            assert httpx.get(f"{house.url}/api/rooms/r").json()["state"] == {"n": 1}
+            assert httpx.get(f"{group.url}/api/rooms/r").json()["state"] == {"n": 1}
 
         for _ in range(4):
-            health = httpx.get(f"{house.url}/internal/health").json()
+            health = httpx.get(f"{group.url}/internal/health").json()
             assert (health["status"], health["workers"]) == ("ok", {"count": 2, "answering": 2})
-        with httpx.Client(base_url=house.url) as http:
+        with httpx.Client(base_url=group.url) as http:
             session = http.post("/dashboard/session", json={"token": "let-me-in-please"})
             cookie = {"Cookie": session.headers["set-cookie"].partition(";")[0]}
         # A new connection each: whichever worker is asked knows the session, and shows both.
         for _ in range(8):
-            tree = httpx.get(f"{house.url}/internal/inspect/tree", headers=cookie)
+            tree = httpx.get(f"{group.url}/internal/inspect/tree", headers=cookie)
             assert tree.status_code == 200
             assert [child["id"] for child in tree.json()["children"]] == ["worker-1", "worker-2"]
             assert tree.json()["coverage"]["silent"] == []
-        metrics = httpx.get(f"{house.url}/metrics").text
+        metrics = httpx.get(f"{group.url}/metrics").text
         assert 'greenroom_worker_answers{worker="2"} 1.0' in metrics
         assert 'process_resident_memory_bytes{worker="1"}' in metrics
         # The last of the old workers has counted its answers itself, and went with them.
         assert metrics.count("# TYPE greenroom_http_answers_total counter") == 1
 
-        os.kill(min(house.children()), signal.SIGKILL)
+        os.kill(min(group.children()), signal.SIGKILL)
         for _ in range(8):
             # What waits in the queue of the dead one is served by its successor.
-            assert httpx.get(f"{house.url}/api/rooms/r", timeout=2 * WITHIN_S).json()["state"] == {"n": 1}
-        house.process.send_signal(signal.SIGTERM)
-        assert house.process.wait(timeout=WITHIN_S) == 0
-        assert house.events("worker_silent") == []
+            assert httpx.get(f"{group.url}/api/rooms/r", timeout=2 * WITHIN_S).json()["state"] == {"n": 1}
+        group.process.send_signal(signal.SIGTERM)
+        assert group.process.wait(timeout=WITHIN_S) == 0
+        assert group.events("worker_silent") == []
 
 
 @dataclass
@@ -221,23 +221,23 @@ class Watching:
 async def test_a_worker_that_is_killed_is_missed_by_nobody_else(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    with family(redis_server, tmp_path) as house:
+    with family(redis_server, tmp_path) as group:
         async with trio.open_nursery() as nursery:
-            await request(house.port, "PUT", "/api/rooms/r", b'{"state":{"n":1}}')
-            clients = [Watching(house.port) for _ in range(STREAMS)]
+            await request(group.port, "PUT", "/api/rooms/r", b'{"state":{"n":1}}')
+            clients = [Watching(group.port) for _ in range(STREAMS)]
             for client in clients:
                 nursery.start_soon(client.run)
             await until(lambda: all(client.versions for client in clients), within_s=WITHIN_S)
 
-            os.kill(min(house.children()), signal.SIGKILL)
+            os.kill(min(group.children()), signal.SIGKILL)
             waits = list[float]()
             async with trio.open_nursery() as asking:
                 for _ in range(STREAMS):
-                    asking.start_soon(ask, house.port, waits)
+                    asking.start_soon(ask, group.port, waits)
             # Some came to the socket of the dead one, and waited there for its successor.
             assert len(waits) == STREAMS
             assert max(waits) > SOONEST_START_S
-            assert (await request(house.port, "PUT", "/api/rooms/r", b'{"state":{"n":2}}')).status == 200
+            assert (await request(group.port, "PUT", "/api/rooms/r", b'{"state":{"n":2}}')).status == 200
             await until(lambda: all(2 in client.versions for client in clients), within_s=WITHIN_S)
             nursery.cancel_scope.cancel()
 
@@ -278,10 +278,10 @@ def test_the_parent_imports_no_server_code() -> None:
 def test_viewers_of_all_workers_are_counted_and_any_of_them_changes_a_stream(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    with family(redis_server, tmp_path) as house, ExitStack() as held:
+    with family(redis_server, tmp_path) as group, ExitStack() as held:
 
         def lines_of(path: str) -> Iterator[str]:
-            stream = held.enter_context(httpx.stream("GET", f"{house.url}{path}", timeout=WITHIN_S))
+            stream = held.enter_context(httpx.stream("GET", f"{group.url}{path}", timeout=WITHIN_S))
             return itertools.islice(stream.iter_lines(), 500)
 
         all_of_them = f'data: {{"room_id":"r","viewers":{STREAMS}}}'
@@ -293,6 +293,6 @@ def test_viewers_of_all_workers_are_counted_and_any_of_them_changes_a_stream(
         path = f"/api/streams/{json.loads(opened.removeprefix('data: '))['stream_id']}"
         # A new connection each: whichever worker is asked.
         for number in range(8):
-            changed = httpx.post(f"{house.url}{path}", json={"add": [f"b{number}"]})
+            changed = httpx.post(f"{group.url}{path}", json={"add": [f"b{number}"]})
             assert changed.status_code == 200, changed.text
         assert any('"room_id":"b7"' in line for line in lines)

@@ -37,7 +37,7 @@ def token(user_id: str, secret: str = SECRET, **claims: Any) -> str:
 
 
 @dataclass
-class House:
+class System:
     """Everything there is.
 
     Attributes:
@@ -116,7 +116,7 @@ class House:
 
 
 @asynccontextmanager
-async def house(redis_server: RedisServer, **overrides: object) -> AsyncIterator[House]:
+async def running_system(redis_server: RedisServer, **overrides: object) -> AsyncIterator[System]:
     """A node, until the block ends."""
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(api_server())
@@ -134,7 +134,7 @@ async def house(redis_server: RedisServer, **overrides: object) -> AsyncIterator
         link = node.program.core.redis.link
         assert link is not None
         await link.until_up()
-        yield House(node, api, client, Path(str(named["DATA_DIR"])) / "persist_failed")
+        yield System(node, api, client, Path(str(named["DATA_DIR"])) / "persist_failed")
 
 
 async def play(*channels: Channel) -> list[Bot]:
