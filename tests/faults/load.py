@@ -15,7 +15,7 @@ from tests.web.serving import Node
 
 # What a PUT may hear while something is broken.
 EXCUSES = {500, 503}
-PAUSE_S = 0.005
+PAUSE_S = 0.02
 
 
 @dataclass

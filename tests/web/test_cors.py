@@ -41,20 +41,20 @@ def cors_headers(headers: object) -> set[str]:
         ("", STRANGER, False),
     ],
 )
-@pytest.mark.parametrize("path", ["/api/rooms/r", "/api/rooms/nobody", "/nope", "/api/rooms/a.b"])
 async def test_an_answer_is_for_the_origins_on_the_list(
-    serve: Serve, origins: str, origin: str, allowed: bool, path: str
+    serve: Serve, origins: str, origin: str, allowed: bool
 ) -> None:
     async with serve(CORS_ORIGINS=origins) as node:
         await node.put("r", {})
-        answer = await node.http.get(path, headers={"Origin": origin})
+        for path in ("/api/rooms/r", "/api/rooms/nobody", "/nope", "/api/rooms/a.b"):
+            answer = await node.http.get(path, headers={"Origin": origin})
 
-    if allowed:
-        assert answer.headers["access-control-allow-origin"] == origin
-        assert answer.headers["vary"] == "Origin"
-        assert answer.headers["access-control-expose-headers"] == "ETag, Retry-After, Link"
-    else:
-        assert not cors_headers(answer.headers)
+            if allowed:
+                assert answer.headers["access-control-allow-origin"] == origin, path
+                assert answer.headers["vary"] == "Origin", path
+                assert answer.headers["access-control-expose-headers"] == "ETag, Retry-After, Link", path
+            else:
+                assert not cors_headers(answer.headers), path
 
 
 async def test_without_an_origin_there_are_no_cors_headers(serve: Serve) -> None:

@@ -35,7 +35,7 @@ from tests.actors.matches.lifecycle_story import CONFIRMED, Story
 from tests.actors.matches.rules.games import texts
 
 PLAYERS: Final = ("ann", "bob")
-MANY = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 player = st.sampled_from((*PLAYERS, "eve"))
 connection = st.integers(1, 3)

@@ -13,8 +13,8 @@ from actors.matches.rules.cards import DECK_SIZE, Card
 from tests.actors.matches.rules.games import PLAYERS, Seen, begin, card, choices, play_out, seeds, texts
 
 MOST_CARDS = 2 * DECK_SIZE
-GAMES = settings(max_examples=600, deadline=None)
-FEWER_GAMES = settings(max_examples=250, deadline=None)
+GAMES = settings(max_examples=300, deadline=None)
+FEWER_GAMES = settings(max_examples=125, deadline=None)
 
 
 @GAMES
