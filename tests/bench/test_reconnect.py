@@ -12,6 +12,7 @@ from bench.load.tokens import room_token
 from bench.results import read_json
 
 
+@pytest.mark.slow
 def test_both_servers_are_measured_and_compared(tmp_path: Path) -> None:
     file = tmp_path / "reconnect.json"
     brief = ["--streams", "60", "--rooms", "3", "--rounds", "2", "--connections", "4"]

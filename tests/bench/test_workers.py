@@ -9,6 +9,7 @@ from bench.scenarios.workers import WORKERS, WorkersOptions
 from tests.engines import RedisServer
 
 
+@pytest.mark.slow
 def test_two_workers_are_held_against_one(redis_server: RedisServer) -> None:
     options = WorkersOptions(
         duration_s=0.5,

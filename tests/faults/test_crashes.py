@@ -23,6 +23,10 @@ from tests.web.conftest import Serve
 from tests.web.serving import Node, eventually
 
 ROOMS = ("alpha", "beta", "gamma")
+# What takes long: the tree that crashes is the same behind TLS.
+seldom_behind_tls = pytest.mark.parametrize(
+    "lane", ["fast", pytest.param("tls", marks=pytest.mark.slow)], indirect=True
+)
 
 
 class Bug(Exception):
@@ -91,6 +95,7 @@ def in_turn(paths: list[str]) -> list[str]:
     return sorted(paths, key=rank.__getitem__)
 
 
+@seldom_behind_tls
 async def test_every_child_of_the_tree_may_crash_in_turn(serve: Serve) -> None:
     """Slowly enough that no restart limit is met."""
     pace = Pace()
@@ -218,6 +223,7 @@ async def test_a_room_past_its_limit_is_left_alone_for_a_while_and_then_serves_a
         assert await watcher.version() == 2
 
 
+@seldom_behind_tls
 async def test_after_a_stampede_the_node_still_serves(serve: Serve) -> None:
     """Random children killed at random moments, slowly enough for the root to keep up."""
     rng = random.Random(7)

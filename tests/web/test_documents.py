@@ -196,8 +196,8 @@ OPEN: Final = ("--include-tag", "automation")
 @pytest.mark.parametrize(
     ("lane", "key", "words"),
     [
-        ("fast", KEY, (*KEYS, "--max-examples", "3")),
-        ("fast", "", (*OPEN, "--max-examples", "3")),
+        ("fast", KEY, (*KEYS, "--max-examples", "2")),
+        ("fast", "", (*OPEN, "--max-examples", "2")),
         pytest.param("tls", KEY, (*KEYS, "--max-examples", "60"), marks=pytest.mark.slow),
         pytest.param("tls", "", (*OPEN, "--max-examples", "60"), marks=pytest.mark.slow),
     ],
