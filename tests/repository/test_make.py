@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import subprocess
@@ -51,6 +52,9 @@ def test_the_environment_is_made_anew_only_when_the_lock_changes(bare_checkout: 
     requirements.unlink()
     requirements.mkdir()
     (requirements / "dev.txt").touch()
+    # Two files made within one tick of the kernel's clock are of the same age.
+    later = (environment / ".installed").stat().st_mtime + 1
+    os.utime(requirements / "dev.txt", (later, later))
 
     assert "make_venv.py" in make("--dry-run", "test", cwd=bare_checkout).stdout
 
