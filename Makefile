@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 NPM := tests/e2e/browser tests/e2e/phoenix tests/e2e/clients bench/peers/ws
 BIN := $(VENV)/bin
-# Tests wait for servers and clocks half of the time: three processes a core keep it busy.
-WORKERS ?= $(shell expr 3 \* $$(getconf _NPROCESSORS_ONLN))
+# Tests wait for servers and clocks half of the time: two processes a core keep it busy.
+WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -71,9 +71,9 @@ async def test_a_slow_client_is_conflated_never_goes_back_and_gets_the_newest(se
 
 
 async def test_a_client_that_takes_a_little_now_and_then_is_spared(serve: Serve) -> None:
-    async with serve(STREAM_STALL_SECONDS=1) as node, frozen_stream(node, "r", 32_768) as stream:
+    async with serve(STREAM_STALL_SECONDS=2) as node, frozen_stream(node, "r", 32_768) as stream:
         await clog(node, "r")
-        for _ in range(8):
+        for _ in range(10):
             # In TLS what comes of one read of the socket is taken record by record.
             for _ in range(2):
                 await stream.receive_some(16_384)
