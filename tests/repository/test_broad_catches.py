@@ -30,8 +30,7 @@ BORDERS: Final = {
     "web/handlers/dispatcher.py::complete_at_once": "one request's fault is a 500, and a trace in the log",
     "web/fastlane/lane.py::_open_socket": "one handshake's fault is a 500, and a trace in the log",
     "web/workers/siblings.py::_answer": "a fault in what a sibling asks for must not end this worker",
-    "web/channels/channel_host.py::guard": "stands for a session of another node: as there",
-    "web/channels/session.py::guard": "a session supervises its channels: one crash must not end the others",
+    "web/channels/channel.py::_guard": "one channel's crash must not end the others of its client",
 }
 
 

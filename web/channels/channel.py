@@ -10,6 +10,7 @@ ended    every method does nothing: a match may well answer a client that has ju
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
@@ -19,6 +20,8 @@ from web.channels.identity import User
 from web.channels.messages import CLOSE, ERROR, Message, Payload, Ref, Reply, Status
 
 __all__ = ["Channel", "ChannelOwner", "ChannelSocket", "LeaveReason", "Push"]
+
+logger: Final = logging.getLogger(__name__)
 
 # Clients send nothing before the answer to their join, but a program may.
 MAX_BACKLOG: Final = 32
@@ -70,9 +73,6 @@ class ChannelOwner(Protocol):
 
     def broadcast(self, broadcast: Broadcast) -> None:
         """Write a frame that other clients get too."""
-
-    def guard(self, socket: ChannelSocket, work: Callable[[], None]) -> bool:
-        """Run a channel's code; False if it crashed."""
 
     def forget(self, socket: ChannelSocket) -> None:
         """The channel socket has ended."""
@@ -146,8 +146,7 @@ class ChannelSocket:
         self._owner.reply(Reply(*self._join, self.topic, "ok", response))
         self._state = _JOINED
         self._channel = channel
-        if not self._owner.guard(self, channel.after_join):
-            self.crash()
+        self.run(channel.after_join)
         backlog, self._backlog = self._backlog, None
         for message in backlog or ():
             self.receive(message)
@@ -169,9 +168,19 @@ class ChannelSocket:
             self.end(LeaveReason.CLOSED)
 
     def run(self, work: Callable[[], None]) -> None:
-        """Run the rest of a join handler that had to wait; if it crashes, so does the join."""
-        if not self._owner.guard(self, work):
+        """Run code of the channel, or of a join handler; if it crashes, so does the channel or the join."""
+        if not self._guard(work):
             self.crash()
+
+    def _guard(self, work: Callable[[], None]) -> bool:
+        """Run the channel's code; False if it crashed."""
+        try:
+            work()
+        # One channel that crashes must not take the other topics of its client with it.
+        except Exception:
+            logger.exception("channel_crashed", extra={"topic": self.topic})
+            return False
+        return True
 
     # -- talking to the client -------------------------------------------------------
 
@@ -212,8 +221,7 @@ class ChannelSocket:
         channel = self._channel
         if channel is not None:
             push = Push(self, message)
-            if not self._owner.guard(self, lambda: channel.handle_in(push)):
-                self.crash()
+            self.run(lambda: channel.handle_in(push))
             return
         if self._state is _State.ENDED:
             return
@@ -246,7 +254,7 @@ class ChannelSocket:
         self._owner.forget(self)
         channel, self._channel, self._backlog = self._channel, None, None
         if channel is not None:
-            self._owner.guard(self, lambda: channel.terminate(reason))
+            self._guard(lambda: channel.terminate(reason))
 
     def _end_with(self, event: str, payload: Payload, reason: LeaveReason) -> None:
         if self._state is not _State.ENDED:

@@ -133,8 +133,7 @@ class ChannelHost:
         client = HostedClient(self, node, asked, self._clock())
         peer.clients[asked.number] = client
         self._count += 1
-        if not client.guard(client.socket, lambda: self._join(client.socket, asked.payload)):
-            client.socket.crash()
+        client.socket.run(lambda: self._join(client.socket, asked.payload))
 
     def _deny(self, node: str, message: PushAsked | ChannelLeft) -> None:
         """A message on a channel that is not here: its client is to join again."""
@@ -261,16 +260,6 @@ class HostedClient:
         """Send an event that others get too."""
         self._push(broadcast.event, broadcast.payload)
 
-    def guard(self, socket: ChannelSocket, work: Callable[[], None]) -> bool:
-        """Run the channel's code; False if it crashed."""
-        try:
-            work()
-        # As a session, which this stands for: one channel's crash must not end the others.
-        except Exception:
-            logger.exception("channel_crashed", extra={"topic": socket.topic})
-            return False
-        return True
-
     def forget(self, socket: ChannelSocket) -> None:  # noqa: ARG002  # the only one
         """The channel socket has ended."""
         if self._refusal is not None:
@@ -280,8 +269,7 @@ class HostedClient:
 
     def when_writable(self, socket: ChannelSocket, work: Callable[[], None]) -> None:
         """Run it now: frames do not wait here."""
-        if not self.guard(socket, work):
-            socket.crash()
+        socket.run(work)
 
     def _push(self, event: str, payload: Payload) -> None:
         said: Any = payload

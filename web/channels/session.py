@@ -163,8 +163,8 @@ class Session:
         """No frames wait any more: run what was deferred with `when_writable`."""
         waiting, self._waiting = self._waiting, None
         for socket, work in (waiting or {}).items():
-            if socket.joined and not self.guard(socket, work):
-                socket.crash()
+            if socket.joined:
+                socket.run(work)
 
     def close(self, code: CloseCode, reason: str, why: EndReason = EndReason.PROTOCOL) -> None:
         """Close the socket and end its channels."""
@@ -229,17 +229,6 @@ class Session:
             self._waiting = {}
         self._waiting[socket] = work
 
-    def guard(self, socket: ChannelSocket, work: Callable[[], None]) -> bool:
-        """Run a channel's code; False if it crashed."""
-        try:
-            work()
-        # The session is the supervisor of its channels: one that crashes must not
-        # take the other topics of this client with it.
-        except Exception:
-            logger.exception("channel_crashed", extra={"topic": socket.topic})
-            return False
-        return True
-
     def forget(self, socket: ChannelSocket) -> None:
         """The channel socket has ended."""
         if self._channels.get(socket.topic) is socket:
@@ -287,5 +276,4 @@ class Session:
             socket.refuse({"reason": "too many channels joined"})
             return
         self._channels[message.topic] = socket
-        if not self.guard(socket, lambda: join(socket, message.payload)):
-            socket.crash()
+        socket.run(lambda: join(socket, message.payload))
