@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import OrderedDict
 from typing import Final, NamedTuple
 
 TRACEPARENT: Final = "traceparent"
@@ -59,7 +60,7 @@ class Traces:
 
     def __init__(self, most: int = 10_000) -> None:
         self._most = most
-        self._traces: dict[str, Trace] = {}
+        self._traces: OrderedDict[str, Trace] = OrderedDict()
 
     def note(self, key: str, trace: Trace | None) -> None:
         """What is done for `key` belongs to `trace`, if to any."""
@@ -68,7 +69,7 @@ class Traces:
             return
         self._traces[key] = trace
         if len(self._traces) > self._most:
-            del self._traces[next(iter(self._traces))]
+            self._traces.popitem(last=False)
 
     def headers(self, key: str) -> dict[str, str]:
         """The headers of a request that is made for `key`."""

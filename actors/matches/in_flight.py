@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -83,7 +83,7 @@ class PoisonJobs:
     """Payloads whose handling crashed, and how often."""
 
     def __init__(self) -> None:
-        self._crashes: dict[bytes, int] = {}
+        self._crashes: OrderedDict[bytes, int] = OrderedDict()
 
     def crashes(self, payload: bytes) -> int:
         """How often it crashed."""
@@ -105,4 +105,4 @@ class PoisonJobs:
             elif not cancelled:
                 self._crashes[payload] = self._crashes.pop(payload, 0) + 1
                 if len(self._crashes) > MOST_REMEMBERED:
-                    del self._crashes[next(iter(self._crashes))]
+                    self._crashes.popitem(last=False)

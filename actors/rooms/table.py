@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import hmac
 import math
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from actors.rooms.record import (
@@ -148,7 +149,7 @@ class RoomTable:
         self._start = NUMBERS_PER_EPOCH
         self._lives: dict[Kind, RoomEpoch] = {}
         self._tick = _Tick()
-        self._outcomes: dict[tuple[str, str], _Outcome] = {}
+        self._outcomes: OrderedDict[tuple[str, str], _Outcome] = OrderedDict()
         self.bytes = 0
         self.writes = 0
 
@@ -238,7 +239,7 @@ class RoomTable:
             return answer
         record = self.write(room_id, put.state, now_s=now_s, secret=put.secret)
         if len(self._outcomes) >= MAX_OUTCOMES:
-            del self._outcomes[next(iter(self._outcomes))]
+            self._outcomes.popitem(last=False)
         self._outcomes[room_id, key] = _Outcome(digest(put.state), record.epoch, record.version, self._tick)
         return record
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -40,7 +41,7 @@ class ChatLimits:
         self._clock = clock
         self._limits: dict[str, dict[str, SlidingWindow]] = {}
         # Rooms without players, the one that has been empty longest first.
-        self._empty_since: dict[str, float] = {}
+        self._empty_since: OrderedDict[str, float] = OrderedDict()
 
     def keep(self, room_id: str) -> None:
         """The room has a player again."""

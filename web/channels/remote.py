@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -60,7 +61,7 @@ class RemoteTokens:
     ) -> None:
         self._keys = tuple(keys[:2]) or ("",)
         self._clock = clock
-        self._cache: dict[bytes, tuple[float, User | None]] = {}
+        self._cache: OrderedDict[bytes, tuple[float, User | None]] = OrderedDict()
         self._caller = HttpCaller(
             base_url, places=MAX_CONNECTIONS, deadline_s=DEADLINE_S, transport=transport
         )
@@ -109,7 +110,7 @@ class RemoteTokens:
     def _keep(self, key: bytes, user: User | None) -> None:
         self._cache.pop(key, None)
         if len(self._cache) >= MAX_CACHED:
-            del self._cache[next(iter(self._cache))]
+            self._cache.popitem(last=False)
         ttl_s = INVALID_TTL_S if user is None else VALID_TTL_S
         self._cache[key] = (self._clock() + ttl_s, user)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -96,7 +97,7 @@ class Access:
         self._admin_token = admin_token
         self._cors = cors or Cors()
         self._clock = clock
-        self._grants: dict[str, Grant] = {}
+        self._grants: OrderedDict[str, Grant] = OrderedDict()
         self.verified = 0
         self.refused = {"401": 0, "403": 0}
         # A key that is not trusted any more takes the tokens that it has signed along.
@@ -123,7 +124,7 @@ class Access:
         grant = read_grant(claims)
         if len(token) <= MAX_REMEMBERED_LENGTH:
             if len(self._grants) >= MAX_REMEMBERED:
-                del self._grants[next(iter(self._grants))]
+                self._grants.popitem(last=False)
             self._grants[token] = grant
         return grant
 
