@@ -319,6 +319,11 @@ class MemoryRooms:
     # -- tasks -------------------------------------------------------------------------
 
     @property
+    def parts(self) -> tuple[MemoryRooms]:
+        """These: what `PartitionedRooms` has several of."""
+        return (self,)
+
+    @property
     def supervisor(self) -> DynamicSupervisor:
         """Of the rooms' tasks."""
         return self._tasks.supervisor

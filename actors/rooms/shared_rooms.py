@@ -486,6 +486,11 @@ class SharedRooms:
         ]
 
     @property
+    def parts(self) -> tuple[SharedRooms]:
+        """These: what `PartitionedRooms` has several of."""
+        return (self,)
+
+    @property
     def supervisor(self) -> DynamicSupervisor:
         """Of broadcasts to many listeners."""
         return self._views.broadcasters.supervisor

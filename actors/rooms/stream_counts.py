@@ -91,14 +91,24 @@ class StreamCounts:
         found: dict[tuple[str, str], tuple[bytes, bytes]] = {}
         keys = await self._others()
         for some in _parts(room_ids):
-            tellings = await self._ask(keys, [f"#{room_id}" for room_id in some])
-            for key, numbers in zip(keys, tellings, strict=True):
-                there = {room_id: number for room_id, number in zip(some, numbers, strict=True) if number}
-                for room_id, number in there.items():
-                    known = self._present.get((key, room_id))
-                    if known is None or known[0] != number:
-                        known = (number, await self._wire.call("HGET", key, f"+{room_id}") or b"[]")
-                    found[key, room_id] = known
+            tellings = await self._ask([("HMGET", key, *[f"#{room_id}" for room_id in some]) for key in keys])
+            now = {
+                (key, room_id): number
+                for key, numbers in zip(keys, tellings, strict=True)
+                for room_id, number in zip(some, numbers, strict=True)
+                if number
+            }
+            changed = []
+            for place, number in now.items():
+                known = self._present.get(place)
+                if known is None or known[0] != number:
+                    known = (number, b"[]")
+                    changed.append(place)
+                found[place] = known
+            for batch in _parts(changed):
+                texts = await self._ask([("HGET", key, f"+{room_id}") for key, room_id in batch])
+                for place, text in zip(batch, texts, strict=True):
+                    found[place] = (now[place], text or b"[]")
         self._present = found
         told: dict[str, list[bytes]] = {}
         for (_, room_id), (_, text) in found.items():
@@ -123,15 +133,15 @@ class StreamCounts:
         living = await self._wire.call("ZRANGEBYSCORE", self._nodes, self._clock(), "+inf")
         return [self._key(node.decode()) for node in living if node.decode() != self._node]
 
-    async def _ask(self, keys: list[str], fields: list[str]) -> list[list[bytes | None]]:
-        """The fields of each of the keys."""
-        answers = [PendingCall("room_store", key) for key in keys]
-        for key, answer in zip(keys, answers, strict=True):
-            self._wire.send(("HMGET", key, *fields), answer)
+    async def _ask(self, commands: list[tuple[str, ...]]) -> list[Any]:
+        """The answers to commands that are sent together."""
+        answers = [PendingCall("room_store", command) for command in commands]
+        for command, answer in zip(commands, answers, strict=True):
+            self._wire.send(command, answer)
         return [await answer.wait(ANSWER_S) for answer in answers]
 
     async def _sums(self, keys: list[str], room_ids: list[str]) -> list[int]:
-        counts = await self._ask(keys, room_ids)
+        counts = await self._ask([("HMGET", key, *room_ids) for key in keys])
         nobody = [None] * len(room_ids)
         return [sum(map(int, filter(None, told))) for told in zip(nobody, *counts, strict=True)]
 

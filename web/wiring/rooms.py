@@ -73,17 +73,13 @@ class RoomsFeature(Feature):
     def supervisors(self) -> list[ChildSpec]:
         """The supervisors of the rooms' tasks, and what tells of viewers and presences."""
         tasks = [
-            ChildSpec(id="rooms", start=keeper.run, type=ChildType.SUPERVISOR) for keeper in self.keepers()
+            ChildSpec(id="rooms", start=part.run, type=ChildType.SUPERVISOR) for part in self.rooms.parts
         ]
         return [
             *numbered([[spec] for spec in tasks]),
             ChildSpec(id="viewers", start=self.handlers.viewers.run),
             ChildSpec(id="presences", start=self.presences.run),
         ]
-
-    def keepers(self) -> Sequence[MemoryRooms | SharedRooms]:
-        """What has the rooms, each with a supervisor of its tasks."""
-        return self.rooms.parts if isinstance(self.rooms, PartitionedRooms) else (self.rooms,)
 
     def topics(self) -> Mapping[str, JoinHandler]:
         """`state:{id}`: a room's record."""
@@ -107,7 +103,7 @@ class RoomsFeature(Feature):
         yield counter("room_writes", "Accepted writes.", now.writes)
         yield counter("rooms_removed", "Rooms removed on request or for their age.", now.removed)
         yield counter("rooms_given_up", "Times a room crashed past its limit.", now.given_up)
-        supervisors = [keeper.supervisor for keeper in self.keepers()]
+        supervisors = [part.supervisor for part in self.rooms.parts]
         active = sum(supervisor.count_children().active for supervisor in supervisors)
         tasks = [supervisor.statistics() for supervisor in supervisors]
         yield gauge("room_tasks", "Rooms with a task.", active)
@@ -145,23 +141,19 @@ class MemoryRoomsFeature(RoomsFeature):
 
 @dataclass(frozen=True, slots=True)
 class SharedRoomsFeature(RoomsFeature):
-    """Rooms in a Redis that many nodes use, or in several.
-
-    Attributes:
-        parts: Those of each Redis, in the order of `REDIS_URL`.
-    """
+    """Rooms in a Redis that many nodes use, or in several."""
 
     rooms: SharedRooms | PartitionedRooms
-    parts: tuple[SharedRooms, ...]
 
     def children(self) -> list[ChildSpec]:
         """The connections to the store, and what is done there at intervals."""
-        return numbered([part.children() for part in self.parts])
+        return numbered([part.children() for part in self.rooms.parts])
 
     def round_trips(self) -> Mapping[tuple[str, ...], Histogram]:
         """Times of the connections that take commands, by the name of each."""
-        names = ["rooms", *(f"rooms_{number}" for number in range(2, len(self.parts) + 1))]
-        return {(name,): part.round_trips for name, part in zip(names, self.parts, strict=True)}
+        parts = self.rooms.parts
+        names = ["rooms", *(f"rooms_{number}" for number in range(2, len(parts) + 1))]
+        return {(name,): part.round_trips for name, part in zip(names, parts, strict=True)}
 
     def away(self) -> tuple[str, ...]:
         """Whether the store cannot be used."""
@@ -207,7 +199,7 @@ def build_rooms(
         rooms = parts[0] if len(parts) == 1 else PartitionedRooms(parts)
         handlers = _handlers(settings, rooms, put_log, clock, access, inbox)
         snapshot, channel = _snapshot(settings, None), _channel(rooms, access)
-        return SharedRoomsFeature(settings, registry, rooms, handlers, snapshot, *channel, parts)
+        return SharedRoomsFeature(settings, registry, rooms, handlers, snapshot, *channel)
     return _memory_rooms(settings, registry, put_log, clock, access, inbox)
 
 

@@ -21,6 +21,7 @@ from web.handlers.inspection.merged import (
     merged_tree,
     split_path,
 )
+from web.handlers.inspection.other_nodes import process_name
 from web.handlers.inspection.section import Acted
 
 if TYPE_CHECKING:
@@ -286,4 +287,4 @@ class NodeView:
         return Replies(list(replies), [self._name_of(number) for number, _ in replies], silent, coverage)
 
     def _name_of(self, number: int) -> str:
-        return f"{self._name}/{number}" if number else self._name
+        return process_name(self._name, number)

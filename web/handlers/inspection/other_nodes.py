@@ -23,6 +23,11 @@ OBEYED_BY_CLOSED: Final = frozenset({"logout"})
 REDIS_AWAY: Final = "other nodes: Redis is away"
 
 
+def process_name(node: str, worker: int) -> str:
+    """How coverage names a process: its node, and its number there if it has siblings."""
+    return f"{node}/{worker}" if worker else node
+
+
 class NodeReply(NamedTuple):
     """What one process of another node replied.
 
@@ -39,7 +44,7 @@ class NodeReply(NamedTuple):
     @property
     def process(self) -> str:
         """The name of the process."""
-        return f"{self.node}/{self.worker}" if self.worker else self.node
+        return process_name(self.node, self.worker)
 
 
 class NodeReplies(NamedTuple):
