@@ -353,6 +353,20 @@ async def served(lane: str, env: Mapping[str, str]) -> AsyncIterator[Served]:
         await process.wait()
 
 
+async def refusal_to_start(**settings: str) -> str:
+    """The line with which `greenroom serve` ends that does not start."""
+    ended = await trio.run_process(
+        [sys.executable, "-m", "web.cli", "serve"],
+        env={"PATH": os.environ["PATH"], "PORT": "0", **settings},
+        capture_stderr=True,
+        capture_stdout=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    [line] = ended.stderr.decode().splitlines()
+    return line
+
+
 async def wait_for_port(port: int, *, within_s: float = WITHIN_S) -> None:
     """Wait until somebody listens there."""
 

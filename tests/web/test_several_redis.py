@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -14,7 +12,7 @@ from redis import Redis
 
 from actors.rooms.shared_record import partition_of
 from tests.engines import RedisServer
-from tests.web.serving import ADMIN, PATIENCE_S, Node, eventually, serving
+from tests.web.serving import ADMIN, PATIENCE_S, Node, eventually, refusal_to_start, serving
 
 # One room of each of two servers.
 FIRST = next(f"r{number}" for number in range(100) if partition_of(f"r{number}") % 2 == 0)
@@ -120,20 +118,6 @@ async def test_a_server_that_is_away_takes_its_rooms_alone_with_it(
     assert str(lost.port) in health.json()["room_store"]
     assert str(servers[0].port) not in health.json()["room_store"]
     assert "room_store" not in recovered.json()
-
-
-async def refusal_to_start(**settings: str) -> str:
-    env = {"PATH": os.environ["PATH"], "PORT": "0", **settings}
-    ended = await trio.run_process(
-        [sys.executable, "-m", "web.cli", "serve"],
-        env=env,
-        capture_stderr=True,
-        capture_stdout=True,
-        check=False,
-    )
-    assert ended.returncode == 1
-    [line] = ended.stderr.decode().splitlines()
-    return line
 
 
 async def test_a_node_with_another_list_refuses_to_start(servers: tuple[RedisServer, RedisServer]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -16,7 +14,7 @@ from actors.core import ConflatingMember, TooMany
 from actors.rooms import SharedRooms
 from supervision import State
 from tests.engines import RedisServer
-from tests.web.serving import ADMIN, PATIENCE_S, Node, eventually, serving
+from tests.web.serving import ADMIN, PATIENCE_S, Node, eventually, refusal_to_start, serving
 from web.handlers.rooms import RoomHandlers
 
 Change = Callable[[Redis], object]
@@ -251,17 +249,8 @@ async def test_the_list_counts_the_streams_of_all_nodes(redis_server: RedisServe
 async def test_a_node_with_another_layout_refuses_to_start(redis_server: RedisServer) -> None:
     with Redis.from_url(redis_server.url) as client:
         client.set("gr:layout", "gr9 64 2")
-    env = {"PATH": os.environ["PATH"], "ROOM_STORE": "redis", "REDIS_URL": redis_server.url, "PORT": "0"}
-    ended = await trio.run_process(
-        [sys.executable, "-m", "web.cli", "serve"],
-        env=env,
-        capture_stderr=True,
-        capture_stdout=True,
-        check=False,
-    )
+    line = await refusal_to_start(ROOM_STORE="redis", REDIS_URL=redis_server.url)
 
-    assert ended.returncode == 1
-    [line] = ended.stderr.decode().splitlines()
     assert line.startswith("greenroom: REDIS_URL: gr:layout says")
     assert "'gr9 64 2'" in line
 

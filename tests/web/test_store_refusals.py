@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +10,7 @@ from redis import Redis
 
 from tests.engines import RedisServer
 from tests.faults.redis_proxy import REFUSE, SAY, SAY_OK, ReplacingProxy, replacing_proxy
-from tests.web.serving import ADMIN, LANES, PATIENCE_S, Node, eventually, serving
+from tests.web.serving import ADMIN, LANES, PATIENCE_S, Node, eventually, refusal_to_start, serving
 
 # By code: what Redis says, and what a PUT is answered with. None of it has written anything.
 REFUSALS = {
@@ -152,16 +150,7 @@ async def test_a_node_refuses_to_start_with_a_server_that_cannot_keep_rooms(
             return (REFUSE, b"MOVED 1 127.0.0.1:1") if is_elsewhere else None
 
         proxy.replace = pretend
-        env = {"PATH": os.environ["PATH"], "ROOM_STORE": "redis", "PORT": "0"}
-        ended = await trio.run_process(
-            [sys.executable, "-m", "web.cli", "serve"],
-            env=env | {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"},
-            capture_stderr=True,
-            capture_stdout=True,
-            check=False,
-        )
+        line = await refusal_to_start(ROOM_STORE="redis", REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0")
 
-    assert ended.returncode == 1
-    [line] = ended.stderr.decode().splitlines()
     assert line.startswith("greenroom: REDIS_URL: ")
     assert reason in line

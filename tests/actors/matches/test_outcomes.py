@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,15 @@ def node(redis_server: RedisServer, api: ApiServer, directory: Path, name: str) 
     return MatchNode(
         redis_server.url, api.base_url, name=name, policy=CALM, patience=patience, spool=directory / name
     )
+
+
+@asynccontextmanager
+async def nodes(
+    redis_server: RedisServer, directory: Path, names: str
+) -> AsyncIterator[tuple[ApiServer, redis.Redis, list[MatchNode]]]:
+    """An API server, a client of Redis, and a node for each name, none of which runs."""
+    async with api_server() as api, client_of(redis_server.url) as producer:
+        yield api, producer, [node(redis_server, api, directory, name) for name in names]
 
 
 async def host_all(one: MatchNode, api: ApiServer, producer: redis.Redis) -> None:
@@ -56,8 +66,7 @@ def keys_of(api: ApiServer, room: str) -> set[str]:
 async def test_the_matches_of_a_node_that_dies_are_aborted_by_one_survivor(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    async with api_server() as api, client_of(redis_server.url) as producer:
-        one, two, three = (node(redis_server, api, tmp_path, name) for name in "abc")
+    async with nodes(redis_server, tmp_path, "abc") as (api, producer, [one, two, three]):
         async with mortal(one) as life:
             await host_all(one, api, producer)
             async with running(two, three):
@@ -84,8 +93,7 @@ async def test_the_matches_of_a_node_that_dies_are_aborted_by_one_survivor(
 async def test_what_a_dead_node_had_begun_to_report_is_told_by_a_survivor_under_the_same_key(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    async with api_server() as api, client_of(redis_server.url) as producer:
-        one, two = (node(redis_server, api, tmp_path, name) for name in "ab")
+    async with nodes(redis_server, tmp_path, "ab") as (api, producer, [one, two]):
         async with mortal(one) as life:
             await host_all(one, api, producer)
             api.then(ROOMS[0], Fault.HANG)
@@ -107,8 +115,7 @@ async def test_what_a_dead_node_had_begun_to_report_is_told_by_a_survivor_under_
 async def test_a_job_under_way_begins_anew_and_its_match_is_not_aborted(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    async with api_server() as api, client_of(redis_server.url) as producer:
-        one, two = (node(redis_server, api, tmp_path, name) for name in "ab")
+    async with nodes(redis_server, tmp_path, "ab") as (api, producer, [one, two]):
         async with mortal(one) as life:
             api.then("room-1", Fault.HANG)
             producer.lpush(QUEUE, job("room-1"))
@@ -125,62 +132,57 @@ async def test_a_job_under_way_begins_anew_and_its_match_is_not_aborted(
 async def test_a_node_that_stood_still_ends_what_survivors_have_taken_over_and_reports_nothing(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with api_server() as api, client_of(redis_server.url) as producer:
-        one, two = (node(redis_server, api, tmp_path, name) for name in "ab")
-        async with mortal(one):
-            await host_all(one, api, producer)
-            awake = trio.Event()
-            renew = one.consumer._renew  # noqa: SLF001  # what stands still
+    async with nodes(redis_server, tmp_path, "ab") as (api, producer, [one, two]), mortal(one):
+        await host_all(one, api, producer)
+        awake = trio.Event()
+        renew = one.consumer._renew  # noqa: SLF001  # what stands still
 
-            async def stand_still() -> None:
-                await awake.wait()
-                await renew()
+        async def stand_still() -> None:
+            await awake.wait()
+            await renew()
 
-            monkeypatch.setattr(one.consumer, "_renew", stand_still)
-            async with running(two):
-                for room in ROOMS:
-                    await told(api, room, "aborted")
-                assert one.matches.active == len(ROOMS)
-                # The first thing it does is to end a match; the second to look at its lease.
-                one.matches.terminate(ROOMS[0])
-                await until(lambda: one.results is not None and one.results.statistics().dropped == 1)
-                awake.set()
-                await until(lambda: one.matches.active == 0)
+        monkeypatch.setattr(one.consumer, "_renew", stand_still)
+        async with running(two):
+            for room in ROOMS:
+                await told(api, room, "aborted")
+            assert one.matches.active == len(ROOMS)
+            # The first thing it does is to end a match; the second to look at its lease.
+            one.matches.terminate(ROOMS[0])
+            await until(lambda: one.results is not None and one.results.statistics().dropped == 1)
+            awake.set()
+            await until(lambda: one.matches.active == 0)
 
-                states = {match.status for room in ROOMS if (match := one.matches.state(room)) is not None}
-                assert states == {Status.ABORTED}
-                assert all(len(keys_of(api, room)) == 1 for room in ROOMS)
-                assert one.consumer.statistics().claims_lost == len(ROOMS) - 1
+            states = {match.status for room in ROOMS if (match := one.matches.state(room)) is not None}
+            assert states == {Status.ABORTED}
+            assert all(len(keys_of(api, room)) == 1 for room in ROOMS)
+            assert one.consumer.statistics().claims_lost == len(ROOMS) - 1
 
-                producer.lpush(QUEUE, job("room-later"))
-                await told(api, "room-later", "ready")
+            producer.lpush(QUEUE, job("room-later"))
+            await told(api, "room-later", "ready")
 
 
 async def test_reports_are_held_back_while_the_lease_is_stale_and_redis_is_away(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    async with api_server() as api, client_of(redis_server.url) as producer:
-        one = node(redis_server, api, tmp_path, "a")
-        async with running(one):
-            assert one.results is not None
-            results = one.results
-            await host_all(one, api, producer)
-            redis_server.kill()
-            await until(lambda: not one.lease.is_fresh)
-            one.matches.terminate(ROOMS[0])
-            await until(lambda: results.statistics().held_back == 1)
-            assert "aborted" not in api.calls()
+    async with nodes(redis_server, tmp_path, "a") as (api, producer, [one]), running(one):
+        assert one.results is not None
+        results = one.results
+        await host_all(one, api, producer)
+        redis_server.kill()
+        await until(lambda: not one.lease.is_fresh)
+        one.matches.terminate(ROOMS[0])
+        await until(lambda: results.statistics().held_back == 1)
+        assert "aborted" not in api.calls()
 
-            await trio.to_thread.run_sync(redis_server.start)
-            await told(api, ROOMS[0], "aborted")
-            await until(lambda: results.statistics().held_back == 0)
+        await trio.to_thread.run_sync(redis_server.start)
+        await told(api, ROOMS[0], "aborted")
+        await until(lambda: results.statistics().held_back == 0)
 
 
 async def test_a_crash_of_the_consumer_costs_no_match_that_was_taken_over(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    async with api_server() as api, client_of(redis_server.url) as producer:
-        one, two = (node(redis_server, api, tmp_path, name) for name in "ab")
+    async with nodes(redis_server, tmp_path, "ab") as (api, producer, [one, two]):
         async with mortal(one) as life:
             await host_all(one, api, producer)
             life.cancel()
@@ -196,27 +198,24 @@ async def test_a_crash_of_the_consumer_costs_no_match_that_was_taken_over(
 
 
 async def test_the_end_of_a_match_leaves_nothing_in_redis(redis_server: RedisServer, tmp_path: Path) -> None:
-    async with api_server() as api, client_of(redis_server.url) as producer:
-        one = node(redis_server, api, tmp_path, "a")
-        async with running(one):
-            await host_all(one, api, producer)
-            for room in ROOMS[:4]:
-                one.matches.terminate(room)
-            for room in ROOMS[4:]:
-                handle = one.matches.find(room)
-                assert handle is not None
-                handle.tell(ProcessFailed())
-            for room in ROOMS:
-                await told(api, room, "aborted")
-            await until(lambda: not producer.exists(f"greenroom:matches:{one.lease.owner}"))
-            await until(lambda: not producer.exists(*[f"greenroom:outcome:{room}" for room in ROOMS]))
+    async with nodes(redis_server, tmp_path, "a") as (api, producer, [one]), running(one):
+        await host_all(one, api, producer)
+        for room in ROOMS[:4]:
+            one.matches.terminate(room)
+        for room in ROOMS[4:]:
+            handle = one.matches.find(room)
+            assert handle is not None
+            handle.tell(ProcessFailed())
+        for room in ROOMS:
+            await told(api, room, "aborted")
+        await until(lambda: not producer.exists(f"greenroom:matches:{one.lease.owner}"))
+        await until(lambda: not producer.exists(*[f"greenroom:outcome:{room}" for room in ROOMS]))
 
 
 async def test_a_match_whose_end_is_told_during_a_renewal_is_not_registered_again(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with api_server() as api, client_of(redis_server.url) as producer:
-        one = node(redis_server, api, tmp_path, "a")
+    async with nodes(redis_server, tmp_path, "a") as (api, producer, [one]):
         entries = f"greenroom:matches:{one.lease.owner}"
         async with running(one):
             await host_all(one, api, producer)
@@ -243,8 +242,7 @@ async def test_a_match_whose_end_is_told_during_a_renewal_is_not_registered_agai
 async def test_a_redis_that_has_lost_everything_is_told_again_of_what_lives(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    async with api_server() as api, client_of(redis_server.url) as producer:
-        one = node(redis_server, api, tmp_path, "a")
+    async with nodes(redis_server, tmp_path, "a") as (api, producer, [one]):
         entries = f"greenroom:matches:{one.lease.owner}"
         async with running(one):
             await host_all(one, api, producer)
@@ -258,8 +256,7 @@ async def test_a_redis_that_has_lost_everything_is_told_again_of_what_lives(
 async def test_what_a_node_tells_after_its_restart_is_not_told_otherwise_by_a_survivor(
     redis_server: RedisServer, tmp_path: Path, is_recorded: bool
 ) -> None:
-    async with api_server() as api, client_of(redis_server.url) as producer:
-        one = node(redis_server, api, tmp_path, "a")
+    async with nodes(redis_server, tmp_path, "a") as (api, producer, [one]):
         async with mortal(one) as life:
             await host_all(one, api, producer)
             api.always(Fault.HANG)
@@ -290,26 +287,24 @@ async def test_what_a_node_tells_after_its_restart_is_not_told_otherwise_by_a_su
 async def test_what_is_told_after_it_was_taken_over_is_not_told_otherwise_by_the_next(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with api_server() as api, client_of(redis_server.url) as producer:
-        one, two, three = (node(redis_server, api, tmp_path, name) for name in "abc")
-        async with mortal(one):
-            await host_all(one, api, producer)
-            api.delay_s = 3.0
-            for room in ROOMS:
-                one.matches.terminate(room)
-            await api.until(lambda: api.calls().count("aborted") == len(ROOMS))
-            monkeypatch.setattr(one.consumer, "_renew", trio.sleep_forever)
-            async with mortal(two) as life:
-                # It takes the matches over, and dies before it has told anything.
-                await until(lambda: producer.hlen(f"greenroom:matches:{two.lease.owner}") == len(ROOMS))
-                life.cancel()
-            for room in ROOMS:
-                await told(api, room, "aborted")
-            api.delay_s = 0.0
-            async with running(three):
-                entries = [f"greenroom:matches:{n.lease.owner}" for n in (one, two, three)]
-                await until(lambda: not producer.exists(*entries))
-                assert all(len(keys_of(api, room)) == 1 for room in ROOMS)
+    async with nodes(redis_server, tmp_path, "abc") as (api, producer, [one, two, three]), mortal(one):
+        await host_all(one, api, producer)
+        api.delay_s = 3.0
+        for room in ROOMS:
+            one.matches.terminate(room)
+        await api.until(lambda: api.calls().count("aborted") == len(ROOMS))
+        monkeypatch.setattr(one.consumer, "_renew", trio.sleep_forever)
+        async with mortal(two) as life:
+            # It takes the matches over, and dies before it has told anything.
+            await until(lambda: producer.hlen(f"greenroom:matches:{two.lease.owner}") == len(ROOMS))
+            life.cancel()
+        for room in ROOMS:
+            await told(api, room, "aborted")
+        api.delay_s = 0.0
+        async with running(three):
+            entries = [f"greenroom:matches:{n.lease.owner}" for n in (one, two, three)]
+            await until(lambda: not producer.exists(*entries))
+            assert all(len(keys_of(api, room)) == 1 for room in ROOMS)
 
 
 async def test_a_job_that_comes_back_to_a_node_that_stood_still_begins_anew(

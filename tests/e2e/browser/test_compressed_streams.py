@@ -11,8 +11,7 @@ import pytest
 from tests.e2e.browser.chromium import Page, page_of
 from tests.e2e.browser.node import ServedNode
 from tests.e2e.browser.test_event_source import put
-from tests.e2e.browser.test_nginx import NGINX, Proxy, until, watch, write
-from tests.web.serving import certificate
+from tests.e2e.browser.test_nginx import NGINX, before, until, watch, write
 
 pytestmark = pytest.mark.e2e
 
@@ -40,13 +39,7 @@ def page(request: pytest.FixtureRequest, node: ServedNode, tmp_path: Path) -> It
         if request.param == "through nginx":
             if NGINX is None:
                 pytest.skip("nginx is not installed")
-            cert, key = certificate()
-            changes = {
-                "127.0.0.1:4000": f"127.0.0.1:{node.port}",
-                "/etc/nginx/greenroom.pem": str(cert),
-                "/etc/nginx/greenroom.key": str(key),
-            }
-            url = stack.enter_context(Proxy(tmp_path, "listen 443", changes)).url
+            url = stack.enter_context(before(node, tmp_path)).url
         yield stack.enter_context(page_of(f"{url}/healthz"))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import ssl
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from tests.e2e.browser.node import ServedNode
 from tests.e2e.browser.test_event_source import heard_until
 from tests.engines import free_port
 from tests.fakes.waiting import until_now
-from tests.web.serving import certificate
+from tests.web.serving import certificate, trusting
 
 pytestmark = pytest.mark.e2e
 
@@ -88,14 +87,18 @@ class Proxy:
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return httpx.get(f"{self.url}{path}", headers=named, verify=trusting_any())
+        return httpx.get(f"{self.url}{path}", headers=named, verify=trusting("http/1.1"))
 
 
-def trusting_any() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+def before(node: ServedNode, directory: Path) -> Proxy:
+    """The documented nginx in front of a node, with TLS."""
+    cert, key = certificate()
+    changes = {
+        "127.0.0.1:4000": f"127.0.0.1:{node.port}",
+        "/etc/nginx/greenroom.pem": str(cert),
+        "/etc/nginx/greenroom.key": str(key),
+    }
+    return Proxy(directory, "listen 443", changes)
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +120,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedNode]:
 def proxy(node: ServedNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     if NGINX is None:
         pytest.skip("nginx is not installed")
-    cert, key = certificate()
-    changes = {
-        "127.0.0.1:4000": f"127.0.0.1:{node.port}",
-        "/etc/nginx/greenroom.pem": str(cert),
-        "/etc/nginx/greenroom.key": str(key),
-    }
-    with Proxy(tmp_path_factory.mktemp("nginx"), "listen 443", changes) as running:
+    with before(node, tmp_path_factory.mktemp("nginx")) as running:
         yield running
 
 

@@ -23,7 +23,7 @@ from tests.engines import RedisServer, free_port
 from tests.fakes.api_server import ApiServer, api_server
 from tests.fakes.node import job
 from tests.fakes.waiting import until_some
-from tests.play.nodes import kill_now_and_then, nodes
+from tests.play.nodes import Nodes, kill_now_and_then, nodes
 from tests.play.running_system import PLAYERS, ROOM, SECRET, token
 from tests.web.serving import wait_for_port
 
@@ -172,16 +172,21 @@ async def spreading(*ports: int) -> AsyncIterator[int]:
         nursery.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def connected_to(n: Nodes, version: str, transport: str) -> AsyncIterator[dict[str, NpmClient]]:
+    """A client for each player, at a node of its own; by long polls at either, whichever has the session."""
+    async with AsyncExitStack() as stack:
+        ports = {me: door.port for me, door in zip(PLAYERS, n.doors, strict=True)}
+        if transport == "longpoll":
+            ports = dict.fromkeys(PLAYERS, await stack.enter_async_context(spreading(*ports.values())))
+        yield await stack.enter_async_context(connected(version, transport, ports))
+
+
 @clients
 async def test_a_match_is_played_on_two_other_nodes_while_redis_ends_connections(
     redis_server: RedisServer, version: str, transport: str
 ) -> None:
-    async with nodes(redis_server) as n, AsyncExitStack() as stack:
-        ports = {me: door.port for me, door in zip(PLAYERS, n.doors, strict=True)}
-        if transport == "longpoll":
-            # The requests of each reach both nodes, whichever has the session.
-            ports = dict.fromkeys(PLAYERS, await stack.enter_async_context(spreading(*ports.values())))
-        both = await stack.enter_async_context(connected(version, transport, ports))
+    async with nodes(redis_server) as n, connected_to(n, version, transport) as both:
         with trio.fail_after(WITHIN_S):
             async with trio.open_nursery() as killing:
                 killing.start_soon(kill_now_and_then, redis_server, KILL_EVERY_S)
@@ -199,11 +204,7 @@ async def test_a_match_is_played_on_two_other_nodes_while_redis_ends_connections
 async def test_without_faults_nobody_has_to_join_twice(
     redis_server: RedisServer, version: str, transport: str
 ) -> None:
-    async with nodes(redis_server) as n, AsyncExitStack() as stack:
-        ports = {me: door.port for me, door in zip(PLAYERS, n.doors, strict=True)}
-        if transport == "longpoll":
-            ports = dict.fromkeys(PLAYERS, await stack.enter_async_context(spreading(*ports.values())))
-        both = await stack.enter_async_context(connected(version, transport, ports))
+    async with nodes(redis_server) as n, connected_to(n, version, transport) as both:
         with trio.fail_after(WITHIN_S):
             endings, players = await play_both(both)
 
