@@ -11,18 +11,15 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import os
 import random
 import selectors
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +27,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bench.process import tree_cpu_s  # noqa: E402  # found in the checkout
-from bench.servers import free_port  # noqa: E402
+from bench.servers import ServerCommand, free_port, running  # noqa: E402
 
 SIZES: Final = (200, 2_000, 20_000)
 EVENTS_PER_S: Final = 20
@@ -58,22 +55,6 @@ def state_of(size: int, rng: random.Random) -> bytes:
             }
         )
     return json.dumps({"state": {"players": players}}, separators=(",", ":")).encode()
-
-
-@contextmanager
-def process(command: list[str], port: int, env: dict[str, str] | None = None) -> Iterator[int]:
-    """A server that listens on `port`; its pid."""
-    running = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(300):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield running.pid
-    finally:
-        running.terminate()
-        running.wait()
 
 
 def put_all(port: int, bodies: list[bytes]) -> None:
@@ -104,16 +85,17 @@ def measure(way: str, size: int, streams: int, events: int) -> tuple[float, floa
     port = listening = free_port()
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory())
-        env = os.environ | {"HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "warning"}
+        env = {"HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "warning", "DATA_DIR": directory}
         env |= {"STREAM_COMPRESSION": "on" if way == "greenroom" else "off", "ROOM_SNAPSHOT": "off"}
         serve = [sys.executable, "-m", "web.cli", "serve"]
-        pids = [stack.enter_context(process(serve, port, env | {"DATA_DIR": directory}))]
+        node = ServerCommand(command=serve, environment=env, directory=str(ROOT))
+        pids = [stack.enter_context(running(node, port)).pid]
         if way == "nginx":
             listening = free_port()
             conf = Path(directory) / "nginx.conf"
             conf.write_text(NGINX.format(directory=directory, port=listening, behind=port))
             nginx = [shutil.which("nginx") or "nginx", "-p", directory, "-c", str(conf)]
-            pids.append(stack.enter_context(process(nginx, listening)))
+            pids.append(stack.enter_context(running(ServerCommand(command=nginx), listening)).pid)
         readers = stack.enter_context(selectors.DefaultSelector())
         for _ in range(streams):
             reader = stack.enter_context(socket.create_connection(("127.0.0.1", listening)))

@@ -66,28 +66,28 @@ def keys_of(api: ApiServer, room: str) -> set[str]:
 async def test_the_matches_of_a_node_that_dies_are_aborted_by_one_survivor(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    async with nodes(redis_server, tmp_path, "abc") as (api, producer, [one, two, three]):
-        async with mortal(one) as life:
-            await host_all(one, api, producer)
-            async with running(two, three):
-                life.cancel()
-                for room in ROOMS:
-                    await told(api, room, "aborted")
-                await until(
-                    lambda: (
-                        not producer.exists(
-                            *[f"greenroom:matches:{n.lease.owner}" for n in (one, two, three)]
-                        )
-                    )
+    async with (
+        nodes(redis_server, tmp_path, "abc") as (api, producer, [one, two, three]),
+        mortal(one) as life,
+    ):
+        await host_all(one, api, producer)
+        async with running(two, three):
+            life.cancel()
+            for room in ROOMS:
+                await told(api, room, "aborted")
+            await until(
+                lambda: (
+                    not producer.exists(*[f"greenroom:matches:{n.lease.owner}" for n in (one, two, three)])
                 )
+            )
 
-                aborted = [said for said in api.acknowledged if said.call == "aborted"]
-                assert sorted(said.room_id for said in aborted) == sorted(ROOMS)
-                assert {said.body["reason"] for said in aborted} == {"process_error"}
-                adopted = [n.consumer.statistics().adopted for n in (two, three)]
-                assert sum(adopted) == len(ROOMS)
-                assert api.calls().count("ready") == len(ROOMS)
-                assert one.lease.owner.encode() not in producer.smembers("greenroom:nodes")
+            aborted = [said for said in api.acknowledged if said.call == "aborted"]
+            assert sorted(said.room_id for said in aborted) == sorted(ROOMS)
+            assert {said.body["reason"] for said in aborted} == {"process_error"}
+            adopted = [n.consumer.statistics().adopted for n in (two, three)]
+            assert sum(adopted) == len(ROOMS)
+            assert api.calls().count("ready") == len(ROOMS)
+            assert one.lease.owner.encode() not in producer.smembers("greenroom:nodes")
 
 
 async def test_what_a_dead_node_had_begun_to_report_is_told_by_a_survivor_under_the_same_key(
